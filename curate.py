@@ -1,0 +1,232 @@
+"""Curates an Improvement-Set: a teacher pairs captions with unlabelled audio.
+
+One process:        python curate.py --strategy ads --teacher outputs/teacher --captions my_captions/ \
+                        --audio my_pool/ --labels my_labels.txt --output_dir outputs/improvement_set
+Several GPUs:       accelerate launch --num_processes 2 curate.py --strategy ads …
+Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
+                        curate.py --strategy ads …
+
+du:  every clip of the pool with every training caption that is similar enough.
+ds:  the training pairs whose caption is near the prompt of one of the labels.
+ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
+"""
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+
+import numpy as np
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import set_seed
+
+from modeling_clap_student import InputError, __version__
+from modeling_clap_student.checkpoints import fingerprint, load_checkpoint
+from modeling_clap_student.cli import Stopwatch, heading, parse_arguments, report_skipped, run, say, whole_folder
+from modeling_clap_student.curation.improvement_set import STRATEGIES, save_improvement_set
+from modeling_clap_student.curation.selection import PROMPT, SelectedCaptions, label_prompts, select_captions
+from modeling_clap_student.curation.strategies import (
+    PAPER_DU_THRESHOLD,
+    PAPER_THRESHOLDS,
+    match_pool,
+    select_training_pairs,
+    training_pairs,
+)
+from modeling_clap_student.curation.threshold import Threshold
+from modeling_clap_student.data.benchmarks import read_labels
+from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.embedding import embed_clips, embed_texts
+from run_teacher import built_in_folder
+
+
+@dataclass
+class CurateArguments:
+    strategy: str = field(metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
+    teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
+    captions: list[str] | None = field(
+        default=None,
+        metadata={"help": "Captions: corpora as in run_teacher.py, or csv lists.", "action": "extend", "nargs": "+"},
+    )
+    audio: list[str] | None = field(
+        default=None,
+        metadata={"help": "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", "action": "extend", "nargs": "+"},
+    )
+    labels: str | None = field(
+        default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
+    )
+    caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
+    caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
+    num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
+    pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
+    pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
+    num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
+    batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
+    seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
+    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
+    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
+
+    def __post_init__(self):
+        self.output_dir = self.output_dir or f"outputs/improvement_set_{self.strategy}"
+        if self.teacher is None:
+            raise ValueError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
+        if not self.captions:
+            raise ValueError("--captions is missing: a captioned corpus or a csv of captions")
+        if self.strategy != "ds" and not self.audio:
+            raise ValueError(f"--audio is missing: {self.strategy} matches captions with a pool of audio")
+        if self.strategy != "du" and not self.labels:
+            raise ValueError(f"--labels is missing: {self.strategy} selects captions near the class names")
+        # Bad thresholds are told before anything is computed.
+        _threshold(self, "caption", 0.0)
+        _threshold(self, "pair", 0.0)
+
+
+def defaults(flags: Namespace) -> dict:
+    """The built-in corpus where no data is named; sizes that suit its teacher, whose cosines are not the paper's."""
+    if flags.captions or flags.audio or flags.labels:
+        return {}
+    folder = built_in_folder(flags.seed)
+    number = {"caption_threshold": None, "pair_threshold": None}
+    if flags.caption_threshold is None and flags.caption_quantile is None:
+        number["num_captions"] = 60
+    if flags.pair_threshold is None and flags.pair_quantile is None:
+        number["num_pairs"] = 1500
+    return {
+        "teacher": str(folder / "teacher"),
+        "captions": ["soundscapes"],
+        "audio": ["soundscapes"],
+        "labels": "soundscapes",
+        "output_dir": str(folder / f"improvement_set_{flags.strategy}"),
+        **number,
+    }
+
+
+def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
+    value, quantile = getattr(args, f"{what}_threshold"), getattr(args, f"{what}_quantile")
+    count = getattr(args, f"num_{what}s")
+    if value is None and quantile is None and count is None:
+        value = default
+    try:
+        return Threshold(value, quantile, count)
+    except ValueError as error:
+        raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
+
+
+def read_inputs(args: CurateArguments) -> tuple[Dataset, Dataset, Dataset | None, list[str], str | None]:
+    """The captioned rows, their captions each once, the pool, the class names and the label set's layout."""
+    corpus = read_corpora(args.captions, needs_audio=args.strategy == "ds")
+    _, first = np.unique(corpus["caption_id"], return_index=True)
+    captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
+    pool = None if args.strategy == "ds" else read_pools(args.audio)
+    class_names, layout = ([], None) if args.strategy == "du" else read_labels(args.labels)
+    say(f"{len(corpus)} captioned rows with {len(captions)} different captions")
+    say(f"{0 if pool is None else len(pool)} clips in the pool, {len(class_names)} labels")
+    return corpus, captions, pool, class_names, layout
+
+
+def curate(args: CurateArguments) -> None:
+    """Reads, embeds, selects, matches, saves."""
+    watch = Stopwatch()
+    set_seed(args.seed)
+    heading(f"Curation: {args.strategy} with {args.teacher}")
+    corpus, captions, pool, class_names, layout = read_inputs(args)
+    if args.dry_run:
+        return
+    caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
+    model, processor = load_checkpoint(args.teacher)
+    model.to(PartialState().device)
+    with whole_folder(args.output_dir) as folder:
+        skipped = SkippedClips(folder / "skipped.csv")
+        caption_embeds = embed_texts(model, processor, captions["caption"], description="embedding captions")
+        facts = {}
+        selected = None
+        if args.strategy != "du":
+            labels = embed_texts(model, processor, label_prompts(class_names))
+            selected = select_captions(caption_embeds, labels, _threshold(args, "caption", caption_cut))
+            say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
+            if len(selected.indices) == 0:
+                raise empty(args, "caption", selected)
+            facts |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
+
+        if args.strategy == "ds":
+            pairs = select_training_pairs(corpus, captions, selected, class_names)
+            pairs = with_similarity(pairs, captions, caption_embeds, model, processor, skipped, args.batch_size)
+            replay = None
+        else:
+            clip_embeds, rows = embed_clips(model, processor, pool, skipped, args.batch_size, "embedding the pool")
+            threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
+            found = match_pool(pool.select(rows), clip_embeds, captions, caption_embeds, threshold, selected, class_names)
+            if len(found.pairs) == 0:
+                raise empty(args, "pair", found)
+            pairs = found.pairs
+            facts |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
+            replay = replay_set(args.strategy, corpus, captions, selected, class_names)
+        facts |= {
+            "num_pairs": len(pairs),
+            "num_clips": len(set(pairs["audio_id"])),
+            "num_replay": 0 if replay is None else len(replay),
+            "num_skipped": report_skipped(skipped),
+        }
+        if PartialState().is_main_process:
+            save_improvement_set(folder, pairs, replay, provenance(args, model, class_names, facts))
+    say(f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} after {watch.seconds:.0f} s")
+
+
+def replay_set(
+    strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
+) -> Dataset | None:
+    """What the student rehearses: the teacher's corpus for du, its domain-specific part for ads; None without audio."""
+    if any(audio is None for audio in corpus["audio"]):
+        corpus = corpus.filter(lambda audio: audio is not None, input_columns="audio")
+    if len(corpus) == 0:
+        return None
+    if strategy == "du":
+        return training_pairs(corpus)
+    pairs = select_training_pairs(corpus, captions, selected, class_names)
+    return pairs if len(pairs) else None
+
+
+def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, batch_size) -> Dataset:
+    """Training pairs with the teacher's cosine between clip and caption; clips that can't be read are left out."""
+    clip_embeds, rows = embed_clips(model, processor, pairs, skipped, batch_size, "embedding the chosen clips")
+    pairs = pairs.select(rows)
+    row_of = {key: row for row, key in enumerate(captions["caption_id"])}
+    texts = caption_embeds[[row_of[key] for key in pairs["caption_id"]]]
+    similarity = (clip_embeds * texts).sum(axis=1)
+    columns, feature = pairs.column_names, pairs.features["similarity"]
+    return pairs.remove_columns("similarity").add_column("similarity", similarity, feature).select_columns(columns)
+
+
+def empty(args: CurateArguments, what: str, found) -> InputError:
+    """The error for a set that came out empty, with a threshold that would not."""
+    near = found.highest - 0.05
+    return InputError(
+        f"no {what} reached {found.threshold:.3f}: the highest similarity seen is {found.highest:.3f}. "
+        f"Try --{what}_threshold {near:.2f}, or --num_{what}s to keep the best ones whatever their cosine"
+    )
+
+
+def provenance(args: CurateArguments, model, class_names: list[str], facts: dict) -> dict:
+    """All that is needed to make the set again, and what came out."""
+    return {
+        "strategy": args.strategy,
+        "teacher": args.teacher,
+        "teacher_fingerprint": fingerprint(model),
+        "teacher_revision": getattr(model.config, "_commit_hash", None),
+        "prompt": PROMPT,
+        "captions": args.captions,
+        "audio": args.audio,
+        "labels": class_names,
+        "seed": args.seed,
+        "version": __version__,
+        **facts,
+    }
+
+
+def main():
+    (args,) = parse_arguments((CurateArguments,), __doc__.splitlines()[0], adapt=defaults)
+    curate(args)
+
+
+if __name__ == "__main__":
+    run(main)

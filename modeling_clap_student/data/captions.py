@@ -1,0 +1,39 @@
+"""Caption text: cleaning the titles of recordings, and telling equal captions."""
+
+import hashlib
+import re
+
+
+_EXTENSION = re.compile(r"\.(wav|wave|aiff?|mp3|flac|ogg|oga|opus|m4a|wma)$", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_TOKEN_WITH_DIGITS = re.compile(r"\S*\d\S*")
+_SEPARATORS = re.compile(r"[_\-/\\|.,;:()\[\]{}+=~*#@&\"<>]+")
+
+
+def clean_title(title: str) -> str:
+    """A recording's title or file name as text: `LBS_FX DOG Small Alert Bark001.wav` -> `lbs fx dog small alert bark`.
+
+    Drops the extension, takers' numbers and dates, splits CamelCase and separators, lower-cases. What is left may be
+    empty (`1000000007.aif`): such a title says nothing of the sound.
+    """
+    text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), title.strip())
+    text = _EXTENSION.sub("", text)
+    text = _SEPARATORS.sub(" ", text)
+    text = re.sub(r"(?<=[A-Za-z])\d+\b", "", text)  # Bark001 -> Bark
+    text = _TOKEN_WITH_DIGITS.sub(" ", text)
+    words = _CAMEL.sub(" ", text).lower().split()
+    return " ".join(words) if any(len(word) > 1 for word in words) else ""
+
+
+def caption_key(caption: str) -> str:
+    """Equal for captions that differ only in case and blanks."""
+    return hashlib.blake2b(" ".join(caption.lower().split()).encode(), digest_size=8).hexdigest()
+
+
+def label_text(label: str) -> str:
+    """A class name as words: underscores and slashes become blanks."""
+    return " ".join(re.sub(r"[_/]", " ", label).split())
+
+
+__all__ = ["caption_key", "clean_title", "label_text"]

@@ -1,0 +1,33 @@
+"""Metadata files: csv and jsonl as lists of rows."""
+
+import csv
+import json
+from pathlib import Path
+
+from ..errors import InputError
+
+
+def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
+    """Reads a csv (with a header; a byte-order mark is ignored) or jsonl file.
+
+    Args:
+        path: the file.
+        needed: columns that must be there.
+
+    Raises:
+        InputError: a file that is empty, not text, or lacks a needed column.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [json.loads(line) for line in file if line.strip()] if path.suffix == ".jsonl" else [*csv.DictReader(file)]
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no readable {path.suffix.lstrip('.')} file: {error}") from error
+    if not rows:
+        raise InputError(f"{path} holds no rows")
+    missing = [column for column in needed if column not in rows[0]]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}: its columns are {', '.join(map(str, rows[0]))}")
+    return rows
+
+
+__all__ = ["read_rows"]

@@ -1,0 +1,136 @@
+"""The contrastive objectives, as pure functions of a matrix of logits.
+
+Rows of `logits_per_audio` are clips, columns are captions: C = exp(logit_scale) A Zᵀ. Each loss is the mean of an
+audio→text half, over the rows of C, and a text→audio half, over the rows of Cᵀ.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+NORMALIZATIONS = ("l1", "softmax", "none")
+
+
+def _check_square(name: str, matrix: Tensor, like: Tensor | None = None) -> None:
+    if matrix.dim() != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name} must be a square matrix (batch, batch), got {tuple(matrix.shape)}")
+    if like is not None and matrix.shape != like.shape:
+        raise ValueError(f"{name} has shape {tuple(matrix.shape)}, expected {tuple(like.shape)}")
+
+
+def _positive_rows(positives: Tensor | None, like: Tensor) -> Tensor:
+    """Target rows that share their mass equally among the positives: eᵢ where a row has only its own."""
+    if positives is None:
+        return torch.eye(like.shape[0], dtype=like.dtype, device=like.device)
+    _check_square("positives", positives, like)
+    if not positives.diagonal().all():
+        raise ValueError("positives must hold each row's own pair: its diagonal must be true")
+    mass = positives.to(like.dtype)
+    return mass / mass.sum(dim=1, keepdim=True)
+
+
+def contrastive_loss(logits_per_audio: Tensor, positives: Tensor | None = None) -> Tensor:
+    """Symmetric contrastive loss, L = ½ [CE(C, I) + CE(Cᵀ, I)], over **both** directions.
+
+    Args:
+        logits_per_audio: (B, B) scaled similarities, clips × captions.
+        positives: (B, B) bool, true where clip i and caption j belong together although i ≠ j (two captions of one
+            clip, one caption on two clips). Such a row's target is shared equally among them. The diagonal by default.
+
+    Returns:
+        a scalar.
+
+    Raises:
+        ValueError: a matrix that is not square, or positives that lack the diagonal.
+
+    Source: Radford et al. 2021 (CLIP), Elizalde et al. 2022 (CLAP).
+    """
+    _check_square("logits_per_audio", logits_per_audio)
+    audio_rows = _positive_rows(positives, logits_per_audio)
+    text_rows = _positive_rows(None if positives is None else positives.T, logits_per_audio)
+    return (F.cross_entropy(logits_per_audio, audio_rows) + F.cross_entropy(logits_per_audio.T, text_rows)) / 2
+
+
+def soft_targets(
+    similarity: Tensor,
+    weight: float,
+    normalization: str = "l1",
+    temperature: float | None = None,
+    positives: Tensor | None = None,
+) -> Tensor:
+    """Rows yᵢ = (1 − β) eᵢ + β n(S)ᵢ that mix the pairing with the teacher's intra-modal similarity.
+
+    The paper does not say what n is. `"l1"` clamps the cosines at 0 and divides each row by its sum; `"softmax"` is a
+    softmax of S / temperature; `"none"` is the authors' code made finite: the raw cosines, clamped at 0, whose rows sum
+    to more than 1 and the more so the larger the batch.
+
+    Args:
+        similarity: (B, B) cosines among the teacher's audio embeddings (for the audio→text rows) or among its text
+            embeddings (for the text→audio rows).
+        weight: β in [0, 1]; 0 gives the plain contrastive targets.
+        normalization: one of `NORMALIZATIONS`.
+        temperature: of the softmax; required by `"softmax"`, refused by the others.
+        positives: (B, B) bool as in `contrastive_loss`; replaces eᵢ by the shared row.
+
+    Returns:
+        (B, B) targets, in the similarity's dtype. Rows sum to 1 for `"l1"` and `"softmax"`.
+
+    Raises:
+        ValueError: β outside [0, 1], an unknown normalization, or a temperature where none belongs.
+
+    Source: Wang et al. 2023, arXiv 2305.01864, section 2.3.
+    """
+    _check_square("similarity", similarity)
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must lie in [0, 1], got {weight}")
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    if (temperature is not None) != (normalization == "softmax"):
+        raise ValueError("temperature goes with normalization='softmax', and with it alone")
+    if temperature is not None and temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+
+    if normalization == "softmax":
+        soft = torch.softmax(similarity / temperature, dim=1)
+    else:
+        # One negative cosine would make y log y undefined and the loss NaN.
+        soft = similarity.clamp(min=0)
+        if normalization == "l1":
+            # The diagonal of a cosine matrix is 1, so that a row of zeros can only come from an embedding of zeros.
+            soft = soft / soft.sum(dim=1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
+    return (1 - weight) * _positive_rows(positives, similarity) + weight * soft
+
+
+def soft_contrastive_loss(logits_per_audio: Tensor, audio_targets: Tensor, text_targets: Tensor) -> Tensor:
+    """L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))], mean over the batch.
+
+    Args:
+        logits_per_audio: (B, B) scaled similarities of the student, clips × captions.
+        audio_targets: (B, B) targets of C's rows, from the teacher's audio–audio similarity.
+        text_targets: (B, B) targets of Cᵀ's rows, from its text–text similarity.
+
+    Returns:
+        a scalar; with one-hot targets, `contrastive_loss`.
+
+    Raises:
+        ValueError: shapes that differ, or negative targets.
+
+    Source: Wang et al. 2023, arXiv 2305.01864, section 2.3.
+    """
+    _check_square("logits_per_audio", logits_per_audio)
+    for name, targets in (("audio_targets", audio_targets), ("text_targets", text_targets)):
+        _check_square(name, targets, logits_per_audio)
+        if (targets < 0).any():
+            raise ValueError(f"{name} holds negative values: clamp the similarities first")
+    audio_half = _kl_divergence(audio_targets, logits_per_audio)
+    text_half = _kl_divergence(text_targets, logits_per_audio.T)
+    return (audio_half + text_half) / 2
+
+
+def _kl_divergence(targets: Tensor, logits: Tensor) -> Tensor:
+    # kl_div takes 0 log 0 as 0.
+    return F.kl_div(F.log_softmax(logits, dim=1), targets.to(logits.dtype), reduction="batchmean")
+
+
+__all__ = ["NORMALIZATIONS", "contrastive_loss", "soft_contrastive_loss", "soft_targets"]

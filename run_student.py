@@ -1,0 +1,240 @@
+"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
+
+One process:        accelerate launch run_student.py --strategy ads --teacher outputs/teacher \
+                        --improvement_set outputs/improvement_set_ads --task esc50=/data/ESC-50
+Several GPUs:       accelerate launch --num_processes 2 run_student.py --strategy ads …
+Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
+                        run_student.py --strategy ads …
+
+With nothing but --strategy it runs the whole chain on the built-in soundscapes: teacher, curation, student, evaluation.
+`--strategy none` trains on the teacher's own corpus with soft labels alone (the paper's SL row).
+"""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import set_seed
+
+import curate
+import run_teacher
+from modeling_clap_student import ClapStudentModel, ClapStudentTrainer, ClapStudentTrainingArguments, InputError
+from modeling_clap_student.checkpoints import fingerprint, load_checkpoint
+from modeling_clap_student.cli import (
+    Stopwatch,
+    heading,
+    output_folder,
+    parse_arguments,
+    print_table,
+    report_skipped,
+    run,
+    say,
+    write_json,
+)
+from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
+from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.data.collation import ClapCollator
+from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.evaluation.pair_precision import pair_precision
+from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.training.initialization import ModelArguments, load_text_tower
+
+
+@dataclass
+class StudentArguments:
+    strategy: str = field(metadata={"help": "Which pairs to train on.", "choices": [*STRATEGIES, "none"]})
+    teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
+    improvement_set: str | None = field(default=None, metadata={"help": "What curate.py made: folder or Hub id."})
+    replay: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Corpora to rehearse, instead of what the Improvement-Set brings; with --strategy none the corpora "
+            "to train on, instead of the teacher's own.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    task: str | None = field(
+        default=None, metadata={"help": "Evaluation set for teacher and student: NAME[:FOLDS]=PATH. Never trained on."}
+    )
+    init: str = field(
+        default="teacher",
+        metadata={"help": "Start from the teacher's weights, or fresh.", "choices": ["teacher", "fresh"]},
+    )
+    text_model: str | None = field(
+        default=None, metadata={"help": "With --init fresh: a BERT of the teacher's shape to start the text tower from."}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
+
+
+def is_built_in(flags: Namespace | StudentArguments) -> bool:
+    return not (flags.teacher or flags.improvement_set or flags.replay)
+
+
+def defaults(flags: Namespace) -> dict:
+    """A schedule that suits two CPU cores, where nothing but the strategy is named."""
+    if not is_built_in(flags):
+        return {"output_dir": f"outputs/student_{flags.strategy}"}
+    return {
+        "output_dir": str(run_teacher.built_in_folder(flags.seed) / f"student_{flags.strategy}"),
+        "task": "soundscapes",
+        "learning_rate": 1e-3,
+        "logging_steps": 60,
+        "max_steps": 240,
+        "per_device_train_batch_size": 32,
+    }
+
+
+def make_what_is_missing(args: StudentArguments, seed: int) -> None:
+    """Fills in the built-in teacher and Improvement-Set, made now if they are not there."""
+    folder = run_teacher.built_in_folder(seed)
+    args.teacher = str(folder / "teacher")
+    if (folder / "teacher" / "results.json").exists():
+        say(f"reusing the teacher in {args.teacher}")
+    else:
+        say(f"no teacher in {args.teacher}: training one on the built-in soundscapes first")
+        types = (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
+        run_teacher.train_teacher(*parse_arguments(types, "", ["--seed", str(seed)], run_teacher.defaults))
+    if args.strategy == "none":
+        args.replay = ["soundscapes"]
+        return
+    args.improvement_set = str(folder / f"improvement_set_{args.strategy}")
+    made_by = (read_provenance(args.improvement_set) or {}).get("teacher_fingerprint")
+    if made_by == fingerprint(load_checkpoint(args.teacher)[0]):
+        say(f"reusing the Improvement-Set in {args.improvement_set}")
+    else:
+        say(f"no Improvement-Set of this teacher in {args.improvement_set}: curating one first")
+        flags = ["--strategy", args.strategy, "--seed", str(seed)]
+        curate.curate(*parse_arguments((curate.CurateArguments,), "", flags, curate.defaults))
+
+
+def read_pairs(args: StudentArguments) -> tuple[Dataset, Dataset | None]:
+    """What to train on, and what to rehearse."""
+    if args.strategy == "none":
+        return read_corpora(args.replay or teacher_corpus(args.teacher)), None
+    if args.improvement_set is None:
+        raise InputError("--improvement_set is missing: curate.py makes one")
+    pairs, replay, provenance = load_improvement_set(args.improvement_set)
+    if provenance.get("strategy", args.strategy) != args.strategy:
+        raise InputError(f"{args.improvement_set} was curated with {provenance['strategy']}, not {args.strategy}")
+    args.teacher = args.teacher or provenance.get("teacher")
+    if args.teacher is None:
+        raise InputError("--teacher is missing: the checkpoint that curated the Improvement-Set")
+    return pairs, read_corpora(args.replay) if args.replay else replay
+
+
+def teacher_corpus(teacher: str | None) -> list[str]:
+    """The corpora a teacher of run_teacher.py was trained on."""
+    file = Path(teacher or "") / "results.json"
+    if not file.is_file():
+        raise InputError("--replay is missing: the captioned corpora to train on")
+    return json.loads(file.read_text(encoding="utf-8"))["corpus"]
+
+
+def new_student(args: StudentArguments) -> ClapStudentModel:
+    """A copy of the teacher, or a fresh model of its shape."""
+    student, _ = load_checkpoint(args.teacher)
+    if args.init == "fresh":
+        student = ClapStudentModel(student.config)
+        if args.text_model:
+            tower, _ = load_text_tower(args.text_model)
+            try:
+                student.text_model.load_state_dict(tower.state_dict())
+            except RuntimeError as error:
+                raise InputError(f"{args.text_model} does not fit the teacher's text tower") from error
+    return student
+
+
+def train_student(args: StudentArguments, training_args: ClapStudentTrainingArguments) -> dict:
+    """Reads, trains, evaluates, saves; returns the results."""
+    watch = Stopwatch()
+    pairs, replay = read_pairs(args)
+    benchmark = read_benchmark(args.task) if args.task else None
+    heading(f"Student: {args.strategy} from {args.teacher}")
+    say(f"{len(pairs)} pairs, {0 if replay is None else len(replay)} to rehearse")
+    if args.dry_run:
+        return {}
+    teacher, processor = load_checkpoint(args.teacher)
+    key = [asdict(args), training_args.to_sanitized_dict(), fingerprint(teacher)]
+    key = json.loads(json.dumps(key, default=str))
+    results_file = Path(training_args.output_dir) / "results.json"
+    if results_file.exists() and (old := json.loads(results_file.read_text(encoding="utf-8"))).get("run") == key:
+        say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
+        return old
+    with output_folder(training_args.output_dir) as folder:
+        skipped = SkippedClips(folder / "skipped.csv")
+        set_seed(training_args.seed)
+        trainer = ClapStudentTrainer(
+            model=new_student(args),
+            args=training_args,
+            train_dataset=pairs,
+            replay_dataset=replay,
+            teacher=teacher,
+            data_collator=ClapCollator(processor, skipped),
+            processing_class=processor,
+        )
+        trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trainer.save_model()
+        results = {"teacher_accuracy": None, "student_accuracy": None, "num_clips": None}
+        if benchmark is not None:
+            heading("Evaluation")
+            before, after = (
+                zero_shot(model.to(PartialState().device), processor, benchmark, skipped)
+                for model in (teacher, trainer.accelerator.unwrap_model(trainer.model))
+            )
+            results |= {
+                "teacher_accuracy": before.accuracy,
+                "student_accuracy": after.accuracy,
+                "num_clips": after.num_clips,
+                "teacher": before.as_row() | {"class_accuracy": before.class_accuracy},
+                "student": after.as_row() | {"class_accuracy": after.class_accuracy},
+            }
+        results |= {
+            "strategy": args.strategy,
+            "num_pairs": len(pairs),
+            "pair_precision": pair_precision(pairs) if args.strategy != "none" else None,
+            "num_skipped": report_skipped(skipped),
+            "seconds": watch.seconds,
+            "seed": training_args.seed,
+            "run": key,
+        }
+        write_json(results_file, results)
+    say(f"student saved in {training_args.output_dir} after {watch.seconds:.0f} s")
+    return results
+
+
+def print_results(results: dict) -> None:
+    """The table that the whole chain is for."""
+    if results.get("teacher_accuracy") is not None:
+        rows = [(name, results[name]) for name in ("teacher", "student")]
+        print_table(
+            f"Zero-shot accuracy on {results['student']['task']}",
+            ["model", "accuracy", "95 % interval", "clips"],
+            [[n, f"{r['value']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}", str(r["n"])] for n, r in rows],
+        )
+        old, new = results["teacher"]["class_accuracy"], results["student"]["class_accuracy"]
+        print_table(
+            "By class",
+            ["class", "teacher", "student", "change"],
+            [[n, f"{old[n]:.0%}", f"{new[n]:.0%}", f"{100 * (new[n] - old[n]):+.0f}"] for n in sorted(new)],
+        )
+    precision = results["pair_precision"]
+    truth = "" if precision is None else f"; {precision:.1%} of them pair a caption with a clip that holds the event"
+    say(f"{results['num_pairs']} pairs{truth}")
+
+
+def main():
+    types = (StudentArguments, ClapStudentTrainingArguments)
+    args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
+    if is_built_in(args):
+        make_what_is_missing(args, training_args.seed)
+    if results := train_student(args, training_args):
+        print_results(results)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,125 @@
+"""Trains a teacher: CLAP (CNN14 and BERT) on captioned audio, with the symmetric contrastive loss.
+
+One process:        python run_teacher.py --corpus my_clips/ --output_dir outputs/teacher
+Several GPUs:       accelerate launch --num_processes 2 run_teacher.py --corpus my_clips/ --output_dir outputs/teacher
+Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
+                        run_teacher.py --corpus my_clips/ --output_dir outputs/teacher
+
+Without --corpus it trains a small teacher on the built-in soundscapes.
+"""
+
+from argparse import Namespace
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from transformers import set_seed
+
+from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments
+from modeling_clap_student.cli import (
+    Stopwatch,
+    heading,
+    output_folder,
+    parse_arguments,
+    report_skipped,
+    run,
+    say,
+    write_json,
+)
+from modeling_clap_student.data.collation import ClapCollator
+from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
+
+
+@dataclass
+class TeacherArguments:
+    corpus: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    subset_fraction: float = field(default=1.0, metadata={"help": "Share of the pairs to train on."})
+    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
+
+    def __post_init__(self):
+        self.corpus = self.corpus or ["soundscapes"]
+        if not 0 < self.subset_fraction <= 1:
+            raise ValueError(f"--subset_fraction must lie in (0, 1], got {self.subset_fraction}")
+
+
+def built_in_folder(seed: int) -> Path:
+    """Where the built-in default keeps its teacher, Improvement-Sets and students."""
+    return Path("outputs") / "soundscapes" / f"seed-{seed}"
+
+
+def defaults(flags: Namespace) -> dict:
+    """A model and a schedule that suit two CPU cores, where the corpus is the built-in one alone."""
+    if flags.corpus not in (None, ["soundscapes"]):
+        return {"output_dir": "outputs/teacher"}
+    return {
+        "output_dir": str(built_in_folder(flags.seed) / "teacher"),
+        "text_model": SCRATCH,
+        "base_channels": 8,
+        "hop_length": 882,
+        "projection_dim": 256,
+        "dropout": 0.0,
+        "learning_rate": 1e-3,
+        "logging_steps": 60,
+        "num_train_epochs": 10,
+        "per_device_train_batch_size": 16,
+    }
+
+
+def subset(corpus: Dataset, fraction: float, seed: int) -> Dataset:
+    """A random share of the rows; smaller shares lie within larger ones of the same seed."""
+    order = np.random.default_rng(seed).permutation(len(corpus))
+    return corpus.select(np.sort(order[: max(1, round(fraction * len(corpus)))]))
+
+
+def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments):
+    """Reads, builds, trains, saves."""
+    watch = Stopwatch()
+    set_seed(training_args.seed)
+    corpus = subset(read_corpora(args.corpus), args.subset_fraction, training_args.seed)
+    heading(f"Teacher: {len(corpus)} pairs of {', '.join(args.corpus)}")
+    say(f"{len(corpus.unique('audio_id'))} clips, {len(corpus.unique('caption'))} captions")
+    if args.dry_run:
+        return
+    with output_folder(training_args.output_dir) as folder:
+        model, processor = new_model(model_args, corpus["caption"])
+        skipped = SkippedClips(folder / "skipped.csv")
+        trainer = ClapStudentTrainer(
+            model=model,
+            args=training_args,
+            train_dataset=corpus,
+            data_collator=ClapCollator(processor, skipped),
+            processing_class=processor,
+        )
+        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
+        trainer.save_model()
+        write_json(
+            folder / "results.json",
+            {
+                "corpus": args.corpus,
+                "num_pairs": len(corpus),
+                "num_skipped": report_skipped(skipped),
+                "train_loss": result.training_loss,
+                "seconds": watch.seconds,
+                "seed": training_args.seed,
+            },
+        )
+    say(f"teacher saved in {folder} after {watch.seconds:.0f} s")
+
+
+def main():
+    types = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
+    train_teacher(*parse_arguments(types, __doc__.splitlines()[0], adapt=defaults))
+
+
+if __name__ == "__main__":
+    run(main)
