@@ -13,6 +13,7 @@ ads: the captions chosen as in ds, with every clip of the pool that is similar e
 
 from argparse import Namespace
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
@@ -155,7 +156,9 @@ def curate(args: CurateArguments) -> None:
         else:
             clip_embeds, rows = embed_clips(model, processor, pool, skipped, args.batch_size, "embedding the pool")
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
-            found = match_pool(pool.select(rows), clip_embeds, captions, caption_embeds, threshold, selected, class_names)
+            found = match_pool(
+                pool.select(rows), clip_embeds, captions, caption_embeds, threshold, selected, class_names
+            )
             if len(found.pairs) == 0:
                 raise empty(args, "pair", found)
             pairs = found.pairs
@@ -165,17 +168,21 @@ def curate(args: CurateArguments) -> None:
             "num_pairs": len(pairs),
             "num_clips": len(set(pairs["audio_id"])),
             "num_replay": 0 if replay is None else len(replay),
-            "num_skipped": report_skipped(skipped),
+            "num_skipped": len(skipped.read()),
         }
         if PartialState().is_main_process:
             save_improvement_set(folder, pairs, replay, provenance(args, model, class_names, facts))
-    say(f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} after {watch.seconds:.0f} s")
+    report_skipped(SkippedClips(Path(args.output_dir) / "skipped.csv"))
+    say(
+        f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} "
+        f"after {watch.seconds:.0f} s"
+    )
 
 
 def replay_set(
     strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
 ) -> Dataset | None:
-    """What the student rehearses: the teacher's corpus for du, its domain-specific part for ads; None without audio."""
+    """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
     if any(audio is None for audio in corpus["audio"]):
         corpus = corpus.filter(lambda audio: audio is not None, input_columns="audio")
     if len(corpus) == 0:
@@ -192,9 +199,8 @@ def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, 
     pairs = pairs.select(rows)
     row_of = {key: row for row, key in enumerate(captions["caption_id"])}
     texts = caption_embeds[[row_of[key] for key in pairs["caption_id"]]]
-    similarity = (clip_embeds * texts).sum(axis=1)
-    columns, feature = pairs.column_names, pairs.features["similarity"]
-    return pairs.remove_columns("similarity").add_column("similarity", similarity, feature).select_columns(columns)
+    similarity, columns = (clip_embeds * texts).sum(axis=1), pairs.column_names
+    return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
 
 
 def empty(args: CurateArguments, what: str, found) -> InputError:

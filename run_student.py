@@ -6,7 +6,7 @@ Several GPUs:       accelerate launch --num_processes 2 run_student.py --strateg
 Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
                         run_student.py --strategy ads …
 
-With nothing but --strategy it runs the whole chain on the built-in soundscapes: teacher, curation, student, evaluation.
+With nothing but --strategy it runs the whole chain on the built-in soundscapes: teacher, curation, student, scores.
 `--strategy none` trains on the teacher's own corpus with soft labels alone (the paper's SL row).
 """
 
@@ -52,8 +52,8 @@ class StudentArguments:
     replay: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Corpora to rehearse, instead of what the Improvement-Set brings; with --strategy none the corpora "
-            "to train on, instead of the teacher's own.",
+            "help": "Corpora to rehearse, instead of what the Improvement-Set brings; with --strategy none the "
+            "corpora to train on, instead of the teacher's own.",
             "action": "extend",
             "nargs": "+",
         },
@@ -66,7 +66,8 @@ class StudentArguments:
         metadata={"help": "Start from the teacher's weights, or fresh.", "choices": ["teacher", "fresh"]},
     )
     text_model: str | None = field(
-        default=None, metadata={"help": "With --init fresh: a BERT of the teacher's shape to start the text tower from."}
+        default=None,
+        metadata={"help": "With --init fresh: a BERT of the teacher's shape to start the text tower from."},
     )
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 

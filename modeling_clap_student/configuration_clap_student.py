@@ -1,7 +1,5 @@
 """Configuration of the CLAP student: a CNN14 audio tower and a BERT text tower."""
 
-import math
-
 from transformers import BertConfig, PretrainedConfig
 
 
@@ -83,7 +81,7 @@ class ClapStudentConfig(PretrainedConfig):
         audio_config=None,
         projection_dim=1024,
         projection_dropout=0.5,
-        logit_scale_init_value=math.log(1 / 0.07),
+        logit_scale_init_value=2.6592600369327783,
         **kwargs,
     ):
         self.text_config = _as_config(text_config, BertConfig)

@@ -101,7 +101,12 @@ class _FixedBatch:
 
 @torch.no_grad()
 def embed_texts(
-    model, processor, texts: list[str], batch_size: int = 256, max_text_length: int = 100, description: str | None = None
+    model,
+    processor,
+    texts: list[str],
+    batch_size: int = 256,
+    max_text_length: int = 100,
+    description: str | None = None,
 ) -> np.ndarray:
     """Embeds texts, each distinct one once.
 

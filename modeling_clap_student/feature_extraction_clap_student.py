@@ -1,7 +1,6 @@
 """Feature extractor of the CLAP student: any waveform to fixed windows, the same ones each time."""
 
 import numpy as np
-
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 
@@ -29,9 +28,7 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
         short_clips="repeat",
         **kwargs,
     ):
-        super().__init__(
-            feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
-        )
+        super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         if short_clips not in ("repeat", "zero"):
             raise ValueError(f"short_clips must be 'repeat' or 'zero', not {short_clips!r}")
         self.window_seconds = window_seconds
@@ -90,7 +87,9 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
     def _checked(clip) -> np.ndarray:
         clip = np.asarray(clip, dtype=np.float32)
         if clip.ndim != 1:
-            raise ValueError(f"expected a mono waveform (samples,), got shape {clip.shape}: average the channels first")
+            raise ValueError(
+                f"expected a mono waveform (samples,), got shape {clip.shape}: average the channels first"
+            )
         if clip.size == 0:
             raise ValueError("the clip holds no samples")
         if not np.isfinite(clip).all():

@@ -62,8 +62,8 @@ def soft_targets(
     """Rows yᵢ = (1 − β) eᵢ + β n(S)ᵢ that mix the pairing with the teacher's intra-modal similarity.
 
     The paper does not say what n is. `"l1"` clamps the cosines at 0 and divides each row by its sum; `"softmax"` is a
-    softmax of S / temperature; `"none"` is the authors' code made finite: the raw cosines, clamped at 0, whose rows sum
-    to more than 1 and the more so the larger the batch.
+    softmax of S / temperature; `"none"` is the authors' code made finite: the raw cosines, clamped at 0, whose rows
+    sum to more than 1 and the more so the larger the batch.
 
     Args:
         similarity: (B, B) cosines among the teacher's audio embeddings (for the audio→text rows) or among its text

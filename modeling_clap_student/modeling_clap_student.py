@@ -91,11 +91,12 @@ class ProjectionHead(nn.Module):
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
-    """(windows, dim) -> (clips, dim): the mean of each clip's consecutive windows, L2-normalised."""
-    if len(num_windows) == len(embeds):
-        return embeds
-    means = torch.stack([clip.mean(dim=0) for clip in embeds.split(num_windows.tolist())])
-    return F.normalize(means, dim=-1)
+    """(windows, dim) -> (clips, dim): the mean of each clip's consecutive windows, L2-normalised.
+
+    A clip of one window passes as it is, so that it does not change with the lengths of its neighbours.
+    """
+    clips = embeds.split(num_windows.tolist())
+    return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=0) for clip in clips])
 
 
 class ClapStudentPreTrainedModel(PreTrainedModel):

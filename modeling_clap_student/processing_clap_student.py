@@ -21,7 +21,7 @@ class ClapStudentProcessor(ProcessorMixin):
 
     @staticmethod
     def get_possibly_dynamic_module(module_name):
-        # transformers searches registered classes in its video mapping too, which can't be searched without torchvision.
+        # transformers would also search its video mapping, which can't be searched without torchvision.
         if module_name == ClapStudentFeatureExtractor.__name__:
             return ClapStudentFeatureExtractor
         return ProcessorMixin.get_possibly_dynamic_module(module_name)

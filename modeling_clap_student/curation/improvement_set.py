@@ -1,9 +1,10 @@
 """The Improvement-Set: curated pairs as a dataset that `load_dataset` opens from disk and from the Hub."""
 
+import hashlib
 import json
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, Features, Value
+from datasets import Dataset, Features, Value
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from ..data.sources import UNDECODED, load_table
@@ -64,7 +65,10 @@ def save_improvement_set(folder: Path, pairs: Dataset, replay: Dataset | None, p
         # Without a batch size, datasets opens every audio file to ask its size.
         table.cast(FEATURES).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet", batch_size=10_000)
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-    _card(provenance, splits).save(folder / "README.md")
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted((folder / "data").iterdir()):
+        digest.update(file.read_bytes())
+    _card(provenance, list(splits), digest.hexdigest()).save(folder / "README.md")
 
 
 def read_provenance(folder: Path | str) -> dict | None:
@@ -73,13 +77,16 @@ def read_provenance(folder: Path | str) -> dict | None:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def _card(provenance: dict, splits: dict[str, Dataset]) -> DatasetCard:
+def _card(provenance: dict, splits: list[str], digest: str) -> DatasetCard:
     data = DatasetCardData(
         task_categories=["zero-shot-classification"],
         tags=["audio", "clap", "improvement-set"],
         configs=[
             {
                 "config_name": "default",
+                # load_dataset's cache knows a local folder by its name and this block alone: without a trace of the
+                # content in it, a set made anew, or another of the same name, would come back as the old one.
+                "description": f"content {digest}",
                 "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
             }
         ],

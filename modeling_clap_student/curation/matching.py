@@ -27,9 +27,7 @@ class Matches:
     highest: float
 
 
-def match(
-    audio_embeds: np.ndarray, text_embeds: np.ndarray, threshold: Threshold, block_size: int = 4096
-) -> Matches:
+def match(audio_embeds: np.ndarray, text_embeds: np.ndarray, threshold: Threshold, block_size: int = 4096) -> Matches:
     """Finds the pairs, ordered by clip, then caption.
 
     Cosines are compared in float32: kept in float16, about one decision in a hundred at 0.75 would flip.

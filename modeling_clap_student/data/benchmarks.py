@@ -8,8 +8,8 @@ from datasets import Dataset, Value
 from ..errors import InputError
 from . import soundscapes
 from .captions import label_text
-from .sources import Source, clip_table, parse_source
 from .metadata import read_rows
+from .sources import Source, clip_table, parse_source
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from .decoding import ClipReader, SkippedClips
 
 
 def random_crop(waveform: np.ndarray, size: int, generator: torch.Generator | None = None) -> np.ndarray:
-    """(samples,) -> (size,): a window at a random place of a longer clip, a shorter clip at a random place in zeros."""
+    """(samples,) -> (size,): a random window of a longer clip, a shorter clip at a random place in zeros."""
     free = abs(len(waveform) - size)
     start = int(torch.randint(free + 1, (), generator=generator))
     if len(waveform) >= size:

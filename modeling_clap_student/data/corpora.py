@@ -7,8 +7,8 @@ from datasets import Dataset, Value, concatenate_datasets
 from ..errors import InputError
 from . import soundscapes
 from .captions import caption_key, clean_title
-from .sources import Source, clip_table, load_table, parse_source
 from .metadata import read_rows
+from .sources import Source, clip_table, load_table, parse_source
 
 
 COLUMNS = ("audio", "audio_id", "source", "caption", "caption_id")

@@ -19,7 +19,11 @@ def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [json.loads(line) for line in file if line.strip()] if path.suffix == ".jsonl" else [*csv.DictReader(file)]
+            rows = (
+                [json.loads(line) for line in file if line.strip()]
+                if path.suffix == ".jsonl"
+                else [*csv.DictReader(file)]
+            )
     except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no readable {path.suffix.lstrip('.')} file: {error}") from error
     if not rows:

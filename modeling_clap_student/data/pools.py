@@ -4,8 +4,8 @@ from datasets import Dataset, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
-from .sources import AUDIO_SUFFIXES, Source, clip_table, load_table, parse_source
 from .metadata import read_rows
+from .sources import AUDIO_SUFFIXES, Source, clip_table, load_table, parse_source
 
 
 COLUMNS = ("audio", "audio_id", "source")

@@ -17,7 +17,8 @@ from functools import lru_cache
 import numpy as np
 
 from ..errors import InputError
-from .sound_events import SAMPLING_RATE, SOUND_CLASSES, Draw, hiss
+from .sound_events import SOUND_CLASSES
+from .synthesis import SAMPLING_RATE, Draw, hiss
 
 
 SCHEME = "soundscapes://"
@@ -83,6 +84,11 @@ def render(path: str) -> np.ndarray:
     return _render_16_bit(path).astype(np.float32) / np.float32(2**15)
 
 
+def forget() -> None:
+    """Drops the clips kept in memory."""
+    _render_16_bit.cache_clear()
+
+
 # Training comes back to the same clips each epoch. At 441 kB a clip this holds at most 0.9 GB.
 @lru_cache(maxsize=2048)
 def _render_16_bit(path: str) -> np.ndarray:
@@ -131,7 +137,7 @@ def captioned_clips(*parts: str) -> list[tuple[str, str, str]]:
         raise InputError(f"soundscapes:{part} has no captions: take soundscapes:train")
     rows = []
     for number in numbers:
-        draw, (event,) = _plan(part, number)
+        _draw, (event,) = _plan(part, number)
         captions = SOUND_CLASSES[event].captions
         # A generator of its own, so that the words say nothing about the parameters of the sound.
         choice = np.random.default_rng([_PARTS[part][2], number, 1]).integers(len(captions))
@@ -168,6 +174,7 @@ __all__ = [
     "SAMPLING_RATE",
     "TEST_CLASSES",
     "captioned_clips",
+    "forget",
     "holds_event",
     "is_soundscape",
     "labelled_clips",

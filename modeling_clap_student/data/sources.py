@@ -118,4 +118,4 @@ def clip_table(rows: list[dict], **extra: Value) -> Dataset:
     return Dataset.from_dict(columns, features=features).cast_column("audio", UNDECODED)
 
 
-__all__ = ["AUDIO_SUFFIXES", "Source", "UNDECODED", "clip_table", "detect_layout", "load_table", "parse_source"]
+__all__ = ["AUDIO_SUFFIXES", "UNDECODED", "Source", "clip_table", "detect_layout", "load_table", "parse_source"]

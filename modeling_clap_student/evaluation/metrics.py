@@ -16,7 +16,9 @@ class Accuracy(evaluate.Metric):
             description="Share of predictions that equal their reference.",
             citation="",
             inputs_description="predictions and references: class numbers.",
-            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+            ),
         )
 
     def _compute(self, predictions, references):

@@ -16,7 +16,8 @@ class ClapStudentTrainingArguments(TrainingArguments):
     """
 
     soft_label_weight: float = field(
-        default=0.3, metadata={"help": "Weight of the teacher's similarities in the targets, in [0, 1]. 0: hard labels."}
+        default=0.3,
+        metadata={"help": "Weight of the teacher's similarities in the targets, in [0, 1]. 0: hard labels."},
     )
     soft_label_normalization: str = field(
         default="l1", metadata={"help": "How similarities become target rows.", "choices": list(NORMALIZATIONS)}
@@ -48,7 +49,9 @@ class ClapStudentTrainingArguments(TrainingArguments):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name} must lie in [0, 1], got {getattr(self, name)}")
         if (self.soft_label_temperature is not None) != (self.soft_label_normalization == "softmax"):
-            raise ValueError("--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone")
+            raise ValueError(
+                "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
+            )
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size must be at least 2: one pair has no negatives")
 

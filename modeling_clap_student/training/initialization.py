@@ -1,8 +1,11 @@
 """A new model: its towers' sizes, the text tower's weights, the tokenizer."""
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
+from string import ascii_lowercase
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from ..configuration_clap_student import ClapStudentConfig
@@ -97,14 +100,18 @@ def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
 
 
 def scratch_tokenizer(captions: list[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer of BERT's kind whose vocabulary comes from the captions."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    """A lower-casing WordPiece tokenizer of BERT's kind that knows the captions' commonest words, and all letters.
+
+    The vocabulary is the same for the same captions: that of tokenizers' own trainer differs from run to run.
+    """
+    words = Counter(word for caption in captions for word in re.findall(r"\w+|[^\w\s]", caption.lower()))
+    letters = sorted({letter for word in words for letter in word} | set(ascii_lowercase))
+    common = sorted(words, key=lambda word: (-words[word], word))
+    pieces = [*_SPECIAL_TOKENS.values(), *letters, *(f"##{letter}" for letter in letters), *common]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces[:vocab_size]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(_SPECIAL_TOKENS.values()), show_progress=False
-    )
-    tokenizer.train_from_iterator(captions, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],

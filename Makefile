@@ -1,0 +1,28 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test quality bench clean
+
+# A virtual environment with the package and what its tests need; made anew when setup.py changes.
+$(VENV)/.ready: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/accelerate launch run_student.py --strategy ads
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+quality: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(VENV)/.ready
+	$(BIN)/python benchmarks/soundscapes.py
+
+clean:
+	rm -rf $(VENV) outputs

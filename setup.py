@@ -1,0 +1,50 @@
+"""Installs the package; `pip install .[test]` adds what the tests need, `.[compat]` pins every floor."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+ROOT = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (ROOT / "modeling_clap_student" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+
+REQUIRES = [
+    # torchaudio ends at 2.11, built for CUDA 13.0. It loads beside torch up to 2.14; 2.15 is built for another CUDA.
+    "torch>=2.11,<2.15",
+    "torchaudio>=2.11,<2.12",
+    "transformers>=5.17",
+    "datasets>=5.0",
+    "accelerate>=1.12",
+    "evaluate>=0.4.6",
+    "huggingface_hub>=2.0",
+    "tokenizers>=0.22",
+    "soundfile>=0.13",
+    "numpy>=2.0",
+    "rich>=14.0",
+    "tqdm>=4.67",
+]
+TEST = ["pytest>=8.0", "ruff>=0.14"]
+
+
+def floor(requirement: str) -> str:
+    """`name>=1.2,<3` -> `name==1.2`."""
+    name, rest = requirement.split(">=")
+    return f"{name}=={rest.split(',')[0]}"
+
+
+setup(
+    name="modeling_clap_student",
+    version=VERSION,
+    description="Audio-text (CLAP) models that improve without labels: teacher, curation, student.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
+    install_requires=REQUIRES,
+    extras_require={"test": TEST, "compat": [floor(requirement) for requirement in REQUIRES]},
+)

@@ -1,0 +1,95 @@
+"""Tiny models and synthetic audio. No test needs a network; those that need real recordings take `real_data`."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="clap_student_tests_")
+
+RATE = 44100
+CAPTIONS = ["a low hum", "a high whistle", "soft hiss", "a steady tone"]
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real recordings."""
+    folder = os.environ.get("CLAP_STUDENT_DATA")
+    if not folder:
+        pytest.skip("set CLAP_STUDENT_DATA to the folder of real recordings to run this test")
+    return Path(folder)
+
+
+def tiny_arguments():
+    from modeling_clap_student.training.initialization import SCRATCH, ModelArguments
+
+    return ModelArguments(text_model=SCRATCH, base_channels=4, hop_length=1024, projection_dim=32, dropout=0.0)
+
+
+@pytest.fixture
+def tiny():
+    """(model, processor) with random weights, in eval mode."""
+    import torch
+
+    from modeling_clap_student.training.initialization import new_model
+
+    torch.manual_seed(0)
+    model, processor = new_model(tiny_arguments(), [*CAPTIONS, "this is a sound of hum hiss whistle tone"])
+    return model.eval(), processor
+
+
+@pytest.fixture
+def tiny_folder(tiny, tmp_path) -> Path:
+    """The tiny model as a checkpoint."""
+    model, processor = tiny
+    model.save_pretrained(tmp_path / "tiny")
+    processor.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def write_tone(path: Path, frequency: float, seconds: float = 1.0, rate: int = RATE) -> Path:
+    """Writes a tone with a little noise that depends on its frequency alone."""
+    t = np.arange(int(seconds * rate)) / rate
+    noise = np.random.default_rng(int(frequency)).normal(size=t.size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * frequency * t) + 0.02 * noise, rate)
+    return path
+
+
+@pytest.fixture
+def captioned_folder(tmp_path) -> Path:
+    """An audiofolder of 12 captioned tones."""
+    folder = tmp_path / "captioned"
+    lines = ["file_name,caption"]
+    for number in range(12):
+        write_tone(folder / f"{number}.wav", 200 * (number + 1))
+        lines.append(f"{number}.wav,{CAPTIONS[number // 3]}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def pool_folder(tmp_path) -> Path:
+    """A plain folder of 6 tones, one of them no audio at all."""
+    folder = tmp_path / "pool"
+    for number in range(6):
+        write_tone(folder / f"{number}.flac", 300 * (number + 1))
+    (folder / "broken.wav").write_text("this is not audio")
+    return folder
+
+
+@pytest.fixture
+def labelled_folder(tmp_path) -> Path:
+    """An audiofolder of 6 tones in 2 classes."""
+    folder = tmp_path / "labelled"
+    lines = ["file_name,label"]
+    for number in range(6):
+        write_tone(folder / f"{number}.wav", 250 * (number + 1))
+        lines.append(f"{number}.wav,{('low_hum', 'high_whistle')[number % 2]}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder

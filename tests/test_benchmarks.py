@@ -1,0 +1,125 @@
+"""Evaluation sets and lists of class names."""
+
+from pathlib import Path
+
+import pytest
+
+from modeling_clap_student.data.benchmarks import read_benchmark, read_labels
+from modeling_clap_student.data.soundscapes import TEST_CLASSES
+from modeling_clap_student.errors import InputError
+
+
+def put(path: Path, text: str, encoding: str = "utf-8") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return str(path)
+
+
+@pytest.fixture
+def esc50(tmp_path) -> Path:
+    rows = "1.wav,1,sea_waves\n2.wav,1,dog\n3.wav,2,dog\n4.wav,3,cat\n"
+    put(tmp_path / "esc" / "meta" / "esc50.csv", "filename,fold,category\n" + rows)
+    return tmp_path / "esc"
+
+
+def test_esc50(esc50):
+    """Guards against class names with underscores, candidates in the order of the file, and wrong pairs of clip and label."""
+    benchmark = read_benchmark(str(esc50))
+    assert benchmark.layout == "esc50"
+    assert benchmark.class_names == ["cat", "dog", "sea waves"]
+    assert benchmark.clips.column_names == ["audio", "audio_id", "source", "label"]
+    assert [(Path(row["audio"]["path"]).name, row["label"]) for row in benchmark.clips] == [
+        ("1.wav", "sea waves"),
+        ("2.wav", "dog"),
+        ("3.wav", "dog"),
+        ("4.wav", "cat"),
+    ]
+    assert benchmark.clips[0]["audio"]["path"] == f"{esc50}/audio/1.wav"
+
+
+def test_esc50_folds(esc50):
+    """Guards against folds that were trained on being evaluated."""
+    benchmark = read_benchmark(f"esc50:2,3={esc50}")
+    assert benchmark.clips["audio_id"][:] == ["esc/3.wav", "esc/4.wav"]
+    assert benchmark.class_names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("column", ["class", "class_name"])
+def test_urbansound8k(tmp_path, column):
+    """Guards against the published name of the label column, or the one of common copies, not being read."""
+    rows = "1-3.wav,1,air_conditioner\n2-1.wav,10,siren\n"
+    put(tmp_path / "us8k" / "metadata" / "UrbanSound8K.csv", f"slice_file_name,fold,{column}\n" + rows)
+    benchmark = read_benchmark(str(tmp_path / "us8k"))
+    assert benchmark.layout == "urbansound8k" and benchmark.class_names == ["air conditioner", "siren"]
+    assert benchmark.clips["label"][:] == ["air conditioner", "siren"]
+    assert benchmark.clips[1]["audio"]["path"] == f"{tmp_path}/us8k/audio/fold10/2-1.wav"
+    with pytest.raises(InputError, match="names 1 class:"):
+        read_benchmark(f"urbansound8k:10={tmp_path / 'us8k'}")
+
+
+def test_urbansound8k_without_labels(tmp_path):
+    """Guards against a KeyError where the label column has a third name."""
+    put(tmp_path / "us8k" / "metadata" / "UrbanSound8K.csv", "slice_file_name,fold,kind\n1-3.wav,1,siren\n")
+    with pytest.raises(InputError, match="no column class"):
+        read_benchmark(str(tmp_path / "us8k"))
+
+
+def test_audiofolder(tmp_path):
+    """Guards against a user's own labelled clips that need ESC-50's layout."""
+    put(tmp_path / "own" / "metadata.csv", "file_name,label\na.wav,cafe/bar\nb.wav,dog\n")
+    benchmark = read_benchmark(str(tmp_path / "own"))
+    assert benchmark.class_names == ["cafe bar", "dog"]
+    assert benchmark.clips[0]["audio"]["path"] == f"{tmp_path}/own/a.wav"
+    put(tmp_path / "own" / "metadata.csv", "file_name,caption\na.wav,a dog\n")
+    with pytest.raises(InputError, match="no column label"):
+        read_benchmark(str(tmp_path / "own"))
+
+
+def test_soundscapes():
+    """Guards against the built-in evaluation being another part of its corpus."""
+    benchmark = read_benchmark("soundscapes")
+    assert benchmark.class_names == sorted(TEST_CLASSES)
+    assert all(audio["path"].startswith("soundscapes://test/") for audio in benchmark.clips["audio"])
+    with pytest.raises(InputError, match="has no labels"):
+        read_benchmark("soundscapes:train")
+
+
+def test_labels_of_an_evaluation_set(esc50):
+    """Guards against class names that differ from those which are evaluated."""
+    assert read_labels(str(esc50)) == (["cat", "dog", "sea waves"], "esc50")
+    assert read_labels("soundscapes") == (sorted(TEST_CLASSES), "soundscapes")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("l.txt", "sea_waves\ncafe/bar\n", "utf-8"),
+        ("l.txt", "\r\n cafe/bar \r\n\r\nsea_waves\r\nsea waves", "utf-8-sig"),
+        ("l.csv", "label,note\nsea_waves,x\ncafe/bar,\nsea_waves,y\n", "utf-8-sig"),
+        ("l.jsonl", '{"label": "sea_waves"}\n{"label": "cafe/bar"}\n', "utf-8"),
+    ],
+)
+def test_labels_of_a_list(tmp_path, name, text, encoding):
+    """Guards against blank lines, repeats and byte-order marks that become classes."""
+    assert read_labels(put(tmp_path / name, text, encoding)) == (["cafe bar", "sea waves"], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("one.txt", "dog\ndog\n", "names 1 class: at least 2"),
+        ("none.txt", "\n", "names 0 classes: at least 2"),
+        ("other.csv", "name\ndog\ncat\n", "no column label: its columns are name"),
+        ("empty.csv", "label\n", "holds no rows"),
+    ],
+)
+def test_lists_without_two_labels_are_refused(tmp_path, name, text, words):
+    """Guards against a domain of one class, for which every caption is nearest to it."""
+    with pytest.raises(InputError, match=words):
+        read_labels(put(tmp_path / name, text))
+
+
+def test_missing_lists_are_named(tmp_path):
+    """Guards against a mistyped path being looked up on the Hub."""
+    with pytest.raises(InputError, match="no such file or folder"):
+        read_labels(str(tmp_path / "gone.txt"))

@@ -1,0 +1,239 @@
+"""The commands as a user types them: the chain on a handful of files, and every wrong input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_tone
+
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import curate  # noqa: E402
+import run_eval  # noqa: E402
+import run_student  # noqa: E402
+import run_teacher  # noqa: E402
+from modeling_clap_student.cli import run  # noqa: E402
+
+
+SMALL = ["--text_model", "scratch", "--base_channels", "2", "--hop_length", "1024", "--projection_dim", "16"]
+FAST = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true"]
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs a script's main with flags, in tmp_path; returns its exit code."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(module, *flags):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
+        try:
+            run(module.main)
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return call
+
+
+@pytest.fixture
+def teacher(command, captioned_folder):
+    assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST) == 0
+    return "teacher"
+
+
+@pytest.fixture
+def files(captioned_folder, pool_folder, labelled_folder):
+    return ["--captions", captioned_folder, "--audio", pool_folder, "--labels", labelled_folder]
+
+
+def numbers(strategy):
+    return {"du": ["--num_pairs", 8], "ds": ["--num_captions", 3], "ads": ["--num_captions", 3, "--num_pairs", 8]}[
+        strategy
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["du", "ds", "ads", "none"])
+def test_the_chain_from_files_to_results(command, teacher, files, labelled_folder, strategy, capsys):
+    """Guards against an artefact that the next command can't take as it is."""
+    flags = ["--strategy", strategy, "--teacher", teacher, "--task", labelled_folder, "--output_dir", "student"]
+    if strategy != "none":
+        made = ["--strategy", strategy, "--teacher", teacher, *files, *numbers(strategy), "--output_dir", "set"]
+        assert command(curate, *made) == 0
+        flags += ["--improvement_set", "set"]
+    assert command(run_student, *flags, *FAST) == 0
+    results = json.loads(Path("student/results.json").read_text())
+    assert 0 <= results["student_accuracy"] <= 1 and 0 <= results["teacher_accuracy"] <= 1
+    assert results["num_clips"] == 6 and results["pair_precision"] is None and results["seed"] == 0
+    assert results["num_pairs"] == {"du": 8, "ds": 9, "ads": 8, "none": 12}[strategy] and results["seconds"] > 0
+    assert "student" in capsys.readouterr().out
+    assert command(run_eval, "--model", "student", "--task", labelled_folder, "--output_json", "scores.json") == 0
+    (score,) = json.loads(Path("scores.json").read_text())
+    assert set(score) == {"task", "metric", "value", "n", "low", "high"}
+    assert score["value"] == results["student_accuracy"] and score["n"] == 6
+
+
+def test_a_second_run_reuses_the_student(command, teacher, files, labelled_folder, capsys):
+    """Guards against minutes of training for a result that is there, and against reuse under other arguments."""
+    made = ["--strategy", "ads", "--teacher", teacher, *files, *numbers("ads"), "--output_dir", "set"]
+    assert command(curate, *made) == 0
+    flags = [
+        "--strategy",
+        "ads",
+        "--improvement_set",
+        "set",
+        "--output_dir",
+        "student",
+        *FAST,
+    ]  # teacher: from the set
+    for extra, reused in (([], False), ([], True), (["--soft_label_weight", "0"], False)):
+        assert command(run_student, *flags, *extra) == 0
+        assert ("reusing the student" in capsys.readouterr().out) is reused
+
+
+def test_a_bad_clip_among_good_ones_is_skipped_counted_and_listed(command, captioned_folder, capsys):
+    """Guards against one corrupt clip that ends the training, or vanishes unseen."""
+    (captioned_folder / "3.wav").write_bytes(b"RIFF" + bytes(100))
+    flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST, "--max_steps", "6"]
+    assert command(run_teacher, *flags) == 0
+    assert json.loads(Path("teacher/results.json").read_text())["num_skipped"] == 1
+    assert "captioned/3.wav" in Path("teacher/skipped.csv").read_text()
+    assert "skipped 1 clip" in capsys.readouterr().out
+
+
+def test_dry_run_counts_and_writes_nothing(command, captioned_folder, capsys):
+    """Guards against hours spent before a wrong path is seen."""
+    assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", "--dry_run") == 0
+    assert "12 clips, 4 captions" in capsys.readouterr().out
+    assert not Path("teacher").exists()
+
+
+def test_subsets_are_nested(captioned_folder):
+    """Guards against a 10 % teacher that saw clips the 50 % one did not."""
+    from modeling_clap_student.data.corpora import read_corpora
+
+    corpus = read_corpora([str(captioned_folder)])
+    parts = [set(run_teacher.subset(corpus, f, seed=1)["audio_id"]) for f in (0.25, 0.5, 1.0)]
+    assert [len(p) for p in parts] == [3, 6, 12] and parts[0] < parts[1] < parts[2]
+
+
+def check_failure(code, capsys, *words):
+    """One line on stderr, with these words, exit code 1."""
+    error = capsys.readouterr().err
+    assert code == 1, error
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and all(word in lines[0] for word in words), error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words"),
+    [
+        ("nowhere/at_all/x", ["no such file or folder", "nowhere"]),
+        ("birdsong", ["birdsong", "soundscapes"]),
+        ("esc99=.", ["unknown name 'esc99'", "esc50"]),
+        ("empty", ["metadata.csv", "captions are needed"]),
+        ("columns", ["no column caption", "file_name"]),
+        ("undecodable", ["no clip of a whole batch", "a.wav"]),
+    ],
+)
+def test_wrong_corpora(command, tmp_path, capsys, corpus, words):
+    """Guards against tracebacks and half-written folders when the data is not what it should be."""
+    (tmp_path / "empty").mkdir()
+    for name, text in (("columns", "file_name,text\na.wav,x\n"), ("undecodable", "file_name,caption\na.wav,x\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metadata.csv").write_text(text)
+        (tmp_path / name / "a.wav").write_text("not audio")
+    code = command(run_teacher, "--corpus", corpus, "--output_dir", "teacher", *SMALL, *FAST)
+    check_failure(code, capsys, *words)
+    assert not Path("teacher").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--pair_threshold", "1.5"], ["[-1, 1]", "1.5"]),
+        (["--pair_threshold", "0.5", "--num_pairs", "3"], ["--pair_threshold", "one of"]),
+        (["--audio", "empty"], ["no audio files"]),
+        (["--audio", "broken"], ["none of the 1 clips"]),
+        (["--labels", "one.txt"], ["at least 2"]),
+        (["--labels", "gone.txt"], ["no such file"]),
+        (["--teacher", "./gone"], ["no such checkpoint"]),
+        (["--teacher", "bert"], ["'bert' checkpoint", "clap_student"]),
+        (
+            ["--num_captions", "4", "--pair_threshold", "0.9999"],
+            ["no pair reached", "highest similarity", "--num_pairs"],
+        ),
+    ],
+)
+def test_wrong_curation(command, teacher, files, tmp_path, capsys, flags, words):
+    """Guards against thresholds, pools, labels and teachers that can't work being found out late or not at all."""
+    from transformers import BertConfig, BertModel
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.wav").write_text("not audio")
+    (tmp_path / "one.txt").write_text("dog\n")
+    if "bert" in flags:
+        BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)).save_pretrained(
+            "bert"
+        )
+    rest = dict(zip(files[::2], files[1::2], strict=True)) | {"--teacher": teacher}
+    if ("--pair_threshold" in flags and "--num_captions" not in flags) or flags[0] != "--num_captions":
+        rest["--num_captions"] = 3
+    rest |= dict(zip(flags[::2], flags[1::2], strict=True))
+    capsys.readouterr()
+    code = command(curate, "--strategy", "ads", "--output_dir", "set", *(x for pair in rest.items() for x in pair))
+    check_failure(code, capsys, *words)
+    assert not Path("set").exists() and not list(Path().glob("*.partial"))
+
+
+def test_curation_keeps_its_hands_off_other_folders(command, teacher, files, capsys):
+    """Guards against a user's folder replaced by an Improvement-Set."""
+    Path("mine").mkdir()
+    Path("mine/thesis.txt").write_text("years of work")
+    made = ["--strategy", "du", "--teacher", teacher, *files, "--num_pairs", 3, "--output_dir", "mine"]
+    check_failure(command(curate, *made), capsys, "mine", "--output_dir")
+    assert Path("mine/thesis.txt").read_text() == "years of work"
+
+
+def test_students_need_their_parts(command, teacher, labelled_folder, capsys):
+    """Guards against a student trained on nothing, or on another strategy's pairs."""
+    code = command(run_student, "--strategy", "ads", "--teacher", teacher, "--output_dir", "s")
+    check_failure(code, capsys, "--improvement_set is missing", "curate.py")
+    code = command(run_student, "--strategy", "ads", "--improvement_set", labelled_folder, "--output_dir", "s")
+    check_failure(code, capsys, "no Improvement-Set", "curate.py")
+    code = command(run_eval, "--model", "teacher", "--task", "esc50")
+    check_failure(code, capsys, "esc50", "PATH")
+    assert not Path("s").exists()
+
+
+def test_an_unknown_strategy_lists_the_known_ones(command, capsys):
+    """Guards against a guess at what was meant."""
+    assert command(run_student, "--strategy", "best") == 2
+    error = capsys.readouterr().err
+    assert all(name in error for name in ("du", "ds", "ads", "none"))
+
+
+def test_long_stereo_and_other_rates_go_through(command, captioned_folder):
+    """Guards against files that are not exactly 5 s of mono at 44.1 kHz."""
+    write_tone(captioned_folder / "0.wav", 400, seconds=7, rate=16000)
+    flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST]
+    assert command(run_teacher, *flags) == 0
+    assert json.loads(Path("teacher/results.json").read_text())["num_skipped"] == 0
+
+
+def test_scripts_start_as_programs(tmp_path):
+    """Guards against a script that only works when imported, or whose error is a traceback."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "run_teacher.py", "--corpus", "nowhere/x/y"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: no such file")
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())

@@ -1,0 +1,68 @@
+"""Zero-shot accuracy, its interval and the truth of pairs."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from datasets import Value
+
+from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.soundscapes import captioned_clips
+from modeling_clap_student.data.sources import clip_table
+from modeling_clap_student.evaluation.metrics import Accuracy
+from modeling_clap_student.evaluation.pair_precision import pair_precision
+from modeling_clap_student.evaluation.statistics import wilson_interval
+from modeling_clap_student.evaluation.zero_shot import zero_shot
+
+
+def test_zero_shot_is_the_nearest_prompt(tiny, labelled_folder, tmp_path):
+    """Guards against labels in another order than their prompts, and against predictions on the wrong rows."""
+    model, processor = tiny
+    (labelled_folder / "1.wav").write_text("broken")
+    benchmark = read_benchmark(str(labelled_folder))
+    result = zero_shot(model, processor, benchmark, SkippedClips(tmp_path / "s.csv"), batch_size=4)
+    prompts = processor.tokenizer([f"this is a sound of {n}" for n in benchmark.class_names], return_tensors="pt")
+    expected = []
+    for row in benchmark.clips:
+        if row["audio_id"].endswith("/1.wav"):
+            expected.append(None)
+            continue
+        samples, rate = soundfile.read(row["audio"]["path"], dtype="float32")
+        inputs = processor.feature_extractor(samples, sampling_rate=rate, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs, **prompts).logits_per_audio
+        expected.append(benchmark.class_names[int(logits.argmax())])
+    assert benchmark.class_names == ["high whistle", "low hum"]
+    assert result.predictions == expected and result.num_clips == 5
+    right = [p == t for p, t in zip(expected, benchmark.clips["label"], strict=True) if p]
+    assert result.accuracy == pytest.approx(np.mean(right))
+    assert (result.low, result.high) == wilson_interval(sum(right), 5)
+
+
+def test_accuracy_by_class():
+    """Guards against a class accuracy over predictions instead of references."""
+    scores = Accuracy().compute(predictions=[0, 1, 1, 1], references=[0, 0, 1, 1])
+    assert scores == {"accuracy": 0.75, "class_accuracy": {0: 0.5, 1: 1.0}}
+
+
+@pytest.mark.parametrize(
+    # Values of Newcombe 1998, Statistics in Medicine 17, table I (method 3), to four digits.
+    ("correct", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_matches_published_values(correct, n, low, high):
+    """Guards against the normal approximation, which leaves [0, 1]."""
+    assert wilson_interval(correct, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_pair_precision_needs_the_truth():
+    """Guards against a figure where no truth is known, and against unknown pairs counted as wrong."""
+    rows = [(a, i, c) for a, i, c in captioned_clips()[:3]]
+    wrong = next(c for _, _, c in captioned_clips() if c != rows[0][2] and "gun" in c)
+    pairs = [*rows, (rows[0][0], "w", wrong), ("/data/a.wav", "f", "a dog barks")]
+    table = clip_table(
+        [{"audio": a, "audio_id": i, "source": "s", "caption": c} for a, i, c in pairs], caption=Value("string")
+    )
+    assert pair_precision(table) == 0.75
+    assert pair_precision(table.select([4])) is None
