@@ -34,7 +34,7 @@ from modeling_clap_student.curation.strategies import (
 )
 from modeling_clap_student.curation.threshold import Threshold
 from modeling_clap_student.data.benchmarks import read_labels
-from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.corpora import audio_is_there, read_corpora
 from modeling_clap_student.data.decoding import SkippedClips
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.embedding import embed_clips, embed_texts
@@ -183,8 +183,7 @@ def replay_set(
     strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
 ) -> Dataset | None:
     """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
-    if any(audio is None for audio in corpus["audio"]):
-        corpus = corpus.filter(lambda audio: audio is not None, input_columns="audio")
+    corpus = corpus.select([row for row, audio in enumerate(corpus["audio"]) if audio_is_there(audio)])
     if len(corpus) == 0:
         return None
     if strategy == "du":

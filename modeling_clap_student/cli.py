@@ -37,7 +37,7 @@ def heading(message: str) -> None:
 def parse_arguments(
     types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None
 ) -> tuple:
-    """Reads flags, or one json / yaml file of them, into dataclasses.
+    """Reads flags into dataclasses.
 
     Args:
         types: the dataclasses.
@@ -67,7 +67,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
+        print(f"error: {str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

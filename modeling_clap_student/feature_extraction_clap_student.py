@@ -85,6 +85,8 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
 
     @staticmethod
     def _checked(clip) -> np.ndarray:
+        if np.issubdtype(np.asarray(clip).dtype, np.integer):
+            raise ValueError("expected floating-point samples in [-1, 1], got integers: divide by their full scale")
         clip = np.asarray(clip, dtype=np.float32)
         if clip.ndim != 1:
             raise ValueError(

@@ -23,7 +23,7 @@ def esc50(tmp_path) -> Path:
 
 
 def test_esc50(esc50):
-    """Guards against class names with underscores, candidates in the order of the file, and wrong pairs of clip and label."""
+    """Guards against class names with underscores, candidates in the file's order, and labels of other clips."""
     benchmark = read_benchmark(str(esc50))
     assert benchmark.layout == "esc50"
     assert benchmark.class_names == ["cat", "dog", "sea waves"]

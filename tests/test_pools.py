@@ -74,10 +74,10 @@ def test_soundscapes_pool_has_no_labels():
 def test_parquet_pools_lose_their_other_columns(tmp_path, monkeypatch):
     """Guards against captions of a data set that is used as a pool."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    (tmp_path / "set").mkdir()
-    table = clip_table([{"audio": f"/{n}.wav", "audio_id": f"x/{n}", "source": "x"} for n in range(2)])
-    table.add_column("label", ["dog", "cat"]).to_parquet(tmp_path / "set" / "train.parquet")
-    read = read_pools([str(tmp_path / "set")])
+    root = touch(tmp_path / "set", "0.wav", "1.wav")
+    table = clip_table([{"audio": root / f"{n}.wav", "audio_id": f"x/{n}", "source": "x"} for n in range(2)])
+    table.add_column("label", ["dog", "cat"]).to_parquet(root / "train.parquet")
+    read = read_pools([str(root)])
     assert read.column_names == list(COLUMNS) and read["audio_id"][:] == ["x/0", "x/1"]
 
 

@@ -9,7 +9,7 @@ from ..errors import InputError
 from . import soundscapes
 from .captions import label_text
 from .metadata import read_rows
-from .sources import Source, clip_table, parse_source
+from .sources import BUILT_IN, Source, clip_table, parse_source
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,15 @@ def read_labels(spec: str) -> tuple[list[str], str | None]:
     Raises:
         InputError: a spec that can't be read, or fewer than 2 names.
     """
-    if spec != "soundscapes" and Path(spec).is_file():
+    if spec != BUILT_IN and Path(spec).is_file():
         path = Path(spec)
-        lines = (
-            [row["label"] for row in read_rows(path, "label")]
-            if path.suffix in (".csv", ".jsonl")
-            else path.read_text(encoding="utf-8-sig").splitlines()
-        )
+        if path.suffix in (".csv", ".jsonl"):
+            lines = [row["label"] for row in read_rows(path, "label")]
+        else:
+            try:
+                lines = path.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{path} is no text file of class names") from error
         return _at_least_two(sorted({label_text(line) for line in lines if line.strip()}), spec), None
     benchmark = read_benchmark(spec)
     return benchmark.class_names, benchmark.layout

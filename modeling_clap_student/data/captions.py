@@ -28,7 +28,12 @@ def clean_title(title: str) -> str:
 
 def caption_key(caption: str) -> str:
     """Equal for captions that differ only in case and blanks."""
-    return hashlib.blake2b(" ".join(caption.lower().split()).encode(), digest_size=8).hexdigest()
+    return exact_key(" ".join(caption.lower().split()))
+
+
+def exact_key(text: str) -> str:
+    """64 bits that are equal for equal texts alone."""
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def label_text(label: str) -> str:
@@ -36,4 +41,4 @@ def label_text(label: str) -> str:
     return " ".join(re.sub(r"[_/]", " ", label).split())
 
 
-__all__ = ["caption_key", "clean_title", "label_text"]
+__all__ = ["caption_key", "clean_title", "exact_key", "label_text"]

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .captions import caption_key
+from .captions import caption_key, exact_key
 from .decoding import ClipReader, SkippedClips
 
 
@@ -17,8 +17,8 @@ def random_crop(waveform: np.ndarray, size: int, generator: torch.Generator | No
     return np.pad(waveform, (start, free - start))
 
 
-def _key(identity: str) -> int:
-    return int(caption_key(identity), 16) - 2**63  # 64 bits, so that keys travel in an int64 tensor
+def _as_int64(digest: str) -> int:
+    return int(digest, 16) - 2**63  # keys travel in an int64 tensor
 
 
 class ClapCollator:
@@ -62,8 +62,8 @@ class ClapCollator:
             "input_values": torch.from_numpy(crops),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "audio_key": torch.tensor([_key(rows[i]["audio_id"]) for i in chosen]),
-            "caption_key": torch.tensor([_key(caption) for caption in captions]),
+            "audio_key": torch.tensor([_as_int64(exact_key(rows[i]["audio_id"])) for i in chosen]),
+            "caption_key": torch.tensor([_as_int64(caption_key(caption)) for caption in captions]),
         }
 
 

@@ -1,5 +1,7 @@
 """Captioned corpora: one row a (clip, caption) pair, in the columns `audio caption audio_id caption_id source`."""
 
+import os
+import re
 from pathlib import Path
 
 from datasets import Dataset, Value, concatenate_datasets
@@ -40,7 +42,7 @@ def _pairs(source: Source, rows: list[tuple[Path | str | None, str, str]]) -> Da
 def _read_metadata(source: Source, metadata: Path) -> Dataset:
     """Any csv or jsonl with `caption`, or `caption_1` … `caption_n`, and perhaps `file_name`."""
     rows = read_rows(metadata)
-    columns = [column for column in rows[0] if column and (column == "caption" or column.startswith("caption_"))]
+    columns = [column for column in rows[0] if column and re.fullmatch(r"caption(_\d+)?", column)]
     if not columns:
         raise InputError(f"{metadata} has no column caption: its columns are {', '.join(map(str, rows[0]))}")
     pairs = []
@@ -108,6 +110,13 @@ READERS = {
 }
 
 
+def audio_is_there(audio: dict | None) -> bool:
+    """Whether a row has audio at all, and its file exists."""
+    if audio is None or audio["bytes"] is not None:
+        return audio is not None
+    return soundscapes.is_soundscape(audio["path"]) or os.path.isfile(audio["path"])
+
+
 def read_corpora(specs: list[str], needs_audio: bool = True) -> Dataset:
     """Reads captioned corpora and joins them.
 
@@ -125,10 +134,10 @@ def read_corpora(specs: list[str], needs_audio: bool = True) -> Dataset:
     for spec in specs:
         source = parse_source(spec, READERS, "a captioned corpus")
         table = READERS[source.layout](source)
-        if needs_audio and all(audio is None for audio in table["audio"]):
-            raise InputError(f"{spec} holds captions without audio files (column file_name), and audio is needed here")
+        if needs_audio and not any(audio_is_there(audio) for audio in table["audio"]):
+            raise InputError(f"{spec} has captions, but not one of its audio files (column file_name) is there")
         tables.append(table.select_columns(list(COLUMNS)))
     return concatenate_datasets(tables)
 
 
-__all__ = ["COLUMNS", "READERS", "read_corpora"]
+__all__ = ["COLUMNS", "READERS", "audio_is_there", "read_corpora"]

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,9 @@ import torchaudio
 
 from ..errors import ClipError
 from . import soundscapes
+
+
+_LONGEST_OGG_PAGE = 65307
 
 
 @lru_cache(maxsize=16)
@@ -51,17 +55,40 @@ def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
 
 
 def _read_file(audio: dict) -> tuple[np.ndarray, int]:
-    if audio.get("bytes") is None and not os.path.isfile(audio["path"] or ""):
+    if audio.get("bytes") is None and not os.path.isfile(audio.get("path") or ""):
         raise ClipError("no such file")
     try:
         with soundfile.SoundFile(audio["path"] if audio.get("bytes") is None else io.BytesIO(audio["bytes"])) as file:
             samples = file.read(dtype="float32", always_2d=True)
-            # libsndfile shortens a truncated wav in silence, but leaves a remark in its log.
-            if len(samples) < file.frames or "(should be" in file.extra_info:
+            if len(samples) < file.frames or _cut_wav(file.extra_info) or _cut_ogg(audio):
                 raise ClipError("truncated")
             return samples.mean(axis=1, dtype=np.float32), file.samplerate
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise ClipError(f"not decodable: {error}") from error
+
+
+def _cut_wav(log: str) -> bool:
+    """Whether libsndfile's log tells of a data chunk shorter than its header says: it reads on in silence.
+
+    Programs that write to a pipe can't know the size and leave the largest number there: such files are whole.
+    """
+    remark = re.search(r"data : (\d+) \(should be", log)
+    return remark is not None and int(remark[1]) < 2**32 - 2**12
+
+
+def _cut_ogg(audio: dict) -> bool:
+    """Whether an Ogg file ends before the page that is marked as its last; libsndfile takes it for a shorter clip."""
+    if audio.get("bytes") is not None:
+        head, tail = audio["bytes"][:4], audio["bytes"][-_LONGEST_OGG_PAGE:]
+    else:
+        with open(audio["path"], "rb") as file:
+            head = file.read(4)
+            if head != b"OggS":
+                return False
+            file.seek(max(0, os.path.getsize(audio["path"]) - _LONGEST_OGG_PAGE))
+            tail = file.read()
+    last_page = tail.rfind(b"OggS")
+    return head == b"OggS" and (last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4)
 
 
 class SkippedClips:

@@ -28,10 +28,14 @@ def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
         raise InputError(f"{path} is no readable {path.suffix.lstrip('.')} file: {error}") from error
     if not rows:
         raise InputError(f"{path} holds no rows")
-    missing = [column for column in needed if column not in rows[0]]
+    columns = list(rows[0]) if isinstance(rows[0], dict) else []
+    missing = [column for column in needed if column not in columns]
     if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}: its columns are {', '.join(map(str, rows[0]))}")
-    return rows
+        raise InputError(f"{path} has no column {', '.join(missing)}: its columns are {', '.join(map(str, columns))}")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or None in row:
+            raise InputError(f"{path}: row {number} does not fit the header: quote texts that hold commas")
+    return [{column: "" if row.get(column) is None else str(row[column]) for column in columns} for row in rows]
 
 
 __all__ = ["read_rows"]

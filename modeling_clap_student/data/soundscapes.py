@@ -66,7 +66,7 @@ def _plan(part: str, number: int) -> tuple[Draw, list[str]]:
 
 
 def _parse(path: str) -> tuple[str, int]:
-    match = re.fullmatch(rf"{SCHEME}(\w+)/(\d+)", path)
+    match = re.fullmatch(rf"{SCHEME}(\w+)/([0-9]+)", path)
     if not match or match[1] not in _PARTS or int(match[2]) >= _PARTS[match[1]][0]:
         raise InputError(f"{path!r} is no clip of the soundscapes corpus")
     return match[1], int(match[2])
@@ -102,6 +102,7 @@ def _render_16_bit(path: str) -> np.ndarray:
     background = hiss(draw, NUM_SAMPLES, draw.any(20, 200), draw.log(8000, 400), steep=False)
     noise_level = 10 ** (-draw.any(10, 30) / 20)
     clip = _normalized(clip) + np.float32(noise_level) * _normalized(background)
+    clip -= clip.mean()  # an offset can't be heard, but would tell some classes apart
     level = draw.any(0.1, 0.9) / max(1e-6, np.abs(clip).max())
     return np.round(clip * np.float32(level * (2**15 - 1))).astype(np.int16)
 

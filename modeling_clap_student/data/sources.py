@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import Audio, Dataset, DatasetDict, Features, Value, load_dataset, load_from_disk
 
 from ..errors import InputError
 
@@ -16,6 +16,9 @@ AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".ai
 UNDECODED = Audio(decode=False)
 # Its storage. Tables are filled in this form, since encoding through the Audio feature needs torchcodec as well.
 _AUDIO_STORAGE = {"bytes": Value("binary"), "path": Value("string")}
+
+# The one name that needs no path: the package makes these clips itself.
+BUILT_IN = "soundscapes"
 
 _NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(:(?P<parts>[\w,]+))?(=(?P<path>.+))?", re.DOTALL)
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -50,24 +53,27 @@ def parse_source(spec: str, known: dict[str, Callable], what: str) -> Source:
         InputError: an unknown name, a missing path or a path of a layout that does not fit.
     """
     match = _NAMED.fullmatch(spec)
-    if match and not Path(spec).exists() and (match["path"] or match["name"] in known):
+    bare = match and match["path"] is None
+    if match and (not Path(spec).exists() or match["name"] == BUILT_IN) and (not bare or match["name"] in known):
         if match["name"] not in known:
             raise InputError(f"unknown name {match['name']!r} for {what}: known are {', '.join(sorted(known))}")
         parts = tuple(match["parts"].split(",")) if match["parts"] else ()
-        path = _existing(match["path"], spec) if match["path"] else None
-        if path is None and match["name"] != "soundscapes":
+        path = None if bare else _existing(match["path"])
+        if path is not None and match["name"] not in ("folder", "hub", detect_layout(path)):
+            raise InputError(f"{path} is laid out as {detect_layout(path)!r}, not as {match['name']!r}")
+        if bare and match["name"] != BUILT_IN:
             raise InputError(f"{spec!r} needs a path: {spec}=PATH")
         return Source(spec, match["name"], path, parts)
     if not Path(spec).expanduser().exists() and _HUB_ID.fullmatch(spec) and not spec.startswith("."):
         return Source(spec, "hub", spec)
-    path = _existing(spec, spec, hint=f" (known names: {', '.join(sorted(known))})")
+    path = _existing(spec, hint=f" (known names: {', '.join(sorted(known))})")
     layout = detect_layout(path)
     if layout not in known:
         raise InputError(f"{path} is laid out as {layout!r}, which is not {what}: give {' or '.join(sorted(known))}")
     return Source(spec, layout, path)
 
 
-def _existing(text: str, spec: str, hint: str = "") -> Path:
+def _existing(text: str, hint: str = "") -> Path:
     path = Path(text).expanduser()
     if not path.exists():
         raise InputError(f"no such file or folder: {text!r}{hint}")
@@ -84,6 +90,8 @@ def detect_layout(path: Path) -> str:
         return "urbansound8k"
     if any((path / name).exists() for name in ("metadata.csv", "metadata.jsonl")):
         return "audiofolder"
+    if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
+        return "hub"  # of Dataset.save_to_disk
     if next(path.glob("*.parquet"), None) or next(path.glob("data/*.parquet"), None):
         return "hub"
     return "folder"
@@ -96,7 +104,11 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
         InputError: it does not exist, can't be reached, or lacks the split.
     """
     try:
-        table = load_dataset(str(path), split=split)
+        if any((Path(path) / name).exists() for name in ("state.json", "dataset_dict.json")):
+            table = load_from_disk(str(path))
+            table = table[split] if split and isinstance(table, DatasetDict) else table
+        else:
+            table = load_dataset(str(path), split=split)
     except Exception as error:  # load_dataset raises a dozen unrelated types
         raise InputError(f"can't load the dataset {path}: {str(error).splitlines()[0]}") from error
     splits = table.values() if isinstance(table, DatasetDict) else [table]
@@ -118,4 +130,13 @@ def clip_table(rows: list[dict], **extra: Value) -> Dataset:
     return Dataset.from_dict(columns, features=features).cast_column("audio", UNDECODED)
 
 
-__all__ = ["AUDIO_SUFFIXES", "UNDECODED", "Source", "clip_table", "detect_layout", "load_table", "parse_source"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "BUILT_IN",
+    "UNDECODED",
+    "Source",
+    "clip_table",
+    "detect_layout",
+    "load_table",
+    "parse_source",
+]

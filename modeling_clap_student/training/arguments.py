@@ -38,6 +38,7 @@ class ClapStudentTrainingArguments(TrainingArguments):
     # Hidden NaN losses would train on; the rows carry columns that no model takes.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave NaN losses out of the log."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: the collator needs them."})
+    disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
     report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})

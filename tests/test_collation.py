@@ -1,0 +1,141 @@
+"""Training batches: crops, tokens, keys, and what takes the place of a bad clip."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from modeling_clap_student.data.collation import ClapCollator, random_crop
+from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.errors import InputError
+from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
+from modeling_clap_student.processing_clap_student import ClapStudentProcessor
+from modeling_clap_student.training.initialization import scratch_tokenizer
+
+
+RATE = 8000
+SIZE = 800  # samples in a window
+CAPTIONS = ["a low hum", "a high whistle", "soft hiss", "a steady tone for a long time"]
+
+
+@pytest.fixture
+def collator(tmp_path) -> ClapCollator:
+    extractor = ClapStudentFeatureExtractor(sampling_rate=RATE, window_seconds=SIZE / RATE)
+    processor = ClapStudentProcessor(extractor, scratch_tokenizer(CAPTIONS))
+    return ClapCollator(processor, SkippedClips(tmp_path / "skipped.csv"), max_text_length=6)
+
+
+@pytest.fixture
+def rows(tmp_path) -> list[dict]:
+    """Four clips of exactly one window, so that a crop is the clip; clip i holds the level (i + 1) / 10."""
+    for number in range(4):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(SIZE, (number + 1) / 10), RATE, subtype="FLOAT")
+    return [
+        {"audio": {"path": str(tmp_path / f"{n}.wav"), "bytes": None}, "audio_id": f"x/{n}", "caption": CAPTIONS[n]}
+        for n in range(4)
+    ]
+
+
+def break_clip(row: dict) -> None:
+    Path(row["audio"]["path"]).write_text("no audio")
+
+
+def levels(batch: dict) -> list[float]:
+    return batch["input_values"][:, 0].tolist()
+
+
+def test_crops_reach_both_ends_of_a_long_clip():
+    """Guards against crops that never hold a clip's first or last sample, or always start at the same place."""
+    clip = np.arange(13, dtype=np.float32)
+    crops = [random_crop(clip, 10) for _ in range(200)]
+    assert all(crop.tolist() == list(range(int(crop[0]), int(crop[0]) + 10)) for crop in crops)
+    assert {int(crop[0]) for crop in crops} == {0, 1, 2, 3}
+
+
+def test_short_clips_lie_anywhere_in_zeros():
+    """Guards against short clips that always start the window, or lose samples."""
+    clip = np.arange(1, 8, dtype=np.float32)
+    crops = [random_crop(clip, 10) for _ in range(200)]
+    starts = [int(crop.argmax()) - 6 for crop in crops]
+    assert set(starts) == {0, 1, 2, 3}
+    for crop, start in zip(crops, starts, strict=True):
+        np.testing.assert_array_equal(crop, np.pad(clip, (start, 3 - start)))
+
+
+def test_clips_of_one_window_stay_whole():
+    """Guards against an error where there is nothing to choose."""
+    np.testing.assert_array_equal(random_crop(np.arange(10.0), 10), np.arange(10.0))
+
+
+def test_a_generator_repeats_the_crops():
+    """Guards against crops that ignore the generator given."""
+    clip = np.arange(10000)
+    draws = [
+        [int(random_crop(clip, 10, torch.Generator().manual_seed(s))[0]) for s in seeds] for seeds in ([1, 2], [1, 2])
+    ]
+    assert draws[0] == draws[1] and draws[0][0] != draws[0][1]
+
+
+def test_batch_holds_what_the_model_takes(collator, rows):
+    """Guards against rows and tokens out of order, wrong types, and captions too long for the text tower."""
+    batch = collator(rows)
+    assert batch["input_values"].shape == (4, SIZE) and batch["input_values"].dtype == torch.float32
+    assert levels(batch) == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    expected = collator.tokenizer(CAPTIONS, padding=True, truncation=True, max_length=6, return_tensors="pt")
+    assert torch.equal(batch["input_ids"], expected["input_ids"]) and batch["input_ids"].shape == (4, 6)
+    assert torch.equal(batch["attention_mask"], expected["attention_mask"])
+    assert batch["attention_mask"].sum(dim=1).tolist() == [5, 5, 4, 6]
+    for name in ("audio_key", "caption_key"):
+        assert batch[name].shape == (4,) and batch[name].dtype == torch.int64 and len(batch[name].unique()) == 4
+
+
+def test_equal_clips_and_equal_captions_share_a_key(collator, rows):
+    """Guards against two captions of one clip, or one caption on two clips, that count as negatives."""
+    rows[1]["audio_id"], rows[1]["audio"] = rows[0]["audio_id"], rows[0]["audio"]
+    rows[3]["caption"] = "A low  HUM"
+    batch = collator(rows)
+    assert (batch["audio_key"] == batch["audio_key"][0]).tolist() == [True, True, False, False]
+    assert (batch["caption_key"] == batch["caption_key"][0]).tolist() == [True, False, False, True]
+
+
+def test_keys_are_the_same_in_other_batches(collator, rows):
+    """Guards against keys that are numbered within a batch: they are compared across processes."""
+    whole, part = collator(rows), collator(rows[2:])
+    for name in ("audio_key", "caption_key"):
+        assert torch.equal(whole[name][2:], part[name])
+
+
+def test_clips_whose_names_differ_in_case_are_two(collator, rows):
+    """Guards against `Dog.wav` and `dog.wav` being taken for one clip, as equal captions are."""
+    rows[0]["audio_id"], rows[1]["audio_id"] = "x/Dog.wav", "x/dog.wav"
+    assert len(collator(rows)["audio_key"].unique()) == 4
+
+
+def test_a_bad_clip_is_replaced_by_another_pair(collator, rows):
+    """Guards against batches of unequal size, a bad clip's caption on another clip's sound, and losses in silence."""
+    break_clip(rows[1])
+    batch = collator(rows)
+    source = {0.1: 0, 0.3: 2, 0.4: 3}[round(levels(batch)[1], 3)]
+    for name, tensor in batch.items():
+        assert len(tensor) == 4 and torch.equal(tensor[1], tensor[source]), name
+    assert [levels(batch)[i] for i in (0, 2, 3)] == pytest.approx([0.1, 0.3, 0.4])
+    assert set(collator.reader.skipped.read()) == {"x/1"}
+
+
+def test_one_good_clip_is_enough(collator, rows):
+    """Guards against a lookup past the end where few clips are left."""
+    for row in rows[:3]:
+        break_clip(row)
+    assert levels(collator(rows)) == pytest.approx([0.4] * 4)
+    assert set(collator.reader.skipped.read()) == {"x/0", "x/1", "x/2"}
+
+
+def test_a_batch_without_any_clip_is_refused(collator, rows):
+    """Guards against a traceback, or a batch of nothing, where a path is wrong for all clips."""
+    for row in rows:
+        break_clip(row)
+    with pytest.raises(InputError, match="x/0: not decodable"):
+        collator(rows)
+    assert len(collator.reader.skipped.read()) == 4
