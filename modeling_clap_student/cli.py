@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
+import torch
 from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
@@ -64,6 +65,8 @@ def run(main: Callable[[], None]) -> None:
     # Their bars on reading and writing files; embedding and training keep theirs.
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    # accelerate joins processes on CPUs only when told that there is nothing else.
+    PartialState(cpu=not torch.accelerator.is_available())
     try:
         main()
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 
 from ..losses import NORMALIZATIONS
@@ -38,12 +39,14 @@ class ClapStudentTrainingArguments(TrainingArguments):
     # Hidden NaN losses would train on; the rows carry columns that no model takes.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave NaN losses out of the log."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: the collator needs them."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
     report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
 
     def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
         for name in ("soft_label_weight", "replay_probability"):
