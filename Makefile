@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test quality bench clean
+.PHONY: demo test compat quality bench clean
 
 # A virtual environment with the package and what its tests need; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
@@ -17,6 +17,12 @@ demo: $(VENV)/.ready
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
+# The tests against the oldest version of every dependency.
+compat:
+	$(PYTHON) -m venv $(VENV)-compat
+	$(VENV)-compat/bin/pip install --quiet -e '.[test,compat]'
+	$(VENV)-compat/bin/python -m pytest
+
 quality: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -25,4 +31,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/soundscapes.py
 
 clean:
-	rm -rf $(VENV) outputs
+	rm -rf $(VENV) $(VENV)-compat outputs

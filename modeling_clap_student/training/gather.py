@@ -1,7 +1,7 @@
 """Batches over all processes, with gradients."""
 
 import torch
-import torch.distributed.nn.functional
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -14,13 +14,23 @@ def gather(tensor: Tensor) -> Tensor:
 
     All processes must hold the same number of rows.
     """
-    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+    if not dist.is_initialized() or dist.get_world_size() == 1:
         return tensor
-    if tensor.requires_grad:
-        return torch.cat(torch.distributed.nn.functional.all_gather(tensor))
-    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, tensor.contiguous())
-    return torch.cat(parts)
+    return _Gather.apply(tensor)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 __all__ = ["gather"]
