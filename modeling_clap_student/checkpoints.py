@@ -1,6 +1,7 @@
 """Opening checkpoints of this package, and telling two of them apart."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import torch
@@ -20,8 +21,9 @@ def load_checkpoint(name: str | Path) -> tuple[ClapStudentModel, ClapStudentProc
     Raises:
         InputError: nothing there, another model type, or files missing.
     """
-    if str(name).startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
-        raise InputError(f"no such checkpoint folder: {name}")
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(name))
+    if not is_hub_id and not Path(name).is_dir():
+        raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "clap_student":

@@ -162,6 +162,7 @@ def test_wrong_corpora(command, tmp_path, capsys, corpus, words):
         (["--labels", "one.txt"], ["at least 2"]),
         (["--labels", "gone.txt"], ["no such file"]),
         (["--teacher", "./gone"], ["no such checkpoint"]),
+        (["--teacher", "outputs/not/there"], ["no such checkpoint", "run_teacher.py"]),
         (["--teacher", "bert"], ["'bert' checkpoint", "clap_student"]),
         (
             ["--num_captions", "4", "--pair_threshold", "0.9999"],
