@@ -159,6 +159,8 @@ def train_student(args: StudentArguments, training_args: ClapStudentTrainingArgu
     say(f"{len(pairs)} pairs, {0 if replay is None else len(replay)} to rehearse")
     if args.dry_run:
         return {}
+    if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
+        raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, processor = load_checkpoint(args.teacher)
     key = [asdict(args), training_args.to_sanitized_dict(), fingerprint(teacher)]
     key = json.loads(json.dumps(key, default=str))

@@ -85,6 +85,7 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     existed = folder.exists()
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "skipped.csv").unlink(missing_ok=True)  # of an earlier run
     PartialState().wait_for_everyone()
     try:
         yield folder
@@ -104,7 +105,8 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         InputError: the folder holds something else.
     """
     folder = Path(path)
-    if folder.exists() and not (folder / "provenance.json").exists() and any(folder.iterdir()):
+    taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
+    if taken and not (folder / "provenance.json").exists():
         raise InputError(f"{folder} holds something that is no Improvement-Set: give another --output_dir")
     partial = folder.with_name(f"{folder.name}.partial")
     state = PartialState()

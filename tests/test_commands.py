@@ -104,6 +104,15 @@ def test_a_bad_clip_among_good_ones_is_skipped_counted_and_listed(command, capti
     assert "skipped 1 clip" in capsys.readouterr().out
 
 
+def test_skipped_clips_are_those_of_this_run(command, teacher, labelled_folder):
+    """Guards against bad clips of an earlier run, since mended, that are reported again."""
+    whole = (labelled_folder / "0.wav").read_bytes()
+    for content, listed in ((b"broken", True), (whole, False)):
+        (labelled_folder / "0.wav").write_bytes(content)
+        assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--output_dir", "eval") == 0
+        assert Path("eval/skipped.csv").exists() is listed
+
+
 def test_dry_run_counts_and_writes_nothing(command, captioned_folder, capsys):
     """Guards against hours spent before a wrong path is seen."""
     assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", "--dry_run") == 0
@@ -207,6 +216,8 @@ def test_students_need_their_parts(command, teacher, labelled_folder, capsys):
     check_failure(code, capsys, "--improvement_set is missing", "curate.py")
     code = command(run_student, "--strategy", "ads", "--improvement_set", labelled_folder, "--output_dir", "s")
     check_failure(code, capsys, "no Improvement-Set", "curate.py")
+    flags = ["--strategy", "none", "--teacher", teacher, "--output_dir", "./teacher"]
+    check_failure(command(run_student, *flags), capsys, "teacher's own folder")
     code = command(run_eval, "--model", "teacher", "--task", "esc50")
     check_failure(code, capsys, "esc50", "PATH")
     assert not Path("s").exists()
