@@ -36,6 +36,7 @@ from modeling_clap_student.cli import (
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
 from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.data.captions import exact_key
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.decoding import SkippedClips
@@ -116,6 +117,8 @@ def make_what_is_missing(args: StudentArguments, seed: int) -> None:
 def read_pairs(args: StudentArguments) -> tuple[Dataset, Dataset | None]:
     """What to train on, and what to rehearse."""
     if args.strategy == "none":
+        if args.teacher is None:
+            raise InputError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
         return read_corpora(args.replay or teacher_corpus(args.teacher)), None
     if args.improvement_set is None:
         raise InputError("--improvement_set is missing: curate.py makes one")
@@ -162,7 +165,8 @@ def train_student(args: StudentArguments, training_args: ClapStudentTrainingArgu
     if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, processor = load_checkpoint(args.teacher)
-    key = [asdict(args), training_args.to_sanitized_dict(), fingerprint(teacher)]
+    content = [exact_key(repr(table and (table["audio_id"][:], table["caption"][:]))) for table in (pairs, replay)]
+    key = [asdict(args), training_args.to_sanitized_dict(), fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"
     if results_file.exists() and (old := json.loads(results_file.read_text(encoding="utf-8"))).get("run") == key:

@@ -89,8 +89,9 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     PartialState().wait_for_everyone()
     try:
         yield folder
+        PartialState().wait_for_everyone()  # what the main process wrote is there for all
     except BaseException:
-        if not existed and not any(folder.glob("checkpoint-*")):
+        if not existed and not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
@@ -104,7 +105,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: the folder holds something else.
     """
-    folder = Path(path)
+    folder = Path(path).resolve()
     taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
     if taken and not (folder / "provenance.json").exists():
         raise InputError(f"{folder} holds something that is no Improvement-Set: give another --output_dir")
@@ -118,8 +119,11 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         yield partial
         state.wait_for_everyone()
         if state.is_main_process:
-            shutil.rmtree(folder, ignore_errors=True)
+            older = folder.with_name(f"{folder.name}.old")
+            if folder.exists():
+                folder.rename(older)
             partial.rename(folder)
+            shutil.rmtree(older, ignore_errors=True)
         state.wait_for_everyone()
     finally:
         if state.is_main_process:
@@ -129,6 +133,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 def write_json(path: Path, content: dict | list) -> None:
     """Writes a json file, whole or not at all, from the main process alone."""
     if PartialState().is_main_process:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         partial.replace(path)

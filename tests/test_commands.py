@@ -92,6 +92,9 @@ def test_a_second_run_reuses_the_student(command, teacher, files, labelled_folde
     for extra, reused in (([], False), ([], True), (["--soft_label_weight", "0"], False)):
         assert command(run_student, *flags, *extra) == 0
         assert ("reusing the student" in capsys.readouterr().out) is reused
+    assert command(curate, *made[:-4], "--num_pairs", 5, *made[-2:]) == 0  # another set under the same name
+    assert command(run_student, *flags, "--soft_label_weight", "0") == 0
+    assert "reusing the student" not in capsys.readouterr().out
 
 
 def test_a_bad_clip_among_good_ones_is_skipped_counted_and_listed(command, captioned_folder, capsys):

@@ -39,6 +39,8 @@ def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
     Raises:
         ClipError: missing, not decodable, truncated, empty, or with NaN or infinite samples.
     """
+    if audio is None:
+        raise ClipError("has no audio")
     path = audio.get("path")
     if audio.get("bytes") is None and path is not None and soundscapes.is_soundscape(path):
         samples, rate = soundscapes.render(path), soundscapes.SAMPLING_RATE

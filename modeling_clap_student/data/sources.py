@@ -64,7 +64,7 @@ def parse_source(spec: str, known: dict[str, Callable], what: str) -> Source:
         if bare and match["name"] != BUILT_IN:
             raise InputError(f"{spec!r} needs a path: {spec}=PATH")
         return Source(spec, match["name"], path, parts)
-    if not Path(spec).expanduser().exists() and _HUB_ID.fullmatch(spec) and not spec.startswith("."):
+    if not Path(spec).expanduser().exists() and _HUB_ID.fullmatch(spec) and "hub" in known and spec[0] != ".":
         return Source(spec, "hub", spec)
     path = _existing(spec, hint=f" (known names: {', '.join(sorted(known))})")
     layout = detect_layout(path)
