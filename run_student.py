@@ -238,6 +238,9 @@ def main():
     types = (StudentArguments, ClapStudentTrainingArguments)
     args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
     if is_built_in(args):
+        if args.dry_run:
+            say("the built-in run: 1200 captioned clips, a pool of 2400, 600 clips to score; nothing was made")
+            return
         make_what_is_missing(args, training_args.seed)
     if results := train_student(args, training_args):
         print_results(results)

@@ -90,6 +90,7 @@ def _read_hub(source: Source) -> Dataset:
     missing = {"audio", "caption"} - set(table.column_names)
     if missing:
         raise InputError(f"{source.spec} has no column {', '.join(sorted(missing))}: it has {table.column_names}")
+    table = table.select([row for row, caption in enumerate(table["caption"]) if caption and caption.strip()])
     name = str(source.path)
     if "audio_id" not in table.column_names:
         table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
