@@ -35,6 +35,7 @@ from modeling_clap_student.cli import (
     write_json,
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
+from modeling_clap_student.data import soundscapes
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.captions import exact_key
 from modeling_clap_student.data.collation import ClapCollator
@@ -239,7 +240,11 @@ def main():
     args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
-            say("the built-in run: 1200 captioned clips, a pool of 2400, 600 clips to score; nothing was made")
+            sizes = [
+                len(part())
+                for part in (soundscapes.captioned_clips, soundscapes.pool_clips, soundscapes.labelled_clips)
+            ]
+            say("built-in: {} captioned clips, a pool of {}, {} to score; nothing was made".format(*sizes))
             return
         make_what_is_missing(args, training_args.seed)
     if results := train_student(args, training_args):
