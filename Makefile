@@ -29,6 +29,7 @@ quality: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/soundscapes.py
+	$(BIN)/python benchmarks/listing.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs

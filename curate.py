@@ -11,19 +11,35 @@ ds:  the training pairs whose caption is near the prompt of one of the labels.
 ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
 """
 
+import tempfile
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
 from modeling_clap_student import InputError, __version__
-from modeling_clap_student.checkpoints import fingerprint, load_checkpoint
-from modeling_clap_student.cli import Stopwatch, heading, parse_arguments, report_skipped, run, say, whole_folder
-from modeling_clap_student.curation.improvement_set import STRATEGIES, save_improvement_set
+from modeling_clap_student.checkpoints import check_hub_id, fingerprint, load_checkpoint, push_folder
+from modeling_clap_student.cli import (
+    Stopwatch,
+    heading,
+    parse_arguments,
+    report_excluded,
+    report_skipped,
+    run,
+    say,
+    skipped_clips,
+    whole_folder,
+)
+from modeling_clap_student.curation.improvement_set import (
+    STRATEGIES,
+    is_improvement_set,
+    load_improvement_set,
+    save_improvement_set,
+)
 from modeling_clap_student.curation.selection import PROMPT, SelectedCaptions, label_prompts, select_captions
 from modeling_clap_student.curation.strategies import (
     PAPER_DU_THRESHOLD,
@@ -32,17 +48,21 @@ from modeling_clap_student.curation.strategies import (
     select_training_pairs,
     training_pairs,
 )
+from modeling_clap_student.curation.streamed_pairs import save_streamed_pairs
 from modeling_clap_student.curation.threshold import Threshold
 from modeling_clap_student.data.benchmarks import read_labels
-from modeling_clap_student.data.corpora import audio_is_there, read_corpora
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.filters import with_audio
+from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.embedding import embed_clips, embed_texts
+from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
+from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
 from run_teacher import built_in_folder
 
 
 @dataclass
-class CurateArguments:
+class CurateArguments(ReadingArguments):
     strategy: str = field(metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
     teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
     captions: list[str] | None = field(
@@ -52,6 +72,14 @@ class CurateArguments:
     audio: list[str] | None = field(
         default=None,
         metadata={"help": "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", "action": "extend", "nargs": "+"},
+    )
+    exclude: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
+            "action": "extend",
+            "nargs": "+",
+        },
     )
     labels: str | None = field(
         default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
@@ -65,9 +93,14 @@ class CurateArguments:
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
     seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
     output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "Also upload it, with the audio inside, as this Hub dataset."}
+    )
+    private: bool = field(default=False, metadata={"help": "Make the new Hub dataset private."})
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
     def __post_init__(self):
+        super().__post_init__()
         self.output_dir = self.output_dir or f"outputs/improvement_set_{self.strategy}"
         if self.teacher is None:
             raise ValueError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
@@ -77,6 +110,8 @@ class CurateArguments:
             raise ValueError(f"--audio is missing: {self.strategy} matches captions with a pool of audio")
         if self.strategy != "du" and not self.labels:
             raise ValueError(f"--labels is missing: {self.strategy} selects captions near the class names")
+        if self.push_to_hub:
+            check_hub_id(self.push_to_hub)
         # Bad thresholds are told before anything is computed.
         _threshold(self, "caption", 0.0)
         _threshold(self, "pair", 0.0)
@@ -113,15 +148,25 @@ def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
         raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
 
 
-def read_inputs(args: CurateArguments) -> tuple[Dataset, Dataset, Dataset | None, list[str], str | None]:
+def read_inputs(
+    args: CurateArguments, origins: frozenset[str]
+) -> tuple[Dataset, Dataset, Dataset | IterableDataset | None, list[str], str | None]:
     """The captioned rows, their captions each once, the pool, the class names and the label set's layout."""
-    corpus = read_corpora(args.captions, needs_audio=args.strategy == "ds")
+    excluded = Excluded()
+    corpus = read_corpora(args.captions, needs_audio=args.strategy == "ds", excluded=excluded)
     _, first = np.unique(corpus["caption_id"], return_index=True)
     captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
-    pool = None if args.strategy == "ds" else read_pools(args.audio)
+    pool = None if args.strategy == "ds" else read_pools(args.audio, excluded, origins)
+    report_excluded(excluded)
     class_names, layout = ([], None) if args.strategy == "du" else read_labels(args.labels)
     say(f"{len(corpus)} captioned rows with {len(captions)} different captions")
-    say(f"{0 if pool is None else len(pool)} clips in the pool, {len(class_names)} labels")
+    streamed = isinstance(pool, IterableDataset)
+    size = f"a stream of {pool.num_shards} shards" if streamed else f"{0 if pool is None else len(pool)} clips"
+    say(f"{size} in the pool, {len(class_names)} labels")
+    if args.exclude and pool is not None and not streamed:
+        unknown = pool.with_format("arrow")["origin_id"][:].null_count
+        if unknown:
+            say(f"{unknown} clips of the pool tell no recording: --exclude can't leave them out")
     return corpus, captions, pool, class_names, layout
 
 
@@ -130,14 +175,15 @@ def curate(args: CurateArguments) -> None:
     watch = Stopwatch()
     set_seed(args.seed)
     heading(f"Curation: {args.strategy} with {args.teacher}")
-    corpus, captions, pool, class_names, layout = read_inputs(args)
+    origins = read_origins(args.exclude or [])
+    corpus, captions, pool, class_names, layout = read_inputs(args, origins)
     if args.dry_run:
         return
     caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
     model, processor = load_checkpoint(args.teacher)
     model.to(PartialState().device)
-    with whole_folder(args.output_dir) as folder:
-        skipped = SkippedClips(folder / "skipped.csv")
+    with whole_folder(args.output_dir, replaces=is_improvement_set) as folder:
+        skipped = skipped_clips(folder, args.max_skipped_fraction)
         caption_embeds = embed_texts(model, processor, captions["caption"], description="embedding captions")
         facts = {}
         selected = None
@@ -154,11 +200,9 @@ def curate(args: CurateArguments) -> None:
             pairs = with_similarity(pairs, captions, caption_embeds, model, processor, skipped, args.batch_size)
             replay = None
         else:
-            clip_embeds, rows = embed_clips(model, processor, pool, skipped, args.batch_size, "embedding the pool")
+            clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, origins)
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
-            found = match_pool(
-                pool.select(rows), clip_embeds, captions, caption_embeds, threshold, selected, class_names
-            )
+            found = match_pool(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names)
             if len(found.pairs) == 0:
                 raise empty(args, "pair", found)
             pairs = found.pairs
@@ -168,22 +212,50 @@ def curate(args: CurateArguments) -> None:
             "num_pairs": len(pairs),
             "num_clips": len(set(pairs["audio_id"])),
             "num_replay": 0 if replay is None else len(replay),
-            "num_skipped": len(skipped.read()),
+            "num_skipped": report_skipped(skipped, Path(args.output_dir)),
         }
+        streamed = isinstance(pool, IterableDataset)
+        if streamed:
+            save_streamed_pairs(folder, pairs, clips, pool)
         if PartialState().is_main_process:
-            save_improvement_set(folder, pairs, replay, provenance(args, model, class_names, facts))
-    report_skipped(SkippedClips(Path(args.output_dir) / "skipped.csv"))
+            made_by = provenance(args, model, class_names, facts)
+            save_improvement_set(folder, None if streamed else pairs, replay, made_by, args.output_dir)
     say(
         f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} "
         f"after {watch.seconds:.0f} s"
     )
+    if args.push_to_hub and PartialState().is_main_process:
+        pairs = load_improvement_set(args.output_dir)[0] if streamed else pairs
+        with tempfile.TemporaryDirectory() as folder:
+            save_improvement_set(Path(folder), pairs, replay, made_by, args.push_to_hub, with_audio=True)
+            say(f"pushed to {push_folder(folder, args.push_to_hub, args.private, repo_type='dataset')}")
+
+
+def embed_pool(
+    model,
+    processor,
+    pool: Dataset | IterableDataset,
+    skipped: SkippedClips,
+    batch_size: int,
+    origins: frozenset[str],
+) -> tuple[np.ndarray, Dataset]:
+    """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
+    if isinstance(pool, Dataset):
+        embeds, rows = embed_clips(model, processor, pool, skipped, batch_size, "embedding the pool")
+        return embeds, pool.select(rows)
+    excluded = Excluded()
+    embeds, clips = embed_stream(model, processor, pool, skipped, batch_size, origins, excluded)
+    report_excluded(excluded)
+    return embeds, clips
 
 
 def replay_set(
     strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
 ) -> Dataset | None:
     """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
-    corpus = corpus.select([row for row, audio in enumerate(corpus["audio"]) if audio_is_there(audio)])
+    excluded = Excluded()
+    corpus = with_audio(corpus, "the replay set", excluded)
+    report_excluded(excluded)
     if len(corpus) == 0:
         return None
     if strategy == "du":
@@ -221,6 +293,7 @@ def provenance(args: CurateArguments, model, class_names: list[str], facts: dict
         "prompt": PROMPT,
         "captions": args.captions,
         "audio": args.audio,
+        "exclude": args.exclude,
         "labels": class_names,
         "seed": args.seed,
         "version": __version__,

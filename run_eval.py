@@ -18,18 +18,21 @@ from modeling_clap_student.cli import (
     output_folder,
     parse_arguments,
     print_table,
+    report_excluded,
     report_skipped,
     run,
     say,
+    skipped_clips,
     write_json,
 )
 from modeling_clap_student.data.benchmarks import read_benchmark
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 
 
 @dataclass
-class EvalArguments:
+class EvalArguments(ReadingArguments):
     model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
     task: list[str] = field(
         default=None,
@@ -46,13 +49,16 @@ class EvalArguments:
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
     def __post_init__(self):
+        super().__post_init__()
         self.task = self.task or ["soundscapes"]
 
 
 def evaluate(args: EvalArguments) -> None:
     """Reads, embeds, classifies, prints, saves."""
     set_seed(args.seed)
-    benchmarks = [read_benchmark(spec) for spec in args.task]
+    excluded = Excluded()
+    benchmarks = [read_benchmark(spec, excluded) for spec in args.task]
+    report_excluded(excluded)
     for benchmark in benchmarks:
         say(f"{benchmark.name}: {len(benchmark.clips)} clips of {len(benchmark.class_names)} classes")
     if args.dry_run:
@@ -61,7 +67,7 @@ def evaluate(args: EvalArguments) -> None:
     model.to(PartialState().device)
     heading(f"Zero-shot accuracy of {args.model}")
     with output_folder(args.output_dir) as folder:
-        skipped = SkippedClips(folder / "skipped.csv")
+        skipped = skipped_clips(folder, args.max_skipped_fraction)
         results = [zero_shot(model, processor, benchmark, skipped, args.batch_size) for benchmark in benchmarks]
         report_skipped(skipped)
         rows = [result.as_row() for result in results]

@@ -29,9 +29,12 @@ from modeling_clap_student.cli import (
     output_folder,
     parse_arguments,
     print_table,
+    push_if_asked,
+    report_excluded,
     report_skipped,
     run,
     say,
+    skipped_clips,
     write_json,
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
@@ -40,14 +43,17 @@ from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.captions import exact_key
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.data.sources import split_revision
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
-from modeling_clap_student.training.initialization import ModelArguments, load_text_tower
+from modeling_clap_student.training.initialization import ModelArguments, new_model
+from modeling_clap_student.training.record import dataset_source
 
 
 @dataclass
-class StudentArguments:
+class StudentArguments(ReadingArguments):
     strategy: str = field(metadata={"help": "Which pairs to train on.", "choices": [*STRATEGIES, "none"]})
     teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
     improvement_set: str | None = field(default=None, metadata={"help": "What curate.py made: folder or Hub id."})
@@ -65,11 +71,10 @@ class StudentArguments:
     )
     init: str = field(
         default="teacher",
-        metadata={"help": "Start from the teacher's weights, or fresh.", "choices": ["teacher", "fresh"]},
-    )
-    text_model: str | None = field(
-        default=None,
-        metadata={"help": "With --init fresh: a BERT of the teacher's shape to start the text tower from."},
+        metadata={
+            "help": "What the student starts from: the teacher, a checkpoint (folder or Hub id), or fresh: a new "
+            "model of the sizes and weights that --text_model, --audio_weights, --base_channels … say."
+        },
     )
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
@@ -83,6 +88,7 @@ def defaults(flags: Namespace) -> dict:
     if not is_built_in(flags):
         return {"output_dir": f"outputs/student_{flags.strategy}"}
     return {
+        **(run_teacher.BUILT_IN_MODEL if flags.init == "fresh" else {}),
         "output_dir": str(run_teacher.built_in_folder(flags.seed) / f"student_{flags.strategy}"),
         "task": "soundscapes",
         "learning_rate": 1e-3,
@@ -120,80 +126,110 @@ def read_pairs(args: StudentArguments) -> tuple[Dataset, Dataset | None]:
     if args.strategy == "none":
         if args.teacher is None:
             raise InputError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
-        return read_corpora(args.replay or teacher_corpus(args.teacher)), None
+        return (read_replay(args.replay) if args.replay else teacher_corpus(args.teacher)), None
     if args.improvement_set is None:
         raise InputError("--improvement_set is missing: curate.py makes one")
     pairs, replay, provenance = load_improvement_set(args.improvement_set)
     if provenance.get("strategy", args.strategy) != args.strategy:
         raise InputError(f"{args.improvement_set} was curated with {provenance['strategy']}, not {args.strategy}")
-    args.teacher = args.teacher or provenance.get("teacher")
+    if args.teacher is None and provenance.get("teacher"):
+        name, revision = split_revision(provenance["teacher"])
+        revision = provenance.get("teacher_revision", revision)
+        args.teacher = f"{name}@{revision}" if revision else name
     if args.teacher is None:
         raise InputError("--teacher is missing: the checkpoint that curated the Improvement-Set")
-    return pairs, read_corpora(args.replay) if args.replay else replay
+    return pairs, read_replay(args.replay) if args.replay else replay
 
 
-def teacher_corpus(teacher: str | None) -> list[str]:
-    """The corpora a teacher of run_teacher.py was trained on."""
-    file = Path(teacher or "") / "results.json"
+def read_replay(specs: list[str]) -> Dataset:
+    """Captioned corpora, and a word on what was left out of them."""
+    excluded = Excluded()
+    corpus = read_corpora(specs, excluded=excluded)
+    report_excluded(excluded)
+    return corpus
+
+
+def teacher_results(teacher: str) -> dict:
+    """What run_teacher.py left beside its teacher."""
+    file = Path(teacher) / "results.json"
     if not file.is_file():
         raise InputError("--replay is missing: the captioned corpora to train on")
-    return json.loads(file.read_text(encoding="utf-8"))["corpus"]
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
-def new_student(args: StudentArguments) -> ClapStudentModel:
-    """A copy of the teacher, or a fresh model of its shape."""
-    student, _ = load_checkpoint(args.teacher)
+def teacher_corpus(teacher: str) -> Dataset:
+    """What a teacher of run_teacher.py was trained on."""
+    made = teacher_results(teacher)
+    return run_teacher.subset(read_replay(made["corpus"]), made["subset_fraction"], made["seed"])
+
+
+def new_student(args: StudentArguments, model_args: ModelArguments, captions: list[str]):
+    """The student before training, and its processor."""
     if args.init == "fresh":
-        student = ClapStudentModel(student.config)
-        if args.text_model:
-            tower, _ = load_text_tower(args.text_model)
-            try:
-                student.text_model.load_state_dict(tower.state_dict())
-            except RuntimeError as error:
-                raise InputError(f"{args.text_model} does not fit the teacher's text tower") from error
-    return student
+        return new_model(model_args, captions)
+    if model_args != ModelArguments():
+        raise InputError("--text_model, --audio_weights and the sizes of a new model go with --init fresh")
+    student, processor = load_checkpoint(args.teacher if args.init == "teacher" else args.init)
+    if not isinstance(student, ClapStudentModel):
+        raise InputError(
+            f"a student can't start from a {student.config.model_type!r} checkpoint: say --init fresh, or --init with "
+            "a checkpoint of this package"
+        )
+    return student, processor
 
 
-def train_student(args: StudentArguments, training_args: ClapStudentTrainingArguments) -> dict:
+def train_student(
+    args: StudentArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments
+) -> dict:
     """Reads, trains, evaluates, saves; returns the results."""
     watch = Stopwatch()
     pairs, replay = read_pairs(args)
-    benchmark = read_benchmark(args.task) if args.task else None
+    excluded = Excluded()
+    benchmark = read_benchmark(args.task, excluded) if args.task else None
     heading(f"Student: {args.strategy} from {args.teacher}")
+    report_excluded(excluded)
     say(f"{len(pairs)} pairs, {0 if replay is None else len(replay)} to rehearse")
     if args.dry_run:
         return {}
     if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
-    teacher, processor = load_checkpoint(args.teacher)
+    teacher, teacher_processor = load_checkpoint(args.teacher)
     content = [exact_key(repr(table and (table["audio_id"][:], table["caption"][:]))) for table in (pairs, replay)]
-    key = [asdict(args), training_args.to_sanitized_dict(), fingerprint(teacher), content]
+    key = [asdict(args), asdict(model_args), training_args.to_sanitized_dict(), fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"
     if results_file.exists() and (old := json.loads(results_file.read_text(encoding="utf-8"))).get("run") == key:
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
+        push_if_asked(training_args)
         return old
     with output_folder(training_args.output_dir) as folder:
-        skipped = SkippedClips(folder / "skipped.csv")
+        skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)
+        student, processor = new_student(args, model_args, pairs["caption"])
+        # A student that starts from its teacher hears and reads the same; any other may not.
+        apart = None if args.init == "teacher" else teacher_processor
         trainer = ClapStudentTrainer(
-            model=new_student(args),
+            model=student,
             args=training_args,
             train_dataset=pairs,
             replay_dataset=replay,
             teacher=teacher,
-            data_collator=ClapCollator(processor, skipped),
+            data_collator=ClapCollator(processor, skipped, apart),
             processing_class=processor,
+            record=record(args, model_args),
         )
         trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # pushed once, at the end
         results = {"teacher_accuracy": None, "student_accuracy": None, "num_clips": None}
         if benchmark is not None:
             heading("Evaluation")
             before, after = (
-                zero_shot(model.to(PartialState().device), processor, benchmark, skipped)
-                for model in (teacher, trainer.accelerator.unwrap_model(trainer.model))
+                zero_shot(model.to(PartialState().device), its_processor, benchmark, skipped)
+                for model, its_processor in ((teacher, teacher_processor), (student, processor))
             )
+            student.config.record["results"] = [
+                {"model": name} | result.as_row() for name, result in (("teacher", before), ("this", after))
+            ]
             results |= {
                 "teacher_accuracy": before.accuracy,
                 "student_accuracy": after.accuracy,
@@ -201,6 +237,7 @@ def train_student(args: StudentArguments, training_args: ClapStudentTrainingArgu
                 "teacher": before.as_row() | {"class_accuracy": before.class_accuracy},
                 "student": after.as_row() | {"class_accuracy": after.class_accuracy},
             }
+        trainer.create_model_card()
         results |= {
             "strategy": args.strategy,
             "num_pairs": len(pairs),
@@ -212,7 +249,23 @@ def train_student(args: StudentArguments, training_args: ClapStudentTrainingArgu
         }
         write_json(results_file, results)
     say(f"student saved in {training_args.output_dir} after {watch.seconds:.0f} s")
+    push_if_asked(training_args)
     return results
+
+
+def record(args: StudentArguments, model_args: ModelArguments) -> dict:
+    """For the model card: what the student started and learned from."""
+    facts = {"origin": f"A student of the strategy {args.strategy}.", "init": args.init}
+    if args.init == "fresh":
+        facts |= {"text_model": model_args.text_model, "audio_weights": model_args.audio_weights}
+    if args.strategy == "none":
+        return facts | {
+            "datasets": [dataset_source(spec) for spec in args.replay or teacher_results(args.teacher)["corpus"]]
+        }
+    return facts | {
+        "datasets": [dataset_source(spec) for spec in (args.improvement_set, *(args.replay or []))],
+        "improvement_set": read_provenance(args.improvement_set),
+    }
 
 
 def print_results(results: dict) -> None:
@@ -236,8 +289,8 @@ def print_results(results: dict) -> None:
 
 
 def main():
-    types = (StudentArguments, ClapStudentTrainingArguments)
-    args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
+    types = (StudentArguments, ModelArguments, ClapStudentTrainingArguments)
+    args, model_args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
             sizes = [
@@ -247,7 +300,7 @@ def main():
             say("built-in: {} captioned clips, a pool of {}, {} to score; nothing was made".format(*sizes))
             return
         make_what_is_missing(args, training_args.seed)
-    if results := train_student(args, training_args):
+    if results := train_student(args, model_args, training_args):
         print_results(results)
 
 

@@ -22,19 +22,28 @@ from modeling_clap_student.cli import (
     heading,
     output_folder,
     parse_arguments,
+    push_if_asked,
+    report_excluded,
     report_skipped,
     run,
     say,
+    skipped_clips,
     write_json,
 )
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
+from modeling_clap_student.training.record import dataset_source
+
+
+# Sizes that train on two CPU cores.
+BUILT_IN_MODEL = {"text_model": SCRATCH, "base_channels": 8, "hop_length": 882, "projection_dim": 256, "dropout": 0.0}
 
 
 @dataclass
-class TeacherArguments:
+class TeacherArguments(ReadingArguments):
     corpus: list[str] | None = field(
         default=None,
         metadata={
@@ -47,6 +56,7 @@ class TeacherArguments:
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
     def __post_init__(self):
+        super().__post_init__()
         self.corpus = self.corpus or ["soundscapes"]
         if not 0 < self.subset_fraction <= 1:
             raise ValueError(f"--subset_fraction must lie in (0, 1], got {self.subset_fraction}")
@@ -62,12 +72,8 @@ def defaults(flags: Namespace) -> dict:
     if flags.corpus not in (None, ["soundscapes"]):
         return {"output_dir": "outputs/teacher"}
     return {
+        **BUILT_IN_MODEL,
         "output_dir": str(built_in_folder(flags.seed) / "teacher"),
-        "text_model": SCRATCH,
-        "base_channels": 8,
-        "hop_length": 882,
-        "projection_dim": 256,
-        "dropout": 0.0,
         "learning_rate": 1e-3,
         "logging_steps": 60,
         "num_train_epochs": 10,
@@ -85,27 +91,32 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     """Reads, builds, trains, saves."""
     watch = Stopwatch()
     set_seed(training_args.seed)
-    corpus = subset(read_corpora(args.corpus), args.subset_fraction, training_args.seed)
+    excluded = Excluded()
+    corpus = subset(read_corpora(args.corpus, excluded=excluded), args.subset_fraction, training_args.seed)
     heading(f"Teacher: {len(corpus)} pairs of {', '.join(args.corpus)}")
+    report_excluded(excluded)
     say(f"{len(corpus.unique('audio_id'))} clips, {len(corpus.unique('caption'))} captions")
     if args.dry_run:
         return
     with output_folder(training_args.output_dir) as folder:
         model, processor = new_model(model_args, corpus["caption"])
-        skipped = SkippedClips(folder / "skipped.csv")
+        skipped = skipped_clips(folder, args.max_skipped_fraction)
         trainer = ClapStudentTrainer(
             model=model,
             args=training_args,
             train_dataset=corpus,
             data_collator=ClapCollator(processor, skipped),
             processing_class=processor,
+            record={"datasets": [dataset_source(spec) for spec in args.corpus], **starts(args, model_args)},
         )
         result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # pushed once, at the end
+        trainer.create_model_card()
         write_json(
             folder / "results.json",
             {
                 "corpus": args.corpus,
+                "subset_fraction": args.subset_fraction,
                 "num_pairs": len(corpus),
                 "num_skipped": report_skipped(skipped),
                 "train_loss": result.training_loss,
@@ -114,6 +125,17 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             },
         )
     say(f"teacher saved in {folder} after {watch.seconds:.0f} s")
+    push_if_asked(training_args)
+
+
+def starts(args: TeacherArguments, model_args: ModelArguments) -> dict:
+    """For the model card: what the training started from."""
+    return {
+        "origin": "A teacher, trained on captioned audio with the symmetric contrastive loss.",
+        "subset_fraction": args.subset_fraction,
+        "text_model": model_args.text_model,
+        "audio_weights": model_args.audio_weights,
+    }
 
 
 def main():

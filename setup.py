@@ -1,4 +1,4 @@
-"""Installs the package; `pip install .[test]` adds what the tests need, `.[compat]` pins every floor."""
+"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[test]` what tests need; `.[compat]` pins floors."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = next(
     line.split('"')[1]
-    for line in (ROOT / "modeling_clap_student" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    for line in (ROOT / "modeling_clap_student" / "version.py").read_text(encoding="utf-8").splitlines()
     if line.startswith("__version__")
 )
 
@@ -24,10 +24,13 @@ REQUIRES = [
     "tokenizers>=0.23.1",
     "soundfile>=0.13",
     "numpy>=2.0",
+    "pyyaml>=6.0.2",
     "rich>=14.0",
     "tqdm>=4.67",
 ]
-TEST = ["pytest>=8.0", "ruff>=0.14"]
+ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
+# onnxruntime 1.23 is the last for Python 3.10.
+TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", *ONNX]
 
 
 def floor(requirement: str) -> str:
@@ -46,5 +49,5 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     install_requires=REQUIRES,
-    extras_require={"test": TEST, "compat": [floor(requirement) for requirement in REQUIRES]},
+    extras_require={"onnx": ONNX, "test": TEST, "compat": [floor(requirement) for requirement in REQUIRES]},
 )

@@ -1,7 +1,5 @@
 """Audio-text models that improve without labels: teacher, curation, student."""
 
-__version__ = "0.1.0"
-
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor
 
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
@@ -11,6 +9,7 @@ from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from .processing_clap_student import ClapStudentProcessor
 from .training.arguments import ClapStudentTrainingArguments
 from .training.trainer import ClapStudentTrainer
+from .version import __version__
 
 
 AutoConfig.register("clap_student", ClapStudentConfig)
@@ -31,4 +30,5 @@ __all__ = [
     "ClapStudentTrainingArguments",
     "ClipError",
     "InputError",
+    "__version__",
 ]

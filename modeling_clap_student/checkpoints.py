@@ -1,47 +1,102 @@
 """Opening checkpoints of this package, and telling two of them apart."""
 
-import hashlib
 import re
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoProcessor
+from huggingface_hub import HfApi
+from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig
 
+from .data.sources import split_revision
 from .errors import InputError
-from .modeling_clap_student import ClapStudentModel
-from .processing_clap_student import ClapStudentProcessor
+from .hub_clap_student import cached_commit, commit_folder, fingerprint
+from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+from .transformers_clap import TeacherClapModel, load_clap_processor
 
 
-def load_checkpoint(name: str | Path) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
     """Loads a model, in eval mode, and its processor.
 
     Args:
-        name: a folder that `save_pretrained` or a command of this package wrote, or a Hub id.
+        name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
+            `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
+        kinds: the model types that will do.
+
+    Returns:
+        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
+        `ClapStudentAudioModel` and None.
 
     Raises:
-        InputError: nothing there, another model type, or files missing.
+        InputError: nothing there, another model type, files missing, or weights of other shapes.
     """
-    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(name))
-    if not is_hub_id and not Path(name).is_dir():
+    repository, revision = split_revision(name)
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
+    if not is_hub_id and not Path(repository).is_dir():
         raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        if kind != "clap_student":
-            raise InputError(f"{name} is a {kind!r} checkpoint, and a 'clap_student' one is needed")
-        return ClapStudentModel.from_pretrained(name).eval(), AutoProcessor.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
+        if kind not in kinds:
+            raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
+        if kind == "clap":
+            return _load_model(TeacherClapModel, repository, revision), load_clap_processor(repository, revision)
+        if kind == "clap_student_audio_model":
+            return _load_model(ClapStudentAudioModel, repository, revision), None
+        model = _load_model(ClapStudentModel, repository, revision)
+        if model._processor is None:
+            raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
+        return model, model.processor
+    except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"can't load a checkpoint from {name}: {str(error).splitlines()[0]}") from error
 
 
-def fingerprint(model: ClapStudentModel) -> str:
-    """A digest of all weights and buffers: equal for equal models, wherever they are stored."""
-    digest = hashlib.blake2b(digest_size=16)
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _load_model(model_class, name: str, revision: str | None):
+    """`from_pretrained` that refuses what it would otherwise fill with random numbers."""
+    model, report = model_class.from_pretrained(
+        name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    wrong = [f"{key} is {tuple(theirs)} and not {tuple(ours)}" for key, theirs, ours in report["mismatched_keys"]]
+    wrong += [f"{key} is missing" for key in report["missing_keys"] if not _is_constant(key)]
+    wrong += [f"{key} is unknown" for key in report["unexpected_keys"] if not _is_constant(key)]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"the weights in {name} do not fit its config: {'; '.join(sorted(wrong)[:3])}{more}")
+    model.config._commit_hash = cached_commit(name, revision)
+    return model.eval()
 
 
-__all__ = ["fingerprint", "load_checkpoint"]
+def _is_constant(key: str) -> bool:
+    """Numbers that some versions of transformers write into checkpoints and others make anew."""
+    return key.endswith(("position_ids", "token_type_ids", "relative_position_index"))
+
+
+def check_hub_id(name: str) -> None:
+    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
+    try:
+        validate_repo_id(name)
+    except ValueError as error:
+        raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error
+
+
+def push_folder(
+    folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
+) -> str:
+    """Uploads a finished folder in one commit; returns its address.
+
+    Raises:
+        InputError: no right to, no connection, or an upload that broke off.
+    """
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True).repo_id
+        commit_folder(folder, repo_id, "Upload", token, repo_type=repo_type)
+    except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"can't push to {repo_id}: {reason}. What was made is whole; run the same command again to push it"
+        ) from error
+    return f"{api.endpoint}/{'datasets/' * (repo_type == 'dataset')}{repo_id}"
+
+
+__all__ = ["check_hub_id", "fingerprint", "load_checkpoint", "push_folder"]

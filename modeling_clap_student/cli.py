@@ -1,9 +1,11 @@
 """What the commands share: how they read arguments, speak, fail and leave results."""
 
+import atexit
 import json
 import shutil
 import sys
 import time
+from argparse import SUPPRESS, Action
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +15,13 @@ import torch
 from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
-from .data.decoding import SkippedClips
+from .checkpoints import push_folder
+from .data.excluded import Excluded
+from .data.listing import list_corpora
+from .data.skipping import SkippedClips
 from .errors import InputError
 
 
@@ -51,12 +56,27 @@ def parse_arguments(
     """
     argv = sys.argv[1:] if argv is None else argv
     parser = HfArgumentParser(types, description=description)
+    parser.add_argument(
+        "--list_corpora", action=_ListCorpora, help="List the corpora and layouts that can be named, and exit."
+    )
     if adapt is not None:
         parser.set_defaults(**adapt(parser.parse_args(argv)))
     try:
         return parser.parse_args_into_dataclasses(argv)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+class _ListCorpora(Action):
+    """Prints the corpora and ends the command, like `--help`: no other flag is needed beside it."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options):
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser, *_):
+        if PartialState().is_main_process:
+            Console().print(list_corpora())  # unlike `console`, one that folds long lines
+        parser.exit()
 
 
 def run(main: Callable[[], None]) -> None:
@@ -69,6 +89,9 @@ def run(main: Callable[[], None]) -> None:
     PartialState(cpu=not torch.accelerator.is_available())
     try:
         main()
+        # Left to the interpreter's end, a process that is still connected to one that is gone may abort.
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
     except InputError as error:
         # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
         print(f"error: {str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]}", file=sys.stderr)
@@ -85,7 +108,6 @@ def output_folder(path: str | Path) -> Iterator[Path]:
     existed = folder.exists()
     if PartialState().is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "skipped.csv").unlink(missing_ok=True)  # of an earlier run
     PartialState().wait_for_everyone()
     try:
         yield folder
@@ -97,18 +119,20 @@ def output_folder(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
     """A folder that appears whole or not at all: filled under a temporary name, then renamed.
 
-    An older folder of the same name is replaced if it was made this way, known by its `provenance.json`.
+    Args:
+        path: the folder.
+        replaces: whether an older folder there, not empty, is one that may be replaced.
 
     Raises:
         InputError: the folder holds something else.
     """
     folder = Path(path).resolve()
     taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-    if taken and not (folder / "provenance.json").exists():
-        raise InputError(f"{folder} holds something that is no Improvement-Set: give another --output_dir")
+    if taken and not replaces(folder):
+        raise InputError(f"{folder} is not empty: give another --output_dir")
     partial = folder.with_name(f"{folder.name}.partial")
     state = PartialState()
     if state.is_main_process:
@@ -139,14 +163,52 @@ def write_json(path: Path, content: dict | list) -> None:
         partial.replace(path)
 
 
-def report_skipped(skipped: SkippedClips, most: int = 5) -> int:
-    """Says how many clips were skipped, names some, and returns the number."""
+def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
+    """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
+    skipped = SkippedClips(folder / "skipped.csv", max_fraction)
+    if PartialState().is_main_process:
+        skipped.start_afresh()
+        atexit.register(skipped.close)  # also of a run that fails
+    PartialState().wait_for_everyone()
+    return skipped
+
+
+def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int = 5) -> int:
+    """Says at the end of a run how many clips were skipped, names some, and returns the number.
+
+    Args:
+        skipped: the clips.
+        folder: where the list will lie, if not where it is now.
+        most: how many to name.
+
+    Raises:
+        InputError: they are too many.
+    """
     reasons = skipped.read()
     if reasons:
-        say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {skipped.path}):")
+        file = (folder or skipped.path.parent) / skipped.path.name
+        say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {file}):")
         for audio_id, reason in list(reasons.items())[:most]:
             say(f"  {audio_id}: {reason}")
+    skipped.check()
     return len(reasons)
+
+
+def report_excluded(excluded: Excluded) -> None:
+    """Says which rows of the data were left out, and why."""
+    for line in excluded.lines:
+        say(line)
+
+
+def push_if_asked(args: TrainingArguments) -> None:
+    """Uploads what a run made, with `--push_to_hub`.
+
+    Raises:
+        InputError: the upload broke off.
+    """
+    if args.push_to_hub and PartialState().is_main_process:
+        name = args.hub_model_id or Path(args.output_dir).name
+        say(f"pushed to {push_folder(args.output_dir, name, args.hub_private_repo, token=args.hub_token)}")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -177,9 +239,12 @@ __all__ = [
     "output_folder",
     "parse_arguments",
     "print_table",
+    "push_if_asked",
+    "report_excluded",
     "report_skipped",
     "run",
     "say",
+    "skipped_clips",
     "whole_folder",
     "write_json",
 ]

@@ -14,6 +14,8 @@ class ClapStudentAudioConfig(PretrainedConfig):
         hop_length: step between two frames, samples.
         num_mel_bins: mel filters (Slaney scale, area-normalised).
         min_frequency, max_frequency: edges of the mel filters, Hz.
+        mel_sampling_rate: the rate for which the mel filters are computed, Hz; by default `sampling_rate`. Models that
+            began with PANNs' weights keep its filters, made for 32 kHz, at 44.1 kHz.
         base_channels: channels of the first of the six blocks; each block doubles them. 64 is CNN14; 16 makes a tower
             a sixteenth of the work, which trains on a laptop.
         block_dropout: dropout after each block.
@@ -32,19 +34,22 @@ class ClapStudentAudioConfig(PretrainedConfig):
         num_mel_bins=64,
         min_frequency=50.0,
         max_frequency=14000.0,
+        mel_sampling_rate=None,
         base_channels=64,
         block_dropout=0.2,
         hidden_dropout=0.5,
         **kwargs,
     ):
-        if max_frequency > sampling_rate / 2:
-            raise ValueError(f"max_frequency {max_frequency} Hz lies above half the sampling rate {sampling_rate} Hz")
+        mel_sampling_rate = mel_sampling_rate or sampling_rate
+        if max_frequency > mel_sampling_rate / 2:
+            raise ValueError(f"max_frequency {max_frequency} Hz lies above half of {mel_sampling_rate} Hz")
         self.sampling_rate = sampling_rate
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.num_mel_bins = num_mel_bins
         self.min_frequency = min_frequency
         self.max_frequency = max_frequency
+        self.mel_sampling_rate = mel_sampling_rate
         self.base_channels = base_channels
         self.block_dropout = block_dropout
         self.hidden_dropout = hidden_dropout
@@ -101,5 +106,8 @@ def _as_config(value, config_class):
         raise TypeError(f"expected a {config_class.__name__} or a dictionary, got {type(value).__name__}")
     return value
 
+
+ClapStudentAudioConfig.register_for_auto_class()
+ClapStudentConfig.register_for_auto_class()
 
 __all__ = ["ClapStudentAudioConfig", "ClapStudentConfig"]

@@ -1,30 +1,34 @@
-"""Whole tables of clips and texts to embeddings, the same vector for the same file whatever stands beside it."""
+"""Whole tables and streams of clips, and lists of captions, to embeddings, each process its share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
-import torch
+import pyarrow as pa
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from datasets import Dataset
+from datasets import Dataset, DatasetInfo, Features, IterableDataset, Value
+from datasets.distributed import split_dataset_by_node
 from tqdm.auto import tqdm
 
-from .data.decoding import ClipReader, SkippedClips
+from .data.decoding import ClipReader, ClipWindows
+from .data.excluded import Excluded
+from .data.skipping import SkippedClips
+from .data.tables import POOL_COLUMNS, UNDECODED
+from .encoding_clap_student import embed_distinct_texts, embed_windows
 from .errors import InputError
-from .modeling_clap_student import average_windows
 
 
 def embed_clips(
     model, processor, clips: Dataset, skipped: SkippedClips, batch_size: int = 32, description: str = "embedding clips"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds a table of clips, each process its share.
+    """Embeds a table of clips, each process its share; the same clip gives the same vector, to the bit.
 
-    The tower always sees `batch_size` windows at once, the last batch filled up with repeats: with another number of
-    rows the matrix library may add in another order, and the last bits of an embedding would depend on its neighbours.
+    Long clips are read window by window: memory depends on `batch_size`, not on the clips.
 
     Args:
-        model: a `ClapStudentModel`.
-        processor: its `ClapStudentProcessor`.
+        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned.
+        processor: the model's own.
         clips: table with `audio` and `audio_id`.
         skipped: where clips that can't be read are listed.
         batch_size: windows at a time.
@@ -34,100 +38,158 @@ def embed_clips(
         (kept, dim) float32 unit vectors, and (kept,) int64 rows of `clips` they belong to, ascending.
 
     Raises:
-        InputError: not one clip can be read.
+        InputError: not one clip can be read, or more of them can't than `skipped` allows.
     """
     state = PartialState()
     bounds = np.linspace(0, len(clips), state.num_processes + 1).astype(int)
-    first, last = bounds[state.process_index], bounds[state.process_index + 1]
+    share = range(bounds[state.process_index], bounds[state.process_index + 1])
     model.eval()
-    rows, counts, embeds = [], [], []
-    batch = _FixedBatch(model, batch_size)
-    bar = tqdm(total=last - first, desc=description, unit="clip", disable=not state.is_main_process)
-    for row, windows in _windows(processor, clips, range(first, last), skipped, batch_size, bar):
-        rows.append(row)
-        counts.append(len(windows))
-        embeds += batch.add(windows)
-    embeds += batch.flush()
-    bar.close()
+    rows: list[int] = []
+    whole: list[bool] = []
+    with tqdm(total=len(share), desc=description, unit="clip", disable=not state.is_main_process) as bar:
+        windows = _windows(processor.feature_extractor, clips, share, skipped, batch_size, rows, whole, bar)
+        embeds = embed_windows(model, windows, batch_size).numpy()[whole]
     # A share without one readable clip is no error as long as another process has some.
-    share = average_windows(torch.cat(embeds), torch.tensor(counts)).numpy() if rows else None
-    shares = gather_object([(share, np.array(rows, dtype=np.int64))])
-    shares = [(vectors, numbers) for vectors, numbers in shares if vectors is not None]
+    shares = [(vectors, numbers) for vectors, numbers in gather_object([(embeds, rows)]) if numbers]
+    skipped.check()
     if not shares:
         reasons = skipped.read()
         example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
         raise InputError(f"none of the {len(clips)} clips could be read{example}")
-    return np.concatenate([s[0] for s in shares]), np.concatenate([s[1] for s in shares])
+    return np.concatenate([s[0] for s in shares]), np.concatenate([np.array(s[1], dtype=np.int64) for s in shares])
 
 
-def _windows(processor, clips, numbers, skipped, batch_size, bar) -> Iterator[tuple[int, np.ndarray]]:
-    extractor = processor.feature_extractor
+def _windows(extractor, clips, share, skipped, batch_size, rows, whole, bar) -> Iterator[ClipWindows]:
+    """The windows of each clip that can be begun; `rows` gets the rows of those read whole, `whole` which were."""
     reader = ClipReader(extractor.sampling_rate, skipped)
-    for start in range(numbers.start, numbers.stop, batch_size):
-        some = range(start, min(start + batch_size, numbers.stop))
-        for row, waveform in zip(some, reader.read([clips[i] for i in some]), strict=True):
-            if waveform is not None:
-                yield row, extractor.windows(waveform)
+    for start in range(share.start, share.stop, batch_size):
+        some = range(start, min(start + batch_size, share.stop))
+        for row, clip in zip(some, reader.read_windows([clips[i] for i in some], extractor), strict=True):
+            if clip is not None:
+                yield clip
+                # Whether it was whole is known when it was read to its end, which is now.
+                whole.append(not clip.damaged)
+                rows += [row] * whole[-1]
             bar.update()
 
 
-class _FixedBatch:
-    """Collects windows and embeds them `size` at a time."""
-
-    def __init__(self, model, size: int):
-        self.model = model
-        self.size = size
-        self.waiting: list[np.ndarray] = []
-
-    def add(self, windows: np.ndarray) -> list[torch.Tensor]:
-        self.waiting += list(windows)
-        done = []
-        while len(self.waiting) >= self.size:
-            done.append(self._embed(self.waiting[: self.size]))
-            self.waiting = self.waiting[self.size :]
-        return done
-
-    def flush(self) -> list[torch.Tensor]:
-        if not self.waiting:
-            return []
-        count, fill = len(self.waiting), self.size - len(self.waiting)
-        return [self._embed(self.waiting + [self.waiting[0]] * fill)[:count]]
-
-    @torch.no_grad()
-    def _embed(self, windows: list[np.ndarray]) -> torch.Tensor:
-        values = torch.from_numpy(np.stack(windows)).to(self.model.device)
-        return self.model.get_audio_features(input_values=values).pooler_output.float().cpu()
-
-
-@torch.no_grad()
-def embed_texts(
+def embed_stream(
     model,
     processor,
-    texts: list[str],
-    batch_size: int = 256,
-    max_text_length: int = 100,
-    description: str | None = None,
-) -> np.ndarray:
-    """Embeds texts, each distinct one once.
+    stream: IterableDataset,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    origins: frozenset[str] = frozenset(),
+    excluded: Excluded | None = None,
+    description: str = "embedding the stream",
+) -> tuple[np.ndarray, Dataset]:
+    """Embeds a stream of clips, each process its share; a clip gets the vector that it has in a table, to the bit.
+
+    Of the audio only a batch is held at a time.
+
+    Args:
+        model: as for `embed_clips`.
+        processor: the model's own.
+        stream: rows of `POOL_COLUMNS`. Where its shards do not divide evenly among the processes, each reads all of
+            it, and decodes its own clips.
+        skipped: where clips that can't be read are listed.
+        batch_size: clips to read and windows to embed at a time.
+        origins: recordings whose clips are left out.
+        excluded: gets the number of clips that were left out, and why.
+        description: for the progress bar.
 
     Returns:
-        (texts, dim) float32 unit vectors.
+        (kept, dim) float32 unit vectors, and a table of the clips they belong to, each once: `POOL_COLUMNS`, where
+        `audio` is null, and `share`, the process that read it.
+
+    Raises:
+        InputError: the stream is empty, or not one clip can be read.
     """
+    state = PartialState()
+    share = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
     model.eval()
-    distinct = list(dict.fromkeys(texts))
-    parts = []
-    starts = range(0, len(distinct), batch_size)
-    for start in tqdm(starts, desc=description, unit="batch", disable=description is None):
-        tokens = processor.tokenizer(
-            distinct[start : start + batch_size],
-            padding=True,
-            truncation=True,
-            max_length=max_text_length,
-            return_tensors="pt",
-        ).to(model.device)
-        parts.append(model.get_text_features(**tokens).pooler_output.float().cpu())
-    position = {text: i for i, text in enumerate(distinct)}
-    return torch.cat(parts).numpy()[[position[text] for text in texts]]
+    kept = _Kept(state.process_index)
+    with tqdm(desc=description, unit="clip", disable=not state.is_main_process) as bar:
+        windows = _stream_windows(processor.feature_extractor, share, skipped, batch_size, origins, kept, bar)
+        embeds = embed_windows(model, windows, batch_size).numpy()[kept.whole]
+    shares = gather_object([(embeds, kept.table(), kept.seen, kept.left_out)])
+    skipped.check()
+    total, left_out = sum(s[2] for s in shares), [clip for s in shares for clip in s[3]]
+    shares = [s for s in shares if len(s[0])]
+    if not shares:
+        reasons = skipped.read()
+        example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
+        raise InputError(f"none of the stream's {total} clips could be read{example}")
+    vectors, table = np.concatenate([s[0] for s in shares]), pa.concat_tables([s[1] for s in shares])
+    ids = table["audio_id"].combine_chunks().dictionary_encode().indices.to_numpy()
+    first = np.sort(np.unique(ids, return_index=True)[1])
+    repeated = np.setdiff1d(np.arange(len(ids)), first)
+    if excluded is not None:
+        named = left_out[0] if left_out else ""
+        excluded.add("the stream", "its recording is to be left out", len(left_out), total, named)
+        again = table["audio_id"][int(repeated[0])].as_py() if len(repeated) else ""
+        excluded.add("the stream", "the same clip again", len(repeated), total, again)
+    features = Features(
+        {**{name: Value("string") for name in POOL_COLUMNS}, "audio": UNDECODED, "share": Value("int32")}
+    )
+    clips = Dataset(table.take(first).combine_chunks(), info=DatasetInfo(features=features))
+    return (vectors if len(repeated) == 0 else vectors[first]), clips
 
 
-__all__ = ["embed_clips", "embed_texts"]
+class _Kept:
+    """The clips that a process has read, as columns: few of them are Python objects at any time.
+
+    Attributes:
+        seen: rows of the stream, readable or not.
+        left_out: ids of the clips of unwanted recordings.
+        whole: of each clip that was begun, whether it could be read to its end; the others are not kept.
+    """
+
+    def __init__(self, share: int):
+        self.seen, self.left_out, self.whole = 0, [], []
+        self._share, self._rows, self._tables = share, [], []
+
+    def add(self, row: dict, whole: bool) -> None:
+        self.whole.append(whole)
+        if not whole:
+            return
+        self._rows.append({name: row[name] for name in POOL_COLUMNS if name != "audio"})
+        if len(self._rows) == 10_000:
+            self._flush()
+
+    def _flush(self) -> None:
+        audio = pa.nulls(len(self._rows), UNDECODED.pa_type)
+        texts = [pa.array([row[name] for row in self._rows], pa.string()) for name in POOL_COLUMNS[1:]]
+        share = pa.array([self._share] * len(self._rows), pa.int32())
+        self._tables.append(pa.table([audio, *texts, share], names=[*POOL_COLUMNS, "share"]))
+        self._rows = []
+
+    def table(self) -> pa.Table:
+        self._flush()
+        return pa.concat_tables(self._tables)
+
+
+def _stream_windows(
+    extractor, share: Iterable[dict], skipped, batch_size, origins, kept: _Kept, bar
+) -> Iterator[ClipWindows]:
+    """The windows of each readable clip; it is noted in `kept`."""
+    reader = ClipReader(extractor.sampling_rate, skipped)
+    rows = iter(share)
+    while some := list(islice(rows, batch_size)):
+        wanted = [row for row in some if row["origin_id"] not in origins]
+        kept.seen += len(some)
+        kept.left_out += [row["audio_id"] for row in some if row["origin_id"] in origins]
+        for row, clip in zip(wanted, reader.read_windows(wanted, extractor), strict=True):
+            if clip is not None:
+                yield clip
+                # Whether it was whole is known when it was read to its end, which is now.
+                kept.add(row, whole=not clip.damaged)
+        bar.update(len(some))
+
+
+def embed_texts(model, processor, texts: list[str], description: str | None = None) -> np.ndarray:
+    """Embeds texts, each distinct one once: (texts, dim) float32 unit vectors."""
+    return embed_distinct_texts(model.eval(), processor.tokenizer, texts, description=description).numpy()
+
+
+__all__ = ["embed_clips", "embed_stream", "embed_texts"]

@@ -99,4 +99,6 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
         return clip
 
 
+ClapStudentFeatureExtractor.register_for_auto_class()
+
 __all__ = ["ClapStudentFeatureExtractor"]

@@ -8,9 +8,27 @@ from transformers import initialization as init
 from transformers.audio_utils import mel_filter_bank
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clap.modeling_clap import ClapOutput
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
+from .encoding_clap_student import EncodingMixin, average_windows
+from .feature_extraction_clap_student import ClapStudentFeatureExtractor
+from .hub_clap_student import WholeCheckpointMixin
 from .losses import contrastive_loss
+
+
+def mel_matrix(config: ClapStudentAudioConfig) -> Tensor:
+    """The Slaney mel matrix (n_fft / 2 + 1, mel bins), float32."""
+    matrix = mel_filter_bank(
+        num_frequency_bins=config.n_fft // 2 + 1,
+        num_mel_filters=config.num_mel_bins,
+        min_frequency=config.min_frequency,
+        max_frequency=config.max_frequency,
+        sampling_rate=config.mel_sampling_rate,
+        norm="slaney",
+        mel_scale="slaney",
+    )
+    return torch.from_numpy(matrix).float()
 
 
 class LogMelSpectrogram(nn.Module):
@@ -26,36 +44,21 @@ class LogMelSpectrogram(nn.Module):
         self.register_buffer("window", torch.empty(config.n_fft))
         self.register_buffer("mel_filters", torch.empty(config.n_fft // 2 + 1, config.num_mel_bins))
 
-    def initial_buffers(self) -> tuple[Tensor, Tensor]:
-        """The periodic Hann window (n_fft,) and the Slaney mel matrix (n_fft / 2 + 1, mel bins)."""
-        config = self.config
-        mel_filters = mel_filter_bank(
-            num_frequency_bins=config.n_fft // 2 + 1,
-            num_mel_filters=config.num_mel_bins,
-            min_frequency=config.min_frequency,
-            max_frequency=config.max_frequency,
-            sampling_rate=config.sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-        return torch.hann_window(config.n_fft, periodic=True), torch.from_numpy(mel_filters).float()
-
-    @torch.autocast("cuda", enabled=False)
-    @torch.autocast("cpu", enabled=False)
     def forward(self, input_values: Tensor) -> Tensor:
         config = self.config
-        spectrum = torch.stft(
-            input_values.float(),
-            config.n_fft,
-            hop_length=config.hop_length,
-            window=self.window.float(),
-            center=True,
-            pad_mode="reflect",
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)  # (batch, frequencies, frames)
-        mel = power.transpose(1, 2) @ self.mel_filters.float()
-        return 10 * torch.log10(mel.clamp(min=1e-10))
+        with maybe_autocast(input_values.device.type, enabled=False):  # whatever the device
+            spectrum = torch.stft(
+                input_values.float(),
+                config.n_fft,
+                hop_length=config.hop_length,
+                window=self.window.float(),
+                center=True,
+                pad_mode="reflect",
+                return_complex=True,
+            )
+            power = torch.view_as_real(spectrum).square().sum(dim=-1)  # (batch, frequencies, frames)
+            mel = power.transpose(1, 2) @ self.mel_filters.float()
+            return 10 * torch.log10(mel.clamp(min=1e-10))
 
 
 class ConvBlock(nn.Module):
@@ -90,16 +93,7 @@ class ProjectionHead(nn.Module):
         return self.layer_norm(embedding + self.dropout(self.linear2(F.gelu(embedding))))
 
 
-def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
-    """(windows, dim) -> (clips, dim): the mean of each clip's consecutive windows, L2-normalised.
-
-    A clip of one window passes as it is, so that it does not change with the lengths of its neighbours.
-    """
-    clips = embeds.split(num_windows.tolist())
-    return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=0) for clip in clips])
-
-
-class ClapStudentPreTrainedModel(PreTrainedModel):
+class ClapStudentPreTrainedModel(WholeCheckpointMixin, PreTrainedModel):
     config_class = ClapStudentConfig
     base_model_prefix = "clap_student"
     _supports_sdpa = True
@@ -108,9 +102,8 @@ class ClapStudentPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         if isinstance(module, LogMelSpectrogram):
-            window, mel_filters = module.initial_buffers()
-            init.copy_(module.window, window)
-            init.copy_(module.mel_filters, mel_filters)
+            init.copy_(module.window, torch.hann_window(module.config.n_fft, periodic=True))
+            init.copy_(module.mel_filters, mel_matrix(module.config))
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -143,6 +136,11 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
         self.fc1 = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
+
+    @classmethod
+    def read_processor(cls, name: str, **kwargs) -> ClapStudentFeatureExtractor:
+        """A tower's processor is its feature extractor alone."""
+        return ClapStudentFeatureExtractor.from_pretrained(name, **kwargs)
 
     @property
     def min_samples(self) -> int:
@@ -188,7 +186,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
 
 
-class ClapStudentModel(ClapStudentPreTrainedModel):
+class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
     """Audio and text in one space.
 
     >>> inputs = processor(text=["a dog barks"], audio=[waveform], sampling_rate=44100, return_tensors="pt")
@@ -196,6 +194,7 @@ class ClapStudentModel(ClapStudentPreTrainedModel):
     """
 
     main_input_name = "input_values"
+    supports_gradient_checkpointing = True  # of the text tower's layers
 
     def __init__(self, config: ClapStudentConfig):
         super().__init__(config)
@@ -248,7 +247,13 @@ class ClapStudentModel(ClapStudentPreTrainedModel):
 
         Returns:
             `pooler_output` (texts, projection dim), L2-normalised.
+
+        Raises:
+            ValueError: more tokens than the tower has positions for.
         """
+        longest = self.config.text_config.max_position_embeddings
+        if input_ids.shape[1] > longest:
+            raise ValueError(f"a text of {input_ids.shape[1]} tokens: this model reads at most {longest}")
         outputs = self.text_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -279,6 +284,8 @@ class ClapStudentModel(ClapStudentPreTrainedModel):
             `audio_embeds` (clips, dim) and `text_embeds` (texts, dim), both normalised, `logits_per_audio`
             (clips, texts), `logits_per_text`, its transpose, and `loss`.
         """
+        if input_ids is None or (input_values is None and input_features is None):
+            raise ValueError("give both audio (input_values) and texts (input_ids), or call one of get_*_features")
         audio_outputs = self.get_audio_features(input_values, num_windows, input_features)
         text_outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids)
         audio_embeds, text_embeds = audio_outputs.pooler_output, text_outputs.pooler_output
@@ -293,5 +300,9 @@ class ClapStudentModel(ClapStudentPreTrainedModel):
             audio_model_output=audio_outputs,
         )
 
+
+# Saved checkpoints carry the code of these classes, so that they load where this package is not installed.
+ClapStudentAudioModel.register_for_auto_class("AutoModel")
+ClapStudentModel.register_for_auto_class("AutoModel")
 
 __all__ = ["ClapStudentAudioModel", "ClapStudentModel", "ClapStudentPreTrainedModel"]

@@ -1,6 +1,7 @@
 """Tiny models and synthetic audio. No test needs a network; those that need real recordings take `real_data`."""
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import soundfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="clap_student_tests_")
 
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the commands
+
 RATE = 44100
+SMALL = ["--text_model", "scratch", "--base_channels", "2", "--hop_length", "1024", "--projection_dim", "16"]
+FAST = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true"]
 CAPTIONS = ["a low hum", "a high whistle", "soft hiss", "a steady tone"]
 
 
@@ -31,9 +37,7 @@ def tiny_arguments():
     return ModelArguments(text_model=SCRATCH, base_channels=4, hop_length=1024, projection_dim=32, dropout=0.0)
 
 
-@pytest.fixture
-def tiny():
-    """(model, processor) with random weights, in eval mode."""
+def tiny_model():
     import torch
 
     from modeling_clap_student.training.initialization import new_model
@@ -41,6 +45,37 @@ def tiny():
     torch.manual_seed(0)
     model, processor = new_model(tiny_arguments(), [*CAPTIONS, "this is a sound of hum hiss whistle tone"])
     return model.eval(), processor
+
+
+@pytest.fixture
+def tiny():
+    """(model, processor) with random weights, in eval mode."""
+    return tiny_model()
+
+
+def settle(model):
+    """Lets the batch norms see audio. Before that, all clips embed alike and a wrong spectrogram would pass unseen."""
+    import torch
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()
+    with torch.no_grad():
+        model.get_audio_features(tones(4, 5 * RATE))
+    for norm in norms:
+        norm.momentum = 0.1
+    return model.eval()
+
+
+def tones(count: int, samples: int):
+    """(count, samples): tones an octave apart in noise, each clip of another loudness."""
+    import torch
+
+    number = torch.arange(count)[:, None]
+    time = torch.arange(samples) / RATE
+    noise = torch.rand(count, samples, generator=torch.Generator().manual_seed(0)) - 0.5
+    return (torch.sin(2 * torch.pi * 200 * 2**number * time) + 0.2 * noise) * 0.8 / (1 + number)
 
 
 @pytest.fixture
@@ -93,3 +128,28 @@ def labelled_folder(tmp_path) -> Path:
         lines.append(f"{number}.wav,{('low_hum', 'high_whistle')[number % 2]}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """Runs a script's main with flags, in tmp_path; returns its exit code."""
+    from modeling_clap_student.cli import run
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(module, *flags):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
+        try:
+            run(module.main)
+        except SystemExit as stop:
+            return stop.code
+        return 0
+
+    return call
+
+
+def numbers(strategy):
+    """How much to curate from the folders above."""
+    return {"du": ["--num_pairs", 8], "ds": ["--num_captions", 3], "ads": ["--num_captions", 3, "--num_pairs", 8]}[
+        strategy
+    ]

@@ -15,8 +15,15 @@ def put(path: Path, text: str, encoding: str = "utf-8") -> str:
     return str(path)
 
 
+def touch(root: Path, *files: str) -> None:
+    """Empty files: that they are there is all that matters here."""
+    for file in files:
+        put(root / file, "")
+
+
 @pytest.fixture
 def esc50(tmp_path) -> Path:
+    touch(tmp_path / "esc" / "audio", "1.wav", "2.wav", "3.wav", "4.wav")
     rows = "1.wav,1,sea_waves\n2.wav,1,dog\n3.wav,2,dog\n4.wav,3,cat\n"
     put(tmp_path / "esc" / "meta" / "esc50.csv", "filename,fold,category\n" + rows)
     return tmp_path / "esc"
@@ -27,7 +34,7 @@ def test_esc50(esc50):
     benchmark = read_benchmark(str(esc50))
     assert benchmark.layout == "esc50"
     assert benchmark.class_names == ["cat", "dog", "sea waves"]
-    assert benchmark.clips.column_names == ["audio", "audio_id", "source", "label"]
+    assert benchmark.clips.column_names == ["audio", "audio_id", "source", "origin_id", "label"]
     assert [(Path(row["audio"]["path"]).name, row["label"]) for row in benchmark.clips] == [
         ("1.wav", "sea waves"),
         ("2.wav", "dog"),
@@ -48,6 +55,7 @@ def test_esc50_folds(esc50):
 def test_urbansound8k(tmp_path, column):
     """Guards against the published name of the label column, or the one of common copies, not being read."""
     rows = "1-3.wav,1,air_conditioner\n2-1.wav,10,siren\n"
+    touch(tmp_path / "us8k" / "audio", "fold1/1-3.wav", "fold10/2-1.wav")
     put(tmp_path / "us8k" / "metadata" / "UrbanSound8K.csv", f"slice_file_name,fold,{column}\n" + rows)
     benchmark = read_benchmark(str(tmp_path / "us8k"))
     assert benchmark.layout == "urbansound8k" and benchmark.class_names == ["air conditioner", "siren"]
@@ -66,6 +74,7 @@ def test_urbansound8k_without_labels(tmp_path):
 
 def test_audiofolder(tmp_path):
     """Guards against a user's own labelled clips that need ESC-50's layout."""
+    touch(tmp_path / "own", "a.wav", "b.wav")
     put(tmp_path / "own" / "metadata.csv", "file_name,label\na.wav,cafe/bar\nb.wav,dog\n")
     benchmark = read_benchmark(str(tmp_path / "own"))
     assert benchmark.class_names == ["cafe bar", "dog"]

@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from modeling_clap_student.data.collation import ClapCollator, random_crop
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
 from modeling_clap_student.processing_clap_student import ClapStudentProcessor
@@ -23,8 +23,9 @@ CAPTIONS = ["a low hum", "a high whistle", "soft hiss", "a steady tone for a lon
 @pytest.fixture
 def collator(tmp_path) -> ClapCollator:
     extractor = ClapStudentFeatureExtractor(sampling_rate=RATE, window_seconds=SIZE / RATE)
-    processor = ClapStudentProcessor(extractor, scratch_tokenizer(CAPTIONS))
-    return ClapCollator(processor, SkippedClips(tmp_path / "skipped.csv"), max_text_length=6)
+    tokenizer = scratch_tokenizer(CAPTIONS)
+    tokenizer.model_max_length = 6
+    return ClapCollator(ClapStudentProcessor(extractor, tokenizer), SkippedClips(tmp_path / "skipped.csv"))
 
 
 @pytest.fixture
@@ -139,3 +140,21 @@ def test_a_batch_without_any_clip_is_refused(collator, rows):
     with pytest.raises(InputError, match="x/0: not decodable"):
         collator(rows)
     assert len(collator.reader.skipped.read()) == 4
+
+
+def test_seeded_crops_are_the_same_whatever_the_threads_and_the_bad_clips(collator, rows, tmp_path):
+    """Guards against places that depend on which clip is decoded first, or shift behind a clip that can't be read."""
+    for number, row in enumerate(rows):
+        noise = np.random.default_rng(number).uniform(-0.5, 0.5, 20 * SIZE)
+        soundfile.write(row["audio"]["path"], noise, RATE, subtype="FLOAT")
+    batches = []
+    for broken in (False, False, True):
+        if broken:
+            break_clip(rows[1])
+        torch.manual_seed(3)
+        batches.append(collator(rows)["input_values"])
+    assert torch.equal(batches[0], batches[1])
+    assert torch.equal(batches[0][[0, 2, 3]], batches[2][[0, 2, 3]])
+    whole = soundfile.read(rows[0]["audio"]["path"], dtype="float32")[0]
+    torch.manual_seed(3)
+    np.testing.assert_array_equal(batches[0][0], random_crop(whole, SIZE))

@@ -6,37 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import write_tone
+from conftest import FAST, ROOT, SMALL, numbers, write_tone
 
-
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-import curate  # noqa: E402
-import run_eval  # noqa: E402
-import run_student  # noqa: E402
-import run_teacher  # noqa: E402
-from modeling_clap_student.cli import run  # noqa: E402
-
-
-SMALL = ["--text_model", "scratch", "--base_channels", "2", "--hop_length", "1024", "--projection_dim", "16"]
-FAST = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true"]
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Runs a script's main with flags, in tmp_path; returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(module, *flags):
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
-        try:
-            run(module.main)
-        except SystemExit as stop:
-            return stop.code
-        return 0
-
-    return call
+import curate
+import run_eval
+import run_student
+import run_teacher
 
 
 @pytest.fixture
@@ -48,12 +23,6 @@ def teacher(command, captioned_folder):
 @pytest.fixture
 def files(captioned_folder, pool_folder, labelled_folder):
     return ["--captions", captioned_folder, "--audio", pool_folder, "--labels", labelled_folder]
-
-
-def numbers(strategy):
-    return {"du": ["--num_pairs", 8], "ds": ["--num_captions", 3], "ads": ["--num_captions", 3, "--num_pairs", 8]}[
-        strategy
-    ]
 
 
 @pytest.mark.parametrize("strategy", ["du", "ds", "ads", "none"])
@@ -105,6 +74,21 @@ def test_a_bad_clip_among_good_ones_is_skipped_counted_and_listed(command, capti
     assert json.loads(Path("teacher/results.json").read_text())["num_skipped"] == 1
     assert "captioned/3.wav" in Path("teacher/skipped.csv").read_text()
     assert "skipped 1 clip" in capsys.readouterr().out
+
+
+def test_too_many_bad_clips_end_a_command_in_one_line(command, teacher, labelled_folder, capsys):
+    """Guards against an accuracy on the tenth of a test set that could be read."""
+    for number in range(20):
+        (labelled_folder / f"bad{number}.wav").write_text("no audio")
+        with open(labelled_folder / "metadata.csv", "a") as file:
+            file.write(f"bad{number}.wav,low_hum\n")
+    flags = ["--model", teacher, "--task", labelled_folder, "--output_dir", "eval"]
+    assert command(run_eval, *flags) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "--max_skipped_fraction is 0.1; for instance labelled/bad" in last
+    assert not Path("eval").exists()
+    assert command(run_eval, *flags, "--max_skipped_fraction", "0.8") == 0
+    assert command(run_eval, *flags, "--max_skipped_fraction", "8") == 1
 
 
 def test_skipped_clips_are_those_of_this_run(command, teacher, labelled_folder):

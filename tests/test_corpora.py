@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, Value
+from datasets import Dataset
 
-from modeling_clap_student.data.corpora import COLUMNS, read_corpora
-from modeling_clap_student.data.sources import clip_table
+from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.sources import Source
+from modeling_clap_student.data.tables import CAPTION_COLUMNS as COLUMNS
+from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.errors import InputError
 
 
@@ -179,12 +181,11 @@ def test_parquet_folders_read_back(tmp_path, monkeypatch, place, kept):
     """Guards against artefacts that the next command can't read, and ids that get lost on the way."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     clips = [put(tmp_path / f"{number}.wav", "") for number in range(3)]
-    rows = [
-        {"audio": clip, "audio_id": f"x/{clip.stem}", "source": "x", "caption": c, "caption_id": c[:2]}
-        for clip, c in zip(clips, ("Rain", "a dog", "rain"), strict=True)
-    ]
-    (tmp_path / "set" / place).parent.mkdir(parents=True)
-    written = clip_table(rows, caption=Value("string"), caption_id=Value("string")).select_columns(kept)
+    captions, ids = ("Rain", "a dog", "rain"), [clip.stem for clip in clips]
+    source = Source("x", "folder", "x")
+    written = clip_table(source, clips, ids, caption=captions, caption_id=[c[:2] for c in captions]).select_columns(
+        kept
+    )
     written.to_parquet(tmp_path / "set" / place)
     table = read_corpora([str(tmp_path / "set")])
     assert table.column_names == list(COLUMNS)
@@ -201,7 +202,7 @@ def test_parquet_folder_without_captions(tmp_path, monkeypatch):
     """Guards against a pool given as a corpus failing with a traceback."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     clip = put(tmp_path / "set" / "a.wav", "")
-    clip_table([{"audio": clip, "audio_id": "a", "source": "x"}]).to_parquet(tmp_path / "set" / "a.parquet")
+    clip_table(Source("x", "folder", "x"), [clip], ["a"]).to_parquet(tmp_path / "set" / "a.parquet")
     with pytest.raises(InputError, match="no column caption"):
         read_corpora([str(tmp_path / "set")])
 
@@ -210,7 +211,7 @@ def test_parquet_folder_without_captions(tmp_path, monkeypatch):
     ("spec", "words"),
     [
         ("nonsense", "soundscapes"),
-        ("nonsense={tmp}", "unknown name 'nonsense'.*audiofolder, csv, esc50, folder, hub, soundscapes"),
+        ("nonsense={tmp}", "unknown name 'nonsense'.*audiofolder.* esc50.* hub.* soundscapes"),
         ("esc50", "esc50=PATH"),
         ("esc50={tmp}/gone", "no such file or folder"),
         ("{tmp}/gone", "no such file or folder"),

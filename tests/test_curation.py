@@ -129,7 +129,7 @@ def test_an_improvement_set_comes_back_whole(curated, tmp_path):
     provenance = {"strategy": "ads", "teacher": "t", "num_pairs": len(pairs), "seed": 0, "version": "0"}
     folder = tmp_path / "set"
     folder.mkdir()
-    save_improvement_set(folder, pairs, replay, provenance)
+    save_improvement_set(folder, pairs, replay, provenance, str(folder))
     loaded, loaded_replay, read = load_improvement_set(folder)
     assert loaded.to_list() == pairs.to_list() and loaded_replay.to_list() == replay.to_list()
     assert {k: v for k, v in loaded.features.items() if k != "audio"} == {
@@ -149,7 +149,7 @@ def test_a_set_made_anew_is_not_served_from_a_cache(curated, tmp_path):
         folder = tmp_path / str(number) / "set"
         folder.mkdir(parents=True)
         provenance = {"strategy": "ads", "teacher": "t", "num_pairs": number, "seed": 0, "version": "0"}
-        save_improvement_set(folder, pairs.select(range(number)), None, provenance)
+        save_improvement_set(folder, pairs.select(range(number)), None, provenance, str(folder))
         assert len(load_improvement_set(folder)[0]) == number
         assert len(load_dataset(str(folder), split="train")) == number
 

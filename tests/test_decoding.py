@@ -2,15 +2,19 @@
 
 import io
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from modeling_clap_student.data.decoding import ClipReader, SkippedClips, decode_clip
+from modeling_clap_student.audio_file_clap_student import AudioFile
+from modeling_clap_student.data.decoding import ClipReader, decode_clip, decode_crop
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.soundscapes import render
 from modeling_clap_student.errors import ClipError
+from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
 
 
 RATE = 44100
@@ -149,15 +153,6 @@ def test_reader_skips_and_lists_bad_clips(rows, tmp_path):
     assert reasons["gone"] == "no such file" and reasons['a, "quoted" näme'].startswith("not decodable")
 
 
-def test_clips_skipped_twice_are_listed_once(tmp_path):
-    """Guards against counts that grow with each epoch, and reasons of several lines that break the csv."""
-    skipped = SkippedClips(tmp_path / "skipped.csv")
-    for _ in range(2):
-        skipped.add("a", "two\nlines,\r\nand a comma")
-    skipped.add("b", "gone")
-    assert skipped.read() == {"a": "two lines, and a comma", "b": "gone"}
-
-
 def test_reader_travels_to_worker_processes(rows, tmp_path):
     """Guards against a reader whose threads can't be pickled once it was used."""
     reader = ClipReader(RATE, SkippedClips(tmp_path / "skipped.csv"))
@@ -172,3 +167,81 @@ def test_audio_without_path_key_but_with_bytes_is_read():
     file = io.BytesIO()
     soundfile.write(file, tone(), RATE, format="WAV")
     assert len(decode_clip({"bytes": file.getvalue()}, RATE)) == RATE // 2
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+def test_crops_equal_those_of_the_whole_clip(tmp_path, suffix, rate):
+    """Guards against crops that lie elsewhere than asked, or hear silence where the clip goes on."""
+    noise = 0.2 * np.random.default_rng(rate).normal(size=int(3.3 * rate))
+    audio = write(tmp_path / f"a.{suffix}", noise, rate)
+    whole, size = decode_clip(audio, RATE), 20000
+    last = len(whole) - size
+    as_bytes = {"path": None, "bytes": Path(audio["path"]).read_bytes()}
+    for start in [0, 1, 2, last - 2, last - 1, last, *np.linspace(0, last, 20).astype(int).tolist()]:
+        crop = decode_crop(audio if start % 2 else as_bytes, RATE, size, start)
+        assert crop.dtype == np.float32
+        np.testing.assert_allclose(crop, whole[start : start + size], atol=1e-5)
+
+
+def test_crops_of_long_files_read_little(tmp_path, monkeypatch):
+    """Guards against a crop that decodes its whole file, in each format that can be entered anywhere."""
+    decoded = []
+    decode = AudioFile._decode
+    monkeypatch.setattr(AudioFile, "_decode", lambda file, count: decoded.append(count) or decode(file, count))
+    noise = 0.1 * np.random.default_rng(0).normal(size=40 * 16000)
+    for suffix in ("wav", "flac", "ogg", "mp3"):
+        audio = write(tmp_path / f"a.{suffix}", noise, 16000)
+        for draw in (0, 10**6, 10**6 + 777, 10**9):
+            decoded.clear()
+            decode_crop(audio, RATE, 5 * RATE, draw)
+            assert sum(decoded) < 5 * 16000 + 20000
+
+
+def test_short_clips_lie_at_the_drawn_place_in_zeros(tmp_path):
+    """Guards against short clips that are stretched, repeated or always at the start."""
+    audio = write(tmp_path / "a.wav", np.full(10, 0.5), subtype="FLOAT")
+    for draw in (0, 3, 20, 21, 10**9):
+        crop = decode_crop(audio, RATE, 30, draw)
+        assert np.flatnonzero(crop).tolist() == list(range(draw % 21, draw % 21 + 10))
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.35])
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_windows_are_those_that_the_extractor_makes_of_the_whole_clip(tmp_path, seconds, rate):
+    """Guards against windows that change because a file is read in pieces."""
+    audio = write(tmp_path / "a.wav", tone(seconds=seconds, rate=rate), rate)
+    extractor = ClapStudentFeatureExtractor(sampling_rate=RATE, window_seconds=0.1)
+    reader = ClipReader(RATE, SkippedClips(tmp_path / "s.csv"))
+    (clip,) = reader.read_windows([{"audio": audio, "audio_id": "a"}], extractor)
+    expected = extractor.windows(decode_clip(audio, RATE))
+    np.testing.assert_allclose(np.stack(list(clip)), expected, atol=0 if rate == RATE else 1e-6)
+    assert not clip.damaged
+
+
+def test_an_hour_is_read_in_little_memory(tmp_path):
+    """Guards against a long recording that is held whole."""
+    rate = 8000
+    with soundfile.SoundFile(tmp_path / "a.flac", "w", rate, 1) as file:
+        for _ in range(60):
+            file.write(np.zeros(60 * rate, np.int16))
+    extractor = ClapStudentFeatureExtractor(sampling_rate=rate)
+    audio = {"path": str(tmp_path / "a.flac"), "bytes": None}
+    tracemalloc.start()
+    reader = ClipReader(rate, SkippedClips(tmp_path / "s.csv"))
+    (clip,) = reader.read_windows([{"audio": audio, "audio_id": "a"}], extractor)
+    assert sum(window.shape == (5 * rate,) for window in clip) == 720
+    assert tracemalloc.get_traced_memory()[1] < 20e6  # the hour takes 115e6
+    tracemalloc.stop()
+
+
+def test_damage_far_inside_a_long_clip_is_reported(tmp_path):
+    """Guards against a clip that ends early in silence, when its first windows were good."""
+    samples = 0.1 * np.random.default_rng(0).normal(size=20 * RATE).astype(np.float32)
+    samples[-100] = np.nan
+    audio = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    extractor = ClapStudentFeatureExtractor(sampling_rate=RATE, window_seconds=1)
+    skipped = SkippedClips(tmp_path / "s.csv")
+    (clip,) = ClipReader(RATE, skipped).read_windows([{"audio": audio, "audio_id": "a"}], extractor)
+    assert len(list(clip)) == 19 and clip.damaged
+    assert skipped.read() == {"a": "holds NaN or infinite samples"}

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import write_tone
 
 from modeling_clap_student import InputError
-from modeling_clap_student.data.decoding import SkippedClips
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_texts
 
 
@@ -52,10 +53,48 @@ def test_texts_keep_their_order_and_repeats(tiny):
     """Guards against de-duplication that loses the way back."""
     model, processor = tiny
     texts = ["hiss", "a low hum", "hiss", "a high whistle"]
-    vectors = embed_texts(model, processor, texts, batch_size=2)
+    vectors = embed_texts(model, processor, texts)
     assert np.array_equal(vectors[0], vectors[2])
     tokens = processor.tokenizer(["a high whistle"], return_tensors="pt")
     with torch.no_grad():
         alone = model.get_text_features(**tokens).pooler_output.numpy()
     np.testing.assert_allclose(vectors[3], alone[0], atol=1e-5)
     assert abs(vectors[0] - vectors[1]).max() > 1e-3
+
+
+def test_long_clips_are_embedded_as_if_they_were_read_whole(tiny, tmp_path):
+    """Guards against windows that change because a file is read in pieces: to the bit."""
+    model, processor = tiny
+    path = write_tone(tmp_path / "clips" / "long.wav", 700, seconds=63)
+    samples = soundfile.read(path, dtype="float32")[0]
+    expected = model.encode_audio(samples, sampling_rate=44100, batch_size=4).numpy()
+    table = read_pools([str(tmp_path / "clips")])
+    vectors, _ = embed_clips(model, processor, table, SkippedClips(tmp_path / "s.csv"), batch_size=4)
+    assert np.array_equal(vectors, expected)
+    assert np.array_equal(model.encode_audio(path, batch_size=4).numpy(), expected)
+
+
+def test_a_long_clip_with_a_damaged_end_is_left_out(tiny, pool_folder, tmp_path):
+    """Guards against half a clip's embedding, and rows that shift behind it."""
+    model, processor = tiny
+    samples = 0.1 * np.random.default_rng(0).normal(size=45 * 44100).astype(np.float32)
+    samples[-1] = np.nan
+    soundfile.write(pool_folder / "3.wav", samples, 44100, subtype="FLOAT")
+    skipped = SkippedClips(tmp_path / "s.csv")
+    table = read_pools([str(pool_folder)])
+    vectors, rows = embed_clips(model, processor, table, skipped, batch_size=4)
+    names = [table[int(row)]["audio_id"] for row in rows]
+    assert len(vectors) == 6 and names == [f"pool/{i}.flac" for i in range(6)]
+    assert set(skipped.read()) == {"pool/3.wav", "pool/broken.wav"}
+    good = read_pools([str(pool_folder)]).select(rows)
+    assert np.array_equal(embed_clips(model, processor, good, skipped, batch_size=4)[0], vectors)
+
+
+def test_too_many_bad_clips_are_an_error(tiny, pool_folder, tmp_path):
+    """Guards against a pool that shrinks to its readable half, unseen."""
+    for number in range(20):
+        (pool_folder / f"bad{number}.wav").write_text("no audio")
+    skipped = SkippedClips(tmp_path / "s.csv", max_fraction=0.1)
+    with pytest.raises(InputError, match=r"clips can't be read, and --max_skipped_fraction is 0\.1"):
+        embed_clips(*tiny, read_pools([str(pool_folder)]), skipped, batch_size=4)
+    skipped.close()

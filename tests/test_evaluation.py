@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from datasets import Value
 
 from modeling_clap_student.data.benchmarks import read_benchmark
-from modeling_clap_student.data.decoding import SkippedClips
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.soundscapes import captioned_clips
-from modeling_clap_student.data.sources import clip_table
+from modeling_clap_student.data.sources import Source
+from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.evaluation.metrics import Accuracy
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.statistics import wilson_interval
@@ -61,8 +61,7 @@ def test_pair_precision_needs_the_truth():
     rows = [(a, i, c) for a, i, c in captioned_clips()[:3]]
     wrong = next(c for _, _, c in captioned_clips() if c != rows[0][2] and "gun" in c)
     pairs = [*rows, (rows[0][0], "w", wrong), ("/data/a.wav", "f", "a dog barks")]
-    table = clip_table(
-        [{"audio": a, "audio_id": i, "source": "s", "caption": c} for a, i, c in pairs], caption=Value("string")
-    )
+    audio, ids, captions = zip(*pairs, strict=True)
+    table = clip_table(Source("s", "folder", "s"), audio, ids, caption=captions)
     assert pair_precision(table) == 0.75
     assert pair_precision(table.select([4])) is None

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from modeling_clap_student.data.pools import COLUMNS, read_pools
-from modeling_clap_student.data.sources import clip_table
+from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.sources import Source
+from modeling_clap_student.data.tables import POOL_COLUMNS as COLUMNS
+from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.errors import InputError
 
 
@@ -40,7 +42,8 @@ def test_metadata_beside_a_pool_is_not_read(tmp_path):
 
 def test_esc50_folds_without_labels(tmp_path):
     """Guards against labels in the pool, and evaluation folds that leak into it."""
-    metadata = touch(tmp_path / "esc", "meta/esc50.csv") / "meta" / "esc50.csv"
+    files = [f"audio/{number}.wav" for number in (1, 2, 3)]
+    metadata = touch(tmp_path / "esc", "meta/esc50.csv", *files) / "meta" / "esc50.csv"
     metadata.write_text("filename,fold,category\n1.wav,1,dog\n2.wav,2,rain\n3.wav,3,cat\n")
     assert len(read_pools([str(tmp_path / "esc")])) == 3
     table = read_pools([f"esc50:1,3={tmp_path / 'esc'}"])
@@ -53,7 +56,8 @@ def test_esc50_folds_without_labels(tmp_path):
 @pytest.mark.parametrize("column", ["class", "class_name"])
 def test_urbansound8k_folds_without_labels(tmp_path, column):
     """Guards against labels in the pool and clips looked up outside of their fold's folder."""
-    metadata = touch(tmp_path / "us8k", "metadata/UrbanSound8K.csv") / "metadata" / "UrbanSound8K.csv"
+    files = ["audio/fold1/1-3.wav", "audio/fold10/2-1.wav"]
+    metadata = touch(tmp_path / "us8k", "metadata/UrbanSound8K.csv", *files) / "metadata" / "UrbanSound8K.csv"
     metadata.write_text(f"slice_file_name,fold,{column}\n1-3.wav,1,dog_bark\n2-1.wav,10,siren\n")
     table = read_pools([str(tmp_path / "us8k")])
     assert table.column_names == list(COLUMNS)
@@ -75,7 +79,7 @@ def test_parquet_pools_lose_their_other_columns(tmp_path, monkeypatch):
     """Guards against captions of a data set that is used as a pool."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     root = touch(tmp_path / "set", "0.wav", "1.wav")
-    table = clip_table([{"audio": root / f"{n}.wav", "audio_id": f"x/{n}", "source": "x"} for n in range(2)])
+    table = clip_table(Source("x", "folder", "x"), [root / f"{n}.wav" for n in range(2)], ["0", "1"])
     table.add_column("label", ["dog", "cat"]).to_parquet(root / "train.parquet")
     read = read_pools([str(root)])
     assert read.column_names == list(COLUMNS) and read["audio_id"][:] == ["x/0", "x/1"]
@@ -92,7 +96,10 @@ def test_pools_join(tmp_path):
     [
         ("{tmp}", "holds no audio files"),
         ("{tmp}/gone", "no such file or folder"),
-        ("nonsense={tmp}", "known are audiofolder, esc50, folder, hub, soundscapes, urbansound8k"),
+        (
+            "nonsense={tmp}",
+            "known are audiofolder, audioset, esc50, folder, hub, soundscapes, stream, tut17",
+        ),
         ("soundscapes:nonsense", "no part 'nonsense'"),
         ("{tmp}/notes.csv", "laid out as 'csv'"),
     ],

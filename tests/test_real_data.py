@@ -4,8 +4,9 @@ import numpy as np
 
 from modeling_clap_student.data.benchmarks import read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.decoding import ClipReader, SkippedClips
+from modeling_clap_student.data.decoding import ClipReader
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.skipping import SkippedClips
 
 
 def test_captioned_corpora(real_data):
@@ -35,7 +36,7 @@ def test_pools_and_folds_do_not_meet(real_data):
     """Guards against downstream clips in the pool."""
     pool = read_pools([f"{real_data}/wild", f"urbansound8k:1={real_data}/urbansound8k", f"esc50:3={real_data}/esc10"])
     downstream = read_benchmark(f"esc50:4,5={real_data}/esc10")
-    assert pool.column_names == ["audio", "audio_id", "source"] and len(pool) == 380 + 866 + 80
+    assert pool.column_names == ["audio", "audio_id", "source", "origin_id"] and len(pool) == 380 + 866 + 80
     assert len(downstream.clips) == 160 and len(downstream.class_names) == 10
     assert not {a["path"] for a in pool["audio"]} & {a["path"] for a in downstream.clips["audio"]}
     assert read_labels(f"{real_data}/urbansound8k")[1] == "urbansound8k"

@@ -7,13 +7,14 @@ import socket
 import pytest
 import torch
 from conftest import CAPTIONS, tiny_arguments
-from datasets import Dataset, Value
+from datasets import Dataset
 
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.decoding import SkippedClips
-from modeling_clap_student.data.sources import clip_table
+from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.data.sources import Source
+from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.losses import contrastive_loss, soft_contrastive_loss, soft_targets
 from modeling_clap_student.training.gather import gather
 from modeling_clap_student.training.initialization import new_model
@@ -205,10 +206,8 @@ def test_two_processes_give_the_gradient_of_one(tmp_path):
 
 def test_collator_survives_a_table_from_a_list(tiny, tmp_path):
     """Guards against a collator that leans on the corpora's readers: any table with the three columns will do."""
-    table = clip_table(
-        [{"audio": f"soundscapes://train/{i}", "audio_id": str(i), "source": "x", "caption": "hum"} for i in range(2)],
-        caption=Value("string"),
-    )
+    uris = [f"soundscapes://train/{i}" for i in range(2)]
+    table = clip_table(Source("x", "folder", "x"), uris, ["0", "1"], caption=["hum", "hum"])
     assert isinstance(table, Dataset)
     batch = ClapCollator(tiny[1], SkippedClips(tmp_path / "s.csv"))([table[0], table[1]])
     assert batch["input_values"].shape == (2, 220500) and batch["input_values"].isfinite().all()

@@ -4,10 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import pyarrow as pa
 from datasets import Dataset, Features, Value
-from huggingface_hub import DatasetCard, DatasetCardData
+from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
+from pyarrow.parquet import ParquetWriter
 
-from ..data.sources import UNDECODED, load_table
+from ..data.decoding import audio_bytes
+from ..data.sources import split_revision
+from ..data.tables import UNDECODED, load_table
 from ..errors import InputError
 
 
@@ -25,6 +29,9 @@ FEATURES = Features(
     }
 )
 
+# With audio: about a gigabyte of 10-s clips a file, of which a row group is in memory at once.
+ROWS_A_FILE, ROWS_A_GROUP = 2000, 64
+
 _CARD = """# Improvement-Set ({strategy})
 
 {num_pairs} pairs of a clip and a caption, chosen by a teacher without labels. `similarity` is the teacher's cosine
@@ -35,11 +42,11 @@ The split `replay` holds captioned clips to rehearse while training on `train`.
 ```python
 from datasets import Audio, load_dataset
 
-pairs = load_dataset("PATH_OR_ID", split="train").cast_column("audio", Audio(decode=False))
+pairs = load_dataset("{name}", split="train").cast_column("audio", Audio(decode=False))
 ```
 
 ```
-accelerate launch run_student.py --strategy {strategy} --teacher TEACHER --improvement_set PATH_OR_ID
+accelerate launch run_student.py --strategy {strategy} --teacher {teacher} --improvement_set {name}
 ```
 
 ## How it was made
@@ -50,34 +57,73 @@ accelerate launch run_student.py --strategy {strategy} --teacher TEACHER --impro
 """
 
 
-def save_improvement_set(folder: Path, pairs: Dataset, replay: Dataset | None, provenance: dict) -> None:
+def save_improvement_set(
+    folder: Path, pairs: Dataset | None, replay: Dataset | None, provenance: dict, name: str, with_audio: bool = False
+) -> None:
     """Writes parquet files, a card and `provenance.json`.
 
     Args:
         folder: an existing, fresh folder.
-        pairs: of `FEATURES`.
+        pairs: of `FEATURES`; None where `save_streamed_pairs` has written them there.
         replay: rows of the same features, or None.
         provenance: everything needed to make it again; goes into the card.
+        name: where it is or will be, for the card: a path or a Hub id.
+        with_audio: put the audio itself into the files, as the Hub needs it, instead of the paths.
+
+    Raises:
+        InputError: with audio, and a file is gone.
     """
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=pairs is None)
     splits = {"train": pairs} if replay is None else {"train": pairs, "replay": replay}
     for split, table in splits.items():
-        # Without a batch size, datasets opens every audio file to ask its size.
-        table.cast(FEATURES).to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet", batch_size=10_000)
+        if table is None:
+            continue
+        count = -(-len(table) // ROWS_A_FILE) if with_audio else 1
+        for number in range(count):
+            part = table.shard(count, number, contiguous=True)
+            _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted((folder / "data").iterdir()):
         digest.update(file.read_bytes())
-    _card(provenance, list(splits), digest.hexdigest()).save(folder / "README.md")
+    _card(provenance, list(splits), digest.hexdigest(), name).save(folder / "README.md")
 
 
-def read_provenance(folder: Path | str) -> dict | None:
-    """How the Improvement-Set in a folder was made; None where there is none."""
-    file = Path(folder) / "provenance.json"
+def _write_parquet(table: Dataset, path: Path, with_audio: bool) -> None:
+    schema = FEATURES.arrow_schema
+    # Features are told to readers by the schema.
+    with ParquetWriter(path, schema) as writer:
+        for batch in (
+            table.select_columns(list(FEATURES)).with_format("arrow").iter(ROWS_A_GROUP if with_audio else 10_000)
+        ):
+            writer.write_table(put_audio(batch, batch["audio"].to_pylist()) if with_audio else batch.cast(schema))
+
+
+def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
+    """A batch of `FEATURES`' columns with the encoded bytes of these clips in it."""
+    schema = FEATURES.arrow_schema
+    clips = [{"bytes": audio_bytes(clip), "path": Path(clip["path"] or "").name} for clip in audio]
+    return batch.set_column(0, "audio", pa.array(clips, schema.field("audio").type)).cast(schema)
+
+
+def is_improvement_set(folder: Path) -> bool:
+    """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and nothing else."""
+    return {entry.name for entry in folder.iterdir()} - {"skipped.csv"} == {"README.md", "data", "provenance.json"}
+
+
+def read_provenance(path: Path | str) -> dict | None:
+    """How the Improvement-Set in a folder or on the Hub was made; None where that is not told."""
+    file = Path(path) / "provenance.json"
+    if not Path(path).exists():
+        name, revision = split_revision(path)
+        try:
+            file = Path(hf_hub_download(name, "provenance.json", repo_type="dataset", revision=revision))
+        except (OSError, ValueError):  # no such file, no such repository, no network, or no Hub id
+            return None
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def _card(provenance: dict, splits: list[str], digest: str) -> DatasetCard:
+def _card(provenance: dict, splits: list[str], digest: str, name: str) -> DatasetCard:
     data = DatasetCardData(
         task_categories=["zero-shot-classification"],
         tags=["audio", "clap", "improvement-set"],
@@ -93,7 +139,9 @@ def _card(provenance: dict, splits: list[str], digest: str) -> DatasetCard:
         improvement_set={key: provenance[key] for key in ("strategy", "teacher", "num_pairs", "seed", "version")},
     )
     body = _CARD.format(
+        name=name,
         strategy=provenance["strategy"],
+        teacher=provenance["teacher"],
         num_pairs=provenance["num_pairs"],
         provenance=json.dumps(provenance, indent=2),
     )
@@ -124,4 +172,14 @@ def load_improvement_set(path: Path | str) -> tuple[Dataset, Dataset | None, dic
     return splits["train"], splits.get("replay"), read_provenance(path) or {}
 
 
-__all__ = ["FEATURES", "STRATEGIES", "load_improvement_set", "read_provenance", "save_improvement_set"]
+__all__ = [
+    "FEATURES",
+    "ROWS_A_FILE",
+    "ROWS_A_GROUP",
+    "STRATEGIES",
+    "is_improvement_set",
+    "load_improvement_set",
+    "put_audio",
+    "read_provenance",
+    "save_improvement_set",
+]

@@ -1,15 +1,22 @@
-"""Evaluation sets: labelled clips in the columns `audio audio_id source label`, and lists of class names."""
+"""Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets import Dataset, Value
+import pyarrow.compute as pc
+from datasets import Dataset
 
 from ..errors import InputError
 from . import soundscapes
 from .captions import label_text
+from .excluded import Excluded
+from .filters import with_audio, without_repeated_clips
 from .metadata import read_rows
-from .sources import BUILT_IN, Source, clip_table, parse_source
+from .naming import parse_source
+from .published import PUBLISHED
+from .scanning import list_audio
+from .sources import BUILT_IN, Source
+from .tables import labelled_table
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class Benchmark:
     Attributes:
         name: as the user named it.
         layout: the kind of set, for instance `esc50`.
-        clips: table of `audio audio_id source label`; `label` is the class name as words.
+        clips: table of `audio audio_id source origin_id label`; `label` is the class name as words.
         class_names: the candidates, sorted.
     """
 
@@ -29,55 +36,92 @@ class Benchmark:
     class_names: list[str]
 
 
-def _labelled(source: Source, rows: list[tuple[Path | str, str, str]]) -> Dataset:
-    name = source.path.name if source.path else source.layout
-    return clip_table(
-        [{"audio": a, "audio_id": f"{name}/{i}", "source": name, "label": label_text(label)} for a, i, label in rows],
-        label=Value("string"),
-    )
+_FILE, _LABEL = ("file_name", "path", "filename"), ("label", "class", "category")
 
 
-def _read_esc50(source: Source) -> Dataset:
-    rows = read_rows(source.path / "meta" / "esc50.csv", "filename", "fold", "category")
-    rows = [row for row in rows if not source.parts or row["fold"] in source.parts]
-    return _labelled(source, [(source.path / "audio" / r["filename"], r["filename"], r["category"]) for r in rows])
+def _read_metadata(source: Source, metadata: Path) -> Dataset:
+    """A csv or jsonl with a column of files, relative to it, and one of class names."""
+    rows = read_rows(metadata)
+    file = _column(source, metadata, rows[0], "audio", _FILE)
+    label = _column(source, metadata, rows[0], "label", _LABEL)
+    if blank := sum(not row[label].strip() for row in rows):
+        raise InputError(f"{metadata}: {blank} of {len(rows)} rows have no {label}")
+    names = [row[file] for row in rows]
+    return labelled_table(source, [metadata.parent / name for name in names], names, [row[label] for row in rows])
 
 
-def _read_urbansound8k(source: Source) -> Dataset:
-    metadata = source.path / "metadata" / "UrbanSound8K.csv"
-    rows = read_rows(metadata, "slice_file_name", "fold")
-    label = "class_name" if "class_name" in rows[0] else "class"  # some copies rename the published column `class`
-    read_rows(metadata, label)
-    rows = [row for row in rows if not source.parts or row["fold"] in source.parts]
-    names = [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
-    return _labelled(source, [(source.path / "audio" / n, n, r[label]) for n, r in zip(names, rows, strict=True)])
+def _column(source: Source, metadata: Path, row: dict, what: str, known: tuple[str, ...]) -> str:
+    named = source.column(what)
+    found = next((column for column in ((named,) if named else known) if column in row), None)
+    if found is None:
+        raise InputError(
+            f"{metadata} has no column {named or known[0]}: its columns are {', '.join(map(str, row))}. "
+            f"Say which one it is: {source.spec.partition('#')[0]}#{what}=COLUMN"
+        )
+    return found
 
 
 def _read_audiofolder(source: Source) -> Dataset:
     metadata = next(p for n in ("metadata.csv", "metadata.jsonl") if (p := source.path / n).exists())
-    rows = read_rows(metadata, "file_name", "label")
-    return _labelled(source, [(source.path / r["file_name"], r["file_name"], r["label"]) for r in rows])
+    return _read_metadata(source, metadata)
+
+
+def _read_folder(source: Source) -> Dataset:
+    """A folder a class, named after it; what lies deeper in it is of the same class."""
+    files = list_audio(source.path)
+    classes = pc.struct_field(pc.extract_regex(files, r"^(?P<label>[^/]+)/"), "label")
+    if classes.null_count == len(files):
+        raise InputError(
+            f"{source.path} holds {'audio files, but no folder a class' if len(files) else 'no audio files'}: "
+            "put each class's files in a folder of its name, or list them in metadata.csv (columns file_name,label)"
+        )
+    inside = pc.is_valid(classes)
+    loose = files.filter(pc.invert(inside))
+    if len(loose):
+        source.excluded.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
+    files, classes = files.filter(inside), classes.filter(inside)
+    audio = pc.binary_join_element_wise(str(source.path), files, "/")
+    return labelled_table(source, audio, files, classes.to_pylist())
 
 
 def _read_soundscapes(source: Source) -> Dataset:
-    return _labelled(source, soundscapes.labelled_clips(*source.parts))
+    return labelled_table(source, *zip(*soundscapes.labelled_clips(*source.parts), strict=True))
 
 
 READERS = {
     "audiofolder": _read_audiofolder,
-    "esc50": _read_esc50,
+    "csv": lambda source: _read_metadata(source, source.path),
+    "folder": _read_folder,
     "soundscapes": _read_soundscapes,
-    "urbansound8k": _read_urbansound8k,
+    **{name: corpus.labelled for name, corpus in PUBLISHED.items() if corpus.labelled},
 }
 
 
-def read_benchmark(spec: str) -> Benchmark:
+def read_benchmark(spec: str, excluded: Excluded | None = None) -> Benchmark:
     """Reads an evaluation set.
+
+    Its classes are those that it names, also where a class's files are all missing.
+
+    Args:
+        spec: as in `parse_source`.
+        excluded: gets the number of clips that were left out, and why.
 
     Raises:
         InputError: a spec that can't be read, no clips, or fewer than 2 classes.
     """
-    source = parse_source(spec, READERS, "a labelled evaluation set")
+    excluded = Excluded() if excluded is None else excluded
+    listed = _read(spec, excluded)
+    clips = without_repeated_clips(with_audio(listed.clips, spec, excluded), spec, excluded)
+    if len(clips) == 0:
+        raise InputError(f"{spec} lists {len(listed.clips)} clips, but not one of their files is there")
+    return replace(listed, clips=clips)
+
+
+def _read(spec: str, excluded: Excluded) -> Benchmark:
+    """An evaluation set as it is listed, whether its audio is there or not."""
+    source = replace(
+        parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label")), excluded=excluded
+    )
     clips = READERS[source.layout](source)
     if len(clips) == 0:
         raise InputError(f"{spec} holds no clips")
@@ -107,7 +151,7 @@ def read_labels(spec: str) -> tuple[list[str], str | None]:
             except UnicodeDecodeError as error:
                 raise InputError(f"{path} is no text file of class names") from error
         return _at_least_two(sorted({label_text(line) for line in lines if line.strip()}), spec), None
-    benchmark = read_benchmark(spec)
+    benchmark = _read(spec, Excluded())
     return benchmark.class_names, benchmark.layout
 
 

@@ -1,6 +1,7 @@
-"""Caption text: cleaning the titles of recordings, and telling equal captions."""
+"""Caption text: cleaning the titles and descriptions of recordings, and telling equal captions."""
 
 import hashlib
+import html
 import re
 
 
@@ -8,6 +9,8 @@ _EXTENSION = re.compile(r"\.(wav|wave|aiff?|mp3|flac|ogg|oga|opus|m4a|wma)$", re
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _TOKEN_WITH_DIGITS = re.compile(r"\S*\d\S*")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_LINK = re.compile(r"\b(https?://|www\.)\S+", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[_\-/\\|.,;:()\[\]{}+=~*#@&\"<>]+")
 
 
@@ -26,6 +29,23 @@ def clean_title(title: str) -> str:
     return " ".join(words) if any(len(word) > 1 for word in words) else ""
 
 
+def strip_html(text: str) -> str:
+    """Text from a web page without its tags, entities and links: `a <b>dog</b> &amp; <a href="…">rain</a>`."""
+    for _ in range(2):  # some sites escape what was escaped before: &amp;quot;
+        text = html.unescape(text)
+    return " ".join(_LINK.sub(" ", _TAG.sub(" ", text)).split())
+
+
+def shorten(text: str, most_words: int) -> str:
+    """At most so many words, cut at the last end of a sentence within them where there is one."""
+    words = text.split()
+    if len(words) <= most_words:
+        return " ".join(words)
+    words = words[:most_words]
+    ends = [number for number, word in enumerate(words, start=1) if word.rstrip("\"')]").endswith((".", "!", "?"))]
+    return " ".join(words[: ends[-1]] if ends else words)
+
+
 def caption_key(caption: str) -> str:
     """Equal for captions that differ only in case and blanks."""
     return exact_key(" ".join(caption.lower().split()))
@@ -41,4 +61,4 @@ def label_text(label: str) -> str:
     return " ".join(re.sub(r"[_/]", " ", label).split())
 
 
-__all__ = ["caption_key", "clean_title", "exact_key", "label_text"]
+__all__ = ["caption_key", "clean_title", "exact_key", "label_text", "shorten", "strip_html"]

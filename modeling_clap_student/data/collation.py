@@ -4,17 +4,26 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..processing_clap_student import tokenize
+from ..resampling_clap_student import resample
 from .captions import caption_key, exact_key
-from .decoding import ClipReader, SkippedClips
+from .decoding import ClipReader, crop_start
+from .skipping import SkippedClips
+
+
+def draw_places(count: int, generator: torch.Generator | None = None) -> list[int]:
+    """Random numbers that choose a crop each, drawn before any clip is opened: they do not depend on the clips, nor on
+    which thread is done first. 32 bits are 300 times the samples of five minutes."""
+    return torch.randint(2**32 - 1, (count,), generator=generator).tolist()
 
 
 def random_crop(waveform: np.ndarray, size: int, generator: torch.Generator | None = None) -> np.ndarray:
     """(samples,) -> (size,): a random window of a longer clip, a shorter clip at a random place in zeros."""
-    free = abs(len(waveform) - size)
-    start = int(torch.randint(free + 1, (), generator=generator))
+    (draw,) = draw_places(1, generator)
+    start = crop_start(len(waveform), size, draw)
     if len(waveform) >= size:
         return waveform[start : start + size]
-    return np.pad(waveform, (start, free - start))
+    return np.pad(waveform, (start, size - len(waveform) - start))
 
 
 def _as_int64(digest: str) -> int:
@@ -30,40 +39,53 @@ class ClapCollator:
     Args:
         processor: a `ClapStudentProcessor`.
         skipped: where bad clips are listed.
-        max_text_length: longer captions are cut, tokens.
+        teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
+            and the same captions.
     """
 
-    def __init__(self, processor, skipped: SkippedClips, max_text_length: int = 100):
+    def __init__(self, processor, skipped: SkippedClips, teacher_processor=None):
         self.tokenizer = processor.tokenizer
+        self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
-        self.reader = ClipReader(processor.feature_extractor.sampling_rate, skipped)
-        self.max_text_length = max_text_length
+        self.reader = ClipReader(self.sampling_rate, skipped)
+        self.teacher_processor = teacher_processor
+        if teacher_processor is not None:
+            self.teacher_input = teacher_processor.feature_extractor.model_input_names[0]
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), and the int64 keys
-        `audio_key` and `caption_key` (B,), equal for the same clip and for the same caption.
+        `audio_key` and `caption_key` (B,), equal for the same clip and for the same caption. With a teacher's
+        processor also `teacher_audio`, `teacher_text` and `teacher_windows` (B,): what its `get_*_features` take.
 
         Raises:
             InputError: not one clip of the batch can be read.
         """
-        waveforms = self.reader.read(rows)
-        good = [i for i, waveform in enumerate(waveforms) if waveform is not None]
+        crops = self.reader.read_crops(rows, self.window_samples, draw_places(len(rows)))
+        good = [i for i, crop in enumerate(crops) if crop is not None]
         if not good:
             reasons = self.reader.skipped.read()
             raise InputError(f"no clip of a whole batch could be read; for instance {rows[0]['audio_id']}: "
                              f"{reasons.get(rows[0]['audio_id'])}")  # fmt: skip
-        chosen = [i if waveforms[i] is not None else good[i % len(good)] for i in range(len(rows))]
+        chosen = [i if crops[i] is not None else good[i % len(good)] for i in range(len(rows))]
         captions = [rows[i]["caption"] for i in chosen]
-        tokens = self.tokenizer(
-            captions, padding=True, truncation=True, max_length=self.max_text_length, return_tensors="pt"
-        )
-        crops = np.stack([random_crop(waveforms[i], self.window_samples) for i in chosen])
-        return {
+        tokens = tokenize(self.tokenizer, captions)
+        crops = np.stack([crops[i] for i in chosen])
+        batch = {
             "input_values": torch.from_numpy(crops),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
             "audio_key": torch.tensor([_as_int64(exact_key(rows[i]["audio_id"])) for i in chosen]),
             "caption_key": torch.tensor([_as_int64(caption_key(caption)) for caption in captions]),
+        }
+        return batch if self.teacher_processor is None else batch | self._for_teacher(crops, captions)
+
+    def _for_teacher(self, crops: np.ndarray, captions: list[str]) -> dict:
+        extractor = self.teacher_processor.feature_extractor
+        windows = [extractor.windows(resample(crop, self.sampling_rate, extractor.sampling_rate)) for crop in crops]
+        return {
+            "teacher_audio": {self.teacher_input: torch.from_numpy(np.concatenate(windows))},
+            "teacher_windows": torch.tensor([len(clip) for clip in windows]),
+            "teacher_text": dict(tokenize(self.teacher_processor.tokenizer, captions)),
         }
 
 

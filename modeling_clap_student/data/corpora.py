@@ -1,6 +1,5 @@
-"""Captioned corpora: one row a (clip, caption) pair, in the columns `audio caption audio_id caption_id source`."""
+"""Captioned corpora: one row a (clip, caption) pair, in the columns of `CAPTION_COLUMNS`."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,55 +7,55 @@ from datasets import Dataset, Value, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
-from .captions import caption_key, clean_title
+from .captions import caption_key
+from .excluded import Excluded
+from .filters import with_audio, with_words, without_repeats
 from .metadata import read_rows
-from .sources import Source, clip_table, load_table, parse_source
+from .naming import parse_source
+from .published import PUBLISHED
+from .sources import Source
+from .tables import CAPTION_COLUMNS, UNDECODED, captioned_table, load_table
 
 
-COLUMNS = ("audio", "audio_id", "source", "caption", "caption_id")
+_CAPTION = re.compile(r"captions?(_\d+)?")
 
 
-def _pairs(source: Source, rows: list[tuple[Path | str | None, str, str]]) -> Dataset:
-    """(audio, id within the source, caption) -> the table; pairs without words are dropped."""
-    name = source.path.stem if source.path else source.layout
-    table = clip_table(
-        [
-            {
-                "audio": audio,
-                "audio_id": f"{name}/{audio_id}",
-                "source": name,
-                "caption": caption,
-                "caption_id": caption_key(caption),
-            }
-            for audio, audio_id, caption in rows
-            if caption
-        ],
-        caption=Value("string"),
-        caption_id=Value("string"),
-    )
-    if len(table) == 0:
-        raise InputError(f"{source.spec} holds no caption with a word in it")
-    return table
+def _caption_columns(source: Source, place: object, columns: list[str]) -> list[str]:
+    """The columns that hold captions: the one that was named, or `caption`, `captions`, `caption_1` …"""
+    named = source.column("caption")
+    found = [column for column in columns if column == named or (named is None and _CAPTION.fullmatch(column))]
+    if not found:
+        raise InputError(
+            f"{place} has no column {named or 'caption'}: its columns are {', '.join(columns)}. "
+            f"Say which one holds the captions: {source.spec.partition('#')[0]}#caption=COLUMN"
+        )
+    return found
 
 
-def _read_metadata(source: Source, metadata: Path) -> Dataset:
-    """Any csv or jsonl with `caption`, or `caption_1` … `caption_n`, and perhaps `file_name`."""
+def _read_metadata(source: Source, metadata: Path, needs_files: bool = False) -> Dataset:
+    """Any csv or jsonl with captions, several a row or several in a list, and perhaps `file_name`."""
     rows = read_rows(metadata)
-    columns = [column for column in rows[0] if column and re.fullmatch(r"caption(_\d+)?", column)]
-    if not columns:
-        raise InputError(f"{metadata} has no column caption: its columns are {', '.join(map(str, rows[0]))}")
-    pairs = []
+    file_name = source.column("audio") or "file_name"
+    if file_name not in rows[0] and (needs_files or source.column("audio")):
+        raise InputError(
+            f"{metadata} has no column {file_name}: its columns are {', '.join(map(str, rows[0]))}. "
+            f"Say which one holds the files: {source.spec.partition('#')[0]}#audio=COLUMN"
+        )
+    columns = _caption_columns(source, metadata, [column for column in rows[0] if column])
+    audio, ids, captions = [], [], []
     for number, row in enumerate(rows):
-        file_name = row.get("file_name")
-        audio = metadata.parent / file_name if file_name else None
-        pairs += [(audio, file_name or str(number), " ".join((row[c] or "").split())) for c in columns]
-    return _pairs(source, pairs)
+        cells = [row[column] for column in columns]
+        texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
+        file = row.get(file_name)
+        audio += [metadata.parent / file if file else None] * len(texts)
+        ids += [file or str(number)] * len(texts)
+        captions += texts
+    return captioned_table(source, audio, ids, captions)
 
 
 def _read_audiofolder(source: Source) -> Dataset:
     metadata = next(p for n in ("metadata.csv", "metadata.jsonl") if (p := source.path / n).exists())
-    read_rows(metadata, "file_name", "caption")
-    return _read_metadata(source, metadata)
+    return _read_metadata(source, metadata, needs_files=True)
 
 
 def _read_folder(source: Source) -> Dataset:
@@ -65,80 +64,97 @@ def _read_folder(source: Source) -> Dataset:
     )
 
 
-def _read_esc50(source: Source) -> Dataset:
-    """ESC-50 with its recordings' titles: `meta/captions.csv` with `file_name,caption`."""
-    titles = source.path / "meta" / "captions.csv"
-    if not titles.exists():
-        raise InputError(f"{titles} is missing: ESC-50 serves as a captioned corpus only with its recordings' titles")
-    folds = {row["filename"]: row["fold"] for row in read_rows(source.path / "meta" / "esc50.csv", "filename", "fold")}
-    return _pairs(
-        source,
-        [
-            (source.path / "audio" / row["file_name"], row["file_name"], clean_title(row["caption"]))
-            for row in read_rows(titles, "file_name", "caption")
-            if not source.parts or folds.get(row["file_name"]) in source.parts
-        ],
-    )
-
-
 def _read_soundscapes(source: Source) -> Dataset:
-    return _pairs(source, soundscapes.captioned_clips(*source.parts))
+    return captioned_table(source, *zip(*soundscapes.captioned_clips(*source.parts), strict=True))
 
 
 def _read_hub(source: Source) -> Dataset:
-    table = load_table(source.path, split="train")
-    missing = {"audio", "caption"} - set(table.column_names)
-    if missing:
-        raise InputError(f"{source.spec} has no column {', '.join(sorted(missing))}: it has {table.column_names}")
-    table = table.select([row for row, caption in enumerate(table["caption"]) if caption and caption.strip()])
+    """A Hub dataset, or a folder of one: the splits asked for, `train` by default."""
+    splits = [load_table(source.path, split=split) for split in source.parts or ("train",)]
+    table = concatenate_datasets(splits)
+    audio = source.column("audio") or "audio"
+    if audio not in table.column_names:
+        raise InputError(
+            f"{source.spec} has no column {audio}: it has {', '.join(table.column_names)}. "
+            f"Say which one holds the audio: {source.spec.partition('#')[0]}#audio=COLUMN"
+        )
+    captions = _caption_columns(source, source.spec, table.column_names)
     name = str(source.path)
     if "audio_id" not in table.column_names:
         table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
-    if "caption_id" not in table.column_names:
-        table = table.add_column("caption_id", [caption_key(caption) for caption in table["caption"]])
     if "source" not in table.column_names:
         table = table.add_column("source", [name] * len(table))
-    return table.select_columns(list(COLUMNS))
+    if "origin_id" not in table.column_names:
+        table = table.add_column("origin_id", [None] * len(table), feature=Value("string"))
+    clips = table.select_columns([audio, "audio_id", "source", "origin_id"])
+    clips = (clips if audio == "audio" else clips.rename_column(audio, "audio")).cast_column("audio", UNDECODED)
+    if captions == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
+        return clips.add_column("caption", table["caption"][:]).add_column("caption_id", table["caption_id"][:])
+    # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
+    texts = [texts for column in captions for texts in _columns_of_texts(table, column)]
+    return concatenate_datasets([_with_captions(clips, column) for column in texts])
+
+
+def _is_text(table: Dataset, column: str) -> bool:
+    return getattr(table.features[column], "dtype", None) in ("string", "large_string")
+
+
+def _columns_of_texts(table: Dataset, column: str) -> list[list[str | None]]:
+    if _is_text(table, column):
+        return [table[column][:]]
+    lists = [texts if isinstance(texts, list) else [texts] for texts in table[column][:]]
+    most = max(map(len, lists), default=0)
+    return [[texts[place] if place < len(texts) else None for texts in lists] for place in range(most)]
+
+
+def _with_captions(clips: Dataset, captions: list[str | None]) -> Dataset:
+    captions = ["" if caption is None else str(caption) for caption in captions]
+    return clips.add_column("caption", captions).add_column("caption_id", [caption_key(text) for text in captions])
 
 
 READERS = {
     "audiofolder": _read_audiofolder,
     "csv": lambda source: _read_metadata(source, source.path),
-    "esc50": _read_esc50,
     "folder": _read_folder,
     "hub": _read_hub,
     "soundscapes": _read_soundscapes,
+    **{name: corpus.captioned for name, corpus in PUBLISHED.items() if corpus.captioned},
 }
 
 
-def audio_is_there(audio: dict | None) -> bool:
-    """Whether a row has audio at all, and its file exists."""
-    if audio is None or audio["bytes"] is not None:
-        return audio is not None
-    return soundscapes.is_soundscape(audio["path"]) or os.path.isfile(audio["path"])
-
-
-def read_corpora(specs: list[str], needs_audio: bool = True) -> Dataset:
+def read_corpora(specs: list[str], needs_audio: bool = True, excluded: Excluded | None = None) -> Dataset:
     """Reads captioned corpora and joins them.
+
+    Rows without a word in their caption are left out, and so is a caption that stands twice beside one clip.
 
     Args:
         specs: as in `parse_source`.
-        needs_audio: whether rows that are only text, or whose file is missing everywhere, are refused.
+        needs_audio: whether rows that are only text, or whose file is missing, are left out too.
+        excluded: gets the number of rows that were left out, and why.
 
     Returns:
-        a table of `COLUMNS`; `audio` is null in text-only rows.
+        a table of `CAPTION_COLUMNS`; `audio` is null in text-only rows.
 
     Raises:
-        InputError: a spec that can't be read, or holds no audio where audio is needed.
+        InputError: a spec that can't be read, or holds no caption, or no audio where audio is needed.
     """
+    excluded = Excluded() if excluded is None else excluded
     tables = []
     for spec in specs:
-        source = parse_source(spec, READERS, "a captioned corpus")
-        table = READERS[source.layout](source)
-        if needs_audio and not any(audio_is_there(audio) for audio in table["audio"]):
-            raise InputError(f"{spec} has captions, but not one of its audio files (column file_name) is there")
-        tables.append(table.select_columns(list(COLUMNS)))
+        source = parse_source(spec, READERS, "a captioned corpus", columns=("audio", "caption"))
+        table = READERS[source.layout](source).select_columns(list(CAPTION_COLUMNS))
+        table = without_repeats(with_words(table, spec, excluded), spec, excluded)
+        if needs_audio:
+            total, table = len(table), with_audio(table, spec, excluded)
+            if len(table) == 0:
+                column = (
+                    f" (column {source.column('audio') or 'file_name'})"
+                    if source.layout in ("audiofolder", "csv")
+                    else ""
+                )
+                raise InputError(f"{spec} has {total} captions, but not one of its audio files{column} is there")
+        tables.append(table)
     return concatenate_datasets(tables)
 
 
-__all__ = ["COLUMNS", "READERS", "audio_is_there", "read_corpora"]
+__all__ = ["READERS", "read_corpora"]

@@ -1,131 +1,179 @@
-"""Files and bytes to mono waveforms at the model's rate, and the list of the clips that could not be read."""
+"""Clips, from files, bytes or the built-in corpus, to mono waveforms at the model's rate: whole, a crop, by windows.
 
-import csv
+A crop or a window decodes the seconds it needs and no more. What can be told without decoding the rest is told: the
+header, the length of the data, the last page or the last sample. Damage in the middle of a part that is not read shows
+when a later crop falls on it.
+"""
+
 import io
-import os
-import re
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-import torchaudio
 
-from ..errors import ClipError
+from ..audio_file_clap_student import AudioFile
+from ..errors import ClipError, InputError
+from ..resampling_clap_student import Resampled
 from . import soundscapes
+from .skipping import SkippedClips
 
 
-_LONGEST_OGG_PAGE = 65307
+_READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
 
 
-@lru_cache(maxsize=16)
-def _resampler(from_rate: int, to_rate: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(from_rate, to_rate)
+class _Soundscape:
+    """A synthesised clip, in the form of an `AudioFile`."""
+
+    def __init__(self, path: str):
+        self._samples = soundscapes.render(path)
+        self.rate, self.frames = soundscapes.SAMPLING_RATE, len(self._samples)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._samples[start:stop]
+
+    def check_end(self) -> None:
+        pass
 
 
-def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
-    """Decodes one clip.
+@contextmanager
+def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
+    """Opens one clip, of which any part can then be read.
 
     Args:
         audio: datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
             `soundscapes://` are synthesised.
         sampling_rate: wanted, Hz.
 
-    Returns:
-        (samples,) float32, the mean of the channels, resampled.
-
     Raises:
-        ClipError: missing, not decodable, truncated, empty, or with NaN or infinite samples.
+        ClipError: missing, not decodable, truncated, empty, longer than 24 hours, or, as it is read, with NaN,
+            infinite or absurdly loud samples.
     """
     if audio is None:
         raise ClipError("has no audio")
-    path = audio.get("path")
-    if audio.get("bytes") is None and path is not None and soundscapes.is_soundscape(path):
-        samples, rate = soundscapes.render(path), soundscapes.SAMPLING_RATE
-    else:
-        samples, rate = _read_file(audio)
-    if samples.size == 0:
-        raise ClipError("holds no samples")
-    if not np.isfinite(samples).all():
-        raise ClipError("holds NaN or infinite samples")
-    if rate != sampling_rate:
-        with torch.inference_mode():
-            samples = _resampler(rate, sampling_rate)(torch.from_numpy(samples)).numpy()
-    return samples
+    data, path = audio.get("bytes"), audio.get("path") or ""
+    is_file = data is not None or not soundscapes.is_soundscape(path)
+    with AudioFile(path if data is None else data) if is_file else _Soundscape(path) as source:
+        yield Resampled(source, sampling_rate)
 
 
-def _read_file(audio: dict) -> tuple[np.ndarray, int]:
-    if audio.get("bytes") is None and not os.path.isfile(audio.get("path") or ""):
-        raise ClipError("no such file")
-    try:
-        with soundfile.SoundFile(audio["path"] if audio.get("bytes") is None else io.BytesIO(audio["bytes"])) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            if len(samples) < file.frames or _cut_wav(file.extra_info) or _cut_ogg(audio):
-                raise ClipError("truncated")
-            return samples.mean(axis=1, dtype=np.float32), file.samplerate
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise ClipError(f"not decodable: {error}") from error
-
-
-def _cut_wav(log: str) -> bool:
-    """Whether libsndfile's log tells of a data chunk shorter than its header says: it reads on in silence.
-
-    Programs that write to a pipe can't know the size and leave the largest number there: such files are whole.
-    """
-    remark = re.search(r"data : (\d+) \(should be", log)
-    return remark is not None and int(remark[1]) < 2**32 - 2**12
-
-
-def _cut_ogg(audio: dict) -> bool:
-    """Whether an Ogg file ends before the page that is marked as its last; libsndfile takes it for a shorter clip."""
-    if audio.get("bytes") is not None:
-        head, tail = audio["bytes"][:4], audio["bytes"][-_LONGEST_OGG_PAGE:]
-    else:
-        with open(audio["path"], "rb") as file:
-            head = file.read(4)
-            if head != b"OggS":
-                return False
-            file.seek(max(0, os.path.getsize(audio["path"]) - _LONGEST_OGG_PAGE))
-            tail = file.read()
-    last_page = tail.rfind(b"OggS")
-    return head == b"OggS" and (last_page < 0 or len(tail) < last_page + 6 or not tail[last_page + 5] & 4)
-
-
-class SkippedClips:
-    """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
+def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
+    """Decodes one clip whole.
 
     Args:
-        path: the file; it appears with the first entry. Its folder must exist by then.
+        audio, sampling_rate: as in `open_clip`, which also says what is raised.
+
+    Returns:
+        (samples,) float32, the mean of the channels, resampled.
+    """
+    with open_clip(audio, sampling_rate) as clip:
+        return clip.read(0, clip.length)
+
+
+def decode_crop(audio: dict, sampling_rate: int, size: int, draw: int) -> np.ndarray:
+    """Decodes a window of a clip: exactly what a window of the whole clip, decoded and resampled, would hold.
+
+    Args:
+        audio, sampling_rate: as in `open_clip`, which also says what is raised.
+        size: samples in the window.
+        draw: a large random number that chooses the place.
+
+    Returns:
+        (size,) float32; a clip shorter than the window lies somewhere in zeros.
+    """
+    with open_clip(audio, sampling_rate) as clip:
+        start = crop_start(clip.length, size, draw)
+        if clip.length < size:
+            return np.pad(clip.read(0, clip.length), (start, size - clip.length - start))
+        crop = clip.read(start, start + size)
+        clip.source.check_end()
+        return crop
+
+
+def crop_start(length: int, size: int, draw: int) -> int:
+    """Where a window begins in a longer clip, or a shorter clip in the window; all places are as likely."""
+    return draw % (abs(length - size) + 1)
+
+
+def decode_windows(audio: dict, extractor) -> Iterator[np.ndarray]:
+    """The windows of a clip as a feature extractor makes them, (...) each, read one by one.
+
+    Args:
+        audio: as in `open_clip`, which also says what is raised.
+        extractor: with `sampling_rate`, `window_samples` and `windows(waveform)`.
+    """
+    with open_clip(audio, extractor.sampling_rate) as clip:
+        for window in clip.windows(extractor.window_samples):
+            yield from extractor.windows(window)
+
+
+def audio_bytes(audio: dict) -> bytes:
+    """The encoded bytes of a clip: its file as it is, a built-in clip as flac.
+
+    Raises:
+        InputError: the file is gone.
+    """
+    if audio.get("bytes") is not None:
+        return audio["bytes"]
+    if soundscapes.is_soundscape(audio["path"]):
+        file = io.BytesIO()
+        soundfile.write(file, soundscapes.render(audio["path"]), soundscapes.SAMPLING_RATE, format="FLAC")
+        return file.getvalue()
+    try:
+        return Path(audio["path"]).read_bytes()
+    except OSError as error:
+        raise InputError(f"can't read {audio['path']}: {error.strerror}") from error
+
+
+class ClipWindows:
+    """The windows of one clip. The first ones are there, the others of a long clip are read as they are asked for.
+
+    Args:
+        windows: what reads them.
+        report: is told why, where a later window can't be read.
+
+    Attributes:
+        damaged: whether that happened: the clip then ends early, and must not be used.
+
+    Raises:
+        ClipError: one of the first windows can't be read.
     """
 
-    def __init__(self, path: Path | str):
-        self.path = Path(path)
+    def __init__(self, windows: Iterator[np.ndarray], report: Callable[[str], None]):
+        self.damaged = False
+        self._first = list(islice(windows, _READ_AHEAD))
+        self._rest = windows
+        self._report = report
 
-    def add(self, audio_id: str, reason: str) -> None:
-        line = io.StringIO(newline="")
-        csv.writer(line).writerow([audio_id, " ".join(reason.split())])
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(line.getvalue())
-
-    def read(self) -> dict[str, str]:
-        """audio_id -> reason, each clip once."""
-        if not self.path.exists():
-            return {}
-        with open(self.path, encoding="utf-8", newline="") as file:
-            return dict(csv.reader(file))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from self._first
+        self._first = []
+        try:
+            yield from self._rest
+        except ClipError as error:
+            self.damaged = True
+            self._report(str(error))
 
 
 class ClipReader:
     """Decodes the clips of a batch side by side in threads, and skips the bad ones.
 
-    soundfile, numpy and torchaudio release the interpreter lock, so that threads use the cores without the memory and
+    soundfile, numpy and torch release the interpreter lock, so that threads use the cores without the memory and
     the start-up time of worker processes.
 
     Args:
         sampling_rate: wanted, Hz.
-        skipped: where bad clips are listed.
+        skipped: where bad clips are listed. It raises an InputError when they are too many.
     """
 
     def __init__(self, sampling_rate: int, skipped: SkippedClips):
@@ -137,18 +185,46 @@ class ClipReader:
         return {**self.__dict__, "_threads": None}
 
     def read(self, rows: list[dict]) -> list[np.ndarray | None]:
-        """Rows with `audio` and `audio_id` -> waveforms, None for a skipped clip."""
+        """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
+        return self._each(rows, lambda row: decode_clip(row["audio"], self.sampling_rate))
+
+    def read_crops(self, rows: list[dict], size: int, draws: list[int]) -> list[np.ndarray | None]:
+        """Rows -> (size,) windows at the places that the random numbers choose, None for a skipped clip."""
+        jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
+        return self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"]))
+
+    def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | None]:
+        """Rows -> their windows as the extractor makes them, None for a skipped clip."""
+
+        def read(row: dict) -> ClipWindows:
+            windows = decode_windows(row["audio"], extractor)
+            return ClipWindows(windows, lambda reason: self.skipped.add(row["audio_id"], reason))
+
+        return self._each(rows, read)
+
+    def _each(self, rows: list[dict], read: Callable) -> list:
         if self._threads is None:
             workers = torch.utils.data.get_worker_info()
             self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
-        return list(self._threads.map(self._read_one, rows))
+        return list(self._threads.map(lambda row: self._try(read, row), rows))
 
-    def _read_one(self, row: dict) -> np.ndarray | None:
+    def _try(self, read: Callable, row: dict):
         try:
-            return decode_clip(row["audio"], self.sampling_rate)
+            result = read(row)
         except ClipError as error:
             self.skipped.add(row["audio_id"], str(error))
             return None
+        self.skipped.tried(row["audio_id"])
+        return result
 
 
-__all__ = ["ClipReader", "SkippedClips", "decode_clip"]
+__all__ = [
+    "ClipReader",
+    "ClipWindows",
+    "audio_bytes",
+    "crop_start",
+    "decode_clip",
+    "decode_crop",
+    "decode_windows",
+    "open_clip",
+]

@@ -1,86 +1,103 @@
-"""Pools: audio without text, in the columns `audio audio_id source`. Labels, where a pool has some, are not read."""
+"""Pools: audio without text, in the columns of `POOL_COLUMNS`. Labels, where a pool has some, are not read."""
 
-from datasets import Dataset, concatenate_datasets
+from dataclasses import replace
+
+import pyarrow.compute as pc
+from datasets import Dataset, IterableDataset, Value, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
-from .metadata import read_rows
-from .sources import AUDIO_SUFFIXES, Source, clip_table, load_table, parse_source
-
-
-COLUMNS = ("audio", "audio_id", "source")
-
-
-def _clips(source: Source, names: list[str], folder=None) -> Dataset:
-    name = source.path.name if source.path else source.layout
-    folder = source.path if folder is None else folder
-    return clip_table([{"audio": folder / n, "audio_id": f"{name}/{n}", "source": name} for n in names])
+from .excluded import Excluded
+from .filters import with_audio, without_origins, without_repeated_clips
+from .naming import parse_source
+from .origins import ORIGIN_COLUMNS, origin_of
+from .published import PUBLISHED
+from .scanning import list_audio
+from .sources import Source
+from .streams import as_stream, read_stream, read_tar_shards
+from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, UNDECODED, clip_table, load_table
 
 
 def _read_folder(source: Source) -> Dataset:
-    files = sorted(
-        str(file.relative_to(source.path))
-        for file in source.path.rglob("*")
-        if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()
-    )
-    if not files:
+    files = list_audio(source.path)
+    if len(files) == 0:
         raise InputError(f"{source.path} holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))})")
-    return _clips(source, files)
-
-
-def _read_esc50(source: Source) -> Dataset:
-    rows = read_rows(source.path / "meta" / "esc50.csv", "filename", "fold")
-    names = [row["filename"] for row in rows if not source.parts or row["fold"] in source.parts]
-    return _clips(source, names, source.path / "audio")
-
-
-def _read_urbansound8k(source: Source) -> Dataset:
-    rows = read_rows(source.path / "metadata" / "UrbanSound8K.csv", "slice_file_name", "fold")
-    names = [f"fold{r['fold']}/{r['slice_file_name']}" for r in rows if not source.parts or r["fold"] in source.parts]
-    return _clips(source, names, source.path / "audio")
+    return clip_table(source, pc.binary_join_element_wise(str(source.path), files, "/"), files)
 
 
 def _read_soundscapes(source: Source) -> Dataset:
     rows = soundscapes.pool_clips(*source.parts)
-    return clip_table([{"audio": uri, "audio_id": name, "source": "soundscapes"} for uri, name in rows])
+    return clip_table(source, [uri for uri, _ in rows], [name for _, name in rows])
 
 
 def _read_hub(source: Source) -> Dataset:
-    table = load_table(source.path, split="train")
-    if "audio" not in table.column_names:
-        raise InputError(f"{source.spec} has no column audio: it has {', '.join(table.column_names)}")
-    table = table.select_columns([c for c in COLUMNS if c in table.column_names])
+    table = concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
+    audio, name = source.column("audio") or "audio", str(source.path)
+    if audio not in table.column_names:
+        raise InputError(
+            f"{source.spec} has no column {audio}: it has {', '.join(table.column_names)}. "
+            f"Say which one holds the audio: {source.spec.partition('#')[0]}#audio=COLUMN"
+        )
+    told = table.select_columns([column for column in ORIGIN_COLUMNS if column in table.column_names])
+    table = table.select_columns([c for c in (audio, "audio_id", "source") if c in table.column_names])
+    table = (table if audio == "audio" else table.rename_column(audio, "audio")).cast_column("audio", UNDECODED)
     if "audio_id" not in table.column_names:
-        table = table.add_column("audio_id", [f"{source.path}/{i}" for i in range(len(table))])
+        table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
     if "source" not in table.column_names:
-        table = table.add_column("source", [str(source.path)] * len(table))
-    return table
+        table = table.add_column("source", [name] * len(table))
+    origins = [origin_of(row) for row in told] if told.column_names else [None] * len(table)
+    return table.add_column("origin_id", origins, feature=Value("string"))
 
 
 READERS = {
     "audiofolder": _read_folder,
-    "esc50": _read_esc50,
     "folder": _read_folder,
     "hub": _read_hub,
     "soundscapes": _read_soundscapes,
-    "urbansound8k": _read_urbansound8k,
+    "stream": read_stream,
+    "webdataset": read_tar_shards,
+    **{name: corpus.pool for name, corpus in PUBLISHED.items() if corpus.pool},
 }
 
 
-def read_pools(specs: list[str]) -> Dataset:
+def read_pools(
+    specs: list[str], excluded: Excluded | None = None, origins: frozenset[str] = frozenset()
+) -> Dataset | IterableDataset:
     """Reads pools and joins them.
+
+    Args:
+        specs: as in `parse_source`.
+        excluded: gets the number of clips that were left out, and why.
+        origins: recordings whose clips are left out; see `read_origins`. A stream still holds them.
+
+    Returns:
+        a table of `POOL_COLUMNS`, or a stream of such rows where one of the pools is a stream.
 
     Raises:
         InputError: a spec that can't be read, or a part of it without clips.
     """
-    tables = []
+    excluded = Excluded() if excluded is None else excluded
+    pools = []
     for spec in specs:
-        source = parse_source(spec, READERS, "a pool of audio")
-        table = READERS[source.layout](source)
-        if len(table) == 0:
-            raise InputError(f"{spec} holds no clips")
-        tables.append(table.select_columns(list(COLUMNS)))
-    return concatenate_datasets(tables)
+        source = replace(parse_source(spec, READERS, "a pool of audio", columns=("audio",)), excluded=excluded)
+        pool = READERS[source.layout](source)
+        pools.append(pool if isinstance(pool, IterableDataset) else _usable(pool, source, origins))
+    if any(isinstance(pool, IterableDataset) for pool in pools):
+        pools = [as_stream(pool) if isinstance(pool, Dataset) else pool for pool in pools]
+    return concatenate_datasets(pools)
 
 
-__all__ = ["COLUMNS", "READERS", "read_pools"]
+def _usable(table: Dataset, source: Source, origins: frozenset[str]) -> Dataset:
+    spec, excluded = source.spec, source.excluded
+    table, total = table.select_columns(list(POOL_COLUMNS)), len(table)
+    if source.layout in PUBLISHED and PUBLISHED[source.layout].lists_clips:
+        table = with_audio(table, spec, excluded)
+        if total > len(table) == 0:
+            raise InputError(f"{spec} lists {total} clips, but not one of their files is there")
+    table = without_origins(without_repeated_clips(table, spec, excluded), spec, origins, excluded)
+    if len(table) == 0:
+        raise InputError(f"{spec} holds no clips{' that are not left out' * (total > 0)}")
+    return table
+
+
+__all__ = ["READERS", "read_pools"]

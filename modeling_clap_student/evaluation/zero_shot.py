@@ -6,7 +6,7 @@ import numpy as np
 
 from ..curation.selection import PROMPT, label_prompts
 from ..data.benchmarks import Benchmark
-from ..data.decoding import SkippedClips
+from ..data.skipping import SkippedClips
 from ..embedding import embed_clips, embed_texts
 from .metrics import Accuracy
 from .statistics import wilson_interval

@@ -1,5 +1,6 @@
 """The arguments of a training run: transformers' own, and the few of the method."""
 
+import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -8,7 +9,7 @@ from transformers import TrainingArguments
 from ..losses import NORMALIZATIONS
 
 
-@dataclass
+@dataclass(repr=False)  # the base class's hides tokens
 class ClapStudentTrainingArguments(TrainingArguments):
     """`transformers.TrainingArguments` with the method's weights and defaults that suit contrastive training.
 
@@ -29,6 +30,7 @@ class ClapStudentTrainingArguments(TrainingArguments):
     replay_probability: float = field(
         default=0.5, metadata={"help": "Probability that an optimiser step is drawn from the replay set."}
     )
+    license: str = field(default="unknown", metadata={"help": "Licence of the weights, for the model card."})
     seed: int = field(default=0, metadata={"help": "Of weights, dropout, crops and the order of the data."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
     num_train_epochs: float = field(default=20.0, metadata={"help": "Total number of training epochs."})
@@ -43,6 +45,7 @@ class ClapStudentTrainingArguments(TrainingArguments):
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
     report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push, with --push_to_hub."})
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
 
     def __post_init__(self):
@@ -58,6 +61,16 @@ class ClapStudentTrainingArguments(TrainingArguments):
             )
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size must be at least 2: one pair has no negatives")
+
+    def __getstate__(self) -> dict:
+        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""
+        return {name: None if name.endswith("_token") else value for name, value in self.__dict__.items()}
+
+    def __deepcopy__(self, memo: dict) -> "ClapStudentTrainingArguments":
+        """A copy within the process keeps its tokens."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
 
 __all__ = ["ClapStudentTrainingArguments"]

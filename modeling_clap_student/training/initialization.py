@@ -3,15 +3,18 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import ascii_lowercase
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
+from ..checkpoints import load_checkpoint
 from ..configuration_clap_student import ClapStudentConfig
+from ..conversion import load_audio_tower
 from ..errors import InputError
 from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
-from ..modeling_clap_student import ClapStudentModel
+from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from ..processing_clap_student import ClapStudentProcessor
 
 
@@ -31,6 +34,14 @@ class ModelArguments:
             f"'{SCRATCH}' for a small one with its own vocabulary, trained from nothing."
         },
     )
+    audio_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the audio tower starts from: PANNs' Cnn14 or CLAP 2022 as a .pth file, or a checkpoint of "
+            "this package, folder or Hub id. Random weights without it."
+        },
+    )
+    sampling_rate: int = field(default=44100, metadata={"help": "What the model hears, Hz; 44100 is the paper's."})
     base_channels: int = field(default=64, metadata={"help": "Channels of CNN14's first block; 64 is the paper's."})
     hop_length: int = field(default=320, metadata={"help": "Samples between two frames; 320 is the paper's."})
     projection_dim: int = field(default=1024, metadata={"help": "Size of the joint embedding space."})
@@ -38,14 +49,14 @@ class ModelArguments:
 
 
 def new_model(args: ModelArguments, captions: list[str]) -> tuple[ClapStudentModel, ClapStudentProcessor]:
-    """Makes a model with random audio weights and the chosen text tower, and its processor.
+    """Makes a model with the chosen towers and random projections, and its processor.
 
     Args:
         args: the sizes.
         captions: from which the `scratch` vocabulary is made.
 
     Raises:
-        InputError: a text model that can't be loaded or is no BERT.
+        InputError: a tower that can't be loaded or does not fit.
     """
     if args.text_model == SCRATCH:
         tokenizer, text_weights = scratch_tokenizer(captions), None
@@ -64,22 +75,54 @@ def new_model(args: ModelArguments, captions: list[str]) -> tuple[ClapStudentMod
     else:
         text_weights, tokenizer = load_text_tower(args.text_model)
         text_config = text_weights.config
+    audio_weights = load_audio_weights(args) if args.audio_weights else None
     config = ClapStudentConfig(
         text_config=text_config.to_dict(),
-        audio_config={
-            "base_channels": args.base_channels,
-            "hop_length": args.hop_length,
-            "block_dropout": 0.2 * args.dropout,
-            "hidden_dropout": 0.5 * args.dropout,
-        },
+        audio_config=_audio_config(args, audio_weights),
         projection_dim=args.projection_dim,
         projection_dropout=0.5 * args.dropout,
     )
     model = ClapStudentModel(config)
     if text_weights is not None:
         model.text_model.load_state_dict(text_weights.state_dict())
+    if audio_weights is not None:
+        model.audio_model.load_state_dict(audio_weights.state_dict())
     extractor = ClapStudentFeatureExtractor(sampling_rate=config.audio_config.sampling_rate)
-    return model, ClapStudentProcessor(extractor, tokenizer)
+    model.processor = ClapStudentProcessor(extractor, tokenizer)
+    return model, model.processor
+
+
+def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:
+    """The front end is that of the weights, at the rate asked for, as in the paper: PANNs' weights at 44.1 kHz."""
+    front_end = {"max_frequency": min(14000.0, args.sampling_rate / 2)}
+    if audio_weights is not None:
+        names = ("n_fft", "num_mel_bins", "min_frequency", "max_frequency", "mel_sampling_rate")
+        front_end = {name: getattr(audio_weights.config, name) for name in names}
+    return {
+        **front_end,
+        "sampling_rate": args.sampling_rate,
+        "base_channels": args.base_channels,
+        "hop_length": args.hop_length,
+        "block_dropout": 0.2 * args.dropout,
+        "hidden_dropout": 0.5 * args.dropout,
+    }
+
+
+def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
+    """Loads the tower that `--audio_weights` names.
+
+    Raises:
+        InputError: not to be had, of another architecture, or of another width than `--base_channels`.
+    """
+    name = args.audio_weights
+    if Path(name).is_file():
+        tower = load_audio_tower(name)
+    else:
+        loaded = load_checkpoint(name, kinds=("clap_student", "clap_student_audio_model"))[0]
+        tower = getattr(loaded, "audio_model", loaded)
+    if tower.config.base_channels != args.base_channels:
+        raise InputError(f"{name} has {tower.config.base_channels} channels: give --base_channels to match it")
+    return tower
 
 
 def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:

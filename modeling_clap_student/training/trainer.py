@@ -1,15 +1,22 @@
 """The Trainer: contrastive for the teacher, soft labels and replay for the student."""
 
+from pathlib import Path
+
 import torch
 from datasets import Dataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import Trainer
-from transformers.models.clap.modeling_clap import ClapOutput
 
 from ..data.replay import ReplaySampler
+from ..encoding_clap_student import average_windows
 from ..errors import InputError
+from ..hub_clap_student import fingerprint
 from ..losses import contrastive_loss, soft_contrastive_loss, soft_targets
+from ..model_card_clap_student import model_card
+from ..modeling_clap_student import ClapStudentModel
+from ..version import __version__
 from .gather import gather
+from .record import hyperparameters, model_source
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
@@ -21,16 +28,28 @@ class FrozenTeacher:
     It is no `nn.Module`, so that no student can adopt it into its state dict, its `.train()` or its optimiser.
 
     Args:
-        model: a `ClapStudentModel`; is frozen and put into eval mode.
+        model: any CLAP with `get_audio_features` and `get_text_features`; is frozen and put into eval mode.
     """
 
     def __init__(self, model: nn.Module):
         self.model = model.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def __call__(self, **inputs: Tensor) -> ClapOutput:
-        """Scores a batch, in eval mode whatever anyone did to the model in between."""
-        return self.model.eval()(**inputs)
+    def __call__(self, audio: dict[str, Tensor], text: dict[str, Tensor], num_windows: Tensor | None = None):
+        """Embeds a batch, in eval mode whatever anyone did to the model in between.
+
+        Args:
+            audio, text: arguments of `get_audio_features` and `get_text_features`.
+            num_windows: (clips,) consecutive windows of each clip; one each by default.
+
+        Returns:
+            (clips, dim) and (texts, dim), float32, normalised.
+        """
+        model = self.model.eval()
+        audio_embeds = model.get_audio_features(**audio).pooler_output.float()
+        if num_windows is not None:
+            audio_embeds = average_windows(audio_embeds, num_windows)
+        return audio_embeds, model.get_text_features(**text).pooler_output.float()
 
     def to(self, device: torch.device) -> "FrozenTeacher":
         self.model.to(device)
@@ -38,6 +57,8 @@ class FrozenTeacher:
 
     def shares_front_end(self, student: nn.Module) -> bool:
         """Whether both make the same spectrogram, to the bit, so that one is enough."""
+        if not isinstance(self.model, ClapStudentModel):
+            return False
         mine, theirs = self.model.audio_model.front_end, student.audio_model.front_end
         return (
             mine.config.hop_length == theirs.config.hop_length
@@ -55,10 +76,13 @@ class ClapStudentTrainer(Trainer):
     Args:
         train_dataset: pairs with `audio`, `audio_id` and `caption`.
         replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`.
-        teacher: a `ClapStudentModel` with the student's tokenizer and sampling rate.
+        teacher: a model with the student's tokenizer and sampling rate; any CLAP where the collator knows its
+            processor.
+        record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
 
     Raises:
-        InputError: several GPUs without a launcher, or a teacher of another sampling rate or vocabulary.
+        InputError: several GPUs without a launcher, or a teacher of another sampling rate or vocabulary whose
+            processor the collator does not know.
     """
 
     def __init__(
@@ -68,6 +92,7 @@ class ClapStudentTrainer(Trainer):
         train_dataset: Dataset,
         replay_dataset: Dataset | None = None,
         teacher: nn.Module | None = None,
+        record: dict | None = None,
         **kwargs,
     ):
         if args.n_gpu > 1:
@@ -90,13 +115,75 @@ class ClapStudentTrainer(Trainer):
         self.teacher = None
         self.shared_front_end = True
         if teacher is not None and args.soft_label_weight > 0:
-            self._check_teacher(teacher, model)
+            if getattr(self.data_collator, "teacher_processor", None) is None:
+                self._check_teacher(teacher, model)
             self.teacher = FrozenTeacher(teacher.to(memory_format=torch.channels_last)).to(args.device)
             self.shared_front_end = self.teacher.shares_front_end(model)
+
+        self.facts = record or {}
+
+    def train(self, *args, **kwargs):
+        """As `Trainer.train`; from here on the model's record is that of this training.
+
+        Raises:
+            InputError: nothing to resume from.
+        """
+        model, trainer_args = self.accelerator.unwrap_model(self.model), self.args
+        soft = self.teacher is not None
+        model.config.record = {
+            "version": __version__,
+            "license": trainer_args.license,
+            "origin": "Trained on pairs of audio and text.",
+            "objective": "contrastive, with the teacher's soft labels" if soft else "contrastive",
+            "start": model_source(model),
+            "teacher": model_source(self.teacher.model) if soft else None,
+            **self.facts,
+            "num_pairs": self.num_curated,
+            "num_replay": self.num_replay,
+            "world_size": trainer_args.world_size,
+            "hyperparameters": hyperparameters(trainer_args),
+        }
+        try:
+            return super().train(*args, **kwargs)
+        except ValueError as error:
+            if "checkpoint" not in str(error) or isinstance(error, InputError):
+                raise
+            raise InputError(f"can't resume: {str(error).splitlines()[0]}") from error
+
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """As `Trainer.init_hf_repo`: the Hub repository is made before the training that it is for.
+
+        Raises:
+            InputError: no right to, or no connection.
+        """
+        try:
+            super().init_hf_repo(*args, **kwargs)
+        except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"can't make the Hub repository {self.args.hub_model_id}: {reason}") from error
+
+    def create_model_card(self, model_name: str | None = None, license: str | None = None, **kwargs) -> None:
+        """Writes README.md into the output folder from the model's record.
+
+        Args:
+            license: instead of the one in the arguments.
+            model_name, kwargs: as in `Trainer`; the record tells better.
+        """
+        if self.is_world_process_zero():
+            model, folder = self.accelerator.unwrap_model(self.model), Path(self.args.output_dir)
+            record = {**(getattr(model.config, "record", None) or {}), "fingerprint": fingerprint(model)}
+            model.config.record = record | ({"license": license} if license else {})
+            model.config.save_pretrained(folder)
+            model_card(self.args.hub_model_id or str(folder), model.config).save(folder / "README.md")
 
     @staticmethod
     def _check_teacher(teacher, student) -> None:
         theirs, ours = teacher.config, student.config
+        if theirs.model_type != ours.model_type:
+            raise InputError(
+                f"a {theirs.model_type!r} teacher hears and reads otherwise: give its processor to the collator, "
+                "ClapCollator(…, teacher_processor=…)"
+            )
         if theirs.audio_config.sampling_rate != ours.audio_config.sampling_rate:
             raise InputError(
                 f"the teacher hears {theirs.audio_config.sampling_rate} Hz and the student "
@@ -126,19 +213,20 @@ class ClapStudentTrainer(Trainer):
         """
         inputs = dict(inputs)
         positives = self._positives(inputs.pop("audio_key"), inputs.pop("caption_key"))
-        teacher_inputs = dict(inputs)
+        own = {name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")}
+        input_values, text = inputs.pop("input_values"), inputs
         student = self.accelerator.unwrap_model(model)
-        inputs["input_features"] = student.audio_model.log_mel(inputs.pop("input_values"))
-        if self.shared_front_end:
-            teacher_inputs["input_features"] = inputs["input_features"]
-            del teacher_inputs["input_values"]
-
-        outputs = model(**inputs)
+        audio = {"input_features": student.audio_model.log_mel(input_values)}
+        outputs = model(**audio, **text)
         logits_per_audio = student.logit_scale.exp() * gather(outputs.audio_embeds) @ gather(outputs.text_embeds).T
         if self.teacher is None:
             loss = contrastive_loss(logits_per_audio.float(), positives)
         else:
-            loss = soft_contrastive_loss(logits_per_audio.float(), *self._targets(teacher_inputs, positives))
+            if own:
+                embeds = self.teacher(own["teacher_audio"], own["teacher_text"], own["teacher_windows"])
+            else:
+                embeds = self.teacher(audio if self.shared_front_end else {"input_values": input_values}, text)
+            loss = soft_contrastive_loss(logits_per_audio.float(), *self._targets(*embeds, positives))
         return (loss, outputs) if return_outputs else loss
 
     @staticmethod
@@ -147,12 +235,11 @@ class ClapStudentTrainer(Trainer):
         audio_key, caption_key = gather(audio_key), gather(caption_key)
         return (audio_key[:, None] == audio_key) | (caption_key[:, None] == caption_key)
 
-    def _targets(self, inputs: dict[str, Tensor], positives: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self.teacher(**inputs)
+    def _targets(self, audio_embeds: Tensor, text_embeds: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
         args = self.args
 
         def rows(embeds: Tensor) -> Tensor:
-            embeds = gather(embeds.float())
+            embeds = gather(embeds)
             return soft_targets(
                 embeds @ embeds.T,
                 args.soft_label_weight,
@@ -161,7 +248,7 @@ class ClapStudentTrainer(Trainer):
                 positives,
             )
 
-        return rows(outputs.audio_embeds), rows(outputs.text_embeds)
+        return rows(audio_embeds), rows(text_embeds)
 
 
 __all__ = ["ClapStudentTrainer", "FrozenTeacher"]

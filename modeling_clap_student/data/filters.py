@@ -1,0 +1,86 @@
+"""Rows of a corpus that a run can't use are left out, counted: no words, said before, no audio, kept out."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from ..errors import InputError
+from . import soundscapes
+from .excluded import Excluded
+from .files import locate
+from .tables import UNDECODED
+
+
+def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    """The rows whose caption has a word.
+
+    Raises:
+        InputError: none has.
+    """
+    captions = _arrow(table, "caption")
+    worded = pc.fill_null(pc.match_substring_regex(captions, r"[\pL\pN]"), False)
+    table = _kept(table, worded, spec, "no word in the caption", excluded)
+    if len(table) == 0:
+        raise InputError(f"{spec} holds no caption with a word in it")
+    return table
+
+
+def without_repeats(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    """The rows without those that say the same of the same clip again."""
+    pairs = pc.binary_join_element_wise(_arrow(table, "audio_id"), _arrow(table, "caption_id"), "\n")
+    _, first = np.unique(pairs.dictionary_encode().indices.to_numpy(), return_index=True)
+    return _kept(table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", excluded)
+
+
+def without_repeated_clips(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    """The first row of each clip."""
+    _, first = np.unique(_arrow(table, "audio_id").dictionary_encode().indices.to_numpy(), return_index=True)
+    return _kept(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", excluded)
+
+
+def without_origins(table: Dataset, spec: str, origins: frozenset[str], excluded: Excluded) -> Dataset:
+    """The rows whose clip is not cut from one of some recordings; those that tell none are kept."""
+    if not origins:
+        return table
+    named = pc.is_in(_arrow(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
+    return _kept(table, pc.invert(named), spec, "its recording is to be left out", excluded)
+
+
+def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    """The rows whose audio is there: bytes, a file, or a clip that the package makes itself.
+
+    Each folder is listed once; a file whose name is written with other code points than the row says takes its place.
+    """
+    audio = _arrow(table, "audio")
+    held = pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
+    paths = pc.struct_field(audio, "path").to_pylist()
+    rows = [row for row, path in enumerate(paths) if not held[row] and not soundscapes.is_soundscape(path or "")]
+    there = np.ones(len(table), dtype=bool)
+    renamed = False
+    for row, file in zip(rows, locate(paths[row] for row in rows), strict=True):
+        there[row] = file is not None
+        if file not in (None, paths[row]):
+            paths[row], renamed = file, True
+    if renamed:
+        columns = table.column_names
+        audio = pa.StructArray.from_arrays([pc.struct_field(audio, "bytes"), pa.array(paths)], ["bytes", "path"])
+        table = table.remove_columns("audio").add_column("audio", audio, feature=UNDECODED).select_columns(columns)
+    return _kept(table, there, spec, "no such audio file", excluded)
+
+
+def _kept(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, excluded: Excluded) -> Dataset:
+    keep = np.asarray(keep, dtype=bool)
+    if keep.all():
+        return table
+    example = table[int(np.argmin(keep))]["audio_id"]
+    excluded.add(spec, reason, int((~keep).sum()), len(table), example)
+    return table.select(np.flatnonzero(keep))
+
+
+def _arrow(table: Dataset, column: str) -> pa.Array:
+    values = table.with_format("arrow")[column][:]
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+
+
+__all__ = ["with_audio", "with_words", "without_origins", "without_repeated_clips", "without_repeats"]

@@ -1,0 +1,64 @@
+"""AudioCaps (Kim et al. 2019): ten-second clips of AudioSet with captions; the audio is what one downloaded."""
+
+import re
+from pathlib import Path
+
+from datasets import Dataset
+
+from ...errors import InputError
+from ..metadata import read_rows
+from ..scanning import audio_under
+from ..sources import Source
+from ..tables import captioned_table
+from .corpus import Corpus
+
+
+PARTS = ("train", "val", "test")
+
+# `ID`, `ID_30`, `ID_30.000_40.000`, `ID_30000_40000`, perhaps after a Y, as in PANNs' copy of AudioSet. An id has 11
+# characters, - and _ among them: nothing can be split off by looking for a _.
+_CLIP = re.compile(r"Y?([\w-]{11})(_[\d.]+([_-][\d.]+)?)?", re.ASCII)
+
+
+def _list(source: Source, part: str) -> Path:
+    places = [source.path / place for place in (f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv")]
+    if not any(place.exists() for place in places):
+        raise InputError(f"{places[0]} is missing: name a part that is there, for instance audiocaps:test=PATH")
+    return next(place for place in places if place.exists())
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Files by YouTube id (AudioSet has one clip of a video), or by the name of those named after the caption's id."""
+    files = {}
+    for file in audio_under(folder):
+        clip = _CLIP.fullmatch(file.stem)
+        files.setdefault(clip[1] if clip else file.stem, file)
+    return files
+
+
+def _captioned(source: Source) -> Dataset:
+    rows = []
+    for part in source.choose(PARTS, default=("train",)):
+        rows += read_rows(_list(source, part), "audiocap_id", "youtube_id", "caption")
+    files = _files(source.path)
+    ids = [row["youtube_id"] for row in rows]
+    audio = [files.get(row["youtube_id"], files.get(row["audiocap_id"])) for row in rows]
+    return captioned_table(source, audio, ids, [row["caption"] for row in rows], [f"youtube:{name}" for name in ids])
+
+
+AUDIOCAPS = Corpus(
+    name="audiocaps",
+    title="AudioCaps",
+    layout="train.csv val.csv test.csv, or audiocaps_train.csv …; audio anywhere below: YOUTUBEID[_START[_END]].wav "
+    "(or .flac .ogg .mp3), perhaps after a Y, or AUDIOCAPID.wav",
+    size="51308 clips of 10 s, 143 h; train 49838 with a caption each, val 495 and test 975 with 5",
+    address="https://github.com/cdjkim/audiocaps",
+    markers=tuple(
+        place for part in PARTS for place in (f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv")
+    ),
+    header="audiocap_id,youtube_id",
+    parts="train (the default), val, test",
+    captioned=_captioned,
+)
+
+__all__ = ["AUDIOCAPS"]

@@ -1,0 +1,122 @@
+"""AudioSet (Gemmeke et al. 2017): 2.1 million 10-s cuts of YouTube videos. A pool: its labels are never read.
+
+Nobody publishes the audio; everyone downloads it, under other names. The segments csv says which video belongs to
+which part; a file is known by the 11 characters of its video, however the program that fetched it writes the rest:
+
+    --PJHxphWEs.wav   Y--PJHxphWEs.wav   --PJHxphWEs_30.wav   --PJHxphWEs_30.000_40.000.ogg
+    --PJHxphWEs_30.0-40.0.ogg            --PJHxphWEs_30000_40000.flac
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from ...errors import InputError
+from ..scanning import as_strings, list_audio
+from ..sources import Source
+from ..tables import clip_table
+from .corpus import Corpus
+
+
+# The folders in which a part's audio lies, where it has one of its own.
+_PART_FOLDERS = {
+    "unbalanced_train": ("unbalanced_train", "unbalanced_train_segments", "unbal_train"),
+    "balanced_train": ("balanced_train", "balanced_train_segments", "bal_train"),
+    "eval": ("eval", "eval_segments"),
+}
+_CSV_FOLDERS = (".", "metadata", "csv", "segments", "data")
+
+# A video, perhaps after a Y, and perhaps one or two times. Nothing can be split off at a _: ids hold them.
+_NAME = r"(?:^|/)Y?(?P<video>[A-Za-z0-9_-]{11})(?:_[0-9.]+(?:[_-][0-9.]+)?)?\.[A-Za-z0-9]+$"
+_ROW = re.compile(rb'\s*"?([A-Za-z0-9_-]{11})"?\s*,')
+
+
+def _clips(source: Source) -> Dataset:
+    parts = source.choose(tuple(_PART_FOLDERS), default=("unbalanced_train",))
+    others = {name for part, names in _PART_FOLDERS.items() if part not in parts for name in names}
+    files = list_audio(source.path, enters=lambda folder: folder not in others)
+    videos = pc.struct_field(pc.extract_regex(files, _NAME), "video")
+    clips = pa.table({"file": files, "video": videos})
+    clips = _kept(source, clips, pc.is_valid(videos), "not named after a video")
+    clips = _of_parts(source, clips, parts)
+    clips = _kept(source, clips, _first_of_each(clips["video"]), "another file of the same video")
+    audio = pc.binary_join_element_wise(str(source.path), clips["file"], "/")
+    return clip_table(source, audio, clips["file"], pc.binary_join_element_wise("youtube", clips["video"], ":"))
+
+
+def _of_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Table:
+    """The files of the parts: those that the segments csv name; without a csv, those in the parts' own folders.
+
+    A file that no row names is of another part, or of no known one. Were it used, clips of the evaluation part would
+    slip into the pool from a folder that holds them all.
+    """
+    tables = {part: _segments(source.path, part) for part in parts}
+    if all(tables.values()):
+        rows = as_strings(video for table in tables.values() for video in _videos(table))
+        named = pc.unique(rows)
+        missing = named.filter(pc.invert(pc.is_in(named, value_set=clips["video"])))
+        for reason, count, example in (
+            ("a row of the csv that stands there twice", len(rows) - len(named), rows),
+            ("a row of the csv without a file", len(missing), missing),
+        ):
+            source.excluded.add(source.spec, reason, count, len(rows), example[0].as_py() if count else "")
+        return _kept(source, clips, pc.is_in(clips["video"], value_set=named), "not in the csv of the part")
+    folders = "|".join(name for part in parts for name in _PART_FOLDERS[part])
+    inside = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
+    if not pc.any(inside, min_count=0).as_py():
+        part = next(part for part, table in tables.items() if table is None)
+        raise InputError(f"{source.path} has neither {part}_segments.csv nor audio in a folder {part}")
+    return _kept(source, clips, inside, "not in the folder of the part")
+
+
+def _kept(source: Source, clips: pa.Table, mask: pa.Array, reason: str) -> pa.Table:
+    left_out = clips.filter(pc.invert(mask))
+    if len(left_out):
+        source.excluded.add(source.spec, reason, len(left_out), len(clips), left_out["file"][0].as_py())
+    return clips.filter(mask)
+
+
+def _first_of_each(values: pa.ChunkedArray) -> np.ndarray:
+    _, first = np.unique(values.combine_chunks().dictionary_encode().indices.to_numpy(), return_index=True)
+    return np.isin(np.arange(len(values)), first)
+
+
+def _segments(root: Path, part: str) -> Path | None:
+    files = (root / folder / f"{part}_segments.csv" for folder in _CSV_FOLDERS)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _videos(table: Path) -> Iterator[str]:
+    """The first column of a segments csv, line by line: nothing behind it is kept, the labels least of all.
+
+    Neither its comments nor the header of some copies begin with 11 characters and a comma.
+    """
+    with open(table, "rb") as lines:
+        for line in lines:
+            if match := _ROW.match(line.removeprefix(b"\xef\xbb\xbf")):
+                yield match[1].decode("ascii")
+
+
+AUDIOSET = Corpus(
+    name="audioset",
+    title="AudioSet",
+    layout="audio/unbalanced_train/*.wav unbalanced_train_segments.csv (the audio in any folders, the csv also in "
+    "metadata/; files named YTID, YYTID, YTID_START, YTID_START_END)",
+    size="unbalanced_train: 2041789 clips of 10 s; balanced_train: 22160; eval: 20371",
+    address="https://research.google.com/audioset/download.html",
+    markers=(
+        *(str(Path(folder, f"{part}_segments.csv")) for folder in _CSV_FOLDERS for part in _PART_FOLDERS),
+        *(f"{folder}{part}_segments" for folder in ("", "audio/", "audios/") for part in _PART_FOLDERS),
+        *(f"{folder}{name}" for folder in ("", "audio/") for name in ("unbalanced_train", "unbal_train")),
+    ),
+    parts="unbalanced_train (the default), balanced_train, eval",
+    pool=_clips,
+    lists_clips=False,
+)
+
+__all__ = ["AUDIOSET"]

@@ -1,0 +1,74 @@
+"""Clotho, versions 1 and 2 (Drossos et al. 2020): recordings of Freesound with five captions each.
+
+The evaluation split is what retrieval is scored on everywhere, the validation split what models are chosen by: neither
+is read unless it is named.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from ...errors import InputError
+from ..files import same_name
+from ..metadata import read_rows
+from ..sources import Source
+from ..tables import captioned_table
+from .corpus import Corpus
+
+
+PARTS = ("development", "validation", "evaluation")
+CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
+
+
+def _list(source: Source, part: str) -> Path:
+    name = f"clotho_captions_{part}.csv"
+    places = [source.path / name, source.path / "clotho_csv_files" / name]
+    if not any(place.exists() for place in places):
+        raise InputError(f"{places[0]} is missing: name a part that is there, for instance clotho:evaluation=PATH")
+    return next(place for place in places if place.exists())
+
+
+def _audio_folder(source: Source, part: str) -> Path:
+    """The archives hold a folder named after the part; some tools unpack each into a folder of its own name."""
+    own = f"clotho_audio_{part}"
+    places = [source.path / place for place in (part, f"{own}/{part}", own, f"clotho_audio_files/{part}")]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def _origins(captions: Path) -> dict[str, str]:
+    """File name -> recording on Freesound, of the metadata beside the captions; empty without it."""
+    path = captions.with_name(captions.name.replace("captions", "metadata"))
+    if not path.exists():
+        return {}
+    rows = read_rows(path, "file_name", "sound_id", fallback="latin-1")  # version 2's is not UTF-8
+    numbers = {same_name(row["file_name"]): row["sound_id"].strip() for row in rows}
+    return {name: f"freesound:{number}" for name, number in numbers.items() if number.isdigit()}  # or "Not found"
+
+
+def _captioned(source: Source) -> Dataset:
+    audio, ids, captions, origins = [], [], [], []
+    for part in source.choose(PARTS, default=("development",)):
+        path, folder = _list(source, part), _audio_folder(source, part)
+        known = _origins(path)
+        for row in read_rows(path, "file_name", *CAPTIONS):
+            name = row["file_name"]
+            audio += [folder / name] * len(CAPTIONS)
+            ids += [f"{part}/{name}"] * len(CAPTIONS)
+            captions += [row[column] for column in CAPTIONS]
+            origins += [known.get(same_name(name))] * len(CAPTIONS)
+    return captioned_table(source, audio, ids, captions, origins)
+
+
+CLOTHO = Corpus(
+    name="clotho",
+    title="Clotho v1, v2",
+    layout="development/*.wav … clotho_captions_development.csv … clotho_metadata_development.csv …",
+    size="v2: 5929 clips of 15 to 30 s, 37 h, 5 captions each; development 3839, validation 1045, evaluation 1045; "
+    "v1: 2893, none, 1045",
+    address="https://zenodo.org/records/4783391",
+    markers=tuple(f"{folder}clotho_captions_{part}.csv" for folder in ("", "clotho_csv_files/") for part in PARTS),
+    parts="development (the default), validation, evaluation",
+    captioned=_captioned,
+)
+
+__all__ = ["CLOTHO"]

@@ -1,0 +1,62 @@
+"""FSD50K (Fonseca et al. 2022): sounds of Freesound, with what their authors wrote about them."""
+
+from datasets import Dataset
+
+from ..captions import clean_title, shorten, strip_html
+from ..metadata import read_json, read_rows
+from ..sources import Source
+from ..tables import captioned_table
+from .corpus import Corpus
+
+
+PARTS = ("train", "val", "dev", "eval")  # dev is train and val
+
+# The model reads 100 tokens, some 70 words; and what comes after the first sentences of a description is mostly about
+# the recorder, the licence and the author's other sounds.
+MOST_WORDS = 60
+
+
+def _caption(info: dict) -> str:
+    """Title and description as one text; the title alone, or the description, where the other says nothing."""
+    title = clean_title(strip_html(info.get("title") or ""))
+    text = shorten(strip_html(info.get("description") or ""), MOST_WORDS)
+    if title and text.lower().startswith(title):
+        title = ""
+    return ". ".join(part for part in (title, text) if part)
+
+
+def _names(source: Source, folder: str, splits: set[str]) -> list[str]:
+    path = source.path / "FSD50K.ground_truth" / f"{folder}.csv"
+    if folder == "eval":
+        return [row["fname"] for row in read_rows(path, "fname")]
+    return [row["fname"] for row in read_rows(path, "fname", "split") if row["split"] in splits]
+
+
+def _captioned(source: Source) -> Dataset:
+    parts = set(source.choose(PARTS, default=("dev",)))
+    splits = {"train", "val"} if "dev" in parts else parts
+    names, audio, captions = [], [], []
+    for folder in ("dev", "eval"):
+        if parts.isdisjoint(("eval",) if folder == "eval" else ("train", "val", "dev")):
+            continue
+        chosen = _names(source, folder, splits)
+        info = read_json(source.path / "FSD50K.metadata" / f"{folder}_clips_info_FSD50K.json")
+        names += chosen
+        audio += [source.path / f"FSD50K.{folder}_audio" / f"{name}.wav" for name in chosen]
+        captions += [_caption(info.get(name, {})) for name in chosen]
+    return captioned_table(source, audio, names, captions, [f"freesound:{name}" for name in names])
+
+
+FSD50K = Corpus(
+    name="fsd50k",
+    title="FSD50K",
+    layout="FSD50K.dev_audio/*.wav FSD50K.eval_audio/*.wav FSD50K.ground_truth/dev.csv … "
+    "FSD50K.metadata/dev_clips_info_FSD50K.json …",
+    size="51197 clips of 0.3 to 30 s, 108 h; dev 40966 (train 36796, val 4170), eval 10231; a text each",
+    address="https://zenodo.org/records/4060432",
+    markers=("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
+    parts="train, val, dev (both; the default), eval",
+    captioned=_captioned,
+)
+
+__all__ = ["FSD50K"]

@@ -1,0 +1,44 @@
+"""MACS (Martín-Morató and Mesaros 2021): scenes of TAU Urban Acoustic Scenes 2019 with two to five captions each."""
+
+import yaml
+from datasets import Dataset
+
+from ...errors import InputError
+from ..files import same_name
+from ..scanning import audio_under
+from ..sources import Source
+from ..tables import captioned_table
+from .corpus import Corpus
+
+
+# It makes texts, lists and dicts and nothing else: the sentence `no` stays a text, and no tag runs code. libyaml's is
+# faster, where it is there.
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+def _captioned(source: Source) -> Dataset:
+    path = source.path / "MACS.yaml"
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            clips = yaml.load(file, _LOADER)["files"]
+        pairs = [(clip["filename"], note["sentence"]) for clip in clips for note in clip["annotations"]]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not laid out as files: filename, annotations: sentence: {error!r}") from error
+    files = {same_name(file.name): file for file in audio_under(source.path)}
+    names = [name for name, _ in pairs]
+    audio = [files.get(same_name(name)) for name in names]
+    return captioned_table(source, audio, names, [sentence for _, sentence in pairs])
+
+
+MACS = Corpus(
+    name="macs",
+    title="MACS",
+    layout="MACS.yaml; the audio of TAU Urban Acoustic Scenes 2019 (development) anywhere below, "
+    "as TAU-urban-acoustic-scenes-2019-development/audio/*.wav",
+    size="3930 clips of 10 s, 11 h, 17275 captions",
+    address="https://zenodo.org/records/5114771, audio https://zenodo.org/records/2589280",
+    markers=("MACS.yaml",),
+    captioned=_captioned,
+)
+
+__all__ = ["MACS"]

@@ -1,0 +1,96 @@
+"""TUT Acoustic Scenes 2017 (Mesaros et al. 2016): 10-s clips of 15 places, in a development and an evaluation set.
+
+The two are published apart. The evaluation set's labels are in `evaluation_setup/evaluate.txt`; DCASE's own tools
+write a `meta.txt` from it, such as the development set has.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from ...errors import InputError
+from ..sources import Source
+from ..tables import clip_table, labelled_table
+from .corpus import Corpus
+
+
+_PARTS = ("development", "evaluation")
+_SCENES = {
+    "beach", "bus", "cafe/restaurant", "car", "city_center", "forest_path", "grocery_store", "home", "library",
+    "metro_station", "office", "park", "residential_area", "train", "tram",
+}  # fmt: skip
+_META, _EVALUATE = "meta.txt", "evaluation_setup/evaluate.txt"
+
+
+def _rows(source: Source) -> list[tuple[Path, str, str]]:
+    """(file, id, label) of the parts asked for, both by default."""
+    parts = source.choose(_PARTS, default=_PARTS)
+    rows = [
+        (folder / name, str((folder / name).relative_to(source.path)), label)
+        for part, folder, names in _sets(source.path)
+        if part in parts
+        for name, label in names
+    ]
+    if not rows:
+        raise InputError(f"{source.path} has no {' nor '.join(parts)} part of TUT Acoustic Scenes 2017")
+    return rows
+
+
+def _sets(root: Path) -> list[tuple[str, Path, list[tuple[str, str]]]]:
+    """(part, folder, [(name, label)]) of what is there: both sets side by side, one alone, or both in one folder."""
+    places = {part: (root / f"TUT-acoustic-scenes-2017-{part}", root / part) for part in _PARTS}
+    found = [(part, folder, _list(folder)) for part in _PARTS for folder in places[part] if _list(folder)]
+    if found:
+        return found
+    meta, evaluate = _read(root / _META), _read(root / _EVALUATE)
+    in_evaluation = {name for name, _ in evaluate}
+    rest = [(name, label) for name, label in meta if name not in in_evaluation]
+    # A meta.txt alone is of the set that the folder is named after; by itself it is the development set's.
+    part = "evaluation" if not evaluate and "evaluation" in root.name else "development"
+    return [(part, root, names) for part, names in ((part, rest), ("evaluation", evaluate)) if names]
+
+
+def _list(folder: Path) -> list[tuple[str, str]]:
+    return _read(folder / _META) or _read(folder / _EVALUATE)
+
+
+def _read(table: Path) -> list[tuple[str, str]]:
+    """(name, label) of a tab-separated table, whose further columns tell the recording; none if it is not there."""
+    if not table.is_file():
+        return []
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if len(row) < 2 or row[1].strip() not in _SCENES:
+            raise InputError(f"{table}: line {number} is no audio file, tab, scene: {' '.join(row)[:80]!r}")
+    return [(row[0].strip(), row[1].strip()) for row in rows]
+
+
+def _clips(source: Source) -> Dataset:
+    files, ids, _ = zip(*_rows(source), strict=True)
+    return clip_table(source, files, ids)
+
+
+def _labelled(source: Source) -> Dataset:
+    return labelled_table(source, *zip(*_rows(source), strict=True))
+
+
+TUT17 = Corpus(
+    name="tut17",
+    title="TUT Acoustic Scenes 2017",
+    layout="TUT-acoustic-scenes-2017-development/{audio/*.wav,meta.txt} "
+    "TUT-acoustic-scenes-2017-evaluation/{audio/*.wav,evaluation_setup/evaluate.txt}, one of them, or both in one "
+    "folder",
+    size="6300 clips of 10 s, 15 classes: 4680 for development, 1620 for evaluation",
+    address="https://zenodo.org/records/400515 and https://zenodo.org/records/1040168",
+    markers=(
+        *(f"TUT-acoustic-scenes-2017-{part}/{table}" for part in _PARTS for table in (_META, _EVALUATE)),
+        *(f"{part}/{table}" for part in _PARTS for table in (_META, _EVALUATE)),
+        _META,
+        _EVALUATE,
+    ),
+    parts="development, evaluation (both by default)",
+    pool=_clips,
+    labelled=_labelled,
+)
+
+__all__ = ["TUT17"]

@@ -1,0 +1,76 @@
+"""WavCaps (Mei et al. 2023): clips of four sources, whose descriptions a language model made into captions.
+
+Clips of AudioCaps, Clotho, ESC-50 and UrbanSound8K are among them: see `origin_id`.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset
+
+from ...errors import InputError
+from ..metadata import read_json
+from ..scanning import audio_under
+from ..sources import Source
+from ..tables import captioned_table
+from .corpus import Corpus
+
+
+PARTS = ("AudioSet_SL", "BBC_Sound_Effects", "FreeSound", "SoundBible")
+
+
+def _entries(source: Source, part: str) -> list[dict]:
+    folder = source.path / "json_files" / part
+    # Beside fsd_final.json there may be fsd_final_2s.json, an excerpt of it.
+    path = next(iter(sorted(folder.glob("*_final.json"))), folder / "*_final.json")
+    content = read_json(path)
+    entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was a bare list once
+    if not isinstance(entries, list) or not all({"id", "caption"} <= set(entry) for entry in entries):
+        raise InputError(f'{path} is not laid out as {{"data": [{{"id": …, "caption": …}}, …]}}')
+    return entries
+
+
+def _files(folder: Path) -> dict[tuple[str, str], Path]:
+    """Files by part and name. The archives unpack to `…/waveforms/FreeSound_flac`, and are mostly moved from there; an
+    id may stand for one sound in FreeSound and for another in SoundBible, so that some folder must tell."""
+    files = {}
+    for file in audio_under(folder):
+        parents = [name.removesuffix("_flac") for name in file.relative_to(folder).parts[:-1]]
+        part = next((name for name in reversed(parents) if name in PARTS), None)
+        if part:
+            files[part, file.stem] = file
+    return files
+
+
+def _origin(part: str, name: str) -> str | None:
+    if part == "FreeSound":
+        return f"freesound:{name}"
+    return f"youtube:{name.removeprefix('Y')}" if part == "AudioSet_SL" else None
+
+
+def _captioned(source: Source) -> Dataset:
+    files = _files(source.path)
+    audio, ids, captions, origins = [], [], [], []
+    for part in source.choose(PARTS, default=PARTS):
+        for entry in _entries(source, part):
+            name = str(entry["id"]).removesuffix(".wav")  # AudioSet's ids are names of files that are .flac now
+            texts = entry["caption"] if isinstance(entry["caption"], list) else [entry["caption"]]
+            audio += [files.get((part, name))] * len(texts)
+            ids += [f"{part}/{name}"] * len(texts)
+            captions += texts
+            origins += [_origin(part, name)] * len(texts)
+    return captioned_table(source, audio, ids, captions, origins)
+
+
+WAVCAPS = Corpus(
+    name="wavcaps",
+    title="WavCaps",
+    layout="json_files/AudioSet_SL/as_final.json …; audio anywhere below a folder AudioSet_SL or AudioSet_SL_flac …",
+    size="403050 clips of 68 s on average, 7568 h, a caption each; AudioSet_SL 108317, BBC_Sound_Effects 31201, "
+    "FreeSound 262300, SoundBible 1232",
+    address="https://huggingface.co/datasets/cvssp/WavCaps",
+    markers=tuple(f"json_files/{part}" for part in PARTS),
+    parts="AudioSet_SL, BBC_Sound_Effects, FreeSound, SoundBible (all by default)",
+    captioned=_captioned,
+)
+
+__all__ = ["WAVCAPS"]

@@ -1,0 +1,215 @@
+"""Straight to embeddings: files and waveforms with `encode_audio`, texts with `encode_text`."""
+
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from .audio_file_clap_student import AudioFile
+from .errors import ClipError
+from .feature_extraction_clap_student import ClapStudentFeatureExtractor
+from .processing_clap_student import ClapStudentProcessor, tokenize
+from .resampling_clap_student import Resampled
+
+
+def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
+    """(windows, dim) -> (clips, dim): the mean of each clip's consecutive windows, L2-normalised.
+
+    A clip of one window passes as it is, so that it does not change with the lengths of its neighbours.
+    """
+    clips = embeds.split(num_windows.tolist())
+    return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=0) for clip in clips])
+
+
+@torch.no_grad()
+def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Tensor:
+    """Embeds clips given as windows.
+
+    The tower always sees `batch_size` windows at once, the last batch filled up with repeats: with another number of
+    rows the matrix library may add in another order, and the last bits of an embedding would depend on its neighbours.
+
+    Args:
+        model: in eval mode.
+        clips: each one's windows as the model's feature extractor makes them: an array (windows, ...), or an iterator
+            that reads a long clip as it goes. No more than `batch_size` windows are held at a time.
+        batch_size: windows at a time.
+
+    Returns:
+        (clips, dim) float32 unit vectors on the CPU; (0, 0) without clips.
+    """
+    counts, embeds, waiting = [], [], []
+
+    def embed(windows: list[np.ndarray]) -> None:
+        values = np.stack(windows + [windows[0]] * (batch_size - len(windows)))
+        outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
+        embeds.append(outputs.pooler_output[: len(windows)].float().cpu())
+
+    for windows in clips:
+        counts.append(0)
+        for window in windows:
+            counts[-1] += 1
+            waiting.append(window)
+            if len(waiting) == batch_size:
+                embed(waiting)
+                waiting = []
+    if waiting:
+        embed(waiting)
+    return average_windows(torch.cat(embeds), torch.tensor(counts)) if counts else torch.empty(0, 0)
+
+
+@torch.no_grad()
+def embed_distinct_texts(
+    model, tokenizer, texts: list[str], batch_size: int = 256, description: str | None = None
+) -> Tensor:
+    """Embeds texts, each distinct one once.
+
+    Args:
+        model: in eval mode.
+        tokenizer: its own.
+        texts: longer ones than the model reads are cut, with a warning.
+        batch_size: texts at a time.
+        description: for the progress bar; none without it.
+
+    Returns:
+        (texts, dim) float32 unit vectors on the CPU; (0, 0) without texts.
+    """
+    if not texts:
+        return torch.empty(0, 0)
+    distinct = list(dict.fromkeys(texts))
+    parts = []
+    with tqdm(total=len(distinct), desc=description, unit="text", disable=description is None) as bar:
+        for start in range(0, len(distinct), batch_size):
+            batch = distinct[start : start + batch_size]
+            tokens = tokenize(tokenizer, batch).to(model.device)
+            parts.append(model.get_text_features(**tokens).pooler_output.float().cpu())
+            bar.update(len(batch))
+    position = {text: i for i, text in enumerate(distinct)}
+    return torch.cat(parts)[[position[text] for text in texts]]
+
+
+def file_windows(path: str | os.PathLike, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
+    """The windows of a wav, flac, ogg or mp3 file, (samples,) float32 each, channels averaged, resampled.
+
+    They are read one by one: five hours take no more memory than five seconds.
+
+    Raises:
+        ImportError: soundfile is missing.
+        ValueError: missing, not decodable, or damaged.
+    """
+    try:
+        with AudioFile(path) as file:
+            for window in Resampled(file, extractor.sampling_rate).windows(extractor.window_samples):
+                yield from extractor.windows(window)
+    except ClipError as error:
+        raise ValueError(f"can't read {os.fspath(path)}: {error}") from error
+
+
+def _mono(clip) -> np.ndarray:
+    """(samples,), (2, samples) or (samples, 2) -> (samples,)."""
+    clip = np.asarray(clip.detach().cpu() if isinstance(clip, Tensor) else clip)
+    if not np.issubdtype(clip.dtype, np.floating):
+        raise ValueError(
+            f"expected floating-point samples in [-1, 1], got {clip.dtype}: divide integers by full scale"
+        )
+    if clip.size == 0:
+        raise ValueError("the clip holds no samples")
+    if clip.ndim == 2 and min(clip.shape) <= 2:
+        return clip.mean(axis=int(np.argmin(clip.shape)), dtype=np.float32)
+    if clip.ndim != 1:
+        raise ValueError(f"a clip is (samples,), mono, or has 2 channels beside; got shape {clip.shape}: give a list")
+    return clip
+
+
+class EncodingMixin:
+    """`encode_audio` and `encode_text` for a model with `get_audio_features` and `get_text_features`."""
+
+    @classmethod
+    def read_processor(cls, name: str, **kwargs) -> ClapStudentProcessor:
+        """Loads it part by part: Auto classes would ask whether to trust code that is at hand."""
+        return ClapStudentProcessor(
+            ClapStudentFeatureExtractor.from_pretrained(name, **kwargs),
+            PreTrainedTokenizerFast.from_pretrained(name, **kwargs),
+        )
+
+    def encode_audio(
+        self,
+        paths_or_arrays,
+        sampling_rate: int | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> Tensor:
+        """Embeds clips: the same clip always gives the same vector, to the bit, for the same `batch_size`.
+
+        Files are resampled and their channels averaged. Long clips are cut into windows whose embeddings are
+        averaged; short ones are repeated. Files are read window by window, however long they are, up to 24 hours.
+
+        Args:
+            paths_or_arrays: a clip or a list of them: paths, or arrays or tensors in [-1, 1] of shape (samples,), or
+                with two channels (2, samples) or (samples, 2).
+            sampling_rate: of the arrays, Hz; must be the model's.
+            batch_size: windows at a time.
+            show_progress_bar: by default for more than one batch.
+
+        Returns:
+            (clips, projection dim) float32 unit vectors on the CPU.
+
+        Raises:
+            ValueError: arrays without or with another sampling rate, of a wrong shape, empty, or with NaN; a file
+                that can't be read.
+        """
+        clips = paths_or_arrays if isinstance(paths_or_arrays, (list, tuple)) else [paths_or_arrays]
+        bar = tqdm(clips, desc="audio", unit="clip", disable=not _wants_bar(show_progress_bar, clips, batch_size))
+        with _EvalMode(self):
+            return embed_windows(self, self._windows(bar, sampling_rate), batch_size)
+
+    def _windows(self, clips, sampling_rate: int | None) -> Iterator[Iterable[np.ndarray]]:
+        extractor: ClapStudentFeatureExtractor = self.processor.feature_extractor
+        for clip in clips:
+            if isinstance(clip, (str, os.PathLike)):
+                yield file_windows(clip, extractor)
+            else:
+                yield extractor(_mono(clip), sampling_rate=sampling_rate)["input_values"]
+
+    def encode_text(
+        self, texts: str | list[str], batch_size: int = 256, show_progress_bar: bool | None = None
+    ) -> Tensor:
+        """Embeds texts.
+
+        Args:
+            texts: one or a list; longer ones than 100 tokens are cut, with a warning.
+            batch_size: texts at a time.
+            show_progress_bar: by default for more than one batch.
+
+        Returns:
+            (texts, projection dim) float32 unit vectors on the CPU.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        description = "texts" if _wants_bar(show_progress_bar, texts, batch_size) else None
+        with _EvalMode(self):
+            return embed_distinct_texts(self, self.processor.tokenizer, texts, batch_size, description)
+
+
+def _wants_bar(choice: bool | None, items: list, batch_size: int) -> bool:
+    return len(items) > batch_size if choice is None else choice
+
+
+class _EvalMode:
+    """Puts a model into eval mode for a while: dropout would make every embedding another one."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self):
+        self.was_training = self.model.training
+        self.model.eval()
+
+    def __exit__(self, *_):
+        self.model.train(self.was_training)
+
+
+__all__ = ["EncodingMixin", "average_windows", "embed_distinct_texts", "embed_windows", "file_windows"]

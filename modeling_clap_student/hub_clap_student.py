@@ -1,0 +1,138 @@
+"""A checkpoint whole: the processor is loaded and saved with the weights, and pushed with a card."""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, try_to_load_from_cache
+from torch import nn
+
+from .model_card_clap_student import model_card
+
+
+def fingerprint(model: nn.Module) -> str:
+    """A digest of all weights and buffers: equal for equal models, wherever they are stored."""
+    digest = hashlib.blake2b(digest_size=16)
+    for key, value in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cached_commit(name: str, revision: str | None = None, cache_dir: str | None = None) -> str | None:
+    """The commit of a Hub repository whose files were just loaded; None for a folder."""
+    if os.path.isdir(name):
+        return None
+    file = try_to_load_from_cache(name, "config.json", revision=revision, cache_dir=cache_dir)
+    return Path(file).parent.name if isinstance(file, str) else None
+
+
+def commit_folder(
+    folder: str | Path, repo_id: str, commit_message: str, token: str | bool | None = None, **kwargs
+) -> CommitInfo:
+    """Uploads the files of a folder as one commit, however long it takes: `upload_folder` may make several.
+
+    An upload that breaks off leaves the repository as it was; tried again, it sends only what is missing. Training
+    checkpoints inside the folder stay where they are.
+
+    Args:
+        kwargs: for `HfApi.create_commit`: `repo_type`, `revision`, `create_pr`.
+    """
+    files = sorted(file.relative_to(folder) for file in Path(folder).rglob("*") if file.is_file())
+    files = [file for file in files if not file.parts[0].startswith(("checkpoint-", "_", "."))]
+    operations = [CommitOperationAdd(file.as_posix(), str(Path(folder) / file)) for file in files]
+    return HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message, **kwargs)
+
+
+class WholeCheckpointMixin:
+    """For a model with a processor: `read_processor(name, **kwargs)` says how it is loaded."""
+
+    _processor = None
+
+    @property
+    def processor(self):
+        """The processor of the checkpoint that the model was loaded from, or the one that was set.
+
+        Raises:
+            ValueError: none was set, and the model comes from no checkpoint that has one.
+        """
+        if self._processor is None:
+            raise ValueError("this model came without a processor: set model.processor")
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor) -> None:
+        self._processor = processor
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As `PreTrainedModel.from_pretrained`; loads the processor too, and puts every weight at an aligned address.
+
+        Loaded weights lie wherever they stand in the file. Matrix libraries add in another order for unaligned ones,
+        so that the same weights would give embeddings that differ in the last bits before saving and after.
+        """
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model, name = loaded[0] if isinstance(loaded, tuple) else loaded, str(pretrained_model_name_or_path)
+        for tensor in (*model.parameters(), *model.buffers()):
+            if tensor.data_ptr() % 64:
+                tensor.data = tensor.data.clone()
+        # A record of training names the commit.
+        model.config._commit_hash = cached_commit(name, kwargs.get("revision"), kwargs.get("cache_dir"))
+        names = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
+        try:
+            model._processor = cls.read_processor(name, **{key: kwargs[key] for key in names if key in kwargs})
+        except (OSError, ValueError):  # a checkpoint of weights alone
+            model._processor = None
+        return loaded
+
+    def save_pretrained(self, save_directory, *args, push_to_hub: bool = False, **kwargs) -> None:
+        """As `PreTrainedModel.save_pretrained`, and saves the processor too where the model has one.
+
+        Args:
+            save_directory: a folder.
+            push_to_hub: also pushes the files just written, to `repo_id` or the folder's name.
+            args, kwargs: for `PreTrainedModel.save_pretrained` and `push_to_hub`.
+        """
+        names = ("repo_id", "commit_message", "private", "revision", "create_pr")
+        hub = {name: kwargs.pop(name) for name in names if name in kwargs} if push_to_hub else {}
+        super().save_pretrained(save_directory, *args, **kwargs)
+        if kwargs.get("is_main_process", True):
+            if self._processor is None:
+                warnings.warn(
+                    "saved without a processor: set model.processor to save one with the model", stacklevel=2
+                )
+            else:
+                self._processor.save_pretrained(save_directory)
+        if push_to_hub:
+            self._push(save_directory, hub.pop("repo_id", Path(save_directory).name), kwargs.get("token"), **hub)
+
+    def push_to_hub(self, repo_id: str, *, token: str | bool | None = None, **kwargs) -> CommitInfo:
+        """Uploads weights, config, processor, code and a model card, all in one commit.
+
+        An upload that breaks off leaves the repository as it was; tried again, it sends only what is missing.
+
+        Args:
+            repo_id: `someone/model`; is made if it does not exist.
+            token: by default the one that `hf auth login` stored, or `HF_TOKEN`.
+            kwargs: `private`, for a new repository; `revision`, a branch; `commit_message`, `create_pr`; and for
+                `save_pretrained` `max_shard_size`.
+        """
+        names = ("commit_message", "private", "revision", "create_pr")
+        hub = {name: kwargs.pop(name) for name in names if name in kwargs}
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, **kwargs)
+            return self._push(folder, repo_id, token, **hub)
+
+    def _push(self, folder, repo_id, token, private=None, revision=None, commit_message="Upload model", **kwargs):
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        model_card(repo_id, self.config, fingerprint(self)).save(Path(folder) / "README.md")
+        return commit_folder(folder, repo_id, commit_message, token, revision=revision, **kwargs)
+
+
+__all__ = ["WholeCheckpointMixin", "cached_commit", "commit_folder", "fingerprint"]
