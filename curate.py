@@ -27,6 +27,7 @@ from modeling_clap_student.cli import (
     Stopwatch,
     heading,
     parse_arguments,
+    report_data,
     report_excluded,
     report_skipped,
     run,
@@ -50,10 +51,11 @@ from modeling_clap_student.curation.strategies import (
 )
 from modeling_clap_student.curation.streamed_pairs import save_streamed_pairs
 from modeling_clap_student.curation.threshold import Threshold
-from modeling_clap_student.data.benchmarks import read_labels
+from modeling_clap_student.data.benchmarks import evaluation_clips, read_labels
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.filters import with_audio
+from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
@@ -83,6 +85,14 @@ class CurateArguments(ReadingArguments):
     )
     labels: str | None = field(
         default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
+    )
+    task: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.",
+            "action": "extend",
+            "nargs": "+",
+        },
     )
     caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
     caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
@@ -149,14 +159,14 @@ def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
 
 
 def read_inputs(
-    args: CurateArguments, origins: frozenset[str]
+    args: CurateArguments, evaluated: list[Dataset], kept_out: KeptOut
 ) -> tuple[Dataset, Dataset, Dataset | IterableDataset | None, list[str], str | None]:
     """The captioned rows, their captions each once, the pool, the class names and the label set's layout."""
     excluded = Excluded()
-    corpus = read_corpora(args.captions, needs_audio=args.strategy == "ds", excluded=excluded)
+    corpus = read_corpora(args.captions, args.strategy == "ds", excluded, KeptOut(evaluated))
     _, first = np.unique(corpus["caption_id"], return_index=True)
     captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
-    pool = None if args.strategy == "ds" else read_pools(args.audio, excluded, origins)
+    pool = None if args.strategy == "ds" else read_pools(args.audio, excluded, kept_out)
     report_excluded(excluded)
     class_names, layout = ([], None) if args.strategy == "du" else read_labels(args.labels)
     say(f"{len(corpus)} captioned rows with {len(captions)} different captions")
@@ -170,14 +180,22 @@ def read_inputs(
     return corpus, captions, pool, class_names, layout
 
 
+def evaluation_sets(args: CurateArguments) -> list[Dataset]:
+    """The clips that the student will be tested on: neither captions nor pool may hold them."""
+    specs = [*(args.task or []), *([args.labels] if args.labels else [])]
+    return [clips for clips in map(evaluation_clips, dict.fromkeys(specs)) if clips is not None]
+
+
 def curate(args: CurateArguments) -> None:
     """Reads, embeds, selects, matches, saves."""
     watch = Stopwatch()
     set_seed(args.seed)
     heading(f"Curation: {args.strategy} with {args.teacher}")
-    origins = read_origins(args.exclude or [])
-    corpus, captions, pool, class_names, layout = read_inputs(args, origins)
+    evaluated = evaluation_sets(args)
+    kept_out = KeptOut(evaluated, read_origins(args.exclude or []))
+    corpus, captions, pool, class_names, layout = read_inputs(args, evaluated, kept_out)
     if args.dry_run:
+        report_data({"captions": corpus, "pool": pool})
         return
     caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
     model, processor = load_checkpoint(args.teacher)
@@ -200,7 +218,7 @@ def curate(args: CurateArguments) -> None:
             pairs = with_similarity(pairs, captions, caption_embeds, model, processor, skipped, args.batch_size)
             replay = None
         else:
-            clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, origins)
+            clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, kept_out)
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
             found = match_pool(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names)
             if len(found.pairs) == 0:
@@ -237,14 +255,14 @@ def embed_pool(
     pool: Dataset | IterableDataset,
     skipped: SkippedClips,
     batch_size: int,
-    origins: frozenset[str],
+    kept_out: KeptOut,
 ) -> tuple[np.ndarray, Dataset]:
     """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
     if isinstance(pool, Dataset):
         embeds, rows = embed_clips(model, processor, pool, skipped, batch_size, "embedding the pool")
         return embeds, pool.select(rows)
     excluded = Excluded()
-    embeds, clips = embed_stream(model, processor, pool, skipped, batch_size, origins, excluded)
+    embeds, clips = embed_stream(model, processor, pool, skipped, batch_size, kept_out, excluded)
     report_excluded(excluded)
     return embeds, clips
 

@@ -18,6 +18,7 @@ from modeling_clap_student.cli import (
     output_folder,
     parse_arguments,
     print_table,
+    report_data,
     report_excluded,
     report_skipped,
     run,
@@ -62,6 +63,7 @@ def evaluate(args: EvalArguments) -> None:
     for benchmark in benchmarks:
         say(f"{benchmark.name}: {len(benchmark.clips)} clips of {len(benchmark.class_names)} classes")
     if args.dry_run:
+        report_data({benchmark.name: benchmark.clips for benchmark in benchmarks})
         return
     model, processor = load_checkpoint(args.model)
     model.to(PartialState().device)

@@ -10,13 +10,14 @@ With nothing but --strategy it runs the whole chain on the built-in soundscapes:
 `--strategy none` trains on the teacher's own corpus with soft labels alone (the paper's SL row).
 """
 
+import hashlib
 import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
 import curate
@@ -30,6 +31,7 @@ from modeling_clap_student.cli import (
     parse_arguments,
     print_table,
     push_if_asked,
+    report_data,
     report_excluded,
     report_skipped,
     run,
@@ -38,18 +40,19 @@ from modeling_clap_student.cli import (
     write_json,
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
-from modeling_clap_student.data import soundscapes
 from modeling_clap_student.data.benchmarks import read_benchmark
-from modeling_clap_student.data.captions import exact_key
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.leakage import KeptOut
+from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments
-from modeling_clap_student.data.sources import split_revision
+from modeling_clap_student.data.sources import BUILT_IN, split_revision
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
+from modeling_clap_student.training.trainer import check_steps
 
 
 @dataclass
@@ -121,12 +124,17 @@ def make_what_is_missing(args: StudentArguments, seed: int) -> None:
         curate.curate(*parse_arguments((curate.CurateArguments,), "", flags, curate.defaults))
 
 
-def read_pairs(args: StudentArguments) -> tuple[Dataset, Dataset | None]:
-    """What to train on, and what to rehearse."""
+Pairs = Dataset | IterableDataset
+
+
+def read_pairs(args: StudentArguments, kept_out: KeptOut, excluded: Excluded) -> tuple[Pairs, Pairs | None]:
+    """What to train on, and what to rehearse; both without the clips of the evaluation set."""
     if args.strategy == "none":
         if args.teacher is None:
             raise InputError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
-        return (read_replay(args.replay) if args.replay else teacher_corpus(args.teacher)), None
+        if args.replay:
+            return read_corpora(args.replay, excluded=excluded, kept_out=kept_out, streams=True), None
+        return teacher_corpus(args.teacher, kept_out, excluded), None
     if args.improvement_set is None:
         raise InputError("--improvement_set is missing: curate.py makes one")
     pairs, replay, provenance = load_improvement_set(args.improvement_set)
@@ -138,15 +146,20 @@ def read_pairs(args: StudentArguments) -> tuple[Dataset, Dataset | None]:
         args.teacher = f"{name}@{revision}" if revision else name
     if args.teacher is None:
         raise InputError("--teacher is missing: the checkpoint that curated the Improvement-Set")
-    return pairs, read_replay(args.replay) if args.replay else replay
+    pairs = without_clips(pairs, kept_out, args.improvement_set, excluded)
+    if args.replay:
+        return pairs, read_corpora(args.replay, excluded=excluded, kept_out=kept_out, streams=True)
+    return pairs, without_clips(replay, kept_out, f"{args.improvement_set} (replay)", excluded)
 
 
-def read_replay(specs: list[str]) -> Dataset:
-    """Captioned corpora, and a word on what was left out of them."""
-    excluded = Excluded()
-    corpus = read_corpora(specs, excluded=excluded)
-    report_excluded(excluded)
-    return corpus
+def without_clips(pairs: Pairs | None, kept_out: KeptOut, name: str, excluded: Excluded) -> Pairs | None:
+    """The pairs whose clip may be trained on; of a stream, the collator leaves out the others."""
+    if not isinstance(pairs, Dataset):
+        return pairs
+    pairs = kept_out.out_of(pairs, name, excluded)
+    if len(pairs) == 0:
+        raise InputError(f"{name} holds no clip that is not in the evaluation set")
+    return pairs
 
 
 def teacher_results(teacher: str) -> dict:
@@ -157,10 +170,13 @@ def teacher_results(teacher: str) -> dict:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def teacher_corpus(teacher: str) -> Dataset:
+def teacher_corpus(teacher: str, kept_out: KeptOut, excluded: Excluded) -> Pairs:
     """What a teacher of run_teacher.py was trained on."""
     made = teacher_results(teacher)
-    return run_teacher.subset(read_replay(made["corpus"]), made["subset_fraction"], made["seed"])
+    corpus = read_corpora(made["corpus"], excluded=excluded, kept_out=kept_out, streams=True)
+    if isinstance(corpus, IterableDataset):
+        return corpus
+    return run_teacher.subset(corpus, made["subset_fraction"], made["seed"])
 
 
 def new_student(args: StudentArguments, model_args: ModelArguments, captions: list[str]):
@@ -183,29 +199,35 @@ def train_student(
 ) -> dict:
     """Reads, trains, evaluates, saves; returns the results."""
     watch = Stopwatch()
-    pairs, replay = read_pairs(args)
     excluded = Excluded()
     benchmark = read_benchmark(args.task, excluded) if args.task else None
+    kept_out = KeptOut([benchmark.clips] if benchmark else [])
+    pairs, replay = read_pairs(args, kept_out, excluded)
     heading(f"Student: {args.strategy} from {args.teacher}")
     report_excluded(excluded)
-    say(f"{len(pairs)} pairs, {0 if replay is None else len(replay)} to rehearse")
+    streamed = isinstance(pairs, IterableDataset) or isinstance(replay, IterableDataset)
+    if streamed:
+        check_steps(training_args)
+    say(f"{described(pairs)}, {described(replay)} to rehearse")
     if args.dry_run:
+        report_data({"pairs": pairs, "replay": replay, "evaluation": benchmark and benchmark.clips})
         return {}
     if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, teacher_processor = load_checkpoint(args.teacher)
-    content = [exact_key(repr(table and (table["audio_id"][:], table["caption"][:]))) for table in (pairs, replay)]
+    content = None if streamed else [table and content_key(table) for table in (pairs, replay)]
     key = [asdict(args), asdict(model_args), training_args.to_sanitized_dict(), fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"
-    if results_file.exists() and (old := json.loads(results_file.read_text(encoding="utf-8"))).get("run") == key:
+    old = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
+    if not streamed and old.get("run") == key:
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
         push_if_asked(training_args)
         return old
     with output_folder(training_args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)
-        student, processor = new_student(args, model_args, pairs["caption"])
+        student, processor = new_student(args, model_args, None if streamed else pairs["caption"])
         # A student that starts from its teacher hears and reads the same; any other may not.
         apart = None if args.init == "teacher" else teacher_processor
         trainer = ClapStudentTrainer(
@@ -214,7 +236,7 @@ def train_student(
             train_dataset=pairs,
             replay_dataset=replay,
             teacher=teacher,
-            data_collator=ClapCollator(processor, skipped, apart),
+            data_collator=ClapCollator(processor, skipped, apart, kept_out),
             processing_class=processor,
             record=record(args, model_args),
         )
@@ -240,8 +262,9 @@ def train_student(
         trainer.create_model_card()
         results |= {
             "strategy": args.strategy,
-            "num_pairs": len(pairs),
-            "pair_precision": pair_precision(pairs) if args.strategy != "none" else None,
+            "num_pairs": trainer.num_curated,
+            "pair_precision": None if streamed or args.strategy == "none" else pair_precision(pairs),
+            "excluded": excluded.lines,
             "num_skipped": report_skipped(skipped),
             "seconds": watch.seconds,
             "seed": training_args.seed,
@@ -251,6 +274,20 @@ def train_student(
     say(f"student saved in {training_args.output_dir} after {watch.seconds:.0f} s")
     push_if_asked(training_args)
     return results
+
+
+def described(pairs: Pairs | None) -> str:
+    if isinstance(pairs, IterableDataset):
+        return f"a stream of {pairs.num_shards} shards"
+    return f"{0 if pairs is None else len(pairs)} pairs"
+
+
+def content_key(pairs: Dataset) -> str:
+    """Equal for tables of the same pairs in the same order alone."""
+    digest = hashlib.blake2b(digest_size=8)
+    for some in pairs.select_columns(["audio_id", "caption"]).iter(10_000):
+        digest.update(repr(some).encode())
+    return digest.hexdigest()
 
 
 def record(args: StudentArguments, model_args: ModelArguments) -> dict:
@@ -293,11 +330,9 @@ def main():
     args, model_args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
-            sizes = [
-                len(part())
-                for part in (soundscapes.captioned_clips, soundscapes.pool_clips, soundscapes.labelled_clips)
-            ]
-            say("built-in: {} captioned clips, a pool of {}, {} to score; nothing was made".format(*sizes))
+            pairs, pool = read_corpora([BUILT_IN]), read_pools([BUILT_IN])
+            report_data({"captions": pairs, "pool": pool, "evaluation": read_benchmark(BUILT_IN).clips})
+            say("built-in: nothing was made")
             return
         make_what_is_missing(args, training_args.seed)
     if results := train_student(args, model_args, training_args):

@@ -16,13 +16,14 @@ import numpy as np
 from datasets import Dataset
 from transformers import set_seed
 
-from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments
+from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
 from modeling_clap_student.cli import (
     Stopwatch,
     heading,
     output_folder,
     parse_arguments,
     push_if_asked,
+    report_data,
     report_excluded,
     report_skipped,
     run,
@@ -30,12 +31,15 @@ from modeling_clap_student.cli import (
     skipped_clips,
     write_json,
 )
+from modeling_clap_student.data.benchmarks import evaluation_clips
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
+from modeling_clap_student.training.trainer import check_steps
 
 
 # Sizes that train on two CPU cores.
@@ -48,6 +52,14 @@ class TeacherArguments(ReadingArguments):
         default=None,
         metadata={
             "help": "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    task: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluation sets, whose clips are left out of the training.",
             "action": "extend",
             "nargs": "+",
         },
@@ -91,21 +103,30 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     """Reads, builds, trains, saves."""
     watch = Stopwatch()
     set_seed(training_args.seed)
+    heading(f"Teacher: trained on {', '.join(args.corpus)}")
     excluded = Excluded()
-    corpus = subset(read_corpora(args.corpus, excluded=excluded), args.subset_fraction, training_args.seed)
-    heading(f"Teacher: {len(corpus)} pairs of {', '.join(args.corpus)}")
+    kept_out = KeptOut([clips for clips in map(evaluation_clips, args.task or []) if clips is not None])
+    corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
     report_excluded(excluded)
-    say(f"{len(corpus.unique('audio_id'))} clips, {len(corpus.unique('caption'))} captions")
+    if isinstance(corpus, Dataset):
+        corpus = subset(corpus, args.subset_fraction, training_args.seed)
+        say(f"{len(corpus)} pairs")
+    else:
+        if args.subset_fraction < 1:
+            raise InputError("--subset_fraction needs a corpus that can be counted, and a stream can't")
+        check_steps(training_args)
+        say(f"a stream of {corpus.num_shards} shards")
     if args.dry_run:
+        report_data({"training pairs": corpus})
         return
     with output_folder(training_args.output_dir) as folder:
-        model, processor = new_model(model_args, corpus["caption"])
+        model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         trainer = ClapStudentTrainer(
             model=model,
             args=training_args,
             train_dataset=corpus,
-            data_collator=ClapCollator(processor, skipped),
+            data_collator=ClapCollator(processor, skipped, kept_out=kept_out),
             processing_class=processor,
             record={"datasets": [dataset_source(spec) for spec in args.corpus], **starts(args, model_args)},
         )
@@ -117,7 +138,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             {
                 "corpus": args.corpus,
                 "subset_fraction": args.subset_fraction,
-                "num_pairs": len(corpus),
+                "num_pairs": len(corpus) if isinstance(corpus, Dataset) else None,
+                "excluded": excluded.lines,
                 "num_skipped": report_skipped(skipped),
                 "train_loss": result.training_loss,
                 "seconds": watch.seconds,

@@ -16,6 +16,7 @@ REQUIRES = [
     # torchaudio ends at 2.11, built for CUDA 13.0. It loads beside torch up to 2.14; 2.15 is built for another CUDA.
     "torch>=2.11,<2.15",
     "torchaudio>=2.11,<2.12",
+    "torchdata>=0.11",
     "transformers>=5.17",
     "datasets>=5.1",
     "accelerate>=1.12",

@@ -13,6 +13,7 @@ from pathlib import Path
 import datasets
 import torch
 from accelerate import PartialState
+from datasets import Dataset, IterableDataset
 from rich.console import Console
 from rich.table import Table
 from transformers import HfArgumentParser, TrainingArguments
@@ -22,6 +23,7 @@ from .checkpoints import push_folder
 from .data.excluded import Excluded
 from .data.listing import list_corpora
 from .data.skipping import SkippedClips
+from .data.summary import summarise
 from .errors import InputError
 
 
@@ -200,6 +202,12 @@ def report_excluded(excluded: Excluded) -> None:
         say(line)
 
 
+def report_data(data: dict[str, Dataset | IterableDataset | None]) -> None:
+    """Prints how many rows, clips, captions and hours a run would read."""
+    rows = [[name, *summarise(table).cells()] for name, table in data.items() if table is not None]
+    print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)
+
+
 def push_if_asked(args: TrainingArguments) -> None:
     """Uploads what a run made, with `--push_to_hub`.
 
@@ -240,6 +248,7 @@ __all__ = [
     "parse_arguments",
     "print_table",
     "push_if_asked",
+    "report_data",
     "report_excluded",
     "report_skipped",
     "run",

@@ -1,5 +1,6 @@
 """Whole tables and streams of clips, and lists of captions, to embeddings, each process its share."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .data.decoding import ClipReader, ClipWindows
 from .data.excluded import Excluded
+from .data.leakage import LEAKAGE_REASONS, KeptOut
 from .data.skipping import SkippedClips
 from .data.tables import POOL_COLUMNS, UNDECODED
 from .encoding_clap_student import embed_distinct_texts, embed_windows
@@ -79,7 +81,7 @@ def embed_stream(
     stream: IterableDataset,
     skipped: SkippedClips,
     batch_size: int = 32,
-    origins: frozenset[str] = frozenset(),
+    kept_out: KeptOut | None = None,
     excluded: Excluded | None = None,
     description: str = "embedding the stream",
 ) -> tuple[np.ndarray, Dataset]:
@@ -94,7 +96,7 @@ def embed_stream(
             it, and decodes its own clips.
         skipped: where clips that can't be read are listed.
         batch_size: clips to read and windows to embed at a time.
-        origins: recordings whose clips are left out.
+        kept_out: clips that are left out.
         excluded: gets the number of clips that were left out, and why.
         description: for the progress bar.
 
@@ -110,11 +112,14 @@ def embed_stream(
     model.eval()
     kept = _Kept(state.process_index)
     with tqdm(desc=description, unit="clip", disable=not state.is_main_process) as bar:
-        windows = _stream_windows(processor.feature_extractor, share, skipped, batch_size, origins, kept, bar)
+        windows = _stream_windows(
+            processor.feature_extractor, share, skipped, batch_size, kept_out or KeptOut(), kept, bar
+        )
         embeds = embed_windows(model, windows, batch_size).numpy()[kept.whole]
     shares = gather_object([(embeds, kept.table(), kept.seen, kept.left_out)])
     skipped.check()
-    total, left_out = sum(s[2] for s in shares), [clip for s in shares for clip in s[3]]
+    total = sum(s[2] for s in shares)
+    left_out = {reason: [clip for s in shares for clip in s[3].get(reason, ())] for reason in LEAKAGE_REASONS}
     shares = [s for s in shares if len(s[0])]
     if not shares:
         reasons = skipped.read()
@@ -125,8 +130,8 @@ def embed_stream(
     first = np.sort(np.unique(ids, return_index=True)[1])
     repeated = np.setdiff1d(np.arange(len(ids)), first)
     if excluded is not None:
-        named = left_out[0] if left_out else ""
-        excluded.add("the stream", "its recording is to be left out", len(left_out), total, named)
+        for reason, clips in left_out.items():
+            excluded.add("the stream", reason, len(clips), total, clips[0] if clips else "")
         again = table["audio_id"][int(repeated[0])].as_py() if len(repeated) else ""
         excluded.add("the stream", "the same clip again", len(repeated), total, again)
     features = Features(
@@ -141,12 +146,13 @@ class _Kept:
 
     Attributes:
         seen: rows of the stream, readable or not.
-        left_out: ids of the clips of unwanted recordings.
+        left_out: reason -> ids of the clips that must not be used.
         whole: of each clip that was begun, whether it could be read to its end; the others are not kept.
     """
 
     def __init__(self, share: int):
-        self.seen, self.left_out, self.whole = 0, [], []
+        self.seen, self.whole = 0, []
+        self.left_out: dict[str, list[str]] = defaultdict(list)
         self._share, self._rows, self._tables = share, [], []
 
     def add(self, row: dict, whole: bool) -> None:
@@ -170,15 +176,18 @@ class _Kept:
 
 
 def _stream_windows(
-    extractor, share: Iterable[dict], skipped, batch_size, origins, kept: _Kept, bar
+    extractor, share: Iterable[dict], skipped, batch_size, kept_out: KeptOut, kept: _Kept, bar
 ) -> Iterator[ClipWindows]:
     """The windows of each readable clip; it is noted in `kept`."""
     reader = ClipReader(extractor.sampling_rate, skipped)
     rows = iter(share)
     while some := list(islice(rows, batch_size)):
-        wanted = [row for row in some if row["origin_id"] not in origins]
+        reasons = [kept_out.reason(row) for row in some]
+        wanted = [row for row, reason in zip(some, reasons, strict=True) if reason is None]
         kept.seen += len(some)
-        kept.left_out += [row["audio_id"] for row in some if row["origin_id"] in origins]
+        for row, reason in zip(some, reasons, strict=True):
+            if reason is not None:
+                kept.left_out[reason].append(row["audio_id"])
         for row, clip in zip(wanted, reader.read_windows(wanted, extractor), strict=True):
             if clip is not None:
                 yield clip

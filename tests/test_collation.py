@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from datasets import Dataset
 
-from modeling_clap_student.data.collation import ClapCollator, random_crop
+from modeling_clap_student.data.collation import ClapCollator
+from modeling_clap_student.data.decoding import decode_crop
+from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
@@ -47,36 +50,38 @@ def levels(batch: dict) -> list[float]:
     return batch["input_values"][:, 0].tolist()
 
 
-def test_crops_reach_both_ends_of_a_long_clip():
+@pytest.fixture
+def crop(tmp_path):
+    """Writes a clip and returns its crops of 10 samples, one for each number."""
+
+    def crop(clip, draws) -> list[np.ndarray]:
+        soundfile.write(tmp_path / "clip.wav", np.asarray(clip) / 100, RATE, subtype="FLOAT")
+        audio = {"path": str(tmp_path / "clip.wav"), "bytes": None}
+        return [(100 * decode_crop(audio, RATE, 10, draw)).round() for draw in draws]
+
+    return crop
+
+
+def test_crops_reach_both_ends_of_a_long_clip(crop):
     """Guards against crops that never hold a clip's first or last sample, or always start at the same place."""
-    clip = np.arange(13, dtype=np.float32)
-    crops = [random_crop(clip, 10) for _ in range(200)]
-    assert all(crop.tolist() == list(range(int(crop[0]), int(crop[0]) + 10)) for crop in crops)
-    assert {int(crop[0]) for crop in crops} == {0, 1, 2, 3}
+    crops = crop(np.arange(13), range(20))
+    assert all(c.tolist() == list(range(int(c[0]), int(c[0]) + 10)) for c in crops)
+    assert {int(c[0]) for c in crops} == {0, 1, 2, 3}
 
 
-def test_short_clips_lie_anywhere_in_zeros():
+def test_short_clips_lie_anywhere_in_zeros(crop):
     """Guards against short clips that always start the window, or lose samples."""
-    clip = np.arange(1, 8, dtype=np.float32)
-    crops = [random_crop(clip, 10) for _ in range(200)]
-    starts = [int(crop.argmax()) - 6 for crop in crops]
+    clip = np.arange(1, 8)
+    crops = crop(clip, range(20))
+    starts = [int(c.argmax()) - 6 for c in crops]
     assert set(starts) == {0, 1, 2, 3}
-    for crop, start in zip(crops, starts, strict=True):
-        np.testing.assert_array_equal(crop, np.pad(clip, (start, 3 - start)))
+    for c, start in zip(crops, starts, strict=True):
+        np.testing.assert_array_equal(c, np.pad(clip, (start, 3 - start)))
 
 
-def test_clips_of_one_window_stay_whole():
+def test_clips_of_one_window_stay_whole(crop):
     """Guards against an error where there is nothing to choose."""
-    np.testing.assert_array_equal(random_crop(np.arange(10.0), 10), np.arange(10.0))
-
-
-def test_a_generator_repeats_the_crops():
-    """Guards against crops that ignore the generator given."""
-    clip = np.arange(10000)
-    draws = [
-        [int(random_crop(clip, 10, torch.Generator().manual_seed(s))[0]) for s in seeds] for seeds in ([1, 2], [1, 2])
-    ]
-    assert draws[0] == draws[1] and draws[0][0] != draws[0][1]
+    np.testing.assert_array_equal(crop(np.arange(10), [7])[0], np.arange(10))
 
 
 def test_batch_holds_what_the_model_takes(collator, rows):
@@ -157,4 +162,30 @@ def test_seeded_crops_are_the_same_whatever_the_threads_and_the_bad_clips(collat
     assert torch.equal(batches[0][[0, 2, 3]], batches[2][[0, 2, 3]])
     whole = soundfile.read(rows[0]["audio"]["path"], dtype="float32")[0]
     torch.manual_seed(3)
-    np.testing.assert_array_equal(batches[0][0], random_crop(whole, SIZE))
+    assert any(np.array_equal(batches[0][0], whole[start : start + SIZE]) for start in range(len(whole) - SIZE + 1))
+
+
+def test_a_rows_own_number_chooses_its_crop(collator, rows):
+    """Guards against crops that change with workers, other draws or a resumed run."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 20 * SIZE)
+    soundfile.write(rows[0]["audio"]["path"], noise, RATE, subtype="FLOAT")
+    whole = soundfile.read(rows[0]["audio"]["path"], dtype="float32")[0]
+    for draw in (0, 5, 19 * SIZE):
+        batch = collator([{**row, "draw": draw} for row in rows])
+        np.testing.assert_array_equal(batch["input_values"][0], whole[draw : draw + SIZE])
+
+
+def test_rows_of_a_stream_that_must_not_be_used(collator, rows):
+    """Guards against captions without words, and evaluation clips, that reach the training from a stream."""
+    rows[0]["caption"] = " -- "
+    held = Path(rows[1]["audio"]["path"]).read_bytes()
+    evaluated = Dataset.from_dict({"audio": [rows[1]["audio"]], "origin_id": ["freesound:7"]})
+    rows[1]["audio"] = {"bytes": held, "path": "another_name.wav"}
+    rows[2]["origin_id"] = "freesound:7"
+    collator.kept_out = KeptOut([evaluated])
+    assert levels(collator(rows)) == pytest.approx([0.4] * 4)
+    assert list(collator.reader.skipped.read().values()) == [
+        "no word in the caption",
+        "the same clip is in the evaluation set",
+        "its recording is in the evaluation set",
+    ]

@@ -9,6 +9,7 @@ from datasets import Dataset
 
 import curate
 from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.naming import detect_layout
 from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
@@ -249,7 +250,7 @@ def test_audiocaps_is_kept_out_of_audioset(tmp_path, audioset):
     for spec in (f"audiocaps={tmp_path / 'caps'}", tmp_path / "caps" / "train.csv"):
         origins = read_origins([str(spec)])
         assert origins == {"youtube:---1_cCGK4M", "youtube:Zzzzzzzzzz_"}
-        pool, left_out = read(audioset, origins=origins)
+        pool, left_out = read(audioset, kept_out=KeptOut(origins=origins))
         assert videos(pool) == VIDEOS[1:] and left_out["its recording is to be left out"] == 1
 
 
@@ -262,7 +263,7 @@ def test_freesound_evaluation_sets_are_kept_out(tmp_path):
     )
     for name in ("1-7-A.wav", "1-8-A.wav"):
         put(tmp_path / "esc" / "audio" / name)
-    pool, _ = read(tmp_path / "esc", origins=read_origins([str(tmp_path / "us")]))
+    pool, _ = read(tmp_path / "esc", kept_out=KeptOut(origins=read_origins([str(tmp_path / "us")])))
     assert pool["origin_id"][:] == ["freesound:8"]
 
 
@@ -274,7 +275,7 @@ def test_what_tells_no_recording_can_not_be_kept_out(tmp_path, audioset):
         read_origins([str(tmp_path)])
     everything = frozenset(f"youtube:{video}" for video in VIDEOS)
     with pytest.raises(InputError, match="holds no clips that are not left out"):
-        read(audioset, origins=everything)
+        read(audioset, kept_out=KeptOut(origins=everything))
 
 
 def test_exclusions_are_said(tmp_path, audioset, captioned_folder, tiny_folder, command, capsys):

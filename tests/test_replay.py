@@ -3,14 +3,15 @@
 import math
 
 import pytest
+from datasets import Dataset
 
-from modeling_clap_student.data.replay import ReplaySampler
+from modeling_clap_student.data.replay import DrawnRows, ReplaySampler
 
 
 def steps(num_curated=70, num_replay=30, step_size=8, replay_probability=0.5, seed=0, epoch=0) -> list[list[int]]:
     sampler = ReplaySampler(num_curated, num_replay, step_size, replay_probability, seed)
     sampler.set_epoch(epoch)
-    indices = list(sampler)
+    indices = [row for row, _ in sampler]
     assert len(indices) == len(sampler)
     return [indices[i : i + step_size] for i in range(0, len(indices), step_size)]
 
@@ -78,7 +79,12 @@ def test_draws_depend_on_seed_and_epoch_alone():
     """Guards against processes that disagree on a step, resumed runs that differ, and epochs that repeat."""
     assert steps(seed=3, epoch=2) == steps(seed=3, epoch=2)
     sampler = ReplaySampler(70, 30, 8, 0.5, 3)
-    assert list(sampler) == list(sampler) == [index for step in steps(seed=3) for index in step]
+    assert list(sampler) == list(sampler)
+    assert [row for row, _ in sampler] == [index for step in steps(seed=3) for index in step]
+    draws = {tuple(draw for _, draw in sampler)}
+    sampler.set_epoch(1)
+    draws.add(tuple(draw for _, draw in sampler))
+    assert len(draws) == 2 and all(len(set(of_epoch)) == len(of_epoch) for of_epoch in draws)
     variants = [steps(seed=3, epoch=2), steps(seed=3, epoch=1), steps(seed=4, epoch=2), steps(seed=2, epoch=3)]
     orders = {tuple(index for step in variant for index in step) for variant in variants}
     sources = {tuple(map(from_replay, steps(seed=3, epoch=epoch))) for epoch in range(4)}
@@ -92,3 +98,10 @@ def test_bad_arguments_are_refused(arguments):
     """Guards against an endless or empty epoch."""
     with pytest.raises(ValueError):
         ReplaySampler(*arguments, seed=0)
+
+
+def test_rows_come_with_their_draws():
+    """Guards against crops that stand beside another row."""
+    rows = DrawnRows(Dataset.from_dict({"audio_id": ["a", "b", "c"]}))
+    assert rows.__getitems__([(2, 7), (0, 9)]) == [{"audio_id": "c", "draw": 7}, {"audio_id": "a", "draw": 9}]
+    assert rows[1, 5] == {"audio_id": "b", "draw": 5} and len(rows) == 3

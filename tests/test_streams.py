@@ -22,9 +22,10 @@ from modeling_clap_student.curation.improvement_set import load_improvement_set,
 from modeling_clap_student.curation.streamed_pairs import save_streamed_pairs
 from modeling_clap_student.data.decoding import SkippedClips
 from modeling_clap_student.data.excluded import Excluded
+from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.streams import expand_braces, find_shards
 from modeling_clap_student.data.tables import POOL_COLUMNS, UNDECODED
+from modeling_clap_student.data.tar_shards import expand_braces, find_shards
 from modeling_clap_student.embedding import embed_clips, embed_stream
 
 
@@ -138,7 +139,7 @@ def test_patterns():
         ("webdataset={tmp}/files", "stands for no tar archive"),
         ("webdataset={tmp}/gone.tar", "no such file or folder"),
         ("stream:test={tmp}/parquet", "can't stream"),
-        ("stream={tmp}/parquet#audio=clip", "no column clip: it has .*sound.*#audio=COLUMN"),
+        ("stream={tmp}/parquet#audio=clip", "no column clip: its columns are .*sound.*#audio=COLUMN"),
         ("stream={tmp}/gone", "no such file or folder"),
     ],
 )
@@ -233,7 +234,7 @@ def test_repeated_and_unwanted_clips(tiny, parquet, clips, tmp_path):
     again = parquet / "data" / "train-3-of-3.parquet"
     again.write_bytes((parquet / "data" / "train-0-of-3.parquet").read_bytes())
     excluded = Excluded()
-    unwanted = frozenset({f"youtube:{clips[1].name[1:12]}"})
+    unwanted = KeptOut(origins=frozenset({f"youtube:{clips[1].name[1:12]}"}))
     skipped = SkippedClips(tmp_path / "skipped.csv")
     vectors, kept = embed_stream(*tiny, read_pools([f"stream={parquet}"]), skipped, 4, unwanted, excluded)
     assert len(vectors) == len(kept) == CLIPS - 1 and not unwanted & set(kept["origin_id"])

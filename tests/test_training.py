@@ -43,7 +43,7 @@ def other_teacher(tiny):
 
 
 def batch_of(trainer, rows):
-    return trainer.data_collator([trainer.train_dataset[i] for i in rows])
+    return trainer.data_collator(trainer.train_dataset.__getitems__([(i, i) for i in rows]))
 
 
 def test_student_loss_is_the_soft_label_objective(tiny, captioned_folder, tmp_path, other_teacher):

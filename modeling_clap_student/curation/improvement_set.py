@@ -5,16 +5,18 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, IterableDataset, Value
 from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
 from pyarrow.parquet import ParquetWriter
 
 from ..data.decoding import audio_bytes
-from ..data.sources import split_revision
+from ..data.sources import Source, split_revision
+from ..data.streams import read_captioned_stream
 from ..data.tables import UNDECODED, load_table
 from ..errors import InputError
 
 
+STREAMED = "stream="  # before a path or Hub id: to be read as it comes
 STRATEGIES = ("du", "ds", "ads")
 FEATURES = Features(
     {
@@ -113,6 +115,7 @@ def is_improvement_set(folder: Path) -> bool:
 
 def read_provenance(path: Path | str) -> dict | None:
     """How the Improvement-Set in a folder or on the Hub was made; None where that is not told."""
+    path = str(path).removeprefix(STREAMED)
     file = Path(path) / "provenance.json"
     if not Path(path).exists():
         name, revision = split_revision(path)
@@ -148,11 +151,13 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
-def load_improvement_set(path: Path | str) -> tuple[Dataset, Dataset | None, dict]:
+def load_improvement_set(
+    path: Path | str,
+) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset | None, dict]:
     """Opens an Improvement-Set.
 
     Args:
-        path: a folder that `curate.py` made, or a Hub id.
+        path: a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
 
     Returns:
         the pairs, the replay set or None, and the provenance, empty where there is none at hand.
@@ -160,6 +165,12 @@ def load_improvement_set(path: Path | str) -> tuple[Dataset, Dataset | None, dic
     Raises:
         InputError: something else, or an empty set.
     """
+    if str(path).startswith(STREAMED):
+        place = str(path).removeprefix(STREAMED)
+        provenance = read_provenance(place) or {}
+        splits = ("train", "replay") if provenance.get("num_replay") else ("train",)
+        streams = [read_captioned_stream(Source(str(path), "stream", place, (split,))) for split in splits]
+        return streams[0], (streams[1] if len(streams) > 1 else None), provenance
     local = Path(path)
     if local.exists() and not (local / "data").is_dir():
         raise InputError(f"{path} is no Improvement-Set: make one with curate.py")

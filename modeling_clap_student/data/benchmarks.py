@@ -9,6 +9,7 @@ from datasets import Dataset
 from ..errors import InputError
 from . import soundscapes
 from .captions import label_text
+from .columns import find_column
 from .excluded import Excluded
 from .filters import with_audio, without_repeated_clips
 from .metadata import read_rows
@@ -42,23 +43,12 @@ _FILE, _LABEL = ("file_name", "path", "filename"), ("label", "class", "category"
 def _read_metadata(source: Source, metadata: Path) -> Dataset:
     """A csv or jsonl with a column of files, relative to it, and one of class names."""
     rows = read_rows(metadata)
-    file = _column(source, metadata, rows[0], "audio", _FILE)
-    label = _column(source, metadata, rows[0], "label", _LABEL)
+    file = find_column(source, metadata, rows[0], "audio", *_FILE)
+    label = find_column(source, metadata, rows[0], "label", *_LABEL)
     if blank := sum(not row[label].strip() for row in rows):
         raise InputError(f"{metadata}: {blank} of {len(rows)} rows have no {label}")
     names = [row[file] for row in rows]
     return labelled_table(source, [metadata.parent / name for name in names], names, [row[label] for row in rows])
-
-
-def _column(source: Source, metadata: Path, row: dict, what: str, known: tuple[str, ...]) -> str:
-    named = source.column(what)
-    found = next((column for column in ((named,) if named else known) if column in row), None)
-    if found is None:
-        raise InputError(
-            f"{metadata} has no column {named or known[0]}: its columns are {', '.join(map(str, row))}. "
-            f"Say which one it is: {source.spec.partition('#')[0]}#{what}=COLUMN"
-        )
-    return found
 
 
 def _read_audiofolder(source: Source) -> Dataset:
@@ -128,6 +118,20 @@ def _read(spec: str, excluded: Excluded) -> Benchmark:
     return Benchmark(spec, source.layout, clips, _at_least_two(sorted(set(clips["label"])), spec))
 
 
+def evaluation_clips(spec: str) -> Dataset | None:
+    """The clips of an evaluation set, whether their audio is there or not; None where a spec is a mere list of names.
+
+    Raises:
+        InputError: a spec that can't be read.
+    """
+    path = Path(spec)
+    if spec != BUILT_IN and path.is_file():
+        is_table = path.suffix in (".csv", ".jsonl")
+        if not is_table or not set(_FILE) & set(read_rows(path)[0]):
+            return None
+    return _read(spec, Excluded()).clips
+
+
 def read_labels(spec: str) -> tuple[list[str], str | None]:
     """Reads the class names of the user's domain.
 
@@ -161,4 +165,4 @@ def _at_least_two(names: list[str], spec: str) -> list[str]:
     return names
 
 
-__all__ = ["READERS", "Benchmark", "read_benchmark", "read_labels"]
+__all__ = ["READERS", "Benchmark", "evaluation_clips", "read_benchmark", "read_labels"]

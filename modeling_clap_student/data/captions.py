@@ -56,9 +56,14 @@ def exact_key(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
+def has_words(caption: str | None) -> bool:
+    """Whether there is a letter or a digit in it."""
+    return any(letter.isalnum() for letter in caption or "")
+
+
 def label_text(label: str) -> str:
     """A class name as words: underscores and slashes become blanks."""
     return " ".join(re.sub(r"[_/]", " ", label).split())
 
 
-__all__ = ["caption_key", "clean_title", "exact_key", "label_text", "shorten", "strip_html"]
+__all__ = ["caption_key", "clean_title", "exact_key", "has_words", "label_text", "shorten", "strip_html"]

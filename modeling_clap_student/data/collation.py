@@ -6,24 +6,12 @@ import torch
 from ..errors import InputError
 from ..processing_clap_student import tokenize
 from ..resampling_clap_student import resample
-from .captions import caption_key, exact_key
-from .decoding import ClipReader, crop_start
+from .captions import caption_key, exact_key, has_words
+from .decoding import ClipReader
+from .filters import NO_WORDS
+from .leakage import KeptOut
+from .replay import MOST_DRAWS
 from .skipping import SkippedClips
-
-
-def draw_places(count: int, generator: torch.Generator | None = None) -> list[int]:
-    """Random numbers that choose a crop each, drawn before any clip is opened: they do not depend on the clips, nor on
-    which thread is done first. 32 bits are 300 times the samples of five minutes."""
-    return torch.randint(2**32 - 1, (count,), generator=generator).tolist()
-
-
-def random_crop(waveform: np.ndarray, size: int, generator: torch.Generator | None = None) -> np.ndarray:
-    """(samples,) -> (size,): a random window of a longer clip, a shorter clip at a random place in zeros."""
-    (draw,) = draw_places(1, generator)
-    start = crop_start(len(waveform), size, draw)
-    if len(waveform) >= size:
-        return waveform[start : start + size]
-    return np.pad(waveform, (start, size - len(waveform) - start))
 
 
 def _as_int64(digest: str) -> int:
@@ -41,26 +29,35 @@ class ClapCollator:
         skipped: where bad clips are listed.
         teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
             and the same captions.
+        kept_out: clips that must not be trained on; a table has been searched for them before, a stream is now.
     """
 
-    def __init__(self, processor, skipped: SkippedClips, teacher_processor=None):
+    def __init__(self, processor, skipped: SkippedClips, teacher_processor=None, kept_out: KeptOut | None = None):
         self.tokenizer = processor.tokenizer
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
         self.reader = ClipReader(self.sampling_rate, skipped)
+        self.kept_out = kept_out or KeptOut()
         self.teacher_processor = teacher_processor
         if teacher_processor is not None:
             self.teacher_input = teacher_processor.feature_extractor.model_input_names[0]
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        """Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), and the int64 keys
+        """A row's number `draw` chooses its crop; a random one where it has none.
+
+        Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), and the int64 keys
         `audio_key` and `caption_key` (B,), equal for the same clip and for the same caption. With a teacher's
         processor also `teacher_audio`, `teacher_text` and `teacher_windows` (B,): what its `get_*_features` take.
 
         Raises:
             InputError: not one clip of the batch can be read.
         """
-        crops = self.reader.read_crops(rows, self.window_samples, draw_places(len(rows)))
+        usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
+        draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
+        read = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws)
+        crops = [None] * len(rows)
+        for i, crop in zip(usable, read, strict=True):
+            crops[i] = crop
         good = [i for i, crop in enumerate(crops) if crop is not None]
         if not good:
             reasons = self.reader.skipped.read()
@@ -79,6 +76,12 @@ class ClapCollator:
         }
         return batch if self.teacher_processor is None else batch | self._for_teacher(crops, captions)
 
+    def _is_usable(self, row: dict) -> bool:
+        reason = self.kept_out.reason(row) or (None if has_words(row["caption"]) else NO_WORDS)
+        if reason is not None:
+            self.reader.skipped.add(row["audio_id"], reason)
+        return reason is None
+
     def _for_teacher(self, crops: np.ndarray, captions: list[str]) -> dict:
         extractor = self.teacher_processor.feature_extractor
         windows = [extractor.windows(resample(crop, self.sampling_rate, extractor.sampling_rate)) for crop in crops]
@@ -89,4 +92,4 @@ class ClapCollator:
         }
 
 
-__all__ = ["ClapCollator", "random_crop"]
+__all__ = ["ClapCollator"]

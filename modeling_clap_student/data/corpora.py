@@ -1,47 +1,31 @@
 """Captioned corpora: one row a (clip, caption) pair, in the columns of `CAPTION_COLUMNS`."""
 
-import re
 from pathlib import Path
 
-from datasets import Dataset, Value, concatenate_datasets
+from datasets import Dataset, IterableDataset, Value, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
 from .captions import caption_key
+from .columns import caption_columns, find_column
 from .excluded import Excluded
 from .filters import with_audio, with_words, without_repeats
+from .leakage import KeptOut
 from .metadata import read_rows
 from .naming import parse_source
 from .published import PUBLISHED
-from .sources import Source
+from .sources import Source, told_apart
+from .streams import as_stream, read_captioned_stream
 from .tables import CAPTION_COLUMNS, UNDECODED, captioned_table, load_table
-
-
-_CAPTION = re.compile(r"captions?(_\d+)?")
-
-
-def _caption_columns(source: Source, place: object, columns: list[str]) -> list[str]:
-    """The columns that hold captions: the one that was named, or `caption`, `captions`, `caption_1` …"""
-    named = source.column("caption")
-    found = [column for column in columns if column == named or (named is None and _CAPTION.fullmatch(column))]
-    if not found:
-        raise InputError(
-            f"{place} has no column {named or 'caption'}: its columns are {', '.join(columns)}. "
-            f"Say which one holds the captions: {source.spec.partition('#')[0]}#caption=COLUMN"
-        )
-    return found
+from .tar_shards import read_captioned_tar_shards
 
 
 def _read_metadata(source: Source, metadata: Path, needs_files: bool = False) -> Dataset:
     """Any csv or jsonl with captions, several a row or several in a list, and perhaps `file_name`."""
     rows = read_rows(metadata)
-    file_name = source.column("audio") or "file_name"
-    if file_name not in rows[0] and (needs_files or source.column("audio")):
-        raise InputError(
-            f"{metadata} has no column {file_name}: its columns are {', '.join(map(str, rows[0]))}. "
-            f"Say which one holds the files: {source.spec.partition('#')[0]}#audio=COLUMN"
-        )
-    columns = _caption_columns(source, metadata, [column for column in rows[0] if column])
+    has_files = needs_files or source.column("audio")
+    file_name = find_column(source, metadata, rows[0], "audio", "file_name") if has_files else "file_name"
+    columns = caption_columns(source, metadata, rows[0])
     audio, ids, captions = [], [], []
     for number, row in enumerate(rows):
         cells = [row[column] for column in columns]
@@ -72,13 +56,8 @@ def _read_hub(source: Source) -> Dataset:
     """A Hub dataset, or a folder of one: the splits asked for, `train` by default."""
     splits = [load_table(source.path, split=split) for split in source.parts or ("train",)]
     table = concatenate_datasets(splits)
-    audio = source.column("audio") or "audio"
-    if audio not in table.column_names:
-        raise InputError(
-            f"{source.spec} has no column {audio}: it has {', '.join(table.column_names)}. "
-            f"Say which one holds the audio: {source.spec.partition('#')[0]}#audio=COLUMN"
-        )
-    captions = _caption_columns(source, source.spec, table.column_names)
+    audio = find_column(source, source.spec, table.column_names, "audio", "audio")
+    captions = caption_columns(source, source.spec, table.column_names)
     name = str(source.path)
     if "audio_id" not in table.column_names:
         table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
@@ -122,7 +101,17 @@ READERS = {
 }
 
 
-def read_corpora(specs: list[str], needs_audio: bool = True, excluded: Excluded | None = None) -> Dataset:
+# Corpora that can be trained on as they come, but neither counted nor searched for captions beforehand.
+STREAMS = {"stream": read_captioned_stream, "webdataset": read_captioned_tar_shards}
+
+
+def read_corpora(
+    specs: list[str],
+    needs_audio: bool = True,
+    excluded: Excluded | None = None,
+    kept_out: KeptOut | None = None,
+    streams: bool = False,
+) -> Dataset | IterableDataset:
     """Reads captioned corpora and joins them.
 
     Rows without a word in their caption are left out, and so is a caption that stands twice beside one clip.
@@ -131,30 +120,43 @@ def read_corpora(specs: list[str], needs_audio: bool = True, excluded: Excluded 
         specs: as in `parse_source`.
         needs_audio: whether rows that are only text, or whose file is missing, are left out too.
         excluded: gets the number of rows that were left out, and why.
+        kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
+        streams: whether a corpus may be a stream.
 
     Returns:
-        a table of `CAPTION_COLUMNS`; `audio` is null in text-only rows.
+        a table of `CAPTION_COLUMNS`, where `audio` is null in text-only rows, or a stream of such rows where one of
+        the corpora is a stream.
 
     Raises:
         InputError: a spec that can't be read, or holds no caption, or no audio where audio is needed.
     """
     excluded = Excluded() if excluded is None else excluded
-    tables = []
-    for spec in specs:
-        source = parse_source(spec, READERS, "a captioned corpus", columns=("audio", "caption"))
-        table = READERS[source.layout](source).select_columns(list(CAPTION_COLUMNS))
-        table = without_repeats(with_words(table, spec, excluded), spec, excluded)
-        if needs_audio:
-            total, table = len(table), with_audio(table, spec, excluded)
-            if len(table) == 0:
-                column = (
-                    f" (column {source.column('audio') or 'file_name'})"
-                    if source.layout in ("audiofolder", "csv")
-                    else ""
-                )
-                raise InputError(f"{spec} has {total} captions, but not one of its audio files{column} is there")
-        tables.append(table)
-    return concatenate_datasets(tables)
+    readers = {**READERS, **STREAMS} if streams else READERS
+    sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
+    corpora = []
+    for source in told_apart(sources):
+        corpus = readers[source.layout](source)
+        if isinstance(corpus, Dataset):
+            corpus = _usable(corpus, source, needs_audio, excluded, kept_out or KeptOut())
+        corpora.append(corpus)
+    if any(isinstance(corpus, IterableDataset) for corpus in corpora):
+        corpora = [as_stream(corpus) if isinstance(corpus, Dataset) else corpus for corpus in corpora]
+    return concatenate_datasets(corpora)
 
 
-__all__ = ["READERS", "read_corpora"]
+def _usable(table: Dataset, source: Source, needs_audio: bool, excluded: Excluded, kept_out: KeptOut) -> Dataset:
+    spec, table = source.spec, table.select_columns(list(CAPTION_COLUMNS))
+    table = without_repeats(with_words(table, spec, excluded), spec, excluded)
+    if needs_audio:
+        total, table = len(table), with_audio(table, spec, excluded)
+        if len(table) == 0:
+            named = source.column("audio") or "file_name"
+            column = f" (column {named})" if source.layout in ("audiofolder", "csv") else ""
+            raise InputError(f"{spec} has {total} captions, but not one of its audio files{column} is there")
+    table = kept_out.out_of(table, spec, excluded)
+    if len(table) == 0:
+        raise InputError(f"{spec} holds no captions that are not left out: all its clips are kept out")
+    return table
+
+
+__all__ = ["READERS", "STREAMS", "read_corpora"]

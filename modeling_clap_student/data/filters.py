@@ -12,15 +12,18 @@ from .files import locate
 from .tables import UNDECODED
 
 
+NO_WORDS = "no word in the caption"
+
+
 def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
     """The rows whose caption has a word.
 
     Raises:
         InputError: none has.
     """
-    captions = _arrow(table, "caption")
+    captions = column_of(table, "caption")
     worded = pc.fill_null(pc.match_substring_regex(captions, r"[\pL\pN]"), False)
-    table = _kept(table, worded, spec, "no word in the caption", excluded)
+    table = kept_rows(table, worded, spec, NO_WORDS, excluded)
     if len(table) == 0:
         raise InputError(f"{spec} holds no caption with a word in it")
     return table
@@ -28,23 +31,15 @@ def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
 
 def without_repeats(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
     """The rows without those that say the same of the same clip again."""
-    pairs = pc.binary_join_element_wise(_arrow(table, "audio_id"), _arrow(table, "caption_id"), "\n")
+    pairs = pc.binary_join_element_wise(column_of(table, "audio_id"), column_of(table, "caption_id"), "\n")
     _, first = np.unique(pairs.dictionary_encode().indices.to_numpy(), return_index=True)
-    return _kept(table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", excluded)
+    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", excluded)
 
 
 def without_repeated_clips(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
     """The first row of each clip."""
-    _, first = np.unique(_arrow(table, "audio_id").dictionary_encode().indices.to_numpy(), return_index=True)
-    return _kept(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", excluded)
-
-
-def without_origins(table: Dataset, spec: str, origins: frozenset[str], excluded: Excluded) -> Dataset:
-    """The rows whose clip is not cut from one of some recordings; those that tell none are kept."""
-    if not origins:
-        return table
-    named = pc.is_in(_arrow(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
-    return _kept(table, pc.invert(named), spec, "its recording is to be left out", excluded)
+    _, first = np.unique(column_of(table, "audio_id").dictionary_encode().indices.to_numpy(), return_index=True)
+    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", excluded)
 
 
 def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
@@ -52,7 +47,7 @@ def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
 
     Each folder is listed once; a file whose name is written with other code points than the row says takes its place.
     """
-    audio = _arrow(table, "audio")
+    audio = column_of(table, "audio")
     held = pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
     paths = pc.struct_field(audio, "path").to_pylist()
     rows = [row for row, path in enumerate(paths) if not held[row] and not soundscapes.is_soundscape(path or "")]
@@ -66,10 +61,11 @@ def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
         columns = table.column_names
         audio = pa.StructArray.from_arrays([pc.struct_field(audio, "bytes"), pa.array(paths)], ["bytes", "path"])
         table = table.remove_columns("audio").add_column("audio", audio, feature=UNDECODED).select_columns(columns)
-    return _kept(table, there, spec, "no such audio file", excluded)
+    return kept_rows(table, there, spec, "no such audio file", excluded)
 
 
-def _kept(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, excluded: Excluded) -> Dataset:
+def kept_rows(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, excluded: Excluded) -> Dataset:
+    """The rows that a mask keeps; the number of the others is noted, with the reason and an example."""
     keep = np.asarray(keep, dtype=bool)
     if keep.all():
         return table
@@ -78,9 +74,18 @@ def _kept(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, e
     return table.select(np.flatnonzero(keep))
 
 
-def _arrow(table: Dataset, column: str) -> pa.Array:
+def column_of(table: Dataset, column: str) -> pa.Array:
+    """A column in arrow, in one piece."""
     values = table.with_format("arrow")[column][:]
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-__all__ = ["with_audio", "with_words", "without_origins", "without_repeated_clips", "without_repeats"]
+__all__ = [
+    "NO_WORDS",
+    "column_of",
+    "kept_rows",
+    "with_audio",
+    "with_words",
+    "without_repeated_clips",
+    "without_repeats",
+]

@@ -7,15 +7,18 @@ from datasets import Dataset, IterableDataset, Value, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
+from .columns import find_column
 from .excluded import Excluded
-from .filters import with_audio, without_origins, without_repeated_clips
+from .filters import with_audio, without_repeated_clips
+from .leakage import KeptOut
 from .naming import parse_source
 from .origins import ORIGIN_COLUMNS, origin_of
 from .published import PUBLISHED
 from .scanning import list_audio
-from .sources import Source
-from .streams import as_stream, read_stream, read_tar_shards
+from .sources import Source, told_apart
+from .streams import as_stream, read_stream
 from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, UNDECODED, clip_table, load_table
+from .tar_shards import read_tar_shards
 
 
 def _read_folder(source: Source) -> Dataset:
@@ -32,12 +35,7 @@ def _read_soundscapes(source: Source) -> Dataset:
 
 def _read_hub(source: Source) -> Dataset:
     table = concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
-    audio, name = source.column("audio") or "audio", str(source.path)
-    if audio not in table.column_names:
-        raise InputError(
-            f"{source.spec} has no column {audio}: it has {', '.join(table.column_names)}. "
-            f"Say which one holds the audio: {source.spec.partition('#')[0]}#audio=COLUMN"
-        )
+    audio, name = find_column(source, source.spec, table.column_names, "audio", "audio"), str(source.path)
     told = table.select_columns([column for column in ORIGIN_COLUMNS if column in table.column_names])
     table = table.select_columns([c for c in (audio, "audio_id", "source") if c in table.column_names])
     table = (table if audio == "audio" else table.rename_column(audio, "audio")).cast_column("audio", UNDECODED)
@@ -61,14 +59,14 @@ READERS = {
 
 
 def read_pools(
-    specs: list[str], excluded: Excluded | None = None, origins: frozenset[str] = frozenset()
+    specs: list[str], excluded: Excluded | None = None, kept_out: KeptOut | None = None
 ) -> Dataset | IterableDataset:
     """Reads pools and joins them.
 
     Args:
         specs: as in `parse_source`.
         excluded: gets the number of clips that were left out, and why.
-        origins: recordings whose clips are left out; see `read_origins`. A stream still holds them.
+        kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
 
     Returns:
         a table of `POOL_COLUMNS`, or a stream of such rows where one of the pools is a stream.
@@ -77,24 +75,25 @@ def read_pools(
         InputError: a spec that can't be read, or a part of it without clips.
     """
     excluded = Excluded() if excluded is None else excluded
+    sources = told_apart([parse_source(spec, READERS, "a pool of audio", columns=("audio",)) for spec in specs])
     pools = []
-    for spec in specs:
-        source = replace(parse_source(spec, READERS, "a pool of audio", columns=("audio",)), excluded=excluded)
+    for source in sources:
+        source = replace(source, excluded=excluded)
         pool = READERS[source.layout](source)
-        pools.append(pool if isinstance(pool, IterableDataset) else _usable(pool, source, origins))
+        pools.append(pool if isinstance(pool, IterableDataset) else _usable(pool, source, kept_out or KeptOut()))
     if any(isinstance(pool, IterableDataset) for pool in pools):
         pools = [as_stream(pool) if isinstance(pool, Dataset) else pool for pool in pools]
     return concatenate_datasets(pools)
 
 
-def _usable(table: Dataset, source: Source, origins: frozenset[str]) -> Dataset:
+def _usable(table: Dataset, source: Source, kept_out: KeptOut) -> Dataset:
     spec, excluded = source.spec, source.excluded
     table, total = table.select_columns(list(POOL_COLUMNS)), len(table)
     if source.layout in PUBLISHED and PUBLISHED[source.layout].lists_clips:
         table = with_audio(table, spec, excluded)
         if total > len(table) == 0:
             raise InputError(f"{spec} lists {total} clips, but not one of their files is there")
-    table = without_origins(without_repeated_clips(table, spec, excluded), spec, origins, excluded)
+    table = kept_out.out_of(without_repeated_clips(table, spec, excluded), spec, excluded)
     if len(table) == 0:
         raise InputError(f"{spec} holds no clips{' that are not left out' * (total > 0)}")
     return table

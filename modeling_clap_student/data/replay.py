@@ -4,11 +4,22 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from datasets import Dataset
+from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 
-class ReplaySampler(Sampler[int]):
-    """Indices into the Improvement-Set followed by the replay set, in runs of one optimiser step from one of them.
+# A crop is chosen by a number below this: 32 bits are 300 times the samples of five minutes.
+MOST_DRAWS = 2**32 - 1
+
+_AT_ONCE = 65536  # numbers that are Python objects at a time
+
+
+class ReplaySampler(Sampler[tuple[int, int]]):
+    """Rows of the Improvement-Set followed by the replay set, in runs of one optimiser step from one of them.
+
+    Each is a pair: the row, and a random number that chooses the crop. The crops of a run depend neither on what else
+    draws random numbers, nor on workers, nor on whether the run was interrupted.
 
     Every step is full, whatever the sizes: a set that is used up is shuffled anew. An epoch has as many steps as it
     takes to see both sets once. The draws depend on nothing but the seed and the epoch, so that all processes agree
@@ -47,19 +58,39 @@ class ReplaySampler(Sampler[int]):
     def __len__(self) -> int:
         return self.num_steps * self.step_size
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         curated = _shuffled_forever(rng.spawn(1)[0], self.num_curated, offset=0)
         replay = _shuffled_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
+        crops = rng.spawn(1)[0]
         for _ in range(self.num_steps):
             source = replay if rng.random() < self.replay_probability else curated
-            for _ in range(self.step_size):
-                yield next(source)
+            for draw in crops.integers(MOST_DRAWS, size=self.step_size).tolist():
+                yield next(source), draw
 
 
 def _shuffled_forever(rng: np.random.Generator, size: int, offset: int) -> Iterator[int]:
     while True:
-        yield from (rng.permutation(size) + offset).tolist()
+        order = rng.permutation(size)
+        for start in range(0, size, _AT_ONCE):
+            yield from (order[start : start + _AT_ONCE] + offset).tolist()
 
 
-__all__ = ["ReplaySampler"]
+class DrawnRows(TorchDataset):
+    """A table, asked for rows with the numbers that choose their crops, as `ReplaySampler` gives them."""
+
+    def __init__(self, table: Dataset):
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[dict]:
+        rows = self.table.__getitems__([row for row, _ in keys])
+        return [{**row, "draw": draw} for row, (_, draw) in zip(rows, keys, strict=True)]
+
+
+__all__ = ["MOST_DRAWS", "DrawnRows", "ReplaySampler"]

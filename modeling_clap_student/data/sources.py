@@ -1,7 +1,7 @@
 """Where some data is: what a user's word for it stands for."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -27,6 +27,7 @@ class Source:
         parts: the folds or splits asked for; empty for the reader's own choice.
         columns: (what is looked for, the column that holds it), where the user named one.
         excluded: where its reader notes what it leaves out.
+        label: what its clips are called after, where two sources would be called the same.
     """
 
     spec: str
@@ -35,10 +36,13 @@ class Source:
     parts: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     excluded: Excluded = field(default_factory=Excluded, compare=False)
+    label: str | None = None
 
     @property
     def name(self) -> str:
         """What the source's clips are called after: the folder's or file's name, the Hub id, or the layout."""
+        if self.label:
+            return self.label
         if isinstance(self.path, Path):
             return self.path.stem if self.path.is_file() else self.path.name
         return self.path or self.layout
@@ -63,6 +67,22 @@ class Source:
         return dict(self.columns).get(what)
 
 
+def told_apart(sources: list[Source]) -> list[Source]:
+    """The same sources, where folders of one name are called after the folders above them too: `a/audio`, `b/audio`.
+
+    Their clips would have the same ids otherwise.
+    """
+    places = {source.path for source in sources if isinstance(source.path, Path)}
+    names = {}
+    for path in places:
+        others = [other for other in places if other != path]
+        depth = next(
+            n for n in range(1, len(path.parts) + 1) if not any(o.parts[-n:] == path.parts[-n:] for o in others)
+        )
+        names[path] = "/".join(path.parts[-depth:]) if depth > 1 else None
+    return [replace(source, label=names.get(source.path)) for source in sources]
+
+
 def split_revision(name: str | Path) -> tuple[str, str | None]:
     """`someone/model@v1` -> (`someone/model`, `v1`); a name without a revision, or a path -> (name, None)."""
     match = None if Path(name).exists() else HUB_ID.fullmatch(str(name))
@@ -79,4 +99,4 @@ def hub_name(spec: str) -> str | None:
     return name if HUB_ID.fullmatch(name) and not is_path else None
 
 
-__all__ = ["BUILT_IN", "HUB_ID", "TAR_SUFFIXES", "Source", "hub_name", "split_revision"]
+__all__ = ["BUILT_IN", "HUB_ID", "TAR_SUFFIXES", "Source", "hub_name", "split_revision", "told_apart"]

@@ -1,120 +1,48 @@
-"""Pools that are read as they come, never held and never copied: tar shards, Parquet, Hub datasets.
+"""Data that is read as it comes, never held and never copied: Hub datasets, Parquet and Arrow files.
 
-A stream has the columns of a pool, `POOL_COLUMNS`, with the encoded bytes of each clip in `audio`.
+A stream has the columns of a pool, `POOL_COLUMNS`, or of captioned clips, `CAPTION_COLUMNS`, with the encoded bytes of
+each clip in `audio`.
 """
 
-import glob
 import hashlib
 import posixpath
-import re
-import tarfile
-from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
-import fsspec
-from datasets import (
-    Audio,
-    Dataset,
-    Features,
-    IterableDataset,
-    Value,
-    concatenate_datasets,
-    load_dataset,
-    load_from_disk,
-)
+from datasets import Audio, Dataset, IterableDataset, Value, concatenate_datasets, load_dataset, load_from_disk
 
 from ..errors import InputError
+from .captions import caption_key
+from .columns import caption_columns, find_column
 from .origins import ORIGIN_COLUMNS, origin_of
-from .sources import TAR_SUFFIXES, Source, split_revision
-from .tables import AUDIO_SUFFIXES, POOL_COLUMNS
+from .sources import Source, split_revision
+from .tables import CAPTION_COLUMNS, ENCODED, ENCODED_CLIPS, ENCODED_PAIRS
 
 
-# Not datasets' Audio: in a stream that needs torchcodec even where nothing is decoded.
-ENCODED = Features({"bytes": Value("binary"), "path": Value("string")})
 _SHARDS = 64  # of a table that is read as a stream
-FEATURES = Features({name: ENCODED if name == "audio" else Value("string") for name in POOL_COLUMNS})
-
-
-def read_tar_shards(source: Source) -> IterableDataset:
-    """The audio files in tar archives, such as WebDataset's, each archive a shard; their other members are not read.
-
-    datasets' own reader takes a name apart at its first dot, so that `id_30.000_40.000.wav` is no clip for it, refuses
-    archives of several formats, and parses the labels.
-
-    Raises:
-        InputError: no archive, or one that is missing.
-    """
-    shards = find_shards(str(source.path))
-    names = [posixpath.basename(shard) for shard in shards]
-    where = dict(zip(shards, names if len(set(names)) == len(names) else shards, strict=True))
-    folder = Path(str(source.path))
-    name = folder.name if folder.is_dir() else folder.parent.name or source.layout
-    arguments = {"shards": shards, "names": [f"{name}/{where[shard]}" for shard in shards]}
-    return IterableDataset.from_generator(_members, features=FEATURES, gen_kwargs={**arguments, "source": name})
-
-
-def find_shards(place: str) -> list[str]:
-    """The archives that a folder, a file, a glob, a pattern `x-{000..099}.tar` or an address stands for, in order."""
-    if Path(place).is_dir():
-        found = sorted(str(file) for file in Path(place).rglob("*") if file.name.endswith(TAR_SUFFIXES))
-    else:
-        found = [file for part in expand_braces(place) for file in _glob(part)]
-    if not found:
-        raise InputError(f"{place} stands for no tar archive ({' '.join(TAR_SUFFIXES)})")
-    if missing := next((file for file in found if "://" not in file and not Path(file).is_file()), None):
-        raise InputError(f"no such archive: {missing}")
-    return found
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """`a-{00..02}.tar` -> a-00.tar a-01.tar a-02.tar; `{a,b}.tar` -> a.tar b.tar."""
-    pieces = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [[piece] if place % 2 == 0 else _choices(piece) for place, piece in enumerate(pieces)]
-    return ["".join(chosen) for chosen in product(*choices)]
-
-
-def _choices(inside: str) -> list[str]:
-    if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
-        first, last = numbers.groups()
-        return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    return inside.split(",")
-
-
-def _glob(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern)) if glob.has_magic(pattern) and "://" not in pattern else [pattern]
-
-
-def _members(shards: list[str], names: list[str], source: str) -> Iterator[dict]:
-    """The clips of some archives, in their order; a broken archive ends in a row without audio, which gets listed."""
-    for shard, name in zip(shards, names, strict=True):
-        last = "its beginning"
-        try:
-            with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-                for member in archive:
-                    base = posixpath.basename(member.name)
-                    if not member.isfile() or base.startswith(".") or not _is_audio(base):
-                        continue
-                    audio = {"bytes": archive.extractfile(member).read(), "path": base}
-                    yield {"audio": audio, "audio_id": f"{name}/{member.name}", "source": source, "origin_id": None}
-                    last = member.name
-        except (tarfile.TarError, EOFError, OSError) as error:
-            reason = f"{name} broken after {last}: {error}"
-            yield {"audio": None, "audio_id": reason, "source": source, "origin_id": None}
-
-
-def _is_audio(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in AUDIO_SUFFIXES
+_AT_ONCE = 16  # clips that are in memory while their captions become pairs
 
 
 def read_stream(source: Source) -> IterableDataset:
-    """A Hub dataset, or a folder of Parquet or Arrow files, without a download or a copy first.
+    """A pool: a Hub dataset, or a folder of Parquet or Arrow files, without a download or a copy first.
 
     Raises:
         InputError: it can't be reached, lacks the split, or has no audio.
     """
+    return _read(source, captioned=False)
+
+
+def read_captioned_stream(source: Source) -> IterableDataset:
+    """The same as pairs of a clip and a caption, one for each of a clip's captions.
+
+    Raises:
+        InputError: it can't be reached, lacks the split, or has no audio or no captions.
+    """
+    return _read(source, captioned=True)
+
+
+def _read(source: Source, captioned: bool) -> IterableDataset:
     streams = [_open(source, split) for split in source.parts or ("train",)]
-    return concatenate_datasets([_as_pool(source, stream) for stream in streams])
+    return concatenate_datasets([_with_our_columns(source, stream, captioned) for stream in streams])
 
 
 def _open(source: Source, split: str) -> IterableDataset:
@@ -122,41 +50,65 @@ def _open(source: Source, split: str) -> IterableDataset:
     try:
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
             table = load_from_disk(name)
-            table = table[split] if isinstance(table, dict) else table
-            return table.to_iterable_dataset(num_shards=max(1, min(_SHARDS, len(table))))
+            return _sharded(table[split] if isinstance(table, dict) else table)
         return load_dataset(name, split=split, revision=revision, streaming=True)
     except Exception as error:  # load_dataset raises a dozen unrelated types
         raise InputError(f"can't stream {source.path}: {str(error).splitlines()[0]}") from error
 
 
+def _sharded(table: Dataset) -> IterableDataset:
+    return table.to_iterable_dataset(num_shards=max(1, min(_SHARDS, len(table))))
+
+
 def as_stream(table: Dataset) -> IterableDataset:
-    """A pool's table, to be joined with streams."""
-    return table.cast(FEATURES).to_iterable_dataset(num_shards=min(_SHARDS, len(table)))
+    """A table of a pool or of pairs, to be joined or mixed with streams."""
+    features = ENCODED_PAIRS if "caption" in table.column_names else ENCODED_CLIPS
+    if "origin_id" not in table.column_names:
+        table = table.add_column("origin_id", [None] * len(table), feature=Value("string"))
+    return _sharded(table.select_columns(list(features)).cast(features))
 
 
-def _as_pool(source: Source, stream: IterableDataset) -> IterableDataset:
+def _with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -> IterableDataset:
     columns = stream.features or {}
-    found = [name for name, feature in columns.items() if isinstance(feature, Audio)]
-    audio = source.column("audio") or ("audio" if "audio" in columns else next(iter(found), None))
-    if audio not in columns:
-        raise InputError(
-            f"{source.spec} has no column {audio or 'audio'}: it has {', '.join(columns) or 'none'}. "
-            f"Say which one holds the audio: {source.spec.partition('#')[0]}#audio=COLUMN"
+    usual = ["audio", *(name for name, feature in columns.items() if isinstance(feature, Audio))]
+    audio = find_column(source, source.spec, columns, "audio", *usual)
+    captions = caption_columns(source, source.spec, columns) if captioned else []
+    wanted = {audio, *captions, "audio_id", "source", "__key__", "__url__", *ORIGIN_COLUMNS}
+    wanted = [name for name in columns if name in wanted]
+    features = ENCODED_PAIRS if captioned else ENCODED_CLIPS
+    return (
+        stream.select_columns(wanted)
+        .cast_column(audio, ENCODED)
+        .map(
+            _as_rows,
+            batched=True,
+            batch_size=_AT_ONCE,
+            features=features,
+            remove_columns=[name for name in wanted if name not in features],
+            fn_kwargs={"audio": audio, "captions": captions if captioned else None, "name": source.name},
         )
-    wanted = {audio, "audio_id", "source", "__key__", "__url__", *ORIGIN_COLUMNS}
-    stream = stream.select_columns([name for name in columns if name in wanted])
-    stream = stream.cast_column(audio, ENCODED)
-    return stream.map(
-        _as_row,
-        features=FEATURES,
-        remove_columns=[name for name in columns if name in wanted and name not in FEATURES],
-        fn_kwargs={"column": audio, "name": source.name},
     )
 
 
-def _as_row(row: dict, column: str, name: str) -> dict:
-    audio = row[column]
-    if "audio_id" in row:
+def _as_rows(columns: dict[str, list], audio: str, captions: list[str] | None, name: str) -> dict[str, list]:
+    """A few rows in our columns; a clip with several captions becomes several rows, one without any a row without."""
+    rows = []
+    for values in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        clip = _as_clip(row, row[audio], name)
+        if captions is None:
+            rows.append(clip)
+            continue
+        cells = (row[column] for column in captions)
+        texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell]) if text]
+        texts = [" ".join(str(text).split()) for text in texts] or [""]
+        rows += [{**clip, "caption": text, "caption_id": caption_key(text)} for text in texts]
+    names = list(ENCODED_CLIPS) if captions is None else CAPTION_COLUMNS
+    return {column: [row[column] for row in rows] for column in names}
+
+
+def _as_clip(row: dict, audio: dict | None, name: str) -> dict:
+    if row.get("audio_id"):
         audio_id = row["audio_id"]
     elif "__key__" in row:  # of a Hub dataset of tar shards
         audio_id = f"{name}/{posixpath.basename(row['__url__'])}/{row['__key__']}"
@@ -168,4 +120,4 @@ def _as_row(row: dict, column: str, name: str) -> dict:
     return {"audio": audio, "audio_id": audio_id, "source": row.get("source") or name, "origin_id": origin_of(row)}
 
 
-__all__ = ["FEATURES", "as_stream", "expand_braces", "find_shards", "read_stream", "read_tar_shards"]
+__all__ = ["as_stream", "read_captioned_stream", "read_stream"]

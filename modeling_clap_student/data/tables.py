@@ -21,6 +21,10 @@ UNDECODED = Audio(decode=False)
 # not known: the same recording is in several corpora, under other names.
 POOL_COLUMNS = ("audio", "audio_id", "source", "origin_id")
 CAPTION_COLUMNS = (*POOL_COLUMNS, "caption", "caption_id")
+# Of streams. Not datasets' Audio: in a stream that needs torchcodec even where nothing is decoded.
+ENCODED = Features({"bytes": Value("binary"), "path": Value("string")})
+ENCODED_CLIPS = Features({name: ENCODED if name == "audio" else Value("string") for name in POOL_COLUMNS})
+ENCODED_PAIRS = Features({**ENCODED_CLIPS, "caption": Value("string"), "caption_id": Value("string")})
 
 
 def clip_table(
@@ -108,6 +112,9 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
 __all__ = [
     "AUDIO_SUFFIXES",
     "CAPTION_COLUMNS",
+    "ENCODED",
+    "ENCODED_CLIPS",
+    "ENCODED_PAIRS",
     "POOL_COLUMNS",
     "UNDECODED",
     "captioned_table",

@@ -48,16 +48,18 @@ class ModelArguments:
     dropout: float = field(default=1.0, metadata={"help": "Factor on the paper's dropout rates; 0 for none."})
 
 
-def new_model(args: ModelArguments, captions: list[str]) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStudentModel, ClapStudentProcessor]:
     """Makes a model with the chosen towers and random projections, and its processor.
 
     Args:
         args: the sizes.
-        captions: from which the `scratch` vocabulary is made.
+        captions: from which the `scratch` vocabulary is made; None where nobody knows them all.
 
     Raises:
-        InputError: a tower that can't be loaded or does not fit.
+        InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
     """
+    if args.text_model == SCRATCH and captions is None:
+        raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
     if args.text_model == SCRATCH:
         tokenizer, text_weights = scratch_tokenizer(captions), None
         text_config = BertConfig(

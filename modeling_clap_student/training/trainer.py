@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Trainer
+from transformers.trainer_utils import IntervalStrategy
 
-from ..data.replay import ReplaySampler
+from ..data.mixing import MixedStream
+from ..data.replay import DrawnRows, ReplaySampler
+from ..data.streams import as_stream
 from ..encoding_clap_student import average_windows
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
@@ -20,6 +25,23 @@ from .record import hyperparameters, model_source
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
+_STREAM_COLUMNS = [*_PAIR_COLUMNS, "origin_id"]  # by which evaluation clips are known
+
+
+def check_steps(args) -> None:
+    """A stream has no length.
+
+    Raises:
+        InputError: nothing says when to stop, or when to save.
+    """
+    if args.max_steps <= 0:
+        raise InputError("--max_steps is missing: a stream can't be counted, so that no epoch ends the training")
+    if args.save_strategy == "epoch":
+        args.save_strategy = IntervalStrategy.STEPS
+
+
+def _count(data: Dataset | IterableDataset) -> int | None:
+    return len(data) if isinstance(data, Dataset) else None
 
 
 class FrozenTeacher:
@@ -74,8 +96,9 @@ class ClapStudentTrainer(Trainer):
     Without a teacher, or with `soft_label_weight=0`, the objective is the plain contrastive loss.
 
     Args:
-        train_dataset: pairs with `audio`, `audio_id` and `caption`.
-        replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`.
+        train_dataset: pairs with `audio`, `audio_id` and `caption`: a table, or a stream, which needs
+            `args.max_steps` and is saved every `args.save_steps`.
+        replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
         teacher: a model with the student's tokenizer and sampling rate; any CLAP where the collator knows its
             processor.
         record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
@@ -89,8 +112,8 @@ class ClapStudentTrainer(Trainer):
         self,
         model,
         args,
-        train_dataset: Dataset,
-        replay_dataset: Dataset | None = None,
+        train_dataset: Dataset | IterableDataset,
+        replay_dataset: Dataset | IterableDataset | None = None,
         teacher: nn.Module | None = None,
         record: dict | None = None,
         **kwargs,
@@ -101,12 +124,18 @@ class ClapStudentTrainer(Trainer):
                 f"{args.n_gpu} GPUs without a launcher would not share negatives: start with "
                 f"`accelerate launch --num_processes {args.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
             )
-        self.num_curated = len(train_dataset)
-        self.num_replay = 0 if replay_dataset is None else len(replay_dataset)
-        if replay_dataset is not None:
-            train_dataset = concatenate_datasets(
-                [train_dataset.select_columns(_PAIR_COLUMNS), replay_dataset.select_columns(_PAIR_COLUMNS)]
-            )
+        sets = [data for data in (train_dataset, replay_dataset) if data is not None]
+        self.num_curated, self.num_replay = (
+            _count(train_dataset),
+            0 if replay_dataset is None else _count(replay_dataset),
+        )
+        if any(isinstance(data, IterableDataset) for data in sets):
+            check_steps(args)
+            sets = [as_stream(data) if isinstance(data, Dataset) else data for data in sets]
+            train_dataset = self._mixed(args, *(stream.select_columns(_STREAM_COLUMNS) for stream in sets))
+        else:
+            train_dataset = DrawnRows(concatenate_datasets([data.select_columns(_PAIR_COLUMNS) for data in sets]))
+        self._stream_loader: StatefulDataLoader | None = None
         # Channels-last convolutions are about a third faster on CPUs and use tensor cores on GPUs.
         super().__init__(
             model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
@@ -121,6 +150,48 @@ class ClapStudentTrainer(Trainer):
             self.shared_front_end = self.teacher.shares_front_end(model)
 
         self.facts = record or {}
+
+    @staticmethod
+    def _mixed(args, curated: IterableDataset, replay: IterableDataset | None = None) -> MixedStream:
+        # Where a resumed run goes on is told by the stream's own state, not by reading all up to there once more.
+        args.ignore_data_skip = True
+        return MixedStream(
+            curated,
+            replay,
+            args.train_batch_size,
+            args.gradient_accumulation_steps,
+            args.replay_probability,
+            args.seed if args.data_seed is None else args.data_seed,
+            args.process_index,
+            args.world_size,
+        )
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As `Trainer.get_train_dataloader`; a stream is shared among processes and workers here, by its shards."""
+        if not isinstance(self.train_dataset, MixedStream):
+            return super().get_train_dataloader()
+        self._stream_loader = StatefulDataLoader(
+            self.train_dataset,
+            batch_size=None,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self._stream_loader
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self._stream_loader is not None:
+            torch.save(self._stream_loader.state_dict(), self._stream_state(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if self._stream_loader is not None and checkpoint is not None:
+            self._stream_loader.load_state_dict(torch.load(self._stream_state(checkpoint), weights_only=True))
+
+    def _stream_state(self, folder: str) -> Path:
+        return Path(folder, f"stream_state_{self.args.process_index}.pth")
 
     def train(self, *args, **kwargs):
         """As `Trainer.train`; from here on the model's record is that of this training.
@@ -251,4 +322,4 @@ class ClapStudentTrainer(Trainer):
         return rows(audio_embeds), rows(text_embeds)
 
 
-__all__ = ["ClapStudentTrainer", "FrozenTeacher"]
+__all__ = ["ClapStudentTrainer", "FrozenTeacher", "check_steps"]

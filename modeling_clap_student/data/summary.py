@@ -1,0 +1,80 @@
+"""What a run would read, in numbers: pairs, clips, captions and hours."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from datasets import Dataset, IterableDataset
+
+from ..errors import ClipError
+from .decoding import open_clip
+from .filters import column_of
+
+
+_SAMPLE = 300  # clips whose length is looked up; the hours of more are estimated from them
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of one table or stream of clips.
+
+    Attributes:
+        rows: pairs or clips; None of a stream, which nobody has counted.
+        clips: different ones with audio.
+        captions: different ones; None where there are none.
+        hours: of the different clips.
+        looked_up: clips whose length was looked up for that; fewer than `clips` make an estimate.
+        unreadable: of those.
+    """
+
+    rows: int | None
+    clips: int | None
+    captions: int | None
+    hours: float | None
+    looked_up: int = 0
+    unreadable: int = 0
+
+    def cells(self) -> list[str]:
+        """For a table: rows, clips, captions, hours."""
+        if self.hours is None:
+            return ["–"] * 4
+        about = "≈ " if self.looked_up < self.clips else ""
+        hours = f"{about}{self.hours:,.{2 if self.hours < 10 else 0}f}"
+        bad = f" ({self.unreadable} of {self.looked_up} looked at can't be read)" if self.unreadable else ""
+        return [*("–" if n is None else f"{n:,}" for n in (self.rows, self.clips, self.captions)), hours + bad]
+
+
+def summarise(data: Dataset | IterableDataset) -> Summary:
+    """Counts a table, and estimates its hours from the headers of some of its clips: seconds, whatever its size."""
+    if isinstance(data, IterableDataset):
+        return Summary(None, None, None, None)
+    ids, audio = column_of(data, "audio_id").dictionary_encode(), column_of(data, "audio")
+    _, first = np.unique(ids.indices.to_numpy(), return_index=True)
+    first = first[pc.is_valid(audio).to_numpy(zero_copy_only=False)[first]]
+    captions = pc.count_distinct(column_of(data, "caption")).as_py() if "caption" in data.column_names else None
+    if len(first) == 0:
+        return Summary(len(data), 0, captions, 0.0)
+    some = np.sort(np.random.default_rng(0).permutation(first)[:_SAMPLE])
+    seconds = list(_seconds(data.select_columns(["audio"]).select(some)))
+    known = [length for length in seconds if length is not None]
+    hours = np.mean(known) * len(first) / 3600 if known else 0.0
+    return Summary(len(data), len(first), captions, float(hours), len(some), len(seconds) - len(known))
+
+
+def _seconds(clips: Dataset) -> Iterator[float | None]:
+    """The length of each clip, from its header; None of one that can't be opened."""
+
+    def length(row: dict) -> float | None:
+        try:
+            with open_clip(row["audio"], 1000) as clip:
+                return clip.source.frames / clip.source.rate
+        except ClipError:
+            return None
+
+    with ThreadPoolExecutor() as threads:
+        yield from threads.map(length, clips)
+
+
+__all__ = ["Summary", "summarise"]
