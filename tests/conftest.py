@@ -124,7 +124,7 @@ def labelled_folder(tmp_path) -> Path:
     folder = tmp_path / "labelled"
     lines = ["file_name,label"]
     for number in range(6):
-        write_tone(folder / f"{number}.wav", 250 * (number + 1))
+        write_tone(folder / f"{number}.wav", 250 * (number + 1) + 7)
         lines.append(f"{number}.wav,{('low_hum', 'high_whistle')[number % 2]}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder

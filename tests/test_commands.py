@@ -103,7 +103,7 @@ def test_skipped_clips_are_those_of_this_run(command, teacher, labelled_folder):
 def test_dry_run_counts_and_writes_nothing(command, captioned_folder, capsys):
     """Guards against hours spent before a wrong path is seen."""
     assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", "--dry_run") == 0
-    assert "12 clips, 4 captions" in capsys.readouterr().out
+    assert "12 pairs" in capsys.readouterr().out
     assert not Path("teacher").exists()
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import write_tone
 
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.sources import Source
@@ -109,3 +110,12 @@ def test_what_can_not_be_read_is_named(tmp_path, spec, words):
     touch(tmp_path, "notes.csv")
     with pytest.raises(InputError, match=words):
         read_pools([spec.format(tmp=tmp_path)])
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    """Guards against clips of two folders `audio` that share their ids, and so count as one clip."""
+    for parent in ("a", "b"):
+        write_tone(tmp_path / parent / "audio" / "1.wav", 300)
+    pool = read_pools([str(tmp_path / "a" / "audio"), str(tmp_path / "b" / "audio")])
+    assert pool["audio_id"][:] == ["a/audio/1.wav", "b/audio/1.wav"]
+    assert read_pools([str(tmp_path / "a" / "audio")])["audio_id"][:] == ["audio/1.wav"]

@@ -233,10 +233,10 @@ def test_repeated_and_unwanted_clips(tiny, parquet, clips, tmp_path):
     """Guards against a dataset with a row a caption whose clips count five times, and AudioCaps' clips."""
     again = parquet / "data" / "train-3-of-3.parquet"
     again.write_bytes((parquet / "data" / "train-0-of-3.parquet").read_bytes())
-    excluded = Excluded()
-    unwanted = KeptOut(origins=frozenset({f"youtube:{clips[1].name[1:12]}"}))
+    excluded, unwanted = Excluded(), frozenset({f"youtube:{clips[1].name[1:12]}"})
     skipped = SkippedClips(tmp_path / "skipped.csv")
-    vectors, kept = embed_stream(*tiny, read_pools([f"stream={parquet}"]), skipped, 4, unwanted, excluded)
+    pool, kept_out = read_pools([f"stream={parquet}"]), KeptOut(origins=unwanted)
+    vectors, kept = embed_stream(*tiny, pool, skipped, 4, kept_out, excluded)
     assert len(vectors) == len(kept) == CLIPS - 1 and not unwanted & set(kept["origin_id"])
     assert {reason: count for (_, reason), count in excluded.counts.items()} == {
         "its recording is to be left out": 1,

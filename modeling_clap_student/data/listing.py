@@ -20,8 +20,15 @@ LAYOUTS = {
     ),
     "hub": ("captions, pool", "someone/dataset[@revision], or a folder of Parquet or Arrow files: audio and caption"),
     "folder": ("pool, evaluation", "audio files in any folders; for evaluation a folder a class"),
-    "stream": ("pool", "stream[:SPLIT]=… what hub takes, read as it comes: neither downloaded nor copied first"),
-    "webdataset": ("pool", "tar archives: a folder of them, one, x-{000..099}.tar, a glob, an address"),
+    "stream": (
+        "captions to train on, pool",
+        "stream[:SPLIT]=… what hub takes, read as it comes: neither downloaded nor copied first",
+    ),
+    "webdataset": (
+        "captions to train on, pool",
+        "tar archives: a folder of them, one, x-{000..099}.tar, a glob, an address; captions in x.txt or x.json "
+        "behind x.flac",
+    ),
 }
 GRAMMAR = (
     "NAME[:PART,…][=PATH]; a path or a Hub id alone will mostly do. Of csv, audiofolder and hub the columns can be "

@@ -11,7 +11,7 @@ from .sources import BUILT_IN, TAR_SUFFIXES, Source, hub_name
 
 
 _NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(:(?P<parts>[\w,]+))?(=(?P<path>.+))?", re.DOTALL)
-_WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream")
+_WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream", "webdataset")
 # Layouts that a user may say something is read in, whatever it looks like.
 _ANY_PLACE = ("folder", "hub", "stream", "webdataset")
 

@@ -48,6 +48,10 @@ def read_captioned_tar_shards(source: Source) -> IterableDataset:
 
 
 def _shards(source: Source) -> dict:
+    if source.column("audio"):
+        raise InputError(
+            f"{source.spec}: tar archives have no column of audio; #caption=FIELD names a field of a json"
+        )
     shards = find_shards(str(source.path))
     names = [posixpath.basename(shard) for shard in shards]
     where = dict(zip(shards, names if len(set(names)) == len(names) else shards, strict=True))
