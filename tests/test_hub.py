@@ -61,7 +61,7 @@ def hub(tmp_path_factory):
     task = folder / "task"
     task.mkdir()
     for number in range(8):
-        (task / f"{number}.wav").symlink_to(folder / "captioned" / f"{number}.wav")
+        write_tone(task / f"{number}.wav", 250 * (number + 1) + 7)
     (task / "metadata.csv").write_text("\n".join(["file_name,label", *labels]))
     printed = []
     with HubServer({TOKEN: "me", "hf_you_secret": "you"}) as server:
@@ -165,6 +165,33 @@ print(len(pairs), pairs.column_names, [len(row["audio"]["bytes"]) for row in pai
             "from datasets import load_dataset; load_dataset('me/esc50-ads')", server, token, check=False
         )
         assert refused.returncode == 1 and "esc50-ads" in refused.stderr
+
+
+def test_training_streams_pairs_from_the_hub_and_goes_on_at_the_very_row(hub):
+    """Guards against remote Parquet files that a resumed run reads from another place."""
+    server, _, _ = hub
+    code = """
+from itertools import islice
+from torchdata.stateful_dataloader import StatefulDataLoader
+from modeling_clap_student.curation.improvement_set import load_improvement_set
+from modeling_clap_student.data.mixing import MixedStream
+
+def loader(workers):
+    pairs, replay, provenance = load_improvement_set("stream=me/esc50-ads")
+    assert provenance["strategy"] == "ads"
+    return StatefulDataLoader(MixedStream(pairs, replay, 2, 1, 0.5, 0), batch_size=None, num_workers=workers)
+
+for workers in (0, 1):
+    whole = list(islice(loader(workers), 9))
+    first = loader(workers)
+    head = list(islice(first, 4))
+    resumed = loader(workers)
+    resumed.load_state_dict(first.state_dict())
+    assert head + list(islice(resumed, 5)) == whole
+    assert all(row["audio"]["bytes"] for batch in whole for row in batch)
+print("the same")
+"""
+    assert run_python(code, server, TOKEN).stdout.strip() == "the same"
 
 
 def test_a_revision_pins_the_weights(hub):

@@ -3,7 +3,10 @@
 import io
 import tarfile
 from collections import Counter
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, islice
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -48,9 +51,28 @@ def of_tars(folder, sizes: list[int]) -> IterableDataset:
     return read_tar_shards(Source("t", "webdataset", folder)).select_columns(["audio_id"])
 
 
+KINDS = ["generator", "parquet", "tar"]
+
+
 def make(kind: str, folder, sizes: list[int]) -> IterableDataset:
     folder.mkdir(exist_ok=True)
     return of_generator(sizes) if kind == "generator" else {"parquet": of_parquet, "tar": of_tars}[kind](folder, sizes)
+
+
+@pytest.fixture
+def address(tmp_path):
+    """A folder that a web server on this machine serves: (folder, address)."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    (tmp_path / "served").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "served"))
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path / "served", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
 
 
 def loader(stream, replay=None, rank=0, world_size=1, workers=0, batch_size=2, accumulation=1, seed=0):
@@ -62,7 +84,7 @@ def ids(batches) -> list[list[str]]:
     return [[row["audio_id"] for row in batch] for batch in batches]
 
 
-@pytest.mark.parametrize("kind", ["generator", "parquet", "tar"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_of_two_workers_see_each_clip_once_an_epoch(kind, tmp_path):
     """Guards against clips that two workers share or none has: 4 shards of 6 clips are 12 clips a rank and epoch."""
     stream = make(kind, tmp_path / "data", [6] * 4)
@@ -89,7 +111,7 @@ class OneEpoch(torch.utils.data.IterableDataset):
             yield row
 
 
-@pytest.mark.parametrize("kind", ["generator", "parquet", "tar"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 def test_shares_of_unequal_shards_make_up_the_epoch(kind, world_size, tmp_path):
     """Guards against clips lost or doubled where neither shards nor clips divide evenly."""
@@ -101,7 +123,7 @@ def test_shares_of_unequal_shards_make_up_the_epoch(kind, world_size, tmp_path):
     assert len(seen) == sum(sizes) and set(seen.values()) == {1}
 
 
-@pytest.mark.parametrize("kind", ["generator", "parquet", "tar"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("workers", "cut"), [(0, 0), (0, 1), (0, 7), (0, 30), (2, 1), (2, 6), (2, 31)])
 def test_a_run_goes_on_at_the_very_row(kind, workers, cut, tmp_path):
     """Guards against rows that a resumed run repeats or loses: in the middle of a block, of an epoch, of a step."""
@@ -114,6 +136,21 @@ def test_a_run_goes_on_at_the_very_row(kind, workers, cut, tmp_path):
     resumed = loader(stream, replay, **options)
     resumed.load_state_dict(state)
     assert head + list(islice(resumed, 12)) == whole
+
+
+def test_remote_archives_too(address):
+    """Guards against tars at an address that can't be opened, or are read from another place by a resumed run."""
+    folder, place = address
+    of_tars(folder, [5, 8, 3, 6])
+    source = Source("t", "webdataset", f"{place}/{{0..3}}.tar")
+    stream = read_tar_shards(source).select_columns(["audio_id"])
+    options = {"workers": 2, "world_size": 2, "rank": 1}
+    whole = ids(islice(loader(stream, **options), 14))
+    first = loader(stream, **options)
+    head = ids(islice(first, 5))
+    resumed = loader(stream, **options)
+    resumed.load_state_dict(first.state_dict())
+    assert head + ids(islice(resumed, 9)) == whole
 
 
 def test_a_step_is_of_one_source_on_all_ranks():
