@@ -33,7 +33,6 @@ from modeling_clap_student.cli import (
     run,
     say,
     skipped_clips,
-    whole_folder,
 )
 from modeling_clap_student.curation.improvement_set import (
     STRATEGIES,
@@ -60,6 +59,7 @@ from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
+from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
 
 
@@ -195,7 +195,8 @@ def curate(args: CurateArguments) -> None:
     kept_out = KeptOut(evaluated, read_origins(args.exclude or []))
     corpus, captions, pool, class_names, layout = read_inputs(args, evaluated, kept_out)
     if args.dry_run:
-        report_data({"captions": corpus, "pool": pool})
+        heard = with_audio(corpus, "the replay set", Excluded())
+        report_data({"captions": captions, "captioned clips": heard, "pool": pool})
         return
     caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
     model, processor = load_checkpoint(args.teacher)

@@ -15,7 +15,6 @@ from transformers import set_seed
 from modeling_clap_student.checkpoints import load_checkpoint
 from modeling_clap_student.cli import (
     heading,
-    output_folder,
     parse_arguments,
     print_table,
     report_data,
@@ -24,12 +23,12 @@ from modeling_clap_student.cli import (
     run,
     say,
     skipped_clips,
-    write_json,
 )
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.output_folders import output_folder, write_json
 
 
 @dataclass

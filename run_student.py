@@ -27,7 +27,6 @@ from modeling_clap_student.checkpoints import fingerprint, load_checkpoint
 from modeling_clap_student.cli import (
     Stopwatch,
     heading,
-    output_folder,
     parse_arguments,
     print_table,
     push_if_asked,
@@ -37,7 +36,6 @@ from modeling_clap_student.cli import (
     run,
     say,
     skipped_clips,
-    write_json,
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
 from modeling_clap_student.data.benchmarks import read_benchmark
@@ -50,6 +48,7 @@ from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import BUILT_IN, split_revision
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.output_folders import output_folder, write_json
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.trainer import check_steps

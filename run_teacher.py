@@ -20,7 +20,6 @@ from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArgumen
 from modeling_clap_student.cli import (
     Stopwatch,
     heading,
-    output_folder,
     parse_arguments,
     push_if_asked,
     report_data,
@@ -29,7 +28,6 @@ from modeling_clap_student.cli import (
     run,
     say,
     skipped_clips,
-    write_json,
 )
 from modeling_clap_student.data.benchmarks import evaluation_clips
 from modeling_clap_student.data.collation import ClapCollator
@@ -37,6 +35,7 @@ from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.output_folders import output_folder, write_json
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.trainer import check_steps

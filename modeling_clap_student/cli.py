@@ -1,13 +1,10 @@
 """What the commands share: how they read arguments, speak, fail and leave results."""
 
 import atexit
-import json
-import shutil
 import sys
 import time
 from argparse import SUPPRESS, Action
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import datasets
@@ -103,68 +100,6 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(130)
 
 
-@contextmanager
-def output_folder(path: str | Path) -> Iterator[Path]:
-    """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume."""
-    folder = Path(path)
-    existed = folder.exists()
-    if PartialState().is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-    PartialState().wait_for_everyone()
-    try:
-        yield folder
-        PartialState().wait_for_everyone()  # what the main process wrote is there for all
-    except BaseException:
-        if not existed and not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-@contextmanager
-def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
-    """A folder that appears whole or not at all: filled under a temporary name, then renamed.
-
-    Args:
-        path: the folder.
-        replaces: whether an older folder there, not empty, is one that may be replaced.
-
-    Raises:
-        InputError: the folder holds something else.
-    """
-    folder = Path(path).resolve()
-    taken = folder.is_file() or (folder.is_dir() and any(folder.iterdir()))
-    if taken and not replaces(folder):
-        raise InputError(f"{folder} is not empty: give another --output_dir")
-    partial = folder.with_name(f"{folder.name}.partial")
-    state = PartialState()
-    if state.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    state.wait_for_everyone()
-    try:
-        yield partial
-        state.wait_for_everyone()
-        if state.is_main_process:
-            older = folder.with_name(f"{folder.name}.old")
-            if folder.exists():
-                folder.rename(older)
-            partial.rename(folder)
-            shutil.rmtree(older, ignore_errors=True)
-        state.wait_for_everyone()
-    finally:
-        if state.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def write_json(path: Path, content: dict | list) -> None:
-    """Writes a json file, whole or not at all, from the main process alone."""
-    if PartialState().is_main_process:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
-
-
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
     """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
     skipped = SkippedClips(folder / "skipped.csv", max_fraction)
@@ -244,7 +179,6 @@ class Stopwatch:
 __all__ = [
     "Stopwatch",
     "heading",
-    "output_folder",
     "parse_arguments",
     "print_table",
     "push_if_asked",
@@ -254,6 +188,4 @@ __all__ = [
     "run",
     "say",
     "skipped_clips",
-    "whole_folder",
-    "write_json",
 ]

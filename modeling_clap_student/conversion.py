@@ -19,12 +19,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, BertConfig, PreTrainedModel
 
 from .checkpoints import check_hub_id, push_folder
-from .cli import run, say, whole_folder
+from .cli import run, say
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from .errors import InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .model_card_clap_student import model_card
 from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
+from .output_folders import whole_folder
 from .processing_clap_student import MAX_TEXT_LENGTH, ClapStudentProcessor
 from .version import __version__
 

@@ -17,6 +17,7 @@ from .checkpoints import load_checkpoint
 from .cli import parse_arguments, run, say
 from .errors import InputError
 from .modeling_clap_student import ClapStudentModel
+from .output_folders import make_folder
 
 
 class AudioTower(nn.Module):
@@ -69,14 +70,14 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
         the paths of the audio and the text graph.
 
     Raises:
-        InputError: onnx or onnxscript is not installed.
+        InputError: onnx or onnxscript is not installed, or the folder can't be made.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise InputError(f"{' and '.join(missing)} missing: pip install onnx onnxscript")
     model = copy.deepcopy(model).cpu().float().eval()
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length without any special property
     # Two tensors: one given twice would be traced as a single input.
     tokens = {"input_ids": torch.ones(2, 8).long(), "attention_mask": torch.ones(2, 8).long()}

@@ -236,3 +236,20 @@ def test_scripts_start_as_programs(tmp_path):
     )
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith("error: no such file")
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("module", [run_teacher, curate, run_student, run_eval])
+def test_a_file_in_the_place_of_the_output_folder(
+    module, captioned_folder, pool_folder, labelled_folder, tiny_folder, tmp_path, command, capsys
+):
+    """Guards against a traceback, and a file of the user's that is lost."""
+    (tmp_path / "taken").write_text("mine")
+    flags = {
+        run_teacher: ["--corpus", captioned_folder, *SMALL, *FAST],
+        curate: ["--strategy", "du", "--teacher", tiny_folder, "--captions", captioned_folder, "--audio", pool_folder],
+        run_student: ["--strategy", "none", "--teacher", tiny_folder, "--replay", captioned_folder, *FAST],
+        run_eval: ["--model", tiny_folder, "--task", labelled_folder],
+    }[module]
+    for place in ("taken", "taken/below"):
+        assert command(module, *flags, "--output_dir", tmp_path / place) == 1
+        assert "error: " in capsys.readouterr().err and (tmp_path / "taken").read_text() == "mine"

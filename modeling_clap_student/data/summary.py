@@ -22,7 +22,7 @@ class Summary:
 
     Attributes:
         rows: pairs or clips; None of a stream, which nobody has counted.
-        clips: different ones with audio.
+        clips: different ones with audio; None of mere texts.
         captions: different ones; None where there are none.
         hours: of the different clips.
         looked_up: clips whose length was looked up for that; fewer than `clips` make an estimate.
@@ -38,10 +38,10 @@ class Summary:
 
     def cells(self) -> list[str]:
         """For a table: rows, clips, captions, hours."""
-        if self.hours is None:
-            return ["–"] * 4
-        about = "≈ " if self.looked_up < self.clips else ""
-        hours = f"{about}{self.hours:,.{2 if self.hours < 10 else 0}f}"
+        hours = "–"
+        if self.hours is not None:
+            about = "≈ " if self.looked_up < self.clips else ""
+            hours = f"{about}{self.hours:,.{2 if self.hours < 10 else 0}f}"
         bad = f" ({self.unreadable} of {self.looked_up} looked at can't be read)" if self.unreadable else ""
         return [*("–" if n is None else f"{n:,}" for n in (self.rows, self.clips, self.captions)), hours + bad]
 
@@ -50,10 +50,12 @@ def summarise(data: Dataset | IterableDataset) -> Summary:
     """Counts a table, and estimates its hours from the headers of some of its clips: seconds, whatever its size."""
     if isinstance(data, IterableDataset):
         return Summary(None, None, None, None)
+    captions = pc.count_distinct(column_of(data, "caption")).as_py() if "caption" in data.column_names else None
+    if "audio" not in data.column_names:
+        return Summary(len(data), None, captions, None)
     ids, audio = column_of(data, "audio_id").dictionary_encode(), column_of(data, "audio")
     _, first = np.unique(ids.indices.to_numpy(), return_index=True)
     first = first[pc.is_valid(audio).to_numpy(zero_copy_only=False)[first]]
-    captions = pc.count_distinct(column_of(data, "caption")).as_py() if "caption" in data.column_names else None
     if len(first) == 0:
         return Summary(len(data), 0, captions, 0.0)
     some = np.sort(np.random.default_rng(0).permutation(first)[:_SAMPLE])

@@ -1,0 +1,91 @@
+"""Where a command leaves its results: a folder that is whole, or that can be resumed, or not there."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from accelerate import PartialState
+
+from .errors import InputError
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder that may be there.
+
+    Raises:
+        InputError: it can't be made: a file is in its place, a disk is full, a right is missing.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"can't make the folder {folder}: {error.strerror}") from error
+
+
+@contextmanager
+def output_folder(path: str | Path) -> Iterator[Path]:
+    """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume.
+
+    Raises:
+        InputError: it can't be made.
+    """
+    folder = Path(path)
+    existed = folder.exists()
+    if PartialState().is_main_process:
+        make_folder(folder)
+    PartialState().wait_for_everyone()
+    try:
+        yield folder
+        PartialState().wait_for_everyone()  # what the main process wrote is there for all
+    except BaseException:
+        if not existed and not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
+    """A folder that appears whole or not at all: filled under a temporary name, then renamed.
+
+    Args:
+        path: the folder.
+        replaces: whether an older folder there, not empty, is one that may be replaced.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    folder = Path(path).resolve()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not replaces(folder)):
+        raise InputError(f"{folder} is not empty: give another --output_dir")
+    partial = folder.with_name(f"{folder.name}.partial")
+    state = PartialState()
+    if state.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        make_folder(partial)
+    state.wait_for_everyone()
+    try:
+        yield partial
+        state.wait_for_everyone()
+        if state.is_main_process:
+            older = folder.with_name(f"{folder.name}.old")
+            if folder.exists():
+                folder.rename(older)
+            partial.rename(folder)
+            shutil.rmtree(older, ignore_errors=True)
+        state.wait_for_everyone()
+    finally:
+        if state.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: Path, content: dict | list) -> None:
+    """Writes a json file, whole or not at all, from the main process alone."""
+    if PartialState().is_main_process:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+__all__ = ["make_folder", "output_folder", "whole_folder", "write_json"]
