@@ -122,6 +122,9 @@ def test_a_stream_is_no_table(shards, tiny_folder, pool_folder, command, capsys)
 
 def trainer_of(stream, replay, folder, **arguments):
     model, processor = tiny_model()
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.2
     args = ClapStudentTrainingArguments(
         output_dir=str(folder), max_steps=12, per_device_train_batch_size=4, save_steps=5, save_total_limit=None,
         gradient_accumulation_steps=2, disable_tqdm=True, learning_rate=1e-3, **arguments,

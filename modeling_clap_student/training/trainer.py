@@ -177,6 +177,9 @@ class ClapStudentTrainer(Trainer):
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=self.args.dataloader_prefetch_factor,
+            # Of its own: starting a loader draws a number, and a resumed run, which starts one more, would go on with
+            # other dropout.
+            generator=torch.Generator().manual_seed(self.args.seed),
         )
         return self._stream_loader
 
