@@ -30,6 +30,7 @@ quality: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/soundscapes.py
 	$(BIN)/python benchmarks/listing.py
+	$(BIN)/python benchmarks/decoding.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs
