@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from .audio_file_clap_student import AudioFile
 from .errors import ClipError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
-from .processing_clap_student import ClapStudentProcessor, tokenize
+from .processing_clap_student import ClapStudentProcessor, longest_text, tokenize
 from .resampling_clap_student import Resampled
 
 
@@ -64,9 +64,12 @@ def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int)
 
 @torch.no_grad()
 def embed_distinct_texts(
-    model, tokenizer, texts: list[str], batch_size: int = 256, description: str | None = None
+    model, tokenizer, texts: list[str], batch_size: int = 64, description: str | None = None
 ) -> Tensor:
-    """Embeds texts, each distinct one once.
+    """Embeds texts, each distinct one once; the same text gives the same vector, to the bit, in whatever company.
+
+    The tower always sees `batch_size` texts, filled up with repeats, padded to a length that follows from each text's
+    own: with another shape the matrix library may add in another order.
 
     Args:
         model: in eval mode.
@@ -81,15 +84,31 @@ def embed_distinct_texts(
     if not texts:
         return torch.empty(0, 0)
     distinct = list(dict.fromkeys(texts))
-    parts = []
+    vectors: dict[str, Tensor] = {}
     with tqdm(total=len(distinct), desc=description, unit="text", disable=description is None) as bar:
-        for start in range(0, len(distinct), batch_size):
-            batch = distinct[start : start + batch_size]
-            tokens = tokenize(tokenizer, batch).to(model.device)
-            parts.append(model.get_text_features(**tokens).pooler_output.float().cpu())
-            bar.update(len(batch))
-    position = {text: i for i, text in enumerate(distinct)}
-    return torch.cat(parts)[[position[text] for text in texts]]
+        for start in range(0, len(distinct), _TOKENIZED):
+            for length, group in _by_length(tokenizer, distinct[start : start + _TOKENIZED]).items():
+                for first in range(0, len(group), batch_size):
+                    batch = group[first : first + batch_size]
+                    filled = batch + [batch[0]] * (batch_size - len(batch))
+                    tokens = tokenize(tokenizer, filled, length).to(model.device)
+                    embeds = model.get_text_features(**tokens).pooler_output.float().cpu()
+                    vectors.update(zip(batch, embeds, strict=False))
+                    bar.update(len(batch))
+    return torch.stack([vectors[text] for text in texts])
+
+
+_TOKENIZED = 8192  # texts whose lengths are looked up at a time
+_LENGTH_STEP = 16
+
+
+def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
+    """Texts by the length that they are padded to: the next multiple of a few tokens."""
+    longest, groups = longest_text(tokenizer), {}
+    for text, ids in zip(texts, tokenizer(texts, truncation=True, max_length=longest)["input_ids"], strict=True):
+        length = min(longest, -(-len(ids) // _LENGTH_STEP) * _LENGTH_STEP)
+        groups.setdefault(length, []).append(text)
+    return groups
 
 
 def file_windows(path: str | os.PathLike, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
@@ -176,9 +195,9 @@ class EncodingMixin:
                 yield extractor(_mono(clip), sampling_rate=sampling_rate)["input_values"]
 
     def encode_text(
-        self, texts: str | list[str], batch_size: int = 256, show_progress_bar: bool | None = None
+        self, texts: str | list[str], batch_size: int = 64, show_progress_bar: bool | None = None
     ) -> Tensor:
-        """Embeds texts.
+        """Embeds texts: the same text always gives the same vector, to the bit, for the same `batch_size`.
 
         Args:
             texts: one or a list; longer ones than 100 tokens are cut, with a warning.

@@ -30,29 +30,39 @@ class ClapStudentProcessor(ProcessorMixin):
             del text_kwargs["max_length"]
         inputs = super().__call__(*args, text_kwargs=text_kwargs, **kwargs)
         if "input_ids" in inputs and text_kwargs["truncation"]:
-            _warn_if_cut(inputs["input_ids"], text_kwargs["max_length"])
+            _warn_if_cut(_most_tokens(inputs["input_ids"]), text_kwargs["max_length"])
         return inputs
 
 
-def tokenize(tokenizer, texts: list[str]) -> BatchEncoding:
-    """Texts to padded tensors, at most 100 tokens each, or fewer where the tokenizer's model takes fewer.
+def longest_text(tokenizer) -> int:
+    """The most tokens of a text: 100, or fewer where the tokenizer's model takes fewer."""
+    return min(MAX_TEXT_LENGTH, tokenizer.model_max_length)
+
+
+def tokenize(tokenizer, texts: list[str], length: int | None = None) -> BatchEncoding:
+    """Texts to tensors, padded to the longest of them, or to `length` tokens.
 
     Warns if a text may have been cut.
     """
-    length = min(MAX_TEXT_LENGTH, tokenizer.model_max_length)
-    tokens = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-    _warn_if_cut(tokens["input_ids"], length)
+    longest = longest_text(tokenizer)
+    padding, most = (True, longest) if length is None else ("max_length", length)
+    tokens = tokenizer(texts, padding=padding, truncation=True, max_length=most, return_tensors="pt")
+    _warn_if_cut(int(tokens["attention_mask"].sum(dim=1).max()), longest)
     return tokens
 
 
-def _warn_if_cut(input_ids, length: int) -> None:
+def _most_tokens(input_ids) -> int:
     if len(input_ids) == 0:
-        return
+        return 0
     rows = [input_ids] if isinstance(input_ids[0], int) else input_ids  # a single text is a flat list
-    if max(map(len, rows)) >= length:
+    return max(map(len, rows))
+
+
+def _warn_if_cut(tokens: int, length: int) -> None:
+    if tokens >= length:
         warnings.warn(f"a text fills all {length} tokens: what goes beyond is cut", stacklevel=3)
 
 
 ClapStudentProcessor.register_for_auto_class()
 
-__all__ = ["MAX_TEXT_LENGTH", "ClapStudentProcessor", "tokenize"]
+__all__ = ["MAX_TEXT_LENGTH", "ClapStudentProcessor", "longest_text", "tokenize"]

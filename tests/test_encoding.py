@@ -144,3 +144,12 @@ def test_a_model_without_processor_says_so(tiny, tmp_path):
     ClapStudentModel.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b")  # carried along
     loaded = ClapStudentModel.from_pretrained(tmp_path / "b")
     assert torch.equal(loaded.encode_text("hum"), bare.encode_text("hum"))
+
+
+def test_a_text_is_the_same_in_any_company(tiny):
+    """Guards against last bits that depend on the longest text of the batch, or on how many there are."""
+    model, _ = tiny
+    texts = ["hum", "a low hum and a soft hiss " * 3, "hiss", "a high whistle", *(f"tone {n}" for n in range(70))]
+    alone = torch.cat([model.encode_text(text) for text in texts])
+    assert torch.equal(model.encode_text(texts), alone)
+    assert torch.equal(model.encode_text(texts[::-1]), alone.flip(0))
