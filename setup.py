@@ -33,7 +33,7 @@ REQUIRES = [
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
 # onnxruntime 1.23 is the last for Python 3.10.
-TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.50", *ONNX]
+TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", *ONNX]
 
 
 def floor(requirement: str) -> str:

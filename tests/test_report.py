@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from modeling_clap_student.curation.report import (
     NUM_NEAREST,
     NUM_RANDOM,
     ReportData,
+    charts,
     count_cells,
     render_report,
     write_report,
@@ -96,7 +98,13 @@ def data(pairs) -> ReportData:
         "num_replay": 1234,
     }
     return ReportData(
-        pairs, made, selected, (edges, counts), num_pool_clips=5000, num_captions=40, pair_precision=0.625
+        pairs,
+        made,
+        selected,
+        histogram=(edges, counts),
+        num_pool_clips=5000,
+        num_captions=40,
+        pair_precision=0.625,
     )
 
 
@@ -151,6 +159,22 @@ def test_labels_are_those_of_brute_force(data):
     of_pairs = {row["label"]: row for row in label_rows(columns(data.pairs), None, LABELS)}
     near = [row["label_similarity"] for row in data.pairs if row["label"] == "hiss"]
     assert of_pairs["hiss"]["lowest"] == pytest.approx(min(near)) and of_pairs["never heard"]["captions"] == 0
+
+
+def test_charts_tell_what_they_are_made_of(data):
+    """Guards against a sample shown as the whole, and a threshold on another scale marked among cosines."""
+    similarities = np.float32(data.pairs["similarity"][:])
+    whole, sampled, bare = (
+        charts(replace(data, **change), similarities) for change in ({}, {"sampled_clips": 1000}, {"histogram": None})
+    )
+    assert whole[0]["note"].startswith("20,000 cosines") and "70 pairs at 0.500" in whole[1]["svg"]
+    assert sampled[0]["note"].startswith("100,000 cosines") and "1,000 of 5,000 clips" in sampled[0]["note"]
+    assert bare[0]["title"] == "Similarities of the kept pairs" and bare[0]["note"].startswith("70 cosines")
+    assert all("var(--bar)" in chart["svg"] for chart in whole) and "var(--bar)" not in bare[0]["svg"] + bare[1]["svg"]
+    assert all("var(--accent)" in chart["svg"] for chart in [*whole, *bare])
+    corrected = replace(data, provenance=data.provenance | {"csls_neighbours": 10})
+    assert not any("0.500" in chart["svg"] for chart in charts(corrected, similarities))
+    assert "30 least similar pairs" in render_report(corrected)
 
 
 def test_hubs_are_those_of_brute_force(data):
@@ -318,7 +342,7 @@ def test_the_page_opens_without_complaint(opened, tmp_path):
 def test_players_play(opened):
     """Guards against a format that browsers refuse, and two clips that sound at once."""
     page, problems, _ = opened
-    page.wait_for_function("[...document.querySelectorAll('audio')].every(audio => audio.duration > 0.4)")
+    page.wait_for_function("() => [...document.querySelectorAll('audio')].every(audio => audio.duration > 0.4)")
     assert page.locator("audio").evaluate_all("all => all.every(audio => !audio.error)")
     page.evaluate("document.querySelectorAll('audio').forEach(audio => audio.muted = true)")
     longest = page.evaluate_handle(
@@ -327,7 +351,7 @@ def test_players_play(opened):
     longest.evaluate("audio => audio.play()")
     page.wait_for_function("audio => audio.currentTime > 0.2", arg=longest)
     page.locator("#nearest .picture").first.click()
-    page.wait_for_function("document.querySelector('#nearest audio').currentTime > 0")
+    page.wait_for_function("() => document.querySelector('#nearest audio').currentTime > 0")
     assert page.locator("audio").evaluate_all("all => all.filter(audio => !audio.paused).length") <= 1
     assert problems == []
 
@@ -347,7 +371,7 @@ def test_filters_filter(opened, data):
     page.fill("#by-text", "no such words")
     assert shown(page, "random") == shown(page, "nearest") == 0 and page.locator(".none:visible").count() == 2
     page.click("text=Show all")
-    page.wait_for_function("!document.querySelector('#random tr[hidden][data-label]')")
+    page.wait_for_function("() => !document.querySelector('#random tr[hidden][data-label]')")
     assert (shown(page, "random"), shown(page, "nearest")) == (NUM_RANDOM, NUM_NEAREST)
     assert problems == []
 

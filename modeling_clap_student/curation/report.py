@@ -15,7 +15,7 @@ from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..data.soundscapes import holds_event
-from .report_charts import histogram_chart, kept_chart
+from .report_charts import Spread, histogram_chart, kept_chart
 from .report_clips import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt
 from .report_tables import hub_captions, hub_clips, label_rows, nearest_rows, numbers, random_rows
 
@@ -38,6 +38,7 @@ class ReportData:
             for it; None where none were selected, or that is not known.
         histogram: ascending bin edges (bins + 1,) and int64 counts (bins,) of the similarities of all clips and
             captions that were compared; None where only those of the pairs are known.
+        sampled_clips: how many of the clips the histogram was counted from, where not from all.
         num_pool_clips: clips that were compared; None where there was no pool.
         num_captions: captions that were read, each counted once.
         pair_precision: the share of true pairs, where it is known.
@@ -48,6 +49,7 @@ class ReportData:
     provenance: dict
     selected: dict[str, np.ndarray] | None = None
     histogram: tuple[np.ndarray, np.ndarray] | None = None
+    sampled_clips: int | None = None
     num_pool_clips: int | None = None
     num_captions: int | None = None
     pair_precision: float | None = None
@@ -133,10 +135,10 @@ def _shorten(text: str | None) -> str:
 
 
 def _decision(made: dict) -> tuple[str, float | None]:
-    """The column that a threshold decided, and the threshold."""
+    """The column that a threshold decided, and the threshold, where it is a cosine like the column."""
     if made["strategy"] == "ds":
         return "label_similarity", made.get("caption_threshold")
-    return "similarity", made.get("pair_threshold")
+    return "similarity", None if made.get("csls_neighbours") else made.get("pair_threshold")
 
 
 def _nearest_title(decided_by: str, threshold: float | None) -> str:
@@ -178,26 +180,31 @@ def count_cells(data: ReportData, table: pa.Table) -> list[dict]:
 
 def charts(data: ReportData, similarities: np.ndarray) -> list[dict]:
     """`title`, `note` and `svg` of each chart."""
-    threshold = data.provenance.get("pair_threshold")
+    made, known = data.provenance, similarities[np.isfinite(similarities)].clip(-1, 1)
+    threshold = None if made["strategy"] == "ds" else _decision(made)[1]
     if data.histogram is None:
-        known = similarities[np.isfinite(similarities)]
-        counts, edges = np.histogram(known.clip(-1, 1), _BINS, (-1, 1))
-        titles = ("Similarities of the kept pairs", "Kept pairs at or above each threshold")
+        edges, compared = np.linspace(-1, 1, _BINS + 1), None
+        titles = ("Similarities of the kept pairs", "Kept pairs at each threshold")
         note = f"{len(known):,} cosines. What was compared and not kept is not known here."
     else:
         edges, counts = data.histogram
-        which = "all" if data.provenance["strategy"] == "du" else "the selected"
-        titles = (f"Similarities of all clips with {which} captions", "Pairs kept at each threshold")
-        note = f"{int(counts.sum()):,} cosines; in colour, those of pairs that were kept."
-    scale = "The axis is logarithmic. A threshold further left keeps more pairs that are less similar."
+        compared = counts * _share_counted(data)
+        which = "all" if made["strategy"] == "du" else "the selected"
+        titles = (f"Similarities of all clips with {which} captions", "Pairs at each threshold")
+        note = f"{compared.sum():,.0f} cosines; in colour, those of the pairs that were kept."
+        if data.sampled_clips is not None:
+            note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, but for the kept."
+    scale = "The axis is logarithmic. The higher the threshold, the fewer the pairs, and the more similar."
+    spread = Spread(edges, np.histogram(known, edges)[0], compared, threshold)
     return [
-        {"title": titles[0], "note": note, "svg": histogram_chart(edges, counts, threshold, titles[0])},
-        {
-            "title": titles[1],
-            "note": scale,
-            "svg": kept_chart(edges, counts, threshold, len(similarities), titles[1]),
-        },
+        {"title": titles[0], "note": note, "svg": histogram_chart(spread, titles[0])},
+        {"title": titles[1], "note": scale, "svg": kept_chart(spread, titles[1])},
     ]
+
+
+def _share_counted(data: ReportData) -> float:
+    """By how much the histogram's counts are to be multiplied."""
+    return 1 if data.sampled_clips is None else data.num_pool_clips / data.sampled_clips
 
 
 def facts(made: dict) -> list[tuple[str, str]]:
@@ -211,6 +218,10 @@ def facts(made: dict) -> list[tuple[str, str]]:
         "exclude": "Left out of the pool",
         "caption_threshold": "Captions: at least this near to a label",
         "pair_threshold": "Pairs: at least this similar",
+        "max_captions_per_clip": "Captions a clip, at most",
+        "max_clips_per_caption": "Clips a caption, at most",
+        "mutual_nearest": "Only mutual nearest",
+        "csls_neighbours": "Threshold after correcting for hubs; neighbours",
         "highest_similarity": "Highest similarity",
         "num_skipped": "Clips that could not be read",
         "seed": "Seed",
@@ -254,4 +265,4 @@ def _heard(audio: dict | None, caption: str) -> tuple[bool | None, Excerpt | Non
         return None, None, _shorten(f"{error}")
 
 
-__all__ = ["MAX_PAGE_BYTES", "ReportData", "ShownPair", "count_cells", "render_report", "write_report"]
+__all__ = ["MAX_PAGE_BYTES", "ReportData", "ShownPair", "charts", "count_cells", "render_report", "write_report"]

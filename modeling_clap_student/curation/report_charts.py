@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import dataclass, replace
 from html import escape
 
 import matplotlib
@@ -46,58 +47,67 @@ _STYLE = {
 }
 
 
-def histogram_chart(edges: np.ndarray, counts: np.ndarray, threshold: float | None, title: str) -> str:
-    """How similarities are spread; those at or above the threshold in the accent's colour.
+@dataclass(frozen=True)
+class Spread:
+    """How similarities are spread over bins.
 
-    Args:
+    Attributes:
         edges: (bins + 1,) ascending.
-        counts: (bins,) int64.
-        threshold: marked, where there is one.
-        title: for readers who can't see the chart.
+        kept: (bins,) int64, of the pairs.
+        compared: (bins,) of all that was compared, whole numbers or estimates; None where that is not known.
+        threshold: the cosine that decided; None where none did.
     """
-    edges, counts = _occupied(edges, counts)
-    kept = np.zeros_like(counts) if threshold is None else counts * (edges[1:] > threshold)
-    step = -(-len(counts) // _MAX_BARS)
-    starts = np.arange(0, len(counts), step)
-    left, right = edges[starts], edges[np.minimum(starts + step, len(counts))]
+
+    edges: np.ndarray
+    kept: np.ndarray
+    compared: np.ndarray | None
+    threshold: float | None
+
+    def occupied(self) -> "Spread":
+        """The bins from the first to the last that holds anything; one of them if none does."""
+        found = np.flatnonzero(self.kept if self.compared is None else self.kept + self.compared)
+        first, last = (found[0], found[-1]) if len(found) else (0, 0)
+        bins = slice(first, last + 1)
+        compared = None if self.compared is None else self.compared[bins]
+        return replace(self, edges=self.edges[first : last + 2], kept=self.kept[bins], compared=compared)
+
+    @property
+    def layers(self) -> list[tuple[np.ndarray, str]]:
+        """What there is to draw, in which colours, the pairs in front."""
+        layers = ((self.compared, _BAR), (self.kept, _ACCENT))
+        return [(counts, color) for counts, color in layers if counts is not None and counts.any()]
+
+
+def histogram_chart(spread: Spread, title: str) -> str:
+    """How many pairs have which similarity. The title is for readers who can't see the chart."""
+    spread = spread.occupied()
+    starts = np.arange(0, len(spread.kept), -(-len(spread.kept) // _MAX_BARS))
+    edges = np.append(spread.edges[starts], spread.edges[-1])
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
         figure, axes = _axes("cosine of clip and caption", "pairs")
-        for values, color in ((counts, _BAR if threshold is not None else _ACCENT), (kept, _ACCENT)):
-            bars = np.add.reduceat(values, starts)
-            axes.stairs(bars, np.append(left, right[-1]), fill=True, color=color, linewidth=0)
+        for counts, color in spread.layers:
+            axes.stairs(np.add.reduceat(counts, starts), edges, fill=True, color=color, linewidth=0)
         axes.set_ylim(0, max(1, axes.dataLim.y1) * 1.15)
-        if threshold is not None:
-            _mark(axes, threshold, f"threshold {threshold:.3f}")
+        if spread.threshold is not None:
+            _mark(axes, spread.threshold, f"threshold {spread.threshold:.3f}")
         return _svg(figure, title)
 
 
-def kept_chart(edges: np.ndarray, counts: np.ndarray, threshold: float | None, num_pairs: int, title: str) -> str:
-    """How many pairs each threshold would keep, on a log axis.
-
-    Args:
-        edges, counts, threshold, title: as in `histogram_chart`.
-        num_pairs: how many this one keeps.
-    """
-    edges, counts = _occupied(edges, counts)
-    kept = counts[::-1].cumsum()[::-1]
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
-        figure, axes = _axes("threshold", "pairs kept")
+def kept_chart(spread: Spread, title: str) -> str:
+    """How many pairs reach each similarity, on a log axis. The title is for readers who can't see the chart."""
+    spread, num_pairs = spread.occupied(), int(spread.kept.sum())
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
+        figure, axes = _axes("threshold", "pairs at or above it")
         axes.set_yscale("log")
-        axes.step(edges[:-1], kept, where="post", color=_BAR, linewidth=2)
-        axes.set_ylim(0.7, max(kept[0], 10) ** 1.15)  # room for words above the curve
-        if threshold is not None:
-            above = edges[1:] > threshold
-            axes.step(edges[:-1][above], kept[above], where="post", color=_ACCENT, linewidth=2)
-            axes.plot([threshold], [num_pairs], "o", color=_MARK, markersize=5)
-            _mark(axes, threshold, f"{num_pairs:,} pairs at {threshold:.3f}")
+        for counts, color in spread.layers:
+            first, last = np.flatnonzero(counts)[[0, -1]]
+            reaching = counts[::-1].cumsum()[::-1][first : last + 1]
+            axes.step(spread.edges[first : last + 1], reaching, where="post", color=color, linewidth=2)
+        axes.set_ylim(0.7, max(axes.dataLim.y1, 10) ** 1.15)  # room for words above the curve
+        if spread.threshold is not None:
+            axes.plot([spread.threshold], [num_pairs], "o", color=_MARK, markersize=5)
+            _mark(axes, spread.threshold, f"{num_pairs:,} pairs at {spread.threshold:.3f}")
         return _svg(figure, title)
-
-
-def _occupied(edges: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The bins from the first to the last that holds anything; one of them if none does."""
-    found = np.flatnonzero(counts)
-    first, last = (found[0], found[-1]) if len(found) else (0, 0)
-    return edges[first : last + 2], counts[first : last + 1]
 
 
 def _axes(xlabel: str, ylabel: str):
@@ -148,4 +158,4 @@ def _svg(figure: Figure, title: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
 
 
-__all__ = ["histogram_chart", "kept_chart"]
+__all__ = ["Spread", "histogram_chart", "kept_chart"]
