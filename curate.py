@@ -14,6 +14,7 @@ ads: the captions chosen as in ds, with every clip of the pool that is similar e
 import tempfile
 from argparse import Namespace
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from modeling_clap_student.curation.improvement_set import (
     load_improvement_set,
     save_improvement_set,
 )
+from modeling_clap_student.curation.report import ReportData, write_report
 from modeling_clap_student.curation.selection import PROMPT, SelectedCaptions, label_prompts, select_captions
 from modeling_clap_student.curation.strategies import (
     PAPER_DU_THRESHOLD,
@@ -48,7 +50,7 @@ from modeling_clap_student.curation.strategies import (
     select_training_pairs,
     training_pairs,
 )
-from modeling_clap_student.curation.streamed_pairs import save_streamed_pairs
+from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, save_streamed_pairs
 from modeling_clap_student.curation.threshold import Threshold
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_labels
 from modeling_clap_student.data.corpora import read_corpora
@@ -60,6 +62,7 @@ from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
 from modeling_clap_student.output_folders import whole_folder
+from modeling_clap_student.evaluation.pair_precision import pair_precision
 from run_teacher import built_in_folder
 
 
@@ -239,9 +242,18 @@ def curate(args: CurateArguments) -> None:
         if PartialState().is_main_process:
             made_by = provenance(args, model, class_names, facts)
             save_improvement_set(folder, None if streamed else pairs, replay, made_by, args.output_dir)
+            leave_report(
+                folder,
+                pairs,
+                made_by,
+                selected=by_label(selected, class_names),
+                num_pool_clips=None if pool is None else len(clips),
+                num_captions=len(captions),
+                audio_of=partial(read_streamed_audio, folder, pairs) if streamed else None,
+            )
     say(
         f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} "
-        f"after {watch.seconds:.0f} s"
+        f"after {watch.seconds:.0f} s; look and listen in report.html there"
     )
     if args.push_to_hub and PartialState().is_main_process:
         pairs = load_improvement_set(args.output_dir)[0] if streamed else pairs
@@ -291,6 +303,21 @@ def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, 
     texts = caption_embeds[[row_of[key] for key in pairs["caption_id"]]]
     similarity, columns = (clip_embeds * texts).sum(axis=1), pairs.column_names
     return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
+
+
+def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:
+    """The similarities of the captions that each label got."""
+    if selected is None:
+        return None
+    return {name: selected.similarities[selected.labels == number] for number, name in enumerate(class_names)}
+
+
+def leave_report(folder: Path, pairs: Dataset, made_by: dict, **known) -> None:
+    """Draws `report.html`. The set is whole without it, so that no failure here may lose what took hours."""
+    try:
+        write_report(folder / "report.html", ReportData(pairs, made_by, pair_precision=pair_precision(pairs), **known))
+    except Exception as error:
+        say(f"no report.html: {type(error).__name__}: {error}")
 
 
 def empty(args: CurateArguments, what: str, found) -> InputError:

@@ -25,13 +25,16 @@ REQUIRES = [
     "tokenizers>=0.23.1",
     "soundfile>=0.13",
     "numpy>=2.0",
+    "jinja2>=3.1.4",
+    "matplotlib>=3.9",
+    "pillow>=11.0",
     "pyyaml>=6.0.2",
     "rich>=14.0",
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
 # onnxruntime 1.23 is the last for Python 3.10.
-TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", *ONNX]
+TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", *ONNX]
 
 
 def floor(requirement: str) -> str:
@@ -49,6 +52,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
+    package_data={"modeling_clap_student.curation": ["report.html.jinja"]},
     install_requires=REQUIRES,
     extras_require={"onnx": ONNX, "test": TEST, "compat": [floor(requirement) for requirement in REQUIRES]},
 )

@@ -19,7 +19,7 @@ from datasets.distributed import split_dataset_by_node
 import curate
 from modeling_clap_student import InputError
 from modeling_clap_student.curation.improvement_set import load_improvement_set, save_improvement_set
-from modeling_clap_student.curation.streamed_pairs import save_streamed_pairs
+from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, save_streamed_pairs
 from modeling_clap_student.data.decoding import SkippedClips
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
@@ -264,6 +264,7 @@ def test_curation_of_a_stream(command, tiny_folder, captioned_folder, shards, cl
     content = {f"shards/pool-{n % 3:03d}.tar/audio/{clip.name}": clip.read_bytes() for n, clip in enumerate(clips)}
     assert all(row["audio"]["bytes"] == content[row["audio_id"]] for row in pairs)
     assert pairs["audio_id"][:] == sorted(pairs["audio_id"][:])
+    assert Path("streamed/report.html").read_text().count("<audio") == 2 * len(pairs) + min(8, len(content))
     Path("pushed").mkdir()  # as --push_to_hub does
     provenance = {"strategy": "du", "teacher": "t", "num_pairs": len(pairs), "seed": 0, "version": "0"}
     save_improvement_set(Path("pushed"), pairs, None, provenance, "me/pairs", with_audio=True)
@@ -285,6 +286,9 @@ def test_curation_of_a_stream_on_two_processes(command, tiny_folder, captioned_f
     assert done.returncode == 0, done.stderr
     pairs = load_improvement_set("two")[0]
     assert len(pairs) == len(alone) and as_set(pairs) == as_set(alone)
+    rows = [len(alone) - 1, 0, 3]  # in the order of one process, from the files of two
+    assert list(read_streamed_audio(Path("two"), alone, rows)) == [alone[row]["audio"] for row in rows]
+    assert "<audio" in Path("two/report.html").read_text()
     assert sorted(file.name for file in Path("two/data").glob("train*")) == [
         "train-00000-of-00002.parquet",
         "train-00001-of-00002.parquet",

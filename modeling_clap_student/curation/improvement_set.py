@@ -109,8 +109,9 @@ def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
 
 
 def is_improvement_set(folder: Path) -> bool:
-    """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and nothing else."""
-    return {entry.name for entry in folder.iterdir()} - {"skipped.csv"} == {"README.md", "data", "provenance.json"}
+    """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and no more."""
+    beside = {"report.html", "skipped.csv"}
+    return {entry.name for entry in folder.iterdir()} - beside == {"README.md", "data", "provenance.json"}
 
 
 def read_provenance(path: Path | str) -> dict | None:

@@ -1,16 +1,18 @@
 """The pairs of a streamed pool: their clips are read a second time, straight into the Improvement-Set's files."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset, IterableDataset
 from datasets.distributed import split_dataset_by_node
-from pyarrow.parquet import ParquetWriter
+from pyarrow.parquet import ParquetFile, ParquetWriter
 from tqdm.auto import tqdm
 
 from ..errors import InputError
@@ -82,4 +84,26 @@ def _write_file(path: Path, columns: Dataset, first: list[tuple[int, dict]], fou
     return count
 
 
-__all__ = ["save_streamed_pairs"]
+def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> Iterator[dict]:
+    """The audio of some rows of `pairs`, undecoded, from the files that `save_streamed_pairs` wrote.
+
+    A row group is in memory at a time. Of several processes' files the order is not that of `pairs`: a row is known by
+    its clip and caption.
+    """
+    keys = ["audio_id", "caption_id"]
+    wanted = [tuple(row.values()) for row in pairs.select_columns(keys).select(rows)]
+    clips = pa.array(sorted({audio_id for audio_id, _ in wanted}))
+    places = {}
+    for path in sorted((folder / "data").glob("train-*.parquet")):
+        with ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=keys)
+                for n in np.flatnonzero(pc.is_in(table["audio_id"], clips)):
+                    places[table["audio_id"][n].as_py(), table["caption_id"][n].as_py()] = path, group, int(n)
+    for key in wanted:
+        path, group, n = places[key]
+        with ParquetFile(path) as file:
+            yield file.read_row_group(group, columns=["audio"])["audio"][n].as_py()
+
+
+__all__ = ["read_streamed_audio", "save_streamed_pairs"]
