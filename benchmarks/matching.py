@@ -19,9 +19,10 @@ product alone; the peak is the GPU's.
 
 import argparse
 import multiprocessing
-import resource
+import re
 import statistics
 import time
+from pathlib import Path
 
 
 DIM, SPREAD = 1024, 45  # the cosines' standard deviation is about one by the square root of `SPREAD`
@@ -82,7 +83,10 @@ def product(audio, text, threshold: float) -> int:
 
     from modeling_clap_student.curation.similarity_scan import BLOCKS, product_dtype
 
-    dtype, (rows, columns) = product_dtype(audio.device), BLOCKS[audio.device.type]
+    dtype, (rows, columns) = (
+        product_dtype(audio.device),
+        (1024, 4096) if audio.device.type == "cpu" else BLOCKS["cuda"],
+    )
     text = text.to(dtype)
     result = torch.empty(rows * columns, dtype=dtype, device=audio.device)
     for start in range(0, len(audio), rows):
@@ -97,17 +101,27 @@ def product(audio, text, threshold: float) -> int:
 WAYS = {way.__name__: way for way in (loop, faiss, match, product)}
 
 
+def watch_memory(device: str) -> float:
+    """MiB in use; from here on the peak is counted."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_mib(device)
+
+
 def peak_mib(device: str) -> float:
     import torch
 
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def measure(way: str, clips: int, captions: int, kept: float, device: str, results) -> None:
-    import torch
-
     from modeling_clap_student.curation import matching  # noqa: F401  what importing takes is not matching's
 
     audio, text = embeddings(clips, 1, device), embeddings(captions, 2, device)
@@ -117,10 +131,7 @@ def measure(way: str, clips: int, captions: int, kept: float, device: str, resul
     except ImportError as error:
         results.put((str(error), threshold, 0, 0))
         return
-    if device == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-    before = peak_mib(device)
+    before = watch_memory(device)
     start = time.perf_counter()
     count = WAYS[way](audio, text, threshold)
     seconds = time.perf_counter() - start
