@@ -168,7 +168,7 @@ def _check(count: int, clips: int, of_clips: int, max_pairs: int) -> None:
     if count > max_pairs:
         raise InputError(
             f"{count} pairs of {clips} of the {of_clips} clips, about {count * of_clips // clips} in all, "
-            f"more than the {max_pairs} allowed: raise the threshold, limit the captions per clip, or allow more"
+            f"more than max_pairs, {max_pairs}: raise the threshold, set max_captions_per_clip, or raise max_pairs"
         )
 
 
