@@ -17,7 +17,7 @@ from ..errors import InputError
 
 
 # Queries and keys of a block; vectors to work on element by element at a time, which on CPU stay in a core's cache.
-BLOCKS = {"cpu": (1024, 2048), "cuda": (8192, 32768)}
+BLOCKS = {"cpu": (2048, 2048), "cuda": (8192, 32768)}
 AT_ONCE = {"cpu": 64, "cuda": 65536}
 
 # Columns of which only the largest is compared at first.
