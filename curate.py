@@ -41,6 +41,7 @@ from modeling_clap_student.curation.improvement_set import (
     load_improvement_set,
     save_improvement_set,
 )
+from modeling_clap_student.curation.matching import MAX_PAIRS
 from modeling_clap_student.curation.report import ReportData, write_report
 from modeling_clap_student.curation.selection import PROMPT, SelectedCaptions, label_prompts, select_captions
 from modeling_clap_student.curation.strategies import (
@@ -61,9 +62,12 @@ from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
-from modeling_clap_student.output_folders import whole_folder
 from modeling_clap_student.evaluation.pair_precision import pair_precision
+from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
+
+
+MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
 
 
 @dataclass
@@ -103,6 +107,21 @@ class CurateArguments(ReadingArguments):
     pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
     pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
     num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
+    max_captions_per_clip: int | None = field(
+        default=None, metadata={"help": "Only pairs whose caption is among this many nearest of the clip."}
+    )
+    max_clips_per_caption: int | None = field(
+        default=None, metadata={"help": "Only pairs whose clip is among this many nearest of the caption."}
+    )
+    mutual_nearest: bool = field(default=False, metadata={"help": "Only pairs of which each is the other's nearest."})
+    csls_neighbours: int | None = field(
+        default=None,
+        metadata={
+            "help": "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
+            "--pair_threshold is then on that scale."
+        },
+    )
+    max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
     seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
     output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
@@ -128,6 +147,7 @@ class CurateArguments(ReadingArguments):
         # Bad thresholds are told before anything is computed.
         _threshold(self, "caption", 0.0)
         _threshold(self, "pair", 0.0)
+        _check_matching(self)
 
 
 def defaults(flags: Namespace) -> dict:
@@ -159,6 +179,24 @@ def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
         return Threshold(value, quantile, count)
     except ValueError as error:
         raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
+
+
+def _check_matching(args: CurateArguments) -> None:
+    limits = {name: getattr(args, name) for name in MATCHING if name != "mutual_nearest"}
+    for name, value in limits.items():
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if args.strategy == "ds" and matching_options(args):
+        raise ValueError(f"--{next(iter(matching_options(args)))} is for pairs of du and ads: ds matches nothing")
+    if args.mutual_nearest and (args.max_captions_per_clip or args.max_clips_per_caption):
+        raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
+    if args.csls_neighbours and (args.pair_threshold, args.pair_quantile, args.num_pairs) == (None, None, None):
+        raise ValueError("--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs")
+
+
+def matching_options(args: CurateArguments) -> dict:
+    """What restricts the pairs, of `match`; without what was not asked for, as in the paper."""
+    return {name: getattr(args, name) for name in MATCHING if getattr(args, name) and name != "max_pairs"}
 
 
 def read_inputs(
@@ -224,11 +262,16 @@ def curate(args: CurateArguments) -> None:
         else:
             clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, kept_out)
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
-            found = match_pool(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names)
+            options = matching_options(args)
+            found = match_pool(
+                *(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names),
+                max_pairs=args.max_pairs,
+                **options,
+            )
             if len(found.pairs) == 0:
                 raise empty(args, "pair", found)
             pairs = found.pairs
-            facts |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
+            facts |= {"pair_threshold": found.threshold, "highest_similarity": found.highest, **options}
             replay = replay_set(args.strategy, corpus, captions, selected, class_names)
         facts |= {
             "num_pairs": len(pairs),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import curate
 import run_eval
 import run_student
 import run_teacher
+from modeling_clap_student.curation.improvement_set import load_improvement_set
 
 
 @pytest.fixture
@@ -153,6 +155,10 @@ def test_wrong_corpora(command, tmp_path, capsys, corpus, words):
     [
         (["--pair_threshold", "1.5"], ["[-1, 1]", "1.5"]),
         (["--pair_threshold", "0.5", "--num_pairs", "3"], ["--pair_threshold", "one of"]),
+        (["--max_captions_per_clip", "0"], ["--max_captions_per_clip must be at least 1"]),
+        (["--csls_neighbours", "2"], ["--csls_neighbours changes the scale", "--num_pairs"]),
+        (["--csls_neighbours", "99", "--num_pairs", "3"], ["99 neighbours"]),
+        (["--max_pairs", "2", "--num_pairs", "5"], ["5 pairs", "raise max_pairs"]),
         (["--audio", "empty"], ["no audio files"]),
         (["--audio", "broken"], ["none of the 1 clips"]),
         (["--labels", "one.txt"], ["at least 2"]),
@@ -186,6 +192,18 @@ def test_wrong_curation(command, teacher, files, tmp_path, capsys, flags, words)
     code = command(curate, "--strategy", "ads", "--output_dir", "set", *(x for pair in rest.items() for x in pair))
     check_failure(code, capsys, *words)
     assert not Path("set").exists() and not list(Path().glob("*.partial"))
+
+
+def test_limits_on_pairs_are_kept_and_recorded(command, teacher, files):
+    """Guards against flags that never reach the matching, or are missing from what the set says about itself."""
+    made = ["--strategy", "du", "--teacher", teacher, *files, "--pair_threshold", "-1", "--output_dir"]
+    assert command(curate, *made, "one", "--max_captions_per_clip", 1) == 0
+    pairs, _, facts = load_improvement_set("one")
+    assert len(pairs) == facts["num_pairs"] == facts["num_clips"] and facts["max_captions_per_clip"] == 1
+    assert command(curate, *made, "two", "--csls_neighbours", 2, "--max_clips_per_caption", 2) == 0
+    pairs, _, facts = load_improvement_set("two")
+    assert max(Counter(pairs["caption_id"]).values()) <= 2 and facts["csls_neighbours"] == 2
+    assert all(-1.001 <= similarity <= 1.001 for similarity in pairs["similarity"])
 
 
 def test_curation_keeps_its_hands_off_other_folders(command, teacher, files, capsys):

@@ -1,23 +1,31 @@
-"""Which clips go with which captions: every pair at or above a cosine threshold, in blocks of bounded memory."""
+"""Which clips go with which captions: every pair at or above a cosine threshold, exactly, in bounded memory."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from ..errors import InputError
+from .histogram import similarity_histogram
+from .neighbours import corrected, nearest
+from .similarity_scan import Pairs, SimilarityScan
 from .threshold import Threshold
+
+
+# 20 bytes a pair: a gigabyte.
+MAX_PAIRS = 50_000_000
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Pairs of a clip and a caption.
+    """Pairs of a clip and a caption, ordered by clip, then caption.
 
     Attributes:
         clips: (pairs,) int64 rows of the clips.
         captions: (pairs,) int64 rows of the captions.
         similarities: (pairs,) float32 cosines.
-        threshold: the cosine that decided.
-        highest: the highest cosine of any pair, kept or not.
+        threshold: the cosine, or with `csls_neighbours` the corrected one, that decided.
+        highest: the highest of any pair, on the threshold's scale; if none was kept, perhaps 0.01 less than that.
     """
 
     clips: np.ndarray
@@ -27,40 +35,141 @@ class Matches:
     highest: float
 
 
-def match(audio_embeds: np.ndarray, text_embeds: np.ndarray, threshold: Threshold, block_size: int = 4096) -> Matches:
-    """Finds the pairs, ordered by clip, then caption.
+def match(
+    audio_embeds,
+    text_embeds,
+    threshold: Threshold,
+    block_size: int | None = None,
+    *,
+    max_captions_per_clip: int | None = None,
+    max_clips_per_caption: int | None = None,
+    mutual_nearest: bool = False,
+    csls_neighbours: int | None = None,
+    max_pairs: int = MAX_PAIRS,
+    device: str | None = None,
+) -> Matches:
+    """Finds the pairs: the same as brute force in float64, see `SimilarityScan`.
 
-    Cosines are compared in float32: kept in float16, about one decision in a hundred at 0.75 would flip.
+    The options restrict which pairs the threshold chooses from; without them it chooses from all, as the paper does.
+    Of equal similarities the lower row is nearer.
 
     Args:
-        audio_embeds: (clips, dim) unit vectors.
+        audio_embeds: (clips, dim) unit vectors, array or tensor; compared as float32.
         text_embeds: (captions, dim) unit vectors.
-        threshold: on the cosine.
+        threshold: on the cosine; by number or quantile, pairs as similar as the last one are kept too.
         block_size: clips and captions at a time.
+        max_captions_per_clip: only pairs whose caption is among this many nearest of the clip.
+        max_clips_per_caption: only pairs whose clip is among this many nearest of the caption.
+        mutual_nearest: only pairs of which each is the other's nearest: both limits at one.
+        csls_neighbours: compare 2 cos - r(clip) - r(caption) instead of cosines, with r the mean cosine to this many
+            nearest on the other side, as float32: what is near to everything is then near to nothing. The threshold
+            and the limits are on that scale, on which 0 is a pair as near as those neighbours.
+        max_pairs: more than these are refused.
+        device: where to compute; by default the GPU if there is one.
+
+    Raises:
+        InputError: more than `max_pairs`; embeddings that don't go together.
 
     Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
     """
-    audio_embeds, text_embeds = audio_embeds.astype(np.float32), text_embeds.astype(np.float32)
-    number = threshold.number_of(len(audio_embeds) * len(text_embeds))
-    cut = np.float32(-np.inf if number is not None else threshold.value)
-    highest = np.float32(-np.inf)
-    kept = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    starts = [(i, j) for i in range(0, len(audio_embeds), block_size) for j in range(0, len(text_embeds), block_size)]
-    for i, j in tqdm(starts, desc="matching", unit="block", disable=len(starts) < 20):
-        block = audio_embeds[i : i + block_size] @ text_embeds[j : j + block_size].T
-        highest = max(highest, block.max())
-        clips, captions = np.nonzero(block >= cut)
-        found = (clips + i, captions + j, block[clips, captions])
-        kept = tuple(np.concatenate(both) for both in zip(kept, found, strict=True))
-        if number is not None and len(kept[2]) > number:
-            # The best so far bound the final cut from below, so that later blocks add little.
-            cut = np.partition(kept[2], len(kept[2]) - number)[len(kept[2]) - number]
-            kept = tuple(column[kept[2] >= cut] for column in kept)
-    if number is not None:
-        cut = kept[2].min()
-    order = np.lexsort((kept[1], kept[0]))
-    clips, captions, similarities = (column[order] for column in kept)
-    return Matches(clips, captions, similarities, float(cut), float(highest))
+    settings = {"device": device, "block_size": block_size}
+    audio, text = audio_embeds, text_embeds
+    if csls_neighbours:
+        audio, text = corrected(audio, text, csls_neighbours, **settings)
+    limits = (1, 1) if mutual_nearest else (max_captions_per_clip, max_clips_per_caption)
+    if any(limits):
+        found, cut, highest = _limited(audio, text, threshold, limits, settings)
+        _check(len(found), len(audio), len(audio), max_pairs)
+    elif threshold.value is None:
+        found, cut, highest = _best(audio, text, threshold.number_of(len(audio) * len(text)), max_pairs, settings)
+    else:
+        scan, cut = SimilarityScan(audio, text, **settings), threshold.value
+        found = Pairs.join(list(_checked(scan.pairs(cut), scan, max_pairs)))
+        highest = scan.highest
+    if any(limits):
+        found = found[np.lexsort((found.keys, found.queries))]
+    cosines = found.similarities
+    if csls_neighbours:
+        cosines = (cosines + audio.means[found.queries] + text.means[found.keys]) / 2
+    return Matches(found.queries, found.keys, cosines.astype(np.float32), float(cut), float(highest))
 
 
-__all__ = ["Matches", "match"]
+def _limited(audio, text, threshold: Threshold, limits: tuple, settings: dict) -> tuple[Pairs, float, float]:
+    """Pairs within the limits and the threshold, the cut, the highest similarity."""
+    floor = -np.inf if threshold.value is None else threshold.value
+    per_clip, per_caption = limits
+    if per_clip:
+        scan = SimilarityScan(audio, text, **settings)
+        found = nearest(scan, per_clip, floor)
+    if per_caption:
+        scan = SimilarityScan(text, audio, **settings)
+        turned = nearest(scan, per_caption, floor)
+        turned = Pairs(turned.keys, turned.queries, turned.similarities)
+        found = _common(found, turned, len(text)) if per_clip else turned
+    if threshold.value is not None or len(found) == 0:
+        return found, floor, scan.highest
+    cut = threshold.resolve(found.similarities)
+    return found[found.similarities >= cut], cut, scan.highest
+
+
+def _common(pairs: Pairs, others: Pairs, num_keys: int) -> Pairs:
+    numbers, their_numbers = (some.queries * num_keys + some.keys for some in (pairs, others))
+    return pairs[np.isin(numbers, their_numbers, assume_unique=True)]
+
+
+def _best(audio, text, number: int, max_pairs: int, settings: dict) -> tuple[Pairs, float, float]:
+    """The best `number` pairs and their equals, the cut, the highest similarity.
+
+    A sample tells from where to look; if that was too high, from lower.
+    """
+    _check(number, len(audio), len(audio), max_pairs)
+    histogram = similarity_histogram(audio, text)
+    # 64 pairs of the sample are enough not to look twice, most of the time.
+    wanted = max(2 * number, 64 * histogram.of_clips / histogram.clips)
+    while True:
+        scan = SimilarityScan(audio, text, **settings)
+        found, cut = _running_best(scan, number, histogram.cut_for(wanted), max_pairs)
+        if len(found) >= number:
+            return found, cut, scan.highest
+        wanted *= 16
+
+
+def _running_best(scan: SimilarityScan, number: int, cut: float, max_pairs: int) -> tuple[Pairs, float]:
+    """The best `number` of the pairs that reach the cut, and the last one's similarity; fewer if there are no more."""
+    best, waiting = Pairs.join([]), []
+    for pairs in scan.pairs(cut, exact=True):
+        waiting.append(pairs)
+        if sum(map(len, waiting)) > number + 2**20:
+            # The best so far bound the cut from below.
+            best, scan.cut = _keep_best([best, *waiting], number, scan.cut)
+            waiting = []
+            _check(len(best), len(scan.queries), len(scan.queries), max_pairs)
+    best, cut = _keep_best([best, *waiting], number, scan.cut)
+    _check(len(best), len(scan.queries), len(scan.queries), max_pairs)
+    return best, cut
+
+
+def _keep_best(parts: list[Pairs], number: int, cut: float) -> tuple[Pairs, float]:
+    found = Pairs.join(parts)
+    if len(found) >= number:
+        cut = np.partition(found.similarities, len(found) - number)[len(found) - number]
+    return found[found.similarities >= cut], cut
+
+
+def _checked(parts: Iterator[Pairs], scan: SimilarityScan, max_pairs: int) -> Iterator[Pairs]:
+    done = 0
+    for pairs in parts:
+        done += scan.rows
+        _check(scan.found, min(done, len(scan.queries)), len(scan.queries), max_pairs)
+        yield pairs
+
+
+def _check(count: int, clips: int, of_clips: int, max_pairs: int) -> None:
+    if count > max_pairs:
+        raise InputError(
+            f"{count} pairs of {clips} of the {of_clips} clips, about {count * of_clips // clips} in all, "
+            f"more than max_pairs, {max_pairs}: raise the threshold, set max_captions_per_clip, or raise max_pairs"
+        )
+
+
+__all__ = ["MAX_PAIRS", "Matches", "match"]

@@ -7,6 +7,7 @@ arXiv 2305.01864, section 2.2.
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 
 from .improvement_set import FEATURES, STRATEGIES
@@ -43,6 +44,7 @@ def match_pool(
     threshold: Threshold,
     selected: SelectedCaptions | None = None,
     class_names: list[str] | None = None,
+    **options,
 ) -> Curated:
     """DU, or ADS where captions were selected: the pool's clips with the captions that are similar enough.
 
@@ -54,16 +56,16 @@ def match_pool(
         threshold: on cos(clip, caption).
         selected: the captions of the domain; all of them without it.
         class_names: of the domain, with `selected`.
+        options: of `match`.
     """
     chosen = np.arange(len(captions)) if selected is None else selected.indices
-    found = match(pool_embeds, caption_embeds[chosen], threshold)
-    texts, clips = captions.select(chosen[found.captions]), pool.select(found.clips)
-    count = len(found.clips)
-    labels, label_similarities = [None] * count, [None] * count
+    found = match(pool_embeds, caption_embeds[chosen], threshold, **options)
+    labels = label_similarities = pa.nulls(len(found.clips))
     if selected is not None:
-        labels = [class_names[i] for i in selected.labels[found.captions]]
-        label_similarities = selected.similarities[found.captions].tolist()
-    pairs = _table(clips, texts, found.similarities.tolist(), labels, label_similarities)
+        labels = pa.array(class_names, pa.string()).take(pa.array(selected.labels[found.captions]))
+        label_similarities = selected.similarities[found.captions]
+    clips, texts = _Rows(pool, found.clips), _Rows(captions, chosen[found.captions])
+    pairs = _table(pool.select(found.clips), clips, texts, found.similarities, labels, label_similarities)
     return Curated(pairs, found.threshold, found.highest)
 
 
@@ -76,16 +78,30 @@ def select_training_pairs(
     pairs = corpus.select(rows)
     numbers = [of_caption[key] for key in pairs["caption_id"]]
     labels = [class_names[selected.labels[n]] for n in numbers]
-    return _table(pairs, pairs, [None] * len(rows), labels, [float(selected.similarities[n]) for n in numbers])
+    return _table(pairs, pairs, pairs, [None] * len(rows), labels, [float(selected.similarities[n]) for n in numbers])
 
 
 def training_pairs(corpus: Dataset) -> Dataset:
     """All training pairs, in the Improvement-Set's columns."""
     empty = [None] * len(corpus)
-    return _table(corpus, corpus, empty, empty, empty)
+    return _table(corpus, corpus, corpus, empty, empty, empty)
 
 
-def _table(clips: Dataset, texts: Dataset, similarities: list, labels: list, label_similarities: list) -> Dataset:
+class _Rows:
+    """Columns of some rows of a table, as Arrow gathers them: millions of texts never become Python's."""
+
+    def __init__(self, table: Dataset, rows: np.ndarray):
+        self.table, self.rows = table.with_format("arrow"), rows
+
+    def __getitem__(self, name: str) -> pa.ChunkedArray:
+        # In parts, since a part holds up to two gigabytes of text.
+        column, parts = self.table[name][:], range(0, len(self.rows), 2**20)
+        taken = [column.take(pa.array(self.rows[start : start + 2**20])) for start in parts]
+        chunks = [chunk for part in taken for chunk in (part.chunks if isinstance(part, pa.ChunkedArray) else [part])]
+        return pa.chunked_array(chunks, type=column.type)
+
+
+def _table(audio: Dataset, clips, texts, similarities, labels, label_similarities) -> Dataset:
     columns = {
         "caption": texts["caption"],
         "similarity": similarities,
@@ -95,9 +111,10 @@ def _table(clips: Dataset, texts: Dataset, similarities: list, labels: list, lab
         "label_similarity": label_similarities,
         "source": clips["source"],
     }
-    table = clips.select_columns(["audio"]).flatten_indices()
+    table = audio.select_columns(["audio"]).flatten_indices()
     for name, values in columns.items():
-        table = table.add_column(name, list(values), feature=FEATURES[name])
+        values = values if isinstance(values, np.ndarray | pa.Array | pa.ChunkedArray) else list(values)
+        table = table.add_column(name, values, feature=FEATURES[name])
     return table
 
 

@@ -1,0 +1,172 @@
+"""How fast clips and captions are matched, and the memory that takes, beside other ways and the bare product.
+
+    python benchmarks/matching.py [--sizes 20000x20000 100000x50000] [--repeats 3]
+    python benchmarks/matching.py --device cuda [--sizes 1900000x128000]
+
+The embeddings are made up: unit vectors whose cosines are spread as a trained model's are (about ±0.15), and a
+threshold that keeps the wanted part of all pairs. Every way finds the same pairs, apart from those that float32 can't
+tell from the threshold:
+
+loop     a block of the product at a time, its nonzero elements into a list of tuples, a pandas DataFrame of it
+faiss    `IndexFlatIP.range_search`, all cores (needs `pip install faiss-cpu`)
+match    `modeling_clap_student.curation.matching.match`
+product  the product alone in the type that `match` uses, its results thrown away: the floor
+
+Each way runs in a process of its own, one after the other in turns; seconds are the median and the fastest of the
+turns, and the peak is what it takes beyond the embeddings. On a GPU the embeddings are made there, and `match` is
+compared with the product alone; the peak is the GPU's.
+"""
+
+import argparse
+import multiprocessing
+import re
+import statistics
+import time
+from pathlib import Path
+
+
+DIM, SPREAD = 1024, 45  # the cosines' standard deviation is about one by the square root of `SPREAD`
+
+
+def embeddings(rows: int, seed: int, device: str = "cpu"):
+    """(rows, DIM) float32 unit vectors in a space of SPREAD directions that matter and many that hardly do."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(SPREAD, DIM, generator=generator).to(device) / DIM**0.5
+    generator = torch.Generator(device).manual_seed(seed)
+    vectors = torch.empty(rows, DIM, device=device)
+    for part in vectors.split(16384):
+        part.normal_(generator=generator).mul_(0.2 / DIM**0.5)
+        part += torch.randn(len(part), SPREAD, generator=generator, device=device) @ directions / SPREAD**0.5
+        part /= part.norm(dim=1, keepdim=True)
+    return vectors
+
+
+def threshold_for(audio, text, kept: float) -> float:
+    """The cosine that about this part of all pairs reaches, rounded as people give it."""
+    sample = (audio[:: max(1, len(audio) // 1000)] @ text[:: max(1, len(text) // 4000)].T).flatten()
+    return round(float(sample.topk(int(kept * len(sample))).values[-1]), 3)
+
+
+def loop(audio, text, threshold: float) -> int:
+    import pandas
+
+    pairs = []
+    for start in range(0, len(audio), 1024):
+        block = audio[start : start + 1024] @ text.T
+        rows, columns = (block >= threshold).nonzero(as_tuple=True)
+        values = block[rows, columns]
+        pairs += zip((rows + start).tolist(), columns.tolist(), values.tolist(), strict=True)
+    return len(pandas.DataFrame(pairs, columns=["clip", "caption", "similarity"]))
+
+
+def faiss(audio, text, threshold: float) -> int:
+    import faiss as library
+
+    index = library.IndexFlatIP(DIM)
+    index.add(text.numpy())
+    limits, _, _ = index.range_search(audio.numpy(), threshold)
+    return int(limits[-1])
+
+
+def match(audio, text, threshold: float) -> int:
+    from modeling_clap_student.curation import matching
+    from modeling_clap_student.curation.threshold import Threshold
+
+    found = matching.match(audio, text, Threshold(value=threshold), max_pairs=10**9, device=audio.device)
+    return len(found.clips)
+
+
+def product(audio, text, threshold: float) -> int:
+    import torch
+
+    from modeling_clap_student.curation.similarity_scan import BLOCKS, product_dtype
+
+    dtype, (rows, columns) = (
+        product_dtype(audio.device),
+        (1024, 4096) if audio.device.type == "cpu" else BLOCKS["cuda"],
+    )
+    text = text.to(dtype)
+    result = torch.empty(rows * columns, dtype=dtype, device=audio.device)
+    for start in range(0, len(audio), rows):
+        block = audio[start : start + rows].to(dtype)
+        for first in range(0, len(text), columns):
+            others = text[first : first + columns]
+            torch.mm(block, others.T, out=result[: len(block) * len(others)].view(len(block), len(others)))
+    result[0].item()  # on a GPU: until it is done
+    return 0
+
+
+WAYS = {way.__name__: way for way in (loop, faiss, match, product)}
+
+
+def watch_memory(device: str) -> float:
+    """MiB in use; from here on the peak is counted."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_mib(device)
+
+
+def peak_mib(device: str) -> float:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+
+def measure(way: str, clips: int, captions: int, kept: float, device: str, results) -> None:
+    from modeling_clap_student.curation import matching  # noqa: F401  what importing takes is not matching's
+
+    audio, text = embeddings(clips, 1, device), embeddings(captions, 2, device)
+    threshold = threshold_for(audio, text, kept)
+    try:
+        WAYS[way](audio[:2048], text[:2048], threshold)  # imports, threads, kernels
+    except ImportError as error:
+        results.put((str(error), threshold, 0, 0))
+        return
+    before = watch_memory(device)
+    start = time.perf_counter()
+    count = WAYS[way](audio, text, threshold)
+    seconds = time.perf_counter() - start
+    results.put((count, threshold, seconds, peak_mib(device) - before))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--sizes", nargs="+", default=None, help="CLIPSxCAPTIONS")
+    parser.add_argument("--ways", nargs="+", default=None, choices=list(WAYS))
+    parser.add_argument("--kept", type=float, default=3e-4, help="Part of all pairs that reaches the threshold.")
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    sizes = args.sizes or (["20000x20000", "100000x50000"] if args.device == "cpu" else ["1900000x128000"])
+    ways = args.ways or (list(WAYS) if args.device == "cpu" else ["match", "product"])
+    context = multiprocessing.get_context("spawn")
+    print(
+        f"{'clips':>8} {'captions':>8} {'way':8} {'pairs':>10} {'at':>6} {'seconds':>8} {'fastest':>8} {'peak MiB':>9}"
+    )
+    for clips, captions in (map(int, size.split("x")) for size in sizes):
+        measured = {way: [] for way in ways}
+        for way in [*ways] * args.repeats:
+            results = context.Queue()
+            process = context.Process(target=measure, args=(way, clips, captions, args.kept, args.device, results))
+            process.start()
+            measured[way].append(results.get())
+            process.join()
+        for way, turns in measured.items():
+            count, threshold = turns[0][:2]
+            seconds, peak = (statistics.median(turn[i] for turn in turns) for i in (2, 3))
+            fastest = min(turn[2] for turn in turns)
+            line = f"{seconds:8.2f} {fastest:8.2f} {peak:9.0f}" if seconds else "not measured"
+            print(f"{clips:8} {captions:8} {way:8} {count:>10} {threshold:6.3f} {line}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
