@@ -13,7 +13,6 @@ ads: the captions chosen as in ds, with every clip of the pool that is similar e
 
 import tempfile
 from argparse import Namespace
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
 from modeling_clap_student import InputError, __version__
-from modeling_clap_student.checkpoints import check_hub_id, fingerprint, load_checkpoint, push_folder
+from modeling_clap_student.checkpoints import fingerprint, load_checkpoint, push_folder
 from modeling_clap_student.cli import (
     Stopwatch,
     heading,
@@ -35,16 +34,20 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
+from modeling_clap_student.curation.arguments import CurateArguments
+from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredVectors
+from modeling_clap_student.curation.histogram import similarity_histogram
 from modeling_clap_student.curation.improvement_set import (
-    STRATEGIES,
     is_improvement_set,
     load_improvement_set,
+    read_provenance,
     save_improvement_set,
 )
-from modeling_clap_student.curation.matching import MAX_PAIRS
 from modeling_clap_student.curation.report import ReportData, write_report
 from modeling_clap_student.curation.selection import PROMPT, SelectedCaptions, label_prompts, select_captions
+from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
 from modeling_clap_student.curation.strategies import (
+    DEFAULT_THRESHOLDS,
     PAPER_DU_THRESHOLD,
     PAPER_THRESHOLDS,
     match_pool,
@@ -60,98 +63,19 @@ from modeling_clap_student.data.filters import with_audio
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
-from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
 
 
-MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
-
-
-@dataclass
-class CurateArguments(ReadingArguments):
-    strategy: str = field(metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
-    teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
-    captions: list[str] | None = field(
-        default=None,
-        metadata={"help": "Captions: corpora as in run_teacher.py, or csv lists.", "action": "extend", "nargs": "+"},
-    )
-    audio: list[str] | None = field(
-        default=None,
-        metadata={"help": "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", "action": "extend", "nargs": "+"},
-    )
-    exclude: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
-            "action": "extend",
-            "nargs": "+",
-        },
-    )
-    labels: str | None = field(
-        default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
-    )
-    task: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.",
-            "action": "extend",
-            "nargs": "+",
-        },
-    )
-    caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
-    caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
-    num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
-    pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
-    pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
-    num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
-    max_captions_per_clip: int | None = field(
-        default=None, metadata={"help": "Only pairs whose caption is among this many nearest of the clip."}
-    )
-    max_clips_per_caption: int | None = field(
-        default=None, metadata={"help": "Only pairs whose clip is among this many nearest of the caption."}
-    )
-    mutual_nearest: bool = field(default=False, metadata={"help": "Only pairs of which each is the other's nearest."})
-    csls_neighbours: int | None = field(
-        default=None,
-        metadata={
-            "help": "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
-            "--pair_threshold is then on that scale."
-        },
-    )
-    max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
-    batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
-    seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
-    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
-    push_to_hub: str | None = field(
-        default=None, metadata={"help": "Also upload it, with the audio inside, as this Hub dataset."}
-    )
-    private: bool = field(default=False, metadata={"help": "Make the new Hub dataset private."})
-    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.output_dir = self.output_dir or f"outputs/improvement_set_{self.strategy}"
-        if self.teacher is None:
-            raise ValueError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
-        if not self.captions:
-            raise ValueError("--captions is missing: a captioned corpus or a csv of captions")
-        if self.strategy != "ds" and not self.audio:
-            raise ValueError(f"--audio is missing: {self.strategy} matches captions with a pool of audio")
-        if self.strategy != "du" and not self.labels:
-            raise ValueError(f"--labels is missing: {self.strategy} selects captions near the class names")
-        if self.push_to_hub:
-            check_hub_id(self.push_to_hub)
-        # Bad thresholds are told before anything is computed.
-        _threshold(self, "caption", 0.0)
-        _threshold(self, "pair", 0.0)
-        _check_matching(self)
-
-
 def defaults(flags: Namespace) -> dict:
-    """The built-in corpus where no data is named; sizes that suit its teacher, whose cosines are not the paper's."""
+    """Of a set that is made again, its arguments; the built-in corpus where no data is named, and sizes that suit its
+    teacher, whose cosines are not the paper's."""
+    if flags.remake:
+        arguments = (read_provenance(flags.remake) or {}).get("arguments")
+        if arguments is None:
+            raise InputError(f"{flags.remake} does not tell how it was made: it has no provenance.json with arguments")
+        return arguments
     if flags.captions or flags.audio or flags.labels:
         return {}
     folder = built_in_folder(flags.seed)
@@ -168,35 +92,6 @@ def defaults(flags: Namespace) -> dict:
         "output_dir": str(folder / f"improvement_set_{flags.strategy}"),
         **number,
     }
-
-
-def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
-    value, quantile = getattr(args, f"{what}_threshold"), getattr(args, f"{what}_quantile")
-    count = getattr(args, f"num_{what}s")
-    if value is None and quantile is None and count is None:
-        value = default
-    try:
-        return Threshold(value, quantile, count)
-    except ValueError as error:
-        raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
-
-
-def _check_matching(args: CurateArguments) -> None:
-    limits = {name: getattr(args, name) for name in MATCHING if name != "mutual_nearest"}
-    for name, value in limits.items():
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
-    if args.strategy == "ds" and matching_options(args):
-        raise ValueError(f"--{next(iter(matching_options(args)))} is for pairs of du and ads: ds matches nothing")
-    if args.mutual_nearest and (args.max_captions_per_clip or args.max_clips_per_caption):
-        raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
-    if args.csls_neighbours and (args.pair_threshold, args.pair_quantile, args.num_pairs) == (None, None, None):
-        raise ValueError("--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs")
-
-
-def matching_options(args: CurateArguments) -> dict:
-    """What restricts the pairs, of `match`; without what was not asked for, as in the paper."""
-    return {name: getattr(args, name) for name in MATCHING if getattr(args, name) and name != "max_pairs"}
 
 
 def read_inputs(
@@ -239,86 +134,116 @@ def curate(args: CurateArguments) -> None:
         heard = with_audio(corpus, "the replay set", Excluded())
         report_data({"captions": captions, "captioned clips": heard, "pool": pool})
         return
-    caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
     model, processor = load_checkpoint(args.teacher)
     model.to(PartialState().device)
+    made_by = provenance(args, model, class_names)
+    check_remade(args, made_by)
     with whole_folder(args.output_dir, replaces=is_improvement_set) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        caption_embeds = embed_texts(model, processor, captions["caption"], description="embedding captions")
-        facts = {}
-        selected = None
-        if args.strategy != "du":
-            labels = embed_texts(model, processor, label_prompts(class_names))
-            selected = select_captions(caption_embeds, labels, _threshold(args, "caption", caption_cut))
-            say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
-            if len(selected.indices) == 0:
-                raise empty(args, "caption", selected)
-            facts |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
-
+        store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size)
+        embedder = StoredEmbedder(model, processor, store, skipped, args.batch_size)
+        caption_embeds = embedder.texts(captions["caption"], "embedding captions")
+        selected = select(args, embedder, caption_embeds, class_names, layout)
+        known, clips, replay = {"selected": by_label(selected, class_names)}, None, None
         if args.strategy == "ds":
             pairs = select_training_pairs(corpus, captions, selected, class_names)
-            pairs = with_similarity(pairs, captions, caption_embeds, model, processor, skipped, args.batch_size)
-            replay = None
+            pairs = with_similarity(pairs, captions, caption_embeds, embedder)
         else:
-            clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, kept_out)
-            threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
-            options = matching_options(args)
+            clip_embeds, clips = embed_pool(embedder, pool, kept_out)
             found = match_pool(
-                *(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names),
+                *(
+                    clips,
+                    clip_embeds,
+                    captions,
+                    caption_embeds[:],
+                    pair_threshold(args, layout),
+                    selected,
+                    class_names,
+                ),
                 max_pairs=args.max_pairs,
-                **options,
+                **args.matching_options(),
             )
             if len(found.pairs) == 0:
-                raise empty(args, "pair", found)
-            pairs = found.pairs
-            facts |= {"pair_threshold": found.threshold, "highest_similarity": found.highest, **options}
-            replay = replay_set(args.strategy, corpus, captions, selected, class_names)
-        facts |= {
+                raise empty("pair", found)
+            pairs, replay = found.pairs, replay_set(args.strategy, corpus, captions, selected, class_names)
+            made_by |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
+            known |= similarities(clip_embeds, caption_embeds, selected)
+        if selected is not None:
+            made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
+        made_by |= {
             "num_pairs": len(pairs),
-            "num_clips": len(set(pairs["audio_id"])),
+            "num_clips": len(pairs.unique("audio_id")),
             "num_replay": 0 if replay is None else len(replay),
             "num_skipped": report_skipped(skipped, Path(args.output_dir)),
         }
-        streamed = isinstance(pool, IterableDataset)
-        if streamed:
+        if streamed := isinstance(pool, IterableDataset):
             save_streamed_pairs(folder, pairs, clips, pool)
+            known["audio_of"] = partial(read_streamed_audio, folder, pairs)
         if PartialState().is_main_process:
-            made_by = provenance(args, model, class_names, facts)
-            save_improvement_set(folder, None if streamed else pairs, replay, made_by, args.output_dir)
-            leave_report(
-                folder,
-                pairs,
-                made_by,
-                selected=by_label(selected, class_names),
-                num_pool_clips=None if pool is None else len(clips),
-                num_captions=len(captions),
-                audio_of=partial(read_streamed_audio, folder, pairs) if streamed else None,
-            )
+            written = None if streamed else pairs
+            save_improvement_set(folder, written, replay, made_by, args.output_dir, args.embed_audio)
+            sizes = {"num_pool_clips": None if clips is None else len(clips), "num_captions": len(captions)}
+            leave_report(folder, pairs, made_by, **sizes, **known)
     say(
-        f"{facts['num_pairs']} pairs of {facts['num_clips']} clips saved in {args.output_dir} "
+        f"{made_by['num_pairs']} pairs of {made_by['num_clips']} clips saved in {args.output_dir} "
         f"after {watch.seconds:.0f} s; look and listen in report.html there"
     )
     if args.push_to_hub and PartialState().is_main_process:
-        pairs = load_improvement_set(args.output_dir)[0] if streamed else pairs
-        with tempfile.TemporaryDirectory() as folder:
-            save_improvement_set(Path(folder), pairs, replay, made_by, args.push_to_hub, with_audio=True)
-            say(f"pushed to {push_folder(folder, args.push_to_hub, args.private, repo_type='dataset')}")
+        push(args, load_improvement_set(args.output_dir)[0] if streamed else pairs, replay, made_by)
+
+
+def select(
+    args: CurateArguments,
+    embedder: StoredEmbedder,
+    caption_embeds: StoredVectors,
+    class_names: list[str],
+    layout: str | None,
+) -> SelectedCaptions | None:
+    """The captions near one of the labels; None for du, which takes them all."""
+    if args.strategy == "du":
+        return None
+    labels = embedder.texts(label_prompts(class_names), "embedding labels")
+    cut = args.threshold("caption", PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[0])
+    selected = select_captions(caption_embeds[:], labels[:], cut)
+    say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
+    if len(selected.indices) == 0:
+        raise empty("caption", selected)
+    return selected
+
+
+def pair_threshold(args: CurateArguments, layout: str | None) -> Threshold:
+    """What the flags say, or the paper's cosine for this strategy and label set."""
+    paper = PAPER_DU_THRESHOLD if args.strategy == "du" else PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[1]
+    return args.threshold("pair", paper)
+
+
+def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:
+    """How all similarities are spread, for the report."""
+    chosen = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
+    histogram = similarity_histogram(clip_embeds, chosen)
+    sampled = histogram.clips < histogram.of_clips
+    return {
+        "histogram": (histogram.edges, histogram.counts),
+        "sampled_clips": histogram.clips if sampled else None,
+    }
+
+
+def push(args: CurateArguments, pairs: Dataset, replay: Dataset | None, made_by: dict) -> None:
+    """Uploads the set with its audio inside."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_improvement_set(Path(folder), pairs, replay, made_by, args.push_to_hub, with_audio=True)
+        say(f"pushed to {push_folder(folder, args.push_to_hub, args.private, repo_type='dataset')}")
 
 
 def embed_pool(
-    model,
-    processor,
-    pool: Dataset | IterableDataset,
-    skipped: SkippedClips,
-    batch_size: int,
-    kept_out: KeptOut,
-) -> tuple[np.ndarray, Dataset]:
+    embedder: StoredEmbedder, pool: Dataset | IterableDataset, kept_out: KeptOut
+) -> tuple[StoredVectors, Dataset]:
     """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
     if isinstance(pool, Dataset):
-        embeds, rows = embed_clips(model, processor, pool, skipped, batch_size, "embedding the pool")
+        embeds, rows = embedder.table(pool, "embedding the pool")
         return embeds, pool.select(rows)
     excluded = Excluded()
-    embeds, clips = embed_stream(model, processor, pool, skipped, batch_size, kept_out, excluded)
+    embeds, clips = embedder.stream(pool, kept_out, excluded, "embedding the stream")
     report_excluded(excluded)
     return embeds, clips
 
@@ -338,13 +263,17 @@ def replay_set(
     return pairs if len(pairs) else None
 
 
-def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, batch_size) -> Dataset:
+def with_similarity(
+    pairs: Dataset, captions: Dataset, caption_embeds: StoredVectors, embedder: StoredEmbedder
+) -> Dataset:
     """Training pairs with the teacher's cosine between clip and caption; clips that can't be read are left out."""
-    clip_embeds, rows = embed_clips(model, processor, pairs, skipped, batch_size, "embedding the chosen clips")
+    clip_embeds, rows = embedder.table(pairs, "embedding the chosen clips")
     pairs = pairs.select(rows)
     row_of = {key: row for row, key in enumerate(captions["caption_id"])}
-    texts = caption_embeds[[row_of[key] for key in pairs["caption_id"]]]
-    similarity, columns = (clip_embeds * texts).sum(axis=1), pairs.column_names
+    texts = np.array([row_of[key] for key in pairs["caption_id"]])
+    blocks = (slice(start, start + 4096) for start in range(0, len(pairs), 4096))
+    similarity = np.concatenate([(clip_embeds[rows] * caption_embeds[texts[rows]]).sum(axis=1) for rows in blocks])
+    columns = pairs.column_names
     return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
 
 
@@ -363,7 +292,7 @@ def leave_report(folder: Path, pairs: Dataset, made_by: dict, **known) -> None:
         say(f"no report.html: {type(error).__name__}: {error}")
 
 
-def empty(args: CurateArguments, what: str, found) -> InputError:
+def empty(what: str, found) -> InputError:
     """The error for a set that came out empty, with a threshold that would not."""
     near = found.highest - 0.05
     return InputError(
@@ -372,8 +301,8 @@ def empty(args: CurateArguments, what: str, found) -> InputError:
     )
 
 
-def provenance(args: CurateArguments, model, class_names: list[str], facts: dict) -> dict:
-    """All that is needed to make the set again, and what came out."""
+def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
+    """All that is needed to make the set again; what came out is added to it."""
     return {
         "strategy": args.strategy,
         "teacher": args.teacher,
@@ -386,8 +315,20 @@ def provenance(args: CurateArguments, model, class_names: list[str], facts: dict
         "labels": class_names,
         "seed": args.seed,
         "version": __version__,
-        **facts,
+        "arguments": args.to_repeat(),
     }
+
+
+def check_remade(args: CurateArguments, made_by: dict) -> None:
+    """A set that is made again must have the same teacher and labels.
+
+    Raises:
+        InputError: it has not.
+    """
+    older = (read_provenance(args.remake) or {}) if args.remake else {}
+    for name, what in (("teacher_fingerprint", "the teacher's weights are"), ("labels", "the labels are")):
+        if name in older and older[name] != made_by[name]:
+            raise InputError(f"{args.remake} can't be made again: {what} not those it was made with")
 
 
 def main():

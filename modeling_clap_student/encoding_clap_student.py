@@ -1,7 +1,9 @@
 """Straight to embeddings: files and waveforms with `encode_audio`, texts with `encode_text`."""
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,9 +28,15 @@ def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
     return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=0) for clip in clips])
 
 
-@torch.no_grad()
 def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Tensor:
-    """Embeds clips given as windows.
+    """Embeds clips given as windows, as `iter_embeddings` does: (clips, dim) float32; (0, 0) without clips."""
+    embeds = list(iter_embeddings(model, clips, batch_size))
+    return torch.stack(embeds) if embeds else torch.empty(0, 0)
+
+
+@torch.no_grad()
+def iter_embeddings(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Iterator[Tensor]:
+    """Embeds clips given as windows, and yields each as soon as its last window was embedded, in order.
 
     The tower always sees `batch_size` windows at once, the last batch filled up with repeats: with another number of
     rows the matrix library may add in another order, and the last bits of an embedding would depend on its neighbours.
@@ -39,27 +47,50 @@ def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int)
             that reads a long clip as it goes. No more than `batch_size` windows are held at a time.
         batch_size: windows at a time.
 
-    Returns:
-        (clips, dim) float32 unit vectors on the CPU; (0, 0) without clips.
+    Yields:
+        (dim,) float32 unit vectors on the CPU.
     """
-    counts, embeds, waiting = [], [], []
-
-    def embed(windows: list[np.ndarray]) -> None:
-        values = np.stack(windows + [windows[0]] * (batch_size - len(windows)))
-        outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
-        embeds.append(outputs.pooler_output[: len(windows)].float().cpu())
-
+    waiting: list[tuple[_Clip, np.ndarray]] = []
+    pending: deque[_Clip] = deque()
     for windows in clips:
-        counts.append(0)
+        clip = _Clip()
+        pending.append(clip)
         for window in windows:
-            counts[-1] += 1
-            waiting.append(window)
+            clip.missing += 1
+            waiting.append((clip, window))
             if len(waiting) == batch_size:
-                embed(waiting)
+                _embed_batch(model, waiting, batch_size)
                 waiting = []
+                yield from _finished(pending)
+        clip.read = True
+        yield from _finished(pending)
     if waiting:
-        embed(waiting)
-    return average_windows(torch.cat(embeds), torch.tensor(counts)) if counts else torch.empty(0, 0)
+        _embed_batch(model, waiting, batch_size)
+    yield from _finished(pending)
+
+
+@dataclass
+class _Clip:
+    """A clip on its way: whether all its windows were read, how many are not embedded yet, the others' embeddings."""
+
+    read: bool = False
+    missing: int = 0
+    embeds: list[Tensor] = field(default_factory=list)
+
+
+def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int) -> None:
+    windows = [window for _, window in waiting]
+    values = np.stack(windows + [windows[0]] * (batch_size - len(windows)))
+    outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
+    for (clip, _), embed in zip(waiting, outputs.pooler_output.float().cpu(), strict=False):
+        clip.embeds.append(embed)
+        clip.missing -= 1
+
+
+def _finished(pending: "deque[_Clip]") -> Iterator[Tensor]:
+    while pending and pending[0].read and pending[0].missing == 0:
+        embeds = torch.stack(pending.popleft().embeds)
+        yield average_windows(embeds, torch.tensor([len(embeds)]))[0]
 
 
 @torch.no_grad()
@@ -231,4 +262,11 @@ class _EvalMode:
         self.model.train(self.was_training)
 
 
-__all__ = ["EncodingMixin", "average_windows", "embed_distinct_texts", "embed_windows", "file_windows"]
+__all__ = [
+    "EncodingMixin",
+    "average_windows",
+    "embed_distinct_texts",
+    "embed_windows",
+    "file_windows",
+    "iter_embeddings",
+]

@@ -18,7 +18,9 @@ from datasets.distributed import split_dataset_by_node
 
 import curate
 from modeling_clap_student import InputError
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.curation.improvement_set import load_improvement_set, save_improvement_set
+from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
 from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, save_streamed_pairs
 from modeling_clap_student.data.decoding import SkippedClips
 from modeling_clap_student.data.excluded import Excluded
@@ -26,7 +28,7 @@ from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.tables import POOL_COLUMNS, UNDECODED
 from modeling_clap_student.data.tar_shards import expand_braces, find_shards
-from modeling_clap_student.embedding import embed_clips, embed_stream
+from modeling_clap_student.embedding import embed_clips
 
 
 CLIPS = 9
@@ -37,6 +39,14 @@ def clips(tmp_path) -> list[Path]:
     """Tones of several formats; the names have dots and non-ASCII letters in them."""
     names = [f"YabcdefghiX{n}_{n}0.000_ä.{('wav', 'flac', 'ogg')[n % 3]}" for n in range(CLIPS)]
     return [write_tone(tmp_path / "files" / name, 300 * (n + 1), seconds=0.5) for n, name in enumerate(names)]
+
+
+def embed_stream(model, processor, stream, skipped, batch_size=4, kept_out=None, excluded=None):
+    """Into a store beside the list of skipped clips."""
+    store = EmbeddingStore(skipped.path.parent / "store", model, processor, batch_size)
+    embedder = StoredEmbedder(model, processor, store, skipped, batch_size)
+    vectors, kept = embedder.stream(stream, kept_out or KeptOut(), excluded or Excluded(), "embedding")
+    return vectors[:], kept
 
 
 def pack(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:

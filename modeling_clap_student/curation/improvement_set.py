@@ -8,6 +8,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, IterableDataset, Value
 from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
 from pyarrow.parquet import ParquetWriter
+from tqdm.auto import tqdm
 
 from ..data.decoding import audio_bytes
 from ..data.sources import Source, split_revision
@@ -81,7 +82,7 @@ def save_improvement_set(
         if table is None:
             continue
         count = -(-len(table) // ROWS_A_FILE) if with_audio else 1
-        for number in range(count):
+        for number in tqdm(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
             part = table.shard(count, number, contiguous=True)
             _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
     (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from .threshold import Threshold
 
 # Thresholds of the paper, on the cosines of its own teacher: (caption to label prompt, clip to caption).
 PAPER_THRESHOLDS = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
+DEFAULT_THRESHOLDS = (0.7, 0.7)  # for other label sets
 PAPER_DU_THRESHOLD = 0.75
 
 
@@ -119,6 +120,7 @@ def _table(audio: Dataset, clips, texts, similarities, labels, label_similaritie
 
 
 __all__ = [
+    "DEFAULT_THRESHOLDS",
     "PAPER_DU_THRESHOLD",
     "PAPER_THRESHOLDS",
     "STRATEGIES",

@@ -143,14 +143,14 @@ class ClipWindows:
         report: is told why, where a later window can't be read.
 
     Attributes:
-        damaged: whether that happened: the clip then ends early, and must not be used.
+        error: what happened, None while nothing did: the clip ends early, and must not be used.
 
     Raises:
         ClipError: one of the first windows can't be read.
     """
 
     def __init__(self, windows: Iterator[np.ndarray], report: Callable[[str], None]):
-        self.damaged = False
+        self.error: ClipError | None = None
         self._first = list(islice(windows, _READ_AHEAD))
         self._rest = windows
         self._report = report
@@ -161,7 +161,7 @@ class ClipWindows:
         try:
             yield from self._rest
         except ClipError as error:
-            self.damaged = True
+            self.error = error
             self._report(str(error))
 
 
@@ -186,15 +186,15 @@ class ClipReader:
 
     def read(self, rows: list[dict]) -> list[np.ndarray | None]:
         """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
-        return self._each(rows, lambda row: decode_clip(row["audio"], self.sampling_rate))
+        return _good(self._each(rows, lambda row: decode_clip(row["audio"], self.sampling_rate)))
 
     def read_crops(self, rows: list[dict], size: int, draws: list[int]) -> list[np.ndarray | None]:
         """Rows -> (size,) windows at the places that the random numbers choose, None for a skipped clip."""
         jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
-        return self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"]))
+        return _good(self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"])))
 
-    def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | None]:
-        """Rows -> their windows as the extractor makes them, None for a skipped clip."""
+    def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
+        """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
 
         def read(row: dict) -> ClipWindows:
             windows = decode_windows(row["audio"], extractor)
@@ -213,9 +213,13 @@ class ClipReader:
             result = read(row)
         except ClipError as error:
             self.skipped.add(row["audio_id"], str(error))
-            return None
+            return error
         self.skipped.tried(row["audio_id"])
         return result
+
+
+def _good(results: list) -> list:
+    return [None if isinstance(result, ClipError) else result for result in results]
 
 
 __all__ = [

@@ -1,0 +1,149 @@
+"""The arguments of a curation: what is paired with what, and how near is near enough."""
+
+from dataclasses import asdict, dataclass, field
+
+from ..checkpoints import check_hub_id
+from ..data.skipping import ReadingArguments
+from .improvement_set import STRATEGIES
+from .matching import MAX_PAIRS
+from .threshold import Threshold
+
+
+# Where the results go, and how fast: not what they are.
+_NOT_REPEATED = ("output_dir", "push_to_hub", "private", "dry_run", "remake", "embedding_store", "embed_audio")
+
+MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
+
+
+@dataclass
+class CurateArguments(ReadingArguments):
+    strategy: str | None = field(default=None, metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
+    teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
+    captions: list[str] | None = field(
+        default=None,
+        metadata={"help": "Captions: corpora as in run_teacher.py, or csv lists.", "action": "extend", "nargs": "+"},
+    )
+    audio: list[str] | None = field(
+        default=None,
+        metadata={"help": "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", "action": "extend", "nargs": "+"},
+    )
+    exclude: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    labels: str | None = field(
+        default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
+    )
+    task: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
+    caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
+    num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
+    pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
+    pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
+    num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
+    max_captions_per_clip: int | None = field(
+        default=None, metadata={"help": "Only pairs whose caption is among this many nearest of the clip."}
+    )
+    max_clips_per_caption: int | None = field(
+        default=None, metadata={"help": "Only pairs whose clip is among this many nearest of the caption."}
+    )
+    mutual_nearest: bool = field(default=False, metadata={"help": "Only pairs of which each is the other's nearest."})
+    csls_neighbours: int | None = field(
+        default=None,
+        metadata={
+            "help": "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
+            "--pair_threshold is then on that scale."
+        },
+    )
+    max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
+    batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
+    embedding_store: str = field(
+        default="outputs/embeddings",
+        metadata={"help": "Folder where embeddings are kept: what is there is not computed again."},
+    )
+    embed_audio: bool = field(
+        default=False, metadata={"help": "Put the audio itself into the set's files, instead of the paths."}
+    )
+    remake: str | None = field(
+        default=None,
+        metadata={"help": "An Improvement-Set (folder or Hub id) to make again, with the arguments it was made with."},
+    )
+    seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
+    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
+    push_to_hub: str | None = field(
+        default=None, metadata={"help": "Also upload it, with the audio inside, as this Hub dataset."}
+    )
+    private: bool = field(default=False, metadata={"help": "Make the new Hub dataset private."})
+    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.strategy is None:
+            raise ValueError(f"--strategy is missing: {', '.join(STRATEGIES)}")
+        self.output_dir = self.output_dir or f"outputs/improvement_set_{self.strategy}"
+        if self.teacher is None:
+            raise ValueError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
+        if not self.captions:
+            raise ValueError("--captions is missing: a captioned corpus or a csv of captions")
+        if self.strategy != "ds" and not self.audio:
+            raise ValueError(f"--audio is missing: {self.strategy} matches captions with a pool of audio")
+        if self.strategy != "du" and not self.labels:
+            raise ValueError(f"--labels is missing: {self.strategy} selects captions near the class names")
+        if self.push_to_hub:
+            check_hub_id(self.push_to_hub)
+        # Bad thresholds are told before anything is computed.
+        self.threshold("caption", 0.0)
+        self.threshold("pair", 0.0)
+        self._check_matching()
+
+    def threshold(self, what: str, default: float) -> Threshold:
+        """The cut on captions or pairs that the flags tell, or the default cosine.
+
+        Raises:
+            ValueError: several flags, or a value out of range.
+        """
+        value, quantile = getattr(self, f"{what}_threshold"), getattr(self, f"{what}_quantile")
+        count = getattr(self, f"num_{what}s")
+        if value is None and quantile is None and count is None:
+            value = default
+        try:
+            return Threshold(value, quantile, count)
+        except ValueError as error:
+            raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
+
+    def _check_matching(self) -> None:
+        limits = {name: getattr(self, name) for name in MATCHING if name != "mutual_nearest"}
+        for name, value in limits.items():
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+        options = self.matching_options()
+        if self.strategy == "ds" and options:
+            raise ValueError(f"--{next(iter(options))} is for pairs of du and ads: ds matches nothing")
+        if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
+            raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
+        if self.csls_neighbours and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
+            raise ValueError(
+                "--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
+            )
+
+    def matching_options(self) -> dict:
+        """What restricts the pairs, of `match`; without what was not asked for, as in the paper."""
+        return {name: getattr(self, name) for name in MATCHING if getattr(self, name) and name != "max_pairs"}
+
+    def to_repeat(self) -> dict:
+        """The arguments that decide what comes out, to make the same set again."""
+        return {name: value for name, value in asdict(self).items() if name not in _NOT_REPEATED and value is not None}
+
+
+__all__ = ["CurateArguments"]
