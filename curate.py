@@ -103,8 +103,8 @@ def read_inputs(
     _, first = np.unique(corpus["caption_id"], return_index=True)
     captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
     pool = None if args.strategy == "ds" else read_pools(args.audio, excluded, kept_out)
+    class_names, layout = ([], None) if args.strategy == "du" else read_labels(args.labels, excluded)
     report_excluded(excluded)
-    class_names, layout = ([], None) if args.strategy == "du" else read_labels(args.labels)
     say(f"{len(corpus)} captioned rows with {len(captions)} different captions")
     streamed = isinstance(pool, IterableDataset)
     size = f"a stream of {pool.num_shards} shards" if streamed else f"{0 if pool is None else len(pool)} clips"
@@ -167,6 +167,7 @@ def curate(args: CurateArguments) -> None:
                 raise empty("pair", found)
             pairs, replay = found.pairs, replay_set(args.strategy, corpus, captions, selected, class_names)
             made_by |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
+            made_by |= args.matching_options()
             known |= similarities(clip_embeds, caption_embeds, selected)
         if selected is not None:
             made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}

@@ -1,6 +1,8 @@
 """Where a command leaves its results: a folder that is whole, or that can be resumed, or not there."""
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +55,7 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
         replaces: whether an older folder there, not empty, is one that may be replaced.
 
     Raises:
-        InputError: the folder holds something else.
+        InputError: the folder holds something else, or can't be written: a full disk, a missing right.
     """
     folder = Path(path).resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not replaces(folder)):
@@ -74,6 +76,10 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
             partial.rename(folder)
             shutil.rmtree(older, ignore_errors=True)
         state.wait_for_everyone()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InputError(f"can't write {folder}: {os.strerror(error.errno)}") from error
     finally:
         if state.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)

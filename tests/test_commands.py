@@ -206,6 +206,30 @@ def test_limits_on_pairs_are_kept_and_recorded(command, teacher, files):
     assert all(-1.001 <= similarity <= 1.001 for similarity in pairs["similarity"])
 
 
+def test_a_disk_that_is_full_when_the_set_is_written(command, teacher, files, capsys, monkeypatch):
+    """Guards against a traceback after hours of work, and half a set; the next run finds the embeddings."""
+    made = ["--strategy", "du", "--teacher", teacher, *files, "--num_pairs", 3, "--output_dir", "set"]
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modeling_clap_student.curation.improvement_set.ParquetWriter", full)
+        check_failure(command(curate, *made), capsys, "can't write", "set", "No space left on device")
+    assert not Path("set").exists() and not list(Path().glob("*.partial"))
+    assert command(curate, *made) == 0
+
+
+def test_lines_of_a_label_file_that_count_for_nothing(command, teacher, files, capsys):
+    """Guards against a class that silently counts twice, or a blank one that every caption is near to."""
+    Path("labels.txt").write_text("low hum\n\nhigh whistle\nlow_hum\n")
+    made = ["--strategy", "ads", "--teacher", teacher, *files[:4], "--labels", "labels.txt", "--dry_run"]
+    assert command(curate, *made) == 0
+    said = capsys.readouterr().out
+    assert "1 of 4 rows left out: a blank line (for instance line 2)" in said and "2 labels" in said
+    assert "1 of 4 rows left out: a class name that stands there twice (for instance low_hum)" in said
+
+
 def test_curation_keeps_its_hands_off_other_folders(command, teacher, files, capsys):
     """Guards against a user's folder replaced by an Improvement-Set."""
     Path("mine").mkdir()

@@ -132,12 +132,13 @@ def evaluation_clips(spec: str) -> Dataset | None:
     return _read(spec, Excluded()).clips
 
 
-def read_labels(spec: str) -> tuple[list[str], str | None]:
+def read_labels(spec: str, excluded: Excluded | None = None) -> tuple[list[str], str | None]:
     """Reads the class names of the user's domain.
 
     Args:
         spec: an evaluation set, of which nothing but the names is used, a csv with a column `label`, or a text file
             with a name a line.
+        excluded: gets the number of a text file's lines that were left out, and why.
 
     Returns:
         the names as words, and the layout they come from, None for a user's own list.
@@ -150,13 +151,26 @@ def read_labels(spec: str) -> tuple[list[str], str | None]:
         if path.suffix in (".csv", ".jsonl"):
             lines = [row["label"] for row in read_rows(path, "label")]
         else:
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except UnicodeDecodeError as error:
-                raise InputError(f"{path} is no text file of class names") from error
+            lines = _lines(path, Excluded() if excluded is None else excluded)
         return _at_least_two(sorted({label_text(line) for line in lines if line.strip()}), spec), None
     benchmark = _read(spec, Excluded())
     return benchmark.class_names, benchmark.layout
+
+
+def _lines(path: Path, excluded: Excluded) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text file of class names") from error
+    names = [line for line in lines if line.strip()]
+    repeated = [name for place, name in enumerate(names) if label_text(name) in map(label_text, names[:place])]
+    excluded.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {_first_blank(lines)}")
+    excluded.add(str(path), "a class name that stands there twice", len(repeated), len(lines), (repeated or [""])[0])
+    return names
+
+
+def _first_blank(lines: list[str]) -> int:
+    return next((number for number, line in enumerate(lines, start=1) if not line.strip()), 0)
 
 
 def _at_least_two(names: list[str], spec: str) -> list[str]:
