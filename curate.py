@@ -138,7 +138,10 @@ def curate(args: CurateArguments) -> None:
     model.to(PartialState().device)
     made_by = provenance(args, model, class_names)
     check_remade(args, made_by)
-    with whole_folder(args.output_dir, replaces=is_improvement_set) as folder:
+    with (
+        whole_folder(args.output_dir, replaces=is_improvement_set) as folder,
+        tempfile.TemporaryDirectory(prefix=".pairs-", dir=folder) as scratch,
+    ):
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size)
         embedder = StoredEmbedder(model, processor, store, skipped, args.batch_size)
@@ -160,6 +163,7 @@ def curate(args: CurateArguments) -> None:
                     selected,
                     class_names,
                 ),
+                scratch=Path(scratch, "pairs.arrow"),
                 max_pairs=args.max_pairs,
                 **args.matching_options(),
             )
@@ -190,7 +194,7 @@ def curate(args: CurateArguments) -> None:
         f"after {watch.seconds:.0f} s; look and listen in report.html there"
     )
     if args.push_to_hub and PartialState().is_main_process:
-        push(args, load_improvement_set(args.output_dir)[0] if streamed else pairs, replay, made_by)
+        push(args, made_by)
 
 
 def select(
@@ -229,8 +233,9 @@ def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, sele
     }
 
 
-def push(args: CurateArguments, pairs: Dataset, replay: Dataset | None, made_by: dict) -> None:
+def push(args: CurateArguments, made_by: dict) -> None:
     """Uploads the set with its audio inside."""
+    pairs, replay, _ = load_improvement_set(args.output_dir)
     with tempfile.TemporaryDirectory() as folder:
         save_improvement_set(Path(folder), pairs, replay, made_by, args.push_to_hub, with_audio=True)
         say(f"pushed to {push_folder(folder, args.push_to_hub, args.private, repo_type='dataset')}")

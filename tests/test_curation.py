@@ -7,6 +7,7 @@ import pytest
 from datasets import Audio, load_dataset
 
 from modeling_clap_student import InputError
+from modeling_clap_student.curation import strategies
 from modeling_clap_student.curation.improvement_set import (
     FEATURES,
     load_improvement_set,
@@ -158,3 +159,15 @@ def test_another_folder_is_no_improvement_set(tmp_path, captioned_folder):
     """Guards against training on whatever folder was named."""
     with pytest.raises(InputError, match=r"curate\.py"):
         load_improvement_set(captioned_folder)
+
+
+def test_many_pairs_are_gathered_in_parts(curated, monkeypatch, tmp_path):
+    """Guards against tables of a hundred million pairs in memory, and against parts that lose or shift rows."""
+    pairs = curated[0]
+    monkeypatch.setattr(strategies, "_ROWS_AT_ONCE", 2)
+    numbers = np.arange(len(pairs))
+    facts = {"similarity": pairs.with_format("numpy")["similarity"][:]}
+    again = strategies._table(pairs, numbers, pairs, numbers, facts, tmp_path / "pairs.arrow")
+    assert (tmp_path / "pairs.arrow").exists() and again.features == pairs.features
+    for name in ("audio", "caption", "similarity", "audio_id", "caption_id", "source"):
+        assert again[name][:] == pairs[name][:]

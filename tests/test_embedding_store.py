@@ -100,7 +100,7 @@ def test_another_teacher_finds_nothing(tiny, embedder, pool_folder, change):
         model.to(torch.bfloat16)
     other = embedder(batch_size=8 if change == "batch size" else 4).store
     assert other.folder != store.folder
-    keys = clip_keys(table["audio"])
+    keys = clip_keys(table)
     assert store.knows("clips", keys).all() and not other.knows("clips", keys).any()
 
 
@@ -148,12 +148,15 @@ def test_a_full_disk_is_named(embedder, pool_folder, monkeypatch):
 def test_keys_tell_clips_apart(tmp_path):
     """Guards against two clips, or a clip and its changed self, with one key."""
     path = write_tone(tmp_path / "a.wav", 300)
-    (before,) = clip_keys([{"path": str(path), "bytes": None}])
+    (before,) = clip_keys([{"audio": {"path": str(path), "bytes": None}, "audio_id": "x"}])
     write_tone(tmp_path / "a.wav", 300, seconds=2)
     held = [{"path": None, "bytes": b"ab"}, {"path": "x", "bytes": b"ab"}, {"path": None, "bytes": b"abc"}]
     names = [{"path": "soundscapes://1", "bytes": None}, {"path": "soundscapes://2", "bytes": None}]
-    keys = clip_keys([{"path": str(path), "bytes": None}, *held, *names, None])
+    clips = [{"path": str(path), "bytes": None}, *held, *names, None]
+    keys = clip_keys({"audio": clip, "audio_id": "x"} for clip in clips)
     assert keys[1] == keys[2] and len({before, *keys}) == 7
+    broken = clip_keys({"audio": None, "audio_id": name} for name in "ab")
+    assert broken[0] != broken[1]
     assert key_of("ab", "c") != key_of("a", "bc") and len(key_of("")) == 16
 
 

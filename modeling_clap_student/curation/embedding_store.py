@@ -227,16 +227,18 @@ def _tokenizer_digest(tokenizer) -> str:
     return key_of(json.dumps(reads)).hex()
 
 
-def clip_keys(audio: Iterable[dict | None]) -> np.ndarray:
-    """(clips,) keys of clips in datasets' undecoded form; each file is asked once for its size and time of change."""
+def clip_keys(clips: Iterable[dict]) -> np.ndarray:
+    """(clips,) keys of rows with `audio` and `audio_id`; each file is asked once for its size and time of change."""
     of_files: dict[str, bytes] = {}
-    return np.array([_clip_key(clip or {}, of_files) for clip in audio], "S16")
+    return np.array([_clip_key(clip["audio"] or {}, clip["audio_id"], of_files) for clip in clips], "S16")
 
 
-def _clip_key(clip: dict, of_files: dict[str, bytes]) -> bytes:
-    if clip.get("bytes") is not None:
-        return key_of("bytes", hashlib.blake2b(clip["bytes"]).digest())
-    path = clip.get("path") or ""
+def _clip_key(audio: dict, audio_id: str, of_files: dict[str, bytes]) -> bytes:
+    if audio.get("bytes") is not None:
+        return key_of("bytes", hashlib.blake2b(audio["bytes"]).digest())
+    path = audio.get("path")
+    if not path:
+        return key_of("no audio", audio_id)
     if path not in of_files:
         try:
             status = os.stat(path)

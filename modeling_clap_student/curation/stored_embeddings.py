@@ -59,7 +59,7 @@ class StoredEmbedder:
         Raises:
             InputError: not one clip can be read, or more of them can't than `skipped` allows.
         """
-        keys = clip_keys(row["audio"] for row in clips.select_columns(["audio"]))
+        keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
         known = self.store.knows(CLIPS, keys)
         missing = self._missing(CLIPS, keys)
         with self._bar(len(missing), description, "clip") as bar:
@@ -139,7 +139,7 @@ class StoredEmbedder:
             reasons = [kept_out.reason(row) for row in some]
             seen.leave_out(some, reasons)
             wanted = [row for row, reason in zip(some, reasons, strict=True) if reason is None]
-            keys = clip_keys(row["audio"] for row in wanted)
+            keys = clip_keys(wanted)
             known = self.store.knows(CLIPS, keys)
             for row, key, is_known in zip(wanted, keys, known, strict=True):
                 seen.add(row, key, is_known)

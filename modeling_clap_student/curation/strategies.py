@@ -5,16 +5,19 @@ arXiv 2305.01864, section 2.2.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, DatasetInfo
 
 from .improvement_set import FEATURES, STRATEGIES
 from .matching import match
 from .selection import SelectedCaptions
 from .threshold import Threshold
 
+
+_ROWS_AT_ONCE = 2**17
 
 # Thresholds of the paper, on the cosines of its own teacher: (caption to label prompt, clip to caption).
 PAPER_THRESHOLDS = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
@@ -45,6 +48,7 @@ def match_pool(
     threshold: Threshold,
     selected: SelectedCaptions | None = None,
     class_names: list[str] | None = None,
+    scratch: Path | None = None,
     **options,
 ) -> Curated:
     """DU, or ADS where captions were selected: the pool's clips with the captions that are similar enough.
@@ -57,17 +61,19 @@ def match_pool(
         threshold: on cos(clip, caption).
         selected: the captions of the domain; all of them without it.
         class_names: of the domain, with `selected`.
+        scratch: file for the pairs where they are many; it must stay as long as they are used.
         options: of `match`.
     """
     chosen = np.arange(len(captions)) if selected is None else selected.indices
     found = match(pool_embeds, caption_embeds[chosen], threshold, **options)
-    labels = label_similarities = pa.nulls(len(found.clips))
+    facts = {"similarity": found.similarities}
     if selected is not None:
-        labels = pa.array(class_names, pa.string()).take(pa.array(selected.labels[found.captions]))
-        label_similarities = selected.similarities[found.captions]
-    clips, texts = _Rows(pool, found.clips), _Rows(captions, chosen[found.captions])
-    pairs = _table(pool.select(found.clips), clips, texts, found.similarities, labels, label_similarities)
-    return Curated(pairs, found.threshold, found.highest)
+        names = pa.array(class_names, pa.string())
+        facts["label"] = pa.DictionaryArray.from_arrays(selected.labels[found.captions].astype(np.int32), names)
+        facts["label_similarity"] = selected.similarities[found.captions]
+    return Curated(
+        _table(pool, found.clips, captions, chosen[found.captions], facts, scratch), found.threshold, found.highest
+    )
 
 
 def select_training_pairs(
@@ -75,48 +81,48 @@ def select_training_pairs(
 ) -> Dataset:
     """DS: the training pairs whose caption fits the domain. They keep their own audio; `similarity` is null."""
     of_caption = {captions[int(i)]["caption_id"]: n for n, i in enumerate(selected.indices)}
-    rows = [row for row, key in enumerate(corpus["caption_id"]) if key in of_caption]
-    pairs = corpus.select(rows)
-    numbers = [of_caption[key] for key in pairs["caption_id"]]
-    labels = [class_names[selected.labels[n]] for n in numbers]
-    return _table(pairs, pairs, pairs, [None] * len(rows), labels, [float(selected.similarities[n]) for n in numbers])
+    keys = corpus["caption_id"][:]
+    rows = np.array([row for row, key in enumerate(keys) if key in of_caption], dtype=np.int64)
+    numbers = np.array([of_caption[keys[row]] for row in rows], dtype=np.int64)
+    labels = pa.array([class_names[selected.labels[number]] for number in numbers], pa.string())
+    facts = {"label": labels, "label_similarity": selected.similarities[numbers]}
+    return _table(corpus, rows, corpus, rows, facts)
 
 
 def training_pairs(corpus: Dataset) -> Dataset:
     """All training pairs, in the Improvement-Set's columns."""
-    empty = [None] * len(corpus)
-    return _table(corpus, corpus, corpus, empty, empty, empty)
+    rows = np.arange(len(corpus))
+    return _table(corpus, rows, corpus, rows, {})
 
 
-class _Rows:
-    """Columns of some rows of a table, as Arrow gathers them: millions of texts never become Python's."""
+def _table(
+    clips: Dataset,
+    clip_rows: np.ndarray,
+    texts: Dataset,
+    text_rows: np.ndarray,
+    facts: dict,
+    scratch: Path | None = None,
+) -> Dataset:
+    """Pairs of clips and texts, gathered part by part; in a file where there are many, and memory holds one part."""
+    clips, texts = (table.with_format("arrow") for table in (clips, texts))
+    schema = FEATURES.arrow_schema
 
-    def __init__(self, table: Dataset, rows: np.ndarray):
-        self.table, self.rows = table.with_format("arrow"), rows
+    def part(start: int) -> pa.Table:
+        some = slice(start, start + _ROWS_AT_ONCE)
+        clip, text = clips[clip_rows[some]], texts[text_rows[some]]
+        columns = {name: clip[name] for name in ("audio", "audio_id", "source")}
+        columns |= {name: text[name] for name in ("caption", "caption_id")}
+        columns |= {name: pa.array(values[some]) for name, values in facts.items()}
+        missing = {name: pa.nulls(len(clip)) for name in FEATURES if name not in columns}
+        return pa.table({name: (columns | missing)[name] for name in FEATURES}).cast(schema)
 
-    def __getitem__(self, name: str) -> pa.ChunkedArray:
-        # In parts, since a part holds up to two gigabytes of text.
-        column, parts = self.table[name][:], range(0, len(self.rows), 2**20)
-        taken = [column.take(pa.array(self.rows[start : start + 2**20])) for start in parts]
-        chunks = [chunk for part in taken for chunk in (part.chunks if isinstance(part, pa.ChunkedArray) else [part])]
-        return pa.chunked_array(chunks, type=column.type)
-
-
-def _table(audio: Dataset, clips, texts, similarities, labels, label_similarities) -> Dataset:
-    columns = {
-        "caption": texts["caption"],
-        "similarity": similarities,
-        "audio_id": clips["audio_id"],
-        "caption_id": texts["caption_id"],
-        "label": labels,
-        "label_similarity": label_similarities,
-        "source": clips["source"],
-    }
-    table = audio.select_columns(["audio"]).flatten_indices()
-    for name, values in columns.items():
-        values = values if isinstance(values, np.ndarray | pa.Array | pa.ChunkedArray) else list(values)
-        table = table.add_column(name, values, feature=FEATURES[name])
-    return table
+    starts = range(0, max(1, len(clip_rows)), _ROWS_AT_ONCE)
+    if scratch is None or len(starts) == 1:
+        return Dataset(pa.concat_tables(map(part, starts)), info=DatasetInfo(features=FEATURES))
+    with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for start in starts:
+            writer.write_table(part(start))
+    return Dataset.from_file(str(scratch))
 
 
 __all__ = [
