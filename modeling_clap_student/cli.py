@@ -5,6 +5,7 @@ import sys
 import time
 from argparse import SUPPRESS, Action
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import datasets
@@ -78,6 +79,11 @@ class _ListCorpora(Action):
         parser.exit()
 
 
+# How long a process waits for the others: the main one may write terabytes meanwhile. NCCL's own 10 minutes would end
+# the run.
+_PATIENCE = timedelta(hours=12)
+
+
 def run(main: Callable[[], None]) -> None:
     """Runs a command: a user's mistake ends in one line and exit code 1, an interruption in 130."""
     transformers_logging.set_verbosity_error()
@@ -85,7 +91,7 @@ def run(main: Callable[[], None]) -> None:
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
     # accelerate joins processes on CPUs only when told that there is nothing else.
-    PartialState(cpu=not torch.accelerator.is_available())
+    PartialState(cpu=not torch.accelerator.is_available(), timeout=_PATIENCE)
     try:
         main()
         # Left to the interpreter's end, a process that is still connected to one that is gone may abort.

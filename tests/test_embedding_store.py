@@ -200,7 +200,16 @@ def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
 
 def test_two_processes_make_the_same_set_as_one(flags, tmp_path):
     """Guards against shares that change the order, and clips that both or neither embeds."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", str(ROOT / "curate.py"), *flags]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(ROOT / "curate.py"),
+        *flags,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, command in (("SETA", [sys.executable, str(ROOT / "curate.py"), *flags]), ("SETB", launch)):
         places = ["--output_dir", str(tmp_path / name), "--embedding_store", str(tmp_path / f"store {name}")]
