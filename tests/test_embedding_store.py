@@ -211,7 +211,7 @@ def test_two_processes_make_the_same_set_as_one(flags, tmp_path):
         *flags,
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name, command in (("SETA", [sys.executable, str(ROOT / "curate.py"), *flags]), ("SETB", launch)):
+    for name, command in (("SETA", [sys.executable, str(ROOT / "curate.py"), *flags]), (X)):
         places = ["--output_dir", str(tmp_path / name), "--embedding_store", str(tmp_path / f"store {name}")]
         subprocess.run([*command, *places], check=True, env=environment)
     assert digest(tmp_path / "SETA") == digest(tmp_path / "SETB")

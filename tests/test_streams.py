@@ -288,7 +288,7 @@ def test_curation_of_a_stream_on_two_processes(command, tiny_folder, captioned_f
     """Guards against clips of other processes that are lost or doubled, and pairs that depend on their number."""
     alone = curated(command, tiny_folder, captioned_folder, f"stream={parquet}", "one")
     flags = ["--strategy", "du", "--teacher", tiny_folder, "--captions", captioned_folder, "--num_pairs", "20"]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--standalone", "--nproc_per_node", "2"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [sys.executable, *launch, ROOT / "curate.py", *flags, "--audio", f"stream={parquet}", "--output_dir", "two"],
         cwd=tmp_path, capture_output=True, text=True, timeout=300,
