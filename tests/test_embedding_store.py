@@ -200,20 +200,14 @@ def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
 
 def test_two_processes_make_the_same_set_as_one(flags, tmp_path):
     """Guards against shares that change the order, and clips that both or neither embeds."""
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
+    script, processes = (
         str(ROOT / "curate.py"),
-        *flags,
-    ]
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
+    )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for name, command in (("SETA", [sys.executable, str(ROOT / "curate.py"), *flags]), (X)):
+    for name, launch in (("SETA", []), ("SETB", processes)):
         places = ["--output_dir", str(tmp_path / name), "--embedding_store", str(tmp_path / f"store {name}")]
-        subprocess.run([*command, *places], check=True, env=environment)
+        subprocess.run([sys.executable, *launch, script, *flags, *places], check=True, env=environment)
     assert digest(tmp_path / "SETA") == digest(tmp_path / "SETB")
     assert len(list((tmp_path / "store SETB").glob("*/clips-*.keys"))) == 2
 
