@@ -211,3 +211,23 @@ def test_collator_survives_a_table_from_a_list(tiny, tmp_path):
     assert isinstance(table, Dataset)
     batch = ClapCollator(tiny[1], SkippedClips(tmp_path / "s.csv"))([table[0], table[1]])
     assert batch["input_values"].shape == (2, 220500) and batch["input_values"].isfinite().all()
+
+
+def test_a_resumed_run_ends_like_the_uninterrupted_one(captioned_folder, pool_folder, tmp_path, other_teacher):
+    """Guards against other clips, crops, replay draws or dropout after an interruption: weights to the bit."""
+    weights = []
+    for resume in (None, str(tmp_path / "out" / "checkpoint-5")):
+        torch.manual_seed(0)
+        model, processor = new_model(tiny_arguments(), [*CAPTIONS, "this is a sound of hum hiss whistle tone"])
+        for part in model.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.3
+        trainer = make_trainer(
+            (model, processor), captioned_folder, tmp_path, copy.deepcopy(other_teacher),
+            read_corpora([str(captioned_folder)]).select(range(5)), max_steps=11, save_strategy="steps", save_steps=5,
+            save_total_limit=9, gradient_accumulation_steps=2, learning_rate=1e-3,
+        )  # fmt: skip
+        torch.manual_seed(3 if resume is None else 4)
+        trainer.train(resume_from_checkpoint=resume)
+        weights.append({name: value.clone() for name, value in trainer.model.state_dict().items()})
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
