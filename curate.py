@@ -59,6 +59,7 @@ from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_stream, embed_texts
+from modeling_clap_student.inference import DTYPES, for_inference
 from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
 
@@ -101,6 +102,9 @@ class CurateArguments(ReadingArguments):
     pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
     num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
+    dtype: str = field(
+        default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
+    )
     seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
     output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
     push_to_hub: str | None = field(
@@ -200,14 +204,14 @@ def curate(args: CurateArguments) -> None:
         return
     caption_cut, pair_cut = PAPER_THRESHOLDS.get(layout, (0.7, 0.7))
     model, processor = load_checkpoint(args.teacher)
-    model.to(PartialState().device)
+    encoder = for_inference(model.to(PartialState().device), args.dtype)
     with whole_folder(args.output_dir, replaces=is_improvement_set) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        caption_embeds = embed_texts(model, processor, captions["caption"], description="embedding captions")
+        caption_embeds = embed_texts(encoder, processor, captions["caption"], description="embedding captions")
         facts = {}
         selected = None
         if args.strategy != "du":
-            labels = embed_texts(model, processor, label_prompts(class_names))
+            labels = embed_texts(encoder, processor, label_prompts(class_names))
             selected = select_captions(caption_embeds, labels, _threshold(args, "caption", caption_cut))
             say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
             if len(selected.indices) == 0:
@@ -216,10 +220,10 @@ def curate(args: CurateArguments) -> None:
 
         if args.strategy == "ds":
             pairs = select_training_pairs(corpus, captions, selected, class_names)
-            pairs = with_similarity(pairs, captions, caption_embeds, model, processor, skipped, args.batch_size)
+            pairs = with_similarity(pairs, captions, caption_embeds, encoder, processor, skipped, args.batch_size)
             replay = None
         else:
-            clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, kept_out)
+            clip_embeds, clips = embed_pool(encoder, processor, pool, skipped, args.batch_size, kept_out)
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
             found = match_pool(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names)
             if len(found.pairs) == 0:
@@ -309,6 +313,7 @@ def provenance(args: CurateArguments, model, class_names: list[str], facts: dict
         "teacher": args.teacher,
         "teacher_fingerprint": fingerprint(model),
         "teacher_revision": getattr(model.config, "_commit_hash", None),
+        "dtype": args.dtype,
         "prompt": PROMPT,
         "captions": args.captions,
         "audio": args.audio,
