@@ -64,6 +64,7 @@ from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.evaluation.pair_precision import pair_precision
+from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
 
@@ -135,7 +136,7 @@ def curate(args: CurateArguments) -> None:
         report_data({"captions": captions, "captioned clips": heard, "pool": pool})
         return
     model, processor = load_checkpoint(args.teacher)
-    model.to(PartialState().device)
+    encoder = for_inference(model.to(PartialState().device), args.dtype)
     made_by = provenance(args, model, class_names)
     check_remade(args, made_by)
     with (
@@ -143,8 +144,8 @@ def curate(args: CurateArguments) -> None:
         tempfile.TemporaryDirectory(prefix=".pairs-", dir=folder) as scratch,
     ):
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size)
-        embedder = StoredEmbedder(model, processor, store, skipped, args.batch_size)
+        store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
+        embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
         caption_embeds = embedder.texts(captions["caption"], "embedding captions")
         selected = select(args, embedder, caption_embeds, class_names, layout)
         known, clips, replay = {"selected": by_label(selected, class_names)}, None, None

@@ -28,6 +28,7 @@ from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.inference import DTYPES, for_inference
 from modeling_clap_student.output_folders import output_folder, write_json
 
 
@@ -45,6 +46,9 @@ class EvalArguments(ReadingArguments):
     output_dir: str = field(default="outputs/eval", metadata={"help": "Where results.json goes."})
     output_json: str | None = field(default=None, metadata={"help": "Another place for the results."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
+    dtype: str = field(
+        default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
+    )
     seed: int = field(default=0, metadata={"help": "Kept in the results; evaluation draws nothing."})
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
@@ -65,7 +69,7 @@ def evaluate(args: EvalArguments) -> None:
         report_data({benchmark.name: benchmark.clips for benchmark in benchmarks})
         return
     model, processor = load_checkpoint(args.model)
-    model.to(PartialState().device)
+    model = for_inference(model.to(PartialState().device), args.dtype)
     heading(f"Zero-shot accuracy of {args.model}")
     with output_folder(args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)

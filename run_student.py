@@ -48,6 +48,7 @@ from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import BUILT_IN, split_revision
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import output_folder, write_json
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
@@ -245,7 +246,7 @@ def train_student(
         if benchmark is not None:
             heading("Evaluation")
             before, after = (
-                zero_shot(model.to(PartialState().device), its_processor, benchmark, skipped)
+                zero_shot(for_inference(model.to(PartialState().device)), its_processor, benchmark, skipped)
                 for model, its_processor in ((teacher, teacher_processor), (student, processor))
             )
             student.config.record["results"] = [

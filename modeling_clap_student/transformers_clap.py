@@ -34,7 +34,7 @@ class TeacherClapModel(ClapModel):
 
     def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
         is_longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
-        return super().get_audio_features(input_features, is_longer=is_longer)
+        return super().get_audio_features(input_features.to(self.dtype), is_longer=is_longer)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,15 @@ def test_skipped_clips_are_those_of_this_run(command, teacher, labelled_folder):
         assert Path("eval/skipped.csv").exists() is listed
 
 
+def test_half_precision_is_asked_for_and_written_down(command, teacher, files, labelled_folder, capsys):
+    """Guards against a flag that one of the commands does not pass on."""
+    made = ["--strategy", "ads", "--teacher", teacher, *files, *numbers("ads"), "--output_dir", "set"]
+    assert command(curate, *made, "--dtype", "bfloat16") == 0
+    assert json.loads(Path("set/provenance.json").read_text())["dtype"] == "bfloat16"
+    assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--dtype", "bfloat16") == 0
+    assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--dtype", "float16") == 2
+
+
 def test_dry_run_counts_and_writes_nothing(command, captioned_folder, capsys):
     """Guards against hours spent before a wrong path is seen."""
     assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", "--dry_run") == 0

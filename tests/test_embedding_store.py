@@ -96,9 +96,9 @@ def test_another_teacher_finds_nothing(tiny, embedder, pool_folder, change):
         processor.feature_extractor.window_seconds = 4.0
     elif change == "tokenizer":
         processor.tokenizer.add_tokens(["zzz"])
-    elif change == "dtype":
-        model.to(torch.bfloat16)
     other = embedder(batch_size=8 if change == "batch size" else 4).store
+    if change == "dtype":
+        other = EmbeddingStore(store.folder.parent, model, processor, 4, "bfloat16")
     assert other.folder != store.folder
     keys = clip_keys(table)
     assert store.knows("clips", keys).all() and not other.knows("clips", keys).any()

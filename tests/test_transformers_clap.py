@@ -18,6 +18,9 @@ from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.decoding import decode_clip
 from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.embedding import embed_texts
+from modeling_clap_student.encoding_clap_student import embed_windows
+from modeling_clap_student.inference import for_inference
 from modeling_clap_student.losses import soft_contrastive_loss, soft_targets
 from modeling_clap_student.resampling_clap_student import resample
 from modeling_clap_student.training.initialization import scratch_tokenizer
@@ -58,6 +61,20 @@ def test_windows_are_fixed_and_embed_as_in_transformers(clap_folder):
         expected = plain.get_audio_features(inputs["input_features"], is_longer=torch.zeros(1, 1, dtype=torch.bool))
         got = model.get_audio_features(torch.from_numpy(window)[None])
         torch.testing.assert_close(got.pooler_output, expected.pooler_output)
+
+
+def test_for_inference_changes_its_dtype_alone(clap_folder):
+    """Guards against a teacher in bfloat16 that gets float32 inputs, and one that is changed in place."""
+    model, processor = load_checkpoint(clap_folder)
+    assert for_inference(model) is model
+    half = for_inference(model, "bfloat16")
+    assert half.dtype == torch.bfloat16 and model.dtype == torch.float32
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, 48000 * 5).astype(np.float32)
+    windows = [processor.feature_extractor.windows(waveform)]
+    audio = [embed_windows(each, windows, batch_size=4) for each in (model, half)]
+    text = [torch.from_numpy(embed_texts(each, processor, CAPTIONS)) for each in (model, half)]
+    for full, rounded in (audio, text):
+        assert torch.nn.functional.cosine_similarity(full, rounded).min() > 0.99
 
 
 def test_soft_labels_come_from_its_own_hearing(clap_folder, tiny, captioned_folder, tmp_path):

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..checkpoints import check_hub_id
 from ..data.skipping import ReadingArguments
+from ..inference import DTYPES
 from .improvement_set import STRATEGIES
 from .matching import MAX_PAIRS
 from .threshold import Threshold
@@ -68,6 +69,9 @@ class CurateArguments(ReadingArguments):
     )
     max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
+    dtype: str = field(
+        default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
+    )
     embedding_store: str = field(
         default="outputs/embeddings",
         metadata={"help": "Folder where embeddings are kept: what is there is not computed again."},

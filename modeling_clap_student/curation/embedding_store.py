@@ -45,16 +45,17 @@ class EmbeddingStore:
 
     Args:
         root: folder of the stores of all teachers.
-        model: as it will embed: its type and device count.
+        model: the teacher, on the device where it will embed.
         processor: the model's own.
         batch_size: as it will embed: the last bits depend on it.
+        dtype: as it will embed, see `for_inference`.
 
     Raises:
         InputError: the folder can't be made or read, or holds another teacher's embeddings.
     """
 
-    def __init__(self, root: Path | str, model, processor, batch_size: int):
-        identity = _identity(model, processor, batch_size)
+    def __init__(self, root: Path | str, model, processor, batch_size: int, dtype: str = "float32"):
+        identity = _identity(model, processor, batch_size) | {"dtype": dtype}
         name = hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=8).hexdigest()
         self.folder = Path(root) / name
         self.dim = model.config.projection_dim
@@ -208,7 +209,6 @@ def _identity(model, processor, batch_size: int) -> dict:
     """All that an embedding depends on beside the clip or text."""
     return {
         "teacher": fingerprint(model),
-        "dtype": str(model.dtype),
         "device": model.device.type,
         "batch_size": batch_size,
         "feature_extractor": json.loads(processor.feature_extractor.to_json_string()),
