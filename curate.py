@@ -315,6 +315,7 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
         "teacher": args.teacher,
         "teacher_fingerprint": fingerprint(model),
         "teacher_revision": getattr(model.config, "_commit_hash", None),
+        "dtype": args.dtype,
         "prompt": PROMPT,
         "captions": args.captions,
         "audio": args.audio,
