@@ -178,11 +178,17 @@ def flags(tiny_folder, captioned_folder, tmp_path):
     return [*map(str, common), "--audio", str(tmp_path / "many"), "--batch_size", "2"]
 
 
+def finish(*command, **options) -> None:
+    """Runs a command that must succeed."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
     """Guards against a SIGKILL that costs more than the batch at hand, or leaves a trace in the result."""
     command = [sys.executable, str(ROOT / "curate.py"), *flags]
     once, store = tmp_path / "SETA", tmp_path / "store"
-    subprocess.run([*command, "--output_dir", once, "--embedding_store", tmp_path / "other"], check=True)
+    finish(*command, "--output_dir", once, "--embedding_store", tmp_path / "other")
     twice = [*command, "--output_dir", str(tmp_path / "SETB"), "--embedding_store", str(store)]
     process = subprocess.Popen(twice, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     done = 0
@@ -193,7 +199,7 @@ def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
     process.wait()
     done = sum(file.stat().st_size // 17 for file in store.glob("*/clips-*.keys"))
     assert 20 <= done < 150 and not (tmp_path / "SETB").exists()
-    subprocess.run(twice, check=True)
+    finish(*twice)
     assert sum(file.stat().st_size // 17 for file in store.glob("*/clips-*.keys")) == 150  # nothing twice
     assert digest(tmp_path / "SETA") == digest(tmp_path / "SETB")
 
@@ -207,7 +213,7 @@ def test_two_processes_make_the_same_set_as_one(flags, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name, launch in (("SETA", []), ("SETB", processes)):
         places = ["--output_dir", str(tmp_path / name), "--embedding_store", str(tmp_path / f"store {name}")]
-        subprocess.run([sys.executable, *launch, script, *flags, *places], check=True, env=environment)
+        finish(sys.executable, *launch, script, *flags, *places, env=environment)
     assert digest(tmp_path / "SETA") == digest(tmp_path / "SETB")
     assert len(list((tmp_path / "store SETB").glob("*/clips-*.keys"))) == 2
 
