@@ -31,6 +31,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/soundscapes.py
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/embedding.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs
