@@ -35,6 +35,13 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
+from modeling_clap_student.curation.advisor import (
+    AUTO,
+    CAPTIONED_SAMPLE,
+    CaptionedClips,
+    PrecisionEstimate,
+    estimate_precision,
+)
 from modeling_clap_student.curation.improvement_set import (
     STRATEGIES,
     is_improvement_set,
@@ -104,7 +111,16 @@ class CurateArguments(ReadingArguments):
     caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
     caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
     num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
-    pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
+    pair_threshold: str | None = field(
+        default=None,
+        metadata={
+            "help": "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
+            "aliases": ["--threshold"],
+        },
+    )
+    precision: float = field(
+        default=0.5, metadata={"help": "Share of true pairs, as estimated, that --pair_threshold auto looks for."}
+    )
     pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
     num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
     max_captions_per_clip: int | None = field(
@@ -145,9 +161,12 @@ class CurateArguments(ReadingArguments):
         if self.push_to_hub:
             check_hub_id(self.push_to_hub)
         # Bad thresholds are told before anything is computed.
+        if self.pair_threshold not in (None, AUTO):
+            self.pair_threshold = _number(self.pair_threshold)
         _threshold(self, "caption", 0.0)
         _threshold(self, "pair", 0.0)
         _check_matching(self)
+        _check_auto(self)
 
 
 def defaults(flags: Namespace) -> dict:
@@ -173,7 +192,7 @@ def defaults(flags: Namespace) -> dict:
 def _threshold(args: CurateArguments, what: str, default: float) -> Threshold:
     value, quantile = getattr(args, f"{what}_threshold"), getattr(args, f"{what}_quantile")
     count = getattr(args, f"num_{what}s")
-    if value is None and quantile is None and count is None:
+    if value == AUTO or (value is None and quantile is None and count is None):
         value = default
     try:
         return Threshold(value, quantile, count)
@@ -192,6 +211,25 @@ def _check_matching(args: CurateArguments) -> None:
         raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
     if args.csls_neighbours and (args.pair_threshold, args.pair_quantile, args.num_pairs) == (None, None, None):
         raise ValueError("--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs")
+
+
+def _number(value: str | float) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {value!r}") from None
+
+
+def _check_auto(args: CurateArguments) -> None:
+    if not 0 < args.precision <= 1:
+        raise ValueError(f"--precision must lie in (0, 1], got {args.precision}")
+    if args.pair_threshold != AUTO:
+        return
+    if args.strategy != "ads":
+        raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")
+    if matching_options(args):
+        option = next(iter(matching_options(args)))
+        raise ValueError(f"--pair_threshold {AUTO} estimates the precision of all pairs: give it without --{option}")
 
 
 def matching_options(args: CurateArguments) -> dict:
@@ -263,6 +301,12 @@ def curate(args: CurateArguments) -> None:
             clip_embeds, clips = embed_pool(model, processor, pool, skipped, args.batch_size, kept_out)
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
             options = matching_options(args)
+            if args.pair_threshold == AUTO:
+                captioned = captioned_clips(model, processor, corpus, captions, selected, skipped, args.batch_size)
+                texts = caption_embeds[selected.indices]
+                estimate = estimate_precision(clip_embeds, texts, selected.labels, captioned)
+                threshold, precisions = advised(estimate, args.precision)
+                facts |= precisions
             found = match_pool(
                 *(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names),
                 max_pairs=args.max_pairs,
@@ -346,6 +390,35 @@ def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, 
     texts = caption_embeds[[row_of[key] for key in pairs["caption_id"]]]
     similarity, columns = (clip_embeds * texts).sum(axis=1), pairs.column_names
     return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
+
+
+def captioned_clips(
+    model, processor, corpus: Dataset, captions: Dataset, selected: SelectedCaptions, skipped, batch_size: int
+) -> CaptionedClips:
+    """A sample of the captioned clips, embedded: those of selected captions, and the others."""
+    corpus = with_audio(corpus, "the estimate of the precision", Excluded())
+    label_of = dict(zip(captions.select(selected.indices)["caption_id"], selected.labels.tolist(), strict=True))
+    labels = np.array([label_of.get(key, -1) for key in corpus["caption_id"]], dtype=np.int64)
+    clips = np.array(corpus["audio_id"])
+    fitting, other = np.flatnonzero(labels >= 0), np.flatnonzero(~np.isin(clips, clips[labels >= 0]))
+
+    def embed(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        step = max(1, -(-len(rows) // CAPTIONED_SAMPLE))
+        if len(rows) == 0:
+            return np.empty((0, 0), np.float32), rows, step
+        some = corpus.select(rows[::step])
+        embeds, kept = embed_clips(model, processor, some, skipped, batch_size, "embedding captioned clips")
+        return embeds, rows[::step][kept], step
+
+    (fitting, rows, each), (others, _, each_other) = embed(fitting), embed(other)
+    return CaptionedClips(fitting, labels[rows], others, each_other / each)
+
+
+def advised(estimate: PrecisionEstimate, wanted: float) -> tuple[Threshold, dict]:
+    """The loosest threshold with the wanted precision, and what the provenance tells of it."""
+    value, precision = estimate.loosest(wanted)
+    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true (wanted: {wanted:.1%})")
+    return Threshold(value), {"wanted_precision": wanted, "estimated_precision": precision}
 
 
 def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:
