@@ -35,13 +35,7 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
-from modeling_clap_student.curation.advisor import (
-    AUTO,
-    CAPTIONED_SAMPLE,
-    CaptionedClips,
-    PrecisionEstimate,
-    estimate_precision,
-)
+from modeling_clap_student.curation.advisor import AUTO, estimate_precision
 from modeling_clap_student.curation.improvement_set import (
     STRATEGIES,
     is_improvement_set,
@@ -302,10 +296,7 @@ def curate(args: CurateArguments) -> None:
             threshold = _threshold(args, "pair", PAPER_DU_THRESHOLD if args.strategy == "du" else pair_cut)
             options = matching_options(args)
             if args.pair_threshold == AUTO:
-                captioned = captioned_clips(model, processor, corpus, captions, selected, skipped, args.batch_size)
-                texts = caption_embeds[selected.indices]
-                estimate = estimate_precision(clip_embeds, texts, selected.labels, captioned)
-                threshold, precisions = advised(estimate, args.precision)
+                threshold, precisions = advised(args, model, clip_embeds, caption_embeds, selected)
                 facts |= precisions
             found = match_pool(
                 *(clips, clip_embeds, captions, caption_embeds, threshold, selected, class_names),
@@ -392,33 +383,15 @@ def with_similarity(pairs, captions, caption_embeds, model, processor, skipped, 
     return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
 
 
-def captioned_clips(
-    model, processor, corpus: Dataset, captions: Dataset, selected: SelectedCaptions, skipped, batch_size: int
-) -> CaptionedClips:
-    """A sample of the captioned clips, embedded: those of selected captions, and the others."""
-    corpus = with_audio(corpus, "the estimate of the precision", Excluded())
-    label_of = dict(zip(captions.select(selected.indices)["caption_id"], selected.labels.tolist(), strict=True))
-    labels = np.array([label_of.get(key, -1) for key in corpus["caption_id"]], dtype=np.int64)
-    clips = np.array(corpus["audio_id"])
-    fitting, other = np.flatnonzero(labels >= 0), np.flatnonzero(~np.isin(clips, clips[labels >= 0]))
-
-    def embed(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        step = max(1, -(-len(rows) // CAPTIONED_SAMPLE))
-        if len(rows) == 0:
-            return np.empty((0, 0), np.float32), rows, step
-        some = corpus.select(rows[::step])
-        embeds, kept = embed_clips(model, processor, some, skipped, batch_size, "embedding captioned clips")
-        return embeds, rows[::step][kept], step
-
-    (fitting, rows, each), (others, _, each_other) = embed(fitting), embed(other)
-    return CaptionedClips(fitting, labels[rows], others, each_other / each)
-
-
-def advised(estimate: PrecisionEstimate, wanted: float) -> tuple[Threshold, dict]:
+def advised(
+    args: CurateArguments, model, clip_embeds: np.ndarray, caption_embeds: np.ndarray, selected: SelectedCaptions
+) -> tuple[Threshold, dict]:
     """The loosest threshold with the wanted precision, and what the provenance tells of it."""
-    value, precision = estimate.loosest(wanted)
-    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true (wanted: {wanted:.1%})")
-    return Threshold(value), {"wanted_precision": wanted, "estimated_precision": precision}
+    scale = model.logit_scale.exp().item()
+    estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
+    value, precision = estimate.loosest(args.precision)
+    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
+    return Threshold(value), {"wanted_precision": args.precision, "estimated_precision": precision}
 
 
 def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:

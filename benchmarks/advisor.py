@@ -13,14 +13,12 @@ best tenth of all pairs, and draws them (needs `pip install matplotlib`).
 
 import argparse
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
 
-from curate import captioned_clips
 from modeling_clap_student.checkpoints import load_checkpoint
 from modeling_clap_student.curation.advisor import estimate_precision
 from modeling_clap_student.curation.selection import label_prompts, select_captions
@@ -47,7 +45,7 @@ def read(name: str, data: Path | None):
         return read_corpora([name]), pool, names, lambda row, caption, label: holds_event(paths[row], caption)
     spec = f"{name}:1,2={data / name}"
     specs = [f"audiofolder={data / 'captioned_sfx'}", f"esc50={data / 'esc50_extra'}", f"esc50={data / 'esc10'}"]
-    corpus = read_corpora(specs, True, Excluded(), KeptOut([evaluation_clips(spec)]))
+    corpus = read_corpora(specs, excluded=Excluded(), kept_out=KeptOut([evaluation_clips(spec)]))
     pool = read_benchmark(spec)
     classes = pool.clips["label"]
     return corpus, pool.clips, pool.class_names, lambda row, caption, label: classes[row] == label
@@ -65,11 +63,11 @@ def tables(name: str, teacher: str, data: Path | None, numbers: list[int]):
         texts = embed_texts(model, processor, captions["caption"])
         prompts = embed_texts(model, processor, label_prompts(names))
         clips, kept = embed_clips(model, processor, pool, skipped, description="embedding the pool")
-        captioned = partial(captioned_clips, model, processor, corpus, captions, skipped=skipped, batch_size=32)
         for number in numbers:
             selected = select_captions(texts, prompts, Threshold(count=number))
             chosen = texts[selected.indices]
-            estimate = estimate_precision(clips, chosen, selected.labels, captioned(selected=selected))
+            scale = model.logit_scale.exp().item()
+            estimate = estimate_precision(clips, texts, selected.indices, selected.labels, scale)
             words = captions.select(selected.indices)["caption"]
             labels = [names[label] for label in selected.labels]
             truth = np.array(

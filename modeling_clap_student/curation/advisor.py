@@ -1,19 +1,20 @@
-"""Which threshold gives pairs that are true as often as wanted? Estimated without labels of the pool.
+"""Which threshold gives pairs that are true as often as wanted? Estimated from similarities alone, without labels.
 
-A pair is true if the clip holds the event that the caption names; here, if clip and caption belong to one class name.
-For captioned clips that is known: a clip belongs to the class name nearest to its caption. They tell how likely a pair
-of some similarity is true *there*. In the pool true pairs may be rarer or more frequent: how many there are is what
-makes the pool's similarities, of which every one is known, most likely.
+A pair is true if the clip holds what the class name nearest to the caption says. How likely that is, the teacher tells
+itself: the contrastive loss makes exp(scale · cosine) proportional to how much likelier a caption is beside this clip
+than beside any. So each clip's captions share a probability of 1, those of the corpus that were not selected too: they
+are what else may be heard, and keep a clip that is near to everything from being near to something. What falls to the
+selected captions of a class name is the probability of their pairs with that clip. Its mean over the pairs that reach
+a threshold is their precision, one less the false discovery rate.
 
-The assumption: the similarities of true pairs are spread in the pool as among captioned clips, those of false pairs
-likewise; only the share of true pairs differs. A teacher is surer of the clips that it was trained on than of others,
-so that captioned clips it has not heard are better. That class names and captions which mean different things lie
-apart is assumed too: what the teacher's text tower confuses, this confuses as well.
+The assumption is that the teacher is as sure on the pool as it is right, with the scale that it learnt. Where that
+fails: one that has overfitted, or hears other recordings than it learnt from, is too sure, and so is one whose text
+tower confuses class names with other sounds, for what it takes for one it counts as one. The estimate is too low where
+many captions say the same as the selected ones but were not selected, and where clips hold several events.
 
-Sources: Saerens, Latinne and Decaestecker 2002, Adjusting the Outputs of a Classifier to New a Priori Probabilities,
-Neural Computation 14(1), for the share; Zadrozny and Elkan 2002, Transforming Classifier Scores into Accurate
-Multiclass Probability Estimates, KDD, for isotonic calibration; the precision is one less the false discovery rate
-above the threshold, the mean of the local one: Efron 2008, Microarrays, Empirical Bayes and the Two-Groups Model.
+Sources: van den Oord et al. 2018, arXiv 1807.03748, section 2.3, for the ratio; Minderer et al. 2021, arXiv
+2106.07998, find CLIP, which is trained in this way, calibrated; Efron 2008, Microarrays, Empirical Bayes and the
+Two-Groups Model, Statistical Science 23(1), for the mean of local rates above a threshold.
 """
 
 from dataclasses import dataclass
@@ -21,30 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .histogram import similarity_histogram
 
 
 AUTO = "auto"  # the threshold that asks for all this
-
-# Clips of the pool that are compared with all captions, and captioned clips of either kind that are worth embedding.
-POOL_SAMPLE, CAPTIONED_SAMPLE = 4096, 1024
-
-
-@dataclass(frozen=True)
-class CaptionedClips:
-    """A sample of captioned clips, from which true and false pairs are known.
-
-    Attributes:
-        fitting: (clips, dim) unit vectors of clips whose caption was selected.
-        labels: (clips,) index of the class name nearest to that caption.
-        others: (other clips, dim) of clips whose caption was not selected: no selected caption is true of them.
-        others_weight: how many clips each of the others stands for, where each of the fitting stands for one.
-    """
-
-    fitting: np.ndarray
-    labels: np.ndarray
-    others: np.ndarray
-    others_weight: float = 1.0
+POOL_SAMPLE = 4096  # clips
+_BINS, _BLOCK = 4000, (256, 4096)  # over [-1, 1]; clips and captions at a time
 
 
 @dataclass(frozen=True)
@@ -54,12 +36,10 @@ class PrecisionEstimate:
     Attributes:
         thresholds: (n,) float64, ascending; some pair reaches the last one.
         precisions: (n,) float64, estimated; they never fall from one threshold to the next.
-        num_pairs: (n,) float64, about how many pairs of the pool reach the threshold.
     """
 
     thresholds: np.ndarray
     precisions: np.ndarray
-    num_pairs: np.ndarray
 
     def loosest(self, wanted: float) -> tuple[float, float]:
         """The lowest threshold whose estimated precision is at least the wanted one, and that precision.
@@ -70,95 +50,78 @@ class PrecisionEstimate:
         best = float(self.precisions[-1])
         found = int(np.searchsorted(self.precisions, min(wanted, best)))
         threshold, precision = float(self.thresholds[found]), float(self.precisions[found])
-        if best < wanted:
+        if precision < wanted:
             raise InputError(
-                f"no threshold reaches an estimated precision of {wanted:.2f}: "
-                f"the best is {precision:.3f}, from {threshold:.4f} on"
+                f"no threshold reaches an estimated precision of {wanted:g}: "
+                f"the best is {precision:.3f}, at {threshold:.4f}"
             )
         return threshold, precision
 
 
-def estimate_precision(pool, captions, labels: np.ndarray, captioned: CaptionedClips) -> PrecisionEstimate:
-    """Estimates the precision of a pool's matches at every threshold; see above for how, and what it assumes.
+def estimate_precision(pool, captions, chosen: np.ndarray, labels: np.ndarray, scale: float) -> PrecisionEstimate:
+    """Estimates the precision of matches at every threshold; see above for how, and what it assumes.
 
     Args:
-        pool: (clips, dim) unit vectors, array or whatever gives such when sliced; a sample of the clips is read.
-        captions: (captions, dim) unit vectors of the selected captions.
-        labels: (captions,) index of the class name nearest to each.
-        captioned: clips that belong to a class name or to none.
+        pool: (clips, dim) unit vectors, array or whatever gives such when sliced; an even sample of the clips is read.
+        captions: (captions, dim) unit vectors of all captions, each once.
+        chosen: (selected,) rows of the captions that are matched.
+        labels: (selected,) index of the class name nearest to each.
+        scale: what the teacher multiplies cosines by, exp(logit_scale).
 
     Raises:
-        InputError: there are no pairs in the pool, or no true or no false ones among the captioned.
+        InputError: there are no pairs.
     """
-    if len(pool) == 0 or len(captions) == 0:
-        raise InputError("the precision of no pairs can't be estimated")
-    true, false = known_pairs(captions, labels, captioned)
-    if not true.any() or not false.any():
-        kind = "false" if true.any() else "true"
-        raise InputError(
-            f"the precision can't be estimated: there is no {kind} pair of a captioned clip and a selected caption"
-        )
-    sample = similarity_histogram(pool, captions, clips=POOL_SAMPLE)
-    probabilities = with_share_of(sample.counts, *calibrate(true, false))
-    above = np.cumsum(sample.counts[::-1])[::-1]
+    if len(pool) == 0 or len(chosen) == 0:
+        raise InputError("the precision can't be estimated: there are no pairs")
+    counts, true = np.zeros(_BINS), np.zeros(_BINS)
+    of_label = (labels[:, None] == np.unique(labels)).astype(float)
+    texts = np.asarray(captions, dtype=np.float32)
+    selected = texts[chosen]
+    step = -(-len(pool) // POOL_SAMPLE)
+    for start in range(0, len(pool), _BLOCK[0] * step):
+        clips = np.asarray(pool[start : start + _BLOCK[0] * step : step], dtype=np.float32)
+        similarities = clips @ selected.T
+        shares = np.exp(scale * (similarities.astype(float) - 1)) @ of_label / _total(clips, texts, scale)[:, None]
+        # Their sum in another order may be more than the whole by a rounding.
+        probabilities = (shares @ of_label.T).clip(0, 1)
+        places = ((similarities.ravel() + 1) * np.float32(_BINS / 2)).clip(0, _BINS - 1).astype(np.int64)
+        counts += np.bincount(places, minlength=_BINS)
+        true += np.bincount(places, probabilities.ravel(), minlength=_BINS)
+    above = np.cumsum(counts[::-1])[::-1]
     reached = above > 0
-    true_above = np.cumsum((probabilities * sample.counts)[::-1])[::-1]
+    precisions = (np.cumsum((rising_means(true, counts) * counts)[::-1])[::-1])[reached] / above[reached]
     # Means of what never falls never fall, but for rounding.
-    precisions = np.maximum.accumulate(true_above[reached] / above[reached]).clip(0, 1)
-    scale = sample.of_clips / sample.clips
-    return PrecisionEstimate(sample.edges[:-1][reached], precisions, scale * above[reached])
+    return PrecisionEstimate(np.linspace(-1, 1, _BINS + 1)[:-1][reached], np.maximum.accumulate(precisions).clip(0, 1))
 
 
-def known_pairs(captions, labels: np.ndarray, captioned: CaptionedClips) -> tuple[np.ndarray, np.ndarray]:
-    """(bins,) float64 counts of the similarities of captioned clips and selected captions: true pairs, false pairs."""
-    every = similarity_histogram(captioned.fitting, captions, clips=None).counts
-    others = similarity_histogram(captioned.others, captions, clips=None).counts
-    true = np.zeros_like(every)
-    for label in np.unique(labels):
-        clips, texts = captioned.fitting[captioned.labels == label], captions[labels == label]
-        true += similarity_histogram(clips, texts, clips=None).counts
-    # Products of other shapes are rounded otherwise, and may fall into the next bin.
-    return true.astype(float), (every - true).clip(0) + captioned.others_weight * others
+def _total(clips: np.ndarray, captions: np.ndarray, scale: float) -> np.ndarray:
+    """(clips,) sums of exp(scale · (cosine - 1)) over all captions."""
+    blocks = range(0, len(captions), _BLOCK[1])
+    parts = (clips @ captions[start : start + _BLOCK[1]].T for start in blocks)
+    return sum(np.exp(scale * (part.astype(float) - 1)).sum(axis=1) for part in parts)
 
 
-def calibrate(true: np.ndarray, false: np.ndarray) -> tuple[np.ndarray, float]:
-    """How likely a pair is true by its similarity, where that is known: isotonic regression by pooling neighbours.
+def rising_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The means of bins, nearest in squares, that never fall: neighbours that would fall are pooled.
 
     Args:
-        true: (bins,) counts of true pairs.
-        false: (bins,) of false ones.
+        sums: (bins,) of the values.
+        counts: (bins,) how many values; a bin without any gets a neighbour's mean.
 
     Returns:
-        (bins,) probabilities that never fall from bin to bin, and the share of true pairs in all.
+        (bins,) float64.
+
+    Source: isotonic regression, Ayer et al. 1955, Annals of Mathematical Statistics 26(4).
     """
-    blocks: list[list[float]] = []  # true pairs, pairs, bins
-    for hits, misses in zip(true.tolist(), false.tolist(), strict=True):
-        block = [hits, hits + misses, 1]
-        while blocks and blocks[-1][0] * block[1] >= block[0] * blocks[-1][1]:
-            block = [a + b for a, b in zip(blocks.pop(), block, strict=True)]
-        blocks.append(block)
-    hits, pairs, bins = np.array(blocks).T
-    return np.repeat(hits / np.maximum(pairs, 1e-300), bins.astype(int)), float(true.sum() / (true + false).sum())
+    blocks: list[tuple[float, float, int]] = []  # sum, count, bins
+    for total, count in zip(sums.tolist(), counts.tolist(), strict=True):
+        bins = 1
+        while blocks and blocks[-1][0] * count >= total * blocks[-1][1]:
+            before = blocks.pop()
+            total, count, bins = total + before[0], count + before[1], bins + before[2]
+        blocks.append((total, count, bins))
+    totals, numbers, bins = np.array(blocks).T
+    return np.repeat(totals / np.maximum(numbers, 1), bins.astype(int))
 
 
-def with_share_of(counts: np.ndarray, probabilities: np.ndarray, share: float) -> np.ndarray:
-    """The probabilities for pairs of which another share is true: the most likely one, found by EM.
-
-    Args:
-        counts: (bins,) of the similarities there.
-        probabilities: (bins,) that a pair is true, where `share` of all pairs are.
-
-    Returns:
-        (bins,) probabilities, as monotone as the given ones.
-    """
-    true, false = probabilities / share, (1 - probabilities) / (1 - share)
-    current = share
-    for _ in range(1000):
-        corrected = current * true / (current * true + (1 - current) * false)
-        before, current = current, float(corrected @ counts / counts.sum())
-        if abs(current - before) < 1e-7:
-            break
-    return corrected
-
-
-__all__ = ["AUTO", "CAPTIONED_SAMPLE", "CaptionedClips", "PrecisionEstimate", "estimate_precision"]
+__all__ = ["AUTO", "PrecisionEstimate", "estimate_precision", "rising_means"]
