@@ -34,6 +34,7 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
+from modeling_clap_student.curation.advisor import AUTO, estimate_precision
 from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredVectors
 from modeling_clap_student.curation.histogram import similarity_histogram
@@ -154,16 +155,13 @@ def curate(args: CurateArguments) -> None:
             pairs = with_similarity(pairs, captions, caption_embeds, embedder)
         else:
             clip_embeds, clips = embed_pool(embedder, pool, kept_out)
+            if args.pair_threshold == AUTO:
+                cut, precisions = advised(args, model, clip_embeds, caption_embeds[:], selected)
+                made_by |= precisions
+            else:
+                cut = pair_threshold(args, layout)
             found = match_pool(
-                *(
-                    clips,
-                    clip_embeds,
-                    captions,
-                    caption_embeds[:],
-                    pair_threshold(args, layout),
-                    selected,
-                    class_names,
-                ),
+                *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
                 scratch=Path(scratch, "pairs.arrow"),
                 max_pairs=args.max_pairs,
                 **args.matching_options(),
@@ -282,6 +280,17 @@ def with_similarity(
     similarity = np.concatenate([(clip_embeds[rows] * caption_embeds[texts[rows]]).sum(axis=1) for rows in blocks])
     columns = pairs.column_names
     return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
+
+
+def advised(
+    args: CurateArguments, model, clip_embeds: StoredVectors, caption_embeds: np.ndarray, selected: SelectedCaptions
+) -> tuple[Threshold, dict]:
+    """The loosest threshold with the wanted precision, and what the provenance tells of it."""
+    scale = model.logit_scale.exp().item()
+    estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
+    value, precision = estimate.loosest(args.precision)
+    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
+    return Threshold(value), {"wanted_precision": args.precision, "estimated_precision": precision}
 
 
 def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:

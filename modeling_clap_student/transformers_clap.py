@@ -32,6 +32,11 @@ class WindowedClapFeatureExtractor(ClapFeatureExtractor):
 class TeacherClapModel(ClapModel):
     """A `ClapModel` for windows: none of its inputs is ever longer than a window."""
 
+    @property
+    def logit_scale(self) -> Tensor:
+        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
+        return self.logit_scale_a
+
     def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
         is_longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
         return super().get_audio_features(input_features.to(self.dtype), is_longer=is_longer)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from ..checkpoints import check_hub_id
 from ..data.skipping import ReadingArguments
 from ..inference import DTYPES
+from .advisor import AUTO
 from .improvement_set import STRATEGIES
 from .matching import MAX_PAIRS
 from .threshold import Threshold
@@ -50,7 +51,16 @@ class CurateArguments(ReadingArguments):
     caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
     caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
     num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
-    pair_threshold: float | None = field(default=None, metadata={"help": "Keep pairs of at least this cosine."})
+    pair_threshold: str | None = field(
+        default=None,
+        metadata={
+            "help": "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
+            "aliases": ["--threshold"],
+        },
+    )
+    precision: float = field(
+        default=0.5, metadata={"help": "Share of true pairs, as estimated, that --pair_threshold auto looks for."}
+    )
     pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
     num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
     max_captions_per_clip: int | None = field(
@@ -107,9 +117,12 @@ class CurateArguments(ReadingArguments):
         if self.push_to_hub:
             check_hub_id(self.push_to_hub)
         # Bad thresholds are told before anything is computed.
+        if self.pair_threshold not in (None, AUTO):
+            self.pair_threshold = _number(self.pair_threshold)
         self.threshold("caption", 0.0)
         self.threshold("pair", 0.0)
         self._check_matching()
+        self._check_auto()
 
     def threshold(self, what: str, default: float) -> Threshold:
         """The cut on captions or pairs that the flags tell, or the default cosine.
@@ -119,7 +132,7 @@ class CurateArguments(ReadingArguments):
         """
         value, quantile = getattr(self, f"{what}_threshold"), getattr(self, f"{what}_quantile")
         count = getattr(self, f"num_{what}s")
-        if value is None and quantile is None and count is None:
+        if value == AUTO or (value is None and quantile is None and count is None):
             value = default
         try:
             return Threshold(value, quantile, count)
@@ -141,6 +154,18 @@ class CurateArguments(ReadingArguments):
                 "--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
             )
 
+    def _check_auto(self) -> None:
+        if not 0 < self.precision <= 1:
+            raise ValueError(f"--precision must lie in (0, 1], got {self.precision}")
+        if self.pair_threshold != AUTO:
+            return
+        if self.strategy != "ads":
+            raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")
+        if option := next(iter(self.matching_options()), None):
+            raise ValueError(
+                f"--pair_threshold {AUTO} estimates the precision of all pairs: give it without --{option}"
+            )
+
     def matching_options(self) -> dict:
         """What restricts the pairs, of `match`; without what was not asked for, as in the paper."""
         return {name: getattr(self, name) for name in MATCHING if getattr(self, name) and name != "max_pairs"}
@@ -148,6 +173,13 @@ class CurateArguments(ReadingArguments):
     def to_repeat(self) -> dict:
         """The arguments that decide what comes out, to make the same set again."""
         return {name: value for name, value in asdict(self).items() if name not in _NOT_REPEATED and value is not None}
+
+
+def _number(value: str | float) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {value!r}") from None
 
 
 __all__ = ["CurateArguments"]

@@ -218,6 +218,8 @@ def facts(made: dict) -> list[tuple[str, str]]:
         "exclude": "Left out of the pool",
         "caption_threshold": "Captions: at least this near to a label",
         "pair_threshold": "Pairs: at least this similar",
+        "wanted_precision": "Share of true pairs that was wanted",
+        "estimated_precision": "Share of true pairs, by the teacher's own probabilities",
         "max_captions_per_clip": "Captions a clip, at most",
         "max_clips_per_caption": "Clips a caption, at most",
         "mutual_nearest": "Only mutual nearest",
