@@ -24,7 +24,7 @@ PY
 )
 corpora=("audiofolder=$data/captioned_sfx" "esc50=$data/esc50_extra" "esc50:1,2=$data/esc10")
 
-python run_teacher.py --corpus "${corpora[@]}" --output_dir "$out/teacher" --seed "$seed" \
+python run_teacher.py --corpus "${corpora[@]}" --task "esc50:4,5=$data/esc10" --output_dir "$out/teacher" --seed "$seed" \
     --text_model "$text_model" --base_channels 8 --projection_dim 512 --dropout 0.2 \
     --learning_rate 5e-4 --num_train_epochs 15 --per_device_train_batch_size 32 --logging_steps 50
 
