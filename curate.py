@@ -57,7 +57,7 @@ from modeling_clap_student.curation.strategies import (
 )
 from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, save_streamed_pairs
 from modeling_clap_student.curation.threshold import Threshold
-from modeling_clap_student.data.benchmarks import evaluation_clips, read_labels
+from modeling_clap_student.data.benchmarks import evaluation_clips, read_labels, task_clips
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.filters import with_audio
@@ -120,8 +120,8 @@ def read_inputs(
 
 def evaluation_sets(args: CurateArguments) -> list[Dataset]:
     """The clips that the student will be tested on: neither captions nor pool may hold them."""
-    specs = [*(args.task or []), *([args.labels] if args.labels else [])]
-    return [clips for clips in map(evaluation_clips, dict.fromkeys(specs)) if clips is not None]
+    labelled = evaluation_clips(args.labels) if args.labels else None
+    return [*task_clips(args.task), *([] if labelled is None else [labelled])]
 
 
 def curate(args: CurateArguments) -> None:

@@ -29,7 +29,7 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
-from modeling_clap_student.data.benchmarks import evaluation_clips
+from modeling_clap_student.data.benchmarks import task_clips
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
@@ -104,7 +104,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     set_seed(training_args.seed)
     heading(f"Teacher: trained on {', '.join(args.corpus)}")
     excluded = Excluded()
-    kept_out = KeptOut([clips for clips in map(evaluation_clips, args.task or []) if clips is not None])
+    kept_out = KeptOut(task_clips(args.task))
     corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
     report_excluded(excluded)
     if isinstance(corpus, Dataset):

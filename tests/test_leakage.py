@@ -11,7 +11,7 @@ import curate
 import run_student
 import run_teacher
 from modeling_clap_student import InputError
-from modeling_clap_student.data.benchmarks import evaluation_clips
+from modeling_clap_student.data.benchmarks import evaluation_clips, task_clips
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import SAME_CONTENT, SAME_RECORDING, KeptOut
@@ -119,6 +119,8 @@ def test_label_lists_are_no_evaluation_sets(tmp_path, evaluated):
     assert evaluation_clips(str(put(tmp_path / "labels.csv", "label\ndog\nrain\n"))) is None
     assert len(evaluation_clips(str(put(tmp_path / "e.csv", "file_name,label\na.wav,dog\nb.wav,rain\n")))) == 2
     assert len(evaluation_clips(str(evaluated))) == 4
+    with pytest.raises(InputError, match="lists class names, but no clips: --task needs an evaluation set"):
+        task_clips([str(evaluated), str(tmp_path / "labels.txt")])
 
 
 def test_commands_keep_evaluation_clips_out(captioned_folder, pool_folder, evaluated, tmp_path, command, capsys):

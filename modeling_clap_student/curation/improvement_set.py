@@ -11,7 +11,7 @@ from pyarrow.parquet import ParquetWriter
 from tqdm.auto import tqdm
 
 from ..data.decoding import audio_bytes
-from ..data.sources import Source, split_revision
+from ..data.sources import Source, hub_name, split_revision
 from ..data.streams import read_captioned_stream
 from ..data.tables import UNDECODED, load_table
 from ..errors import InputError
@@ -121,6 +121,8 @@ def read_provenance(path: Path | str) -> dict | None:
     file = Path(path) / "provenance.json"
     if not Path(path).exists():
         name, revision = split_revision(path)
+        if hub_name(path) is None:
+            return None
         try:
             file = Path(hf_hub_download(name, "provenance.json", repo_type="dataset", revision=revision))
         except (OSError, ValueError):  # no such file, no such repository, no network, or no Hub id
@@ -167,6 +169,9 @@ def load_improvement_set(
     Raises:
         InputError: something else, or an empty set.
     """
+    name = str(path).removeprefix(STREAMED)
+    if not Path(name).exists() and hub_name(name) is None:
+        raise InputError(f"no such Improvement-Set: {name}: give a folder that curate.py made, or a Hub id")
     if str(path).startswith(STREAMED):
         place = str(path).removeprefix(STREAMED)
         provenance = read_provenance(place) or {}

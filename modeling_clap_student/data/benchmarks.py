@@ -1,5 +1,6 @@
 """Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -118,6 +119,18 @@ def _read(spec: str, excluded: Excluded) -> Benchmark:
     return Benchmark(spec, source.layout, clips, _at_least_two(sorted(set(clips["label"])), spec))
 
 
+def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
+    """The clips of evaluation sets, which must have some.
+
+    Raises:
+        InputError: a spec that can't be read, or is a mere list of names.
+    """
+    tables = {spec: evaluation_clips(spec) for spec in specs or ()}
+    if names := [spec for spec, clips in tables.items() if clips is None]:
+        raise InputError(f"{names[0]} lists class names, but no clips: --task needs an evaluation set")
+    return list(tables.values())
+
+
 def evaluation_clips(spec: str) -> Dataset | None:
     """The clips of an evaluation set, whether their audio is there or not; None where a spec is a mere list of names.
 
@@ -179,4 +192,4 @@ def _at_least_two(names: list[str], spec: str) -> list[str]:
     return names
 
 
-__all__ = ["READERS", "Benchmark", "evaluation_clips", "read_benchmark", "read_labels"]
+__all__ = ["READERS", "Benchmark", "evaluation_clips", "read_benchmark", "read_labels", "task_clips"]
