@@ -11,13 +11,17 @@ ds:  the training pairs whose caption is near the prompt of one of the labels.
 ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
 """
 
+import shutil
 import tempfile
 from argparse import Namespace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
@@ -51,6 +55,7 @@ from modeling_clap_student.curation.strategies import (
     DEFAULT_THRESHOLDS,
     PAPER_DU_THRESHOLD,
     PAPER_THRESHOLDS,
+    Curated,
     match_pool,
     select_training_pairs,
     training_pairs,
@@ -68,6 +73,9 @@ from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
+
+
+T = TypeVar("T")
 
 
 def defaults(flags: Namespace) -> dict:
@@ -155,23 +163,13 @@ def curate(args: CurateArguments) -> None:
             pairs = with_similarity(pairs, captions, caption_embeds, embedder)
         else:
             clip_embeds, clips = embed_pool(embedder, pool, kept_out)
-            if args.pair_threshold == AUTO:
-                cut, precisions = advised(args, model, clip_embeds, caption_embeds[:], selected)
-                made_by |= precisions
-            else:
-                cut = pair_threshold(args, layout)
-            found = match_pool(
-                *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
-                scratch=Path(scratch, "pairs.arrow"),
-                max_pairs=args.max_pairs,
-                **args.matching_options(),
+            tables = (clips, clip_embeds, captions, caption_embeds)
+            found, precisions = from_main_process(
+                lambda: matched(args, model, tables, selected, class_names, layout, Path(scratch, "pairs.arrow"))
             )
-            if len(found.pairs) == 0:
-                raise empty("pair", found)
             pairs, replay = found.pairs, replay_set(args.strategy, corpus, captions, selected, class_names)
             made_by |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
-            made_by |= args.matching_options()
-            known |= similarities(clip_embeds, caption_embeds, selected)
+            made_by |= args.matching_options() | precisions
         if selected is not None:
             made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
         made_by |= {
@@ -184,6 +182,8 @@ def curate(args: CurateArguments) -> None:
             save_streamed_pairs(folder, pairs, clips, pool)
             known["audio_of"] = partial(read_streamed_audio, folder, pairs)
         if PartialState().is_main_process:
+            if args.strategy != "ds":
+                known |= similarities(clip_embeds, caption_embeds, selected)
             written = None if streamed else pairs
             save_improvement_set(folder, written, replay, made_by, args.output_dir, args.embed_audio)
             sizes = {"num_pool_clips": None if clips is None else len(clips), "num_captions": len(captions)}
@@ -215,6 +215,47 @@ def select(
     return selected
 
 
+def matched(
+    args: CurateArguments,
+    model,
+    tables: tuple[Dataset, StoredVectors, Dataset, StoredVectors],
+    selected: SelectedCaptions | None,
+    class_names: list[str],
+    layout: str | None,
+    scratch: Path,
+) -> tuple[Curated, dict]:
+    """The pool's clips with their captions, and what an advised threshold leaves in the provenance."""
+    clips, clip_embeds, captions, caption_embeds = tables
+    precisions = {}
+    if args.pair_threshold == AUTO:
+        cut, precisions = advised(args, model, clip_embeds, caption_embeds[:], selected)
+    else:
+        cut = pair_threshold(args, layout)
+    found = match_pool(
+        *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
+        scratch=scratch,
+        max_pairs=args.max_pairs,
+        **args.matching_options(),
+    )
+    if len(found.pairs) == 0:
+        raise empty("pair", found)
+    return found, precisions
+
+
+def from_main_process(function: Callable[[], T]) -> T:
+    """What a function returns, or raises, in the main process: in all of them, which wait for it."""
+    outcome = [(None, None)]
+    if PartialState().is_main_process:
+        try:
+            outcome = [(function(), None)]
+        except InputError as error:
+            outcome = [(None, error)]
+    result, error = broadcast_object_list(outcome)[0]
+    if error is not None:
+        raise error
+    return result
+
+
 def pair_threshold(args: CurateArguments, layout: str | None) -> Threshold:
     """What the flags say, or the paper's cosine for this strategy and label set."""
     paper = PAPER_DU_THRESHOLD if args.strategy == "du" else PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[1]
@@ -237,6 +278,8 @@ def push(args: CurateArguments, made_by: dict) -> None:
     pairs, replay, _ = load_improvement_set(args.output_dir)
     with tempfile.TemporaryDirectory() as folder:
         save_improvement_set(Path(folder), pairs, replay, made_by, args.push_to_hub, with_audio=True)
+        if (report := Path(args.output_dir, "report.html")).exists():
+            shutil.copy(report, folder)
         say(f"pushed to {push_folder(folder, args.push_to_hub, args.private, repo_type='dataset')}")
 
 
