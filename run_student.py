@@ -46,13 +46,15 @@ from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import BUILT_IN, split_revision
+from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
-from modeling_clap_student.training.trainer import check_steps
+from modeling_clap_student.training.streaming import check_steps
 
 
 @dataclass
@@ -110,7 +112,8 @@ def make_what_is_missing(args: StudentArguments, seed: int) -> None:
     else:
         say(f"no teacher in {args.teacher}: training one on the built-in soundscapes first")
         types = (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
-        run_teacher.train_teacher(*parse_arguments(types, "", ["--seed", str(seed)], run_teacher.defaults))
+        flags = ["--seed", str(seed), *(["--resume_from_checkpoint"] if whole_checkpoints(args.teacher) else [])]
+        run_teacher.train_teacher(*parse_arguments(types, "", flags, run_teacher.defaults))
     if args.strategy == "none":
         args.replay = ["soundscapes"]
         return
@@ -162,6 +165,31 @@ def without_clips(pairs: Pairs | None, kept_out: KeptOut, name: str, excluded: E
     return pairs
 
 
+def hold_out(
+    pairs: Dataset, replay: Dataset | None, fraction: float, args: StudentArguments, excluded: Excluded
+) -> tuple[Dataset, Dataset | None, Dataset]:
+    """Pairs and replay set without the recordings of a part of the captioned corpus, and that part."""
+    if args.strategy == "none":
+        train, held_out = split_validation(pairs, fraction)
+        return train, None, held_out
+    if replay is None:
+        raise InputError("--validation_fraction needs captioned audio to hold out: name it with --replay")
+    train, held_out = split_validation(replay, fraction)
+    known = set(held_out["audio_id"])
+    rows = [row for row, audio_id in enumerate(pairs["audio_id"]) if audio_id not in known]
+    return KeptOut([held_out]).out_of(pairs.select(rows), str(args.improvement_set), excluded), train, held_out
+
+
+def selects_by_accuracy(training_args: ClapStudentTrainingArguments) -> bool:
+    return training_args.metric_for_best_model in ("accuracy", "eval_accuracy")
+
+
+def check_selection(args: StudentArguments, training_args: ClapStudentTrainingArguments) -> None:
+    """Labelled clips select a checkpoint only where the user says which, and beside a held-out part."""
+    if selects_by_accuracy(training_args) and not (args.task and training_args.validation_fraction > 0):
+        raise InputError("--metric_for_best_model accuracy needs --task, labelled clips, and --validation_fraction")
+
+
 def teacher_results(teacher: str) -> dict:
     """What run_teacher.py left beside its teacher."""
     file = Path(teacher) / "results.json"
@@ -204,13 +232,18 @@ def train_student(
     kept_out = KeptOut([benchmark.clips] if benchmark else [])
     pairs, replay = read_pairs(args, kept_out, excluded)
     heading(f"Student: {args.strategy} from {args.teacher}")
-    report_excluded(excluded)
     streamed = isinstance(pairs, IterableDataset) or isinstance(replay, IterableDataset)
     if streamed:
         check_steps(training_args)
-    say(f"{described(pairs)}, {described(replay)} to rehearse")
+    check_selection(args, training_args)
+    held_out = None
+    if training_args.validation_fraction > 0:
+        pairs, replay, held_out = hold_out(pairs, replay, training_args.validation_fraction, args, excluded)
+    report_excluded(excluded)
+    say(f"{described(pairs)}, {described(replay)} to rehearse, {described(held_out)} held out for validation")
     if args.dry_run:
-        report_data({"pairs": pairs, "replay": replay, "evaluation": benchmark and benchmark.clips})
+        tables = {"pairs": pairs, "replay": replay, "validation": held_out}
+        report_data(tables | {"evaluation": benchmark and benchmark.clips})
         return {}
     if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
@@ -224,7 +257,7 @@ def train_student(
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
         push_if_asked(training_args)
         return old
-    with output_folder(training_args.output_dir) as folder:
+    with output_folder(training_args.output_dir, bool(training_args.resume_from_checkpoint)) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)
         student, processor = new_student(args, model_args, None if streamed else pairs["caption"])
@@ -235,8 +268,10 @@ def train_student(
             args=training_args,
             train_dataset=pairs,
             replay_dataset=replay,
+            eval_dataset=held_out,
             teacher=teacher,
-            data_collator=ClapCollator(processor, skipped, apart, kept_out),
+            benchmark=benchmark if selects_by_accuracy(training_args) else None,
+            data_collator=ClapCollator(processor, skipped, apart, kept_out, training_args.random_gain_db),
             processing_class=processor,
             record=record(args, model_args),
         )

@@ -35,10 +35,11 @@ from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.output_folders import output_folder, write_json
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
-from modeling_clap_student.training.trainer import check_steps
+from modeling_clap_student.training.streaming import check_steps
 
 
 # Sizes that train on two CPU cores.
@@ -104,28 +105,33 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     set_seed(training_args.seed)
     heading(f"Teacher: trained on {', '.join(args.corpus)}")
     excluded = Excluded()
-    kept_out = KeptOut(task_clips(args.task))
+    kept_out, held_out = KeptOut(task_clips(args.task)), None
     corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
     report_excluded(excluded)
     if isinstance(corpus, Dataset):
+        if training_args.validation_fraction > 0:
+            corpus, held_out = split_validation(corpus, training_args.validation_fraction)
         corpus = subset(corpus, args.subset_fraction, training_args.seed)
-        say(f"{len(corpus)} pairs")
+        say(f"{len(corpus)} pairs, {len(held_out or [])} held out for validation")
     else:
         if args.subset_fraction < 1:
             raise InputError("--subset_fraction needs a corpus that can be counted, and a stream can't")
         check_steps(training_args)
         say(f"a stream of {corpus.num_shards} shards")
     if args.dry_run:
-        report_data({"training pairs": corpus})
+        report_data({"training pairs": corpus, "validation": held_out})
         return
-    with output_folder(training_args.output_dir) as folder:
+    with output_folder(training_args.output_dir, bool(training_args.resume_from_checkpoint)) as folder:
         model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         trainer = ClapStudentTrainer(
             model=model,
             args=training_args,
             train_dataset=corpus,
-            data_collator=ClapCollator(processor, skipped, kept_out=kept_out),
+            eval_dataset=held_out,
+            data_collator=ClapCollator(
+                processor, skipped, kept_out=kept_out, random_gain_db=training_args.random_gain_db
+            ),
             processing_class=processor,
             record={"datasets": [dataset_source(spec) for spec in args.corpus], **starts(args, model_args)},
         )
@@ -138,6 +144,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
                 "corpus": args.corpus,
                 "subset_fraction": args.subset_fraction,
                 "num_pairs": len(corpus) if isinstance(corpus, Dataset) else None,
+                "num_validation": len(held_out or []),
                 "excluded": excluded.lines,
                 "num_skipped": report_skipped(skipped),
                 "train_loss": result.training_loss,

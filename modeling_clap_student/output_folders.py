@@ -26,14 +26,25 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def output_folder(path: str | Path) -> Iterator[Path]:
+def output_folder(path: str | Path, resumes: bool = False) -> Iterator[Path]:
     """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume.
 
+    Args:
+        path: the folder.
+        resumes: whether the run goes on with what is there.
+
     Raises:
-        InputError: it can't be made.
+        InputError: it can't be made, or holds another run.
     """
     folder = Path(path)
     existed = folder.exists()
+    if not resumes and any(folder.glob("checkpoint-*")) and not (folder / "results.json").exists():
+        raise InputError(
+            f"{folder} holds an unfinished run: go on with it, --resume_from_checkpoint, or name another --output_dir"
+        )
+    if not resumes and (folder / "model.safetensors").exists():
+        raise InputError(f"{folder} holds a trained model already: name another --output_dir, or delete it")
+    PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         make_folder(folder)
     PartialState().wait_for_everyone()

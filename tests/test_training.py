@@ -16,7 +16,7 @@ from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.losses import contrastive_loss, soft_contrastive_loss, soft_targets
-from modeling_clap_student.training.gather import gather
+from modeling_clap_student.training.gather import gather, row_counts
 from modeling_clap_student.training.initialization import new_model
 
 
@@ -81,9 +81,12 @@ def test_teacher_stays_frozen_and_outside_the_student(tiny, captioned_folder, tm
     trainer = make_trainer(tiny, captioned_folder, tmp_path, teacher=other_teacher, learning_rate=1e-2)
     before = copy.deepcopy(other_teacher.state_dict())
     keys = set(tiny[0].state_dict())
-    other_teacher.train()  # as a careless callback might
+    inner = trainer.teacher.model
+    then = copy.deepcopy(inner.state_dict())
+    inner.train()  # as a careless callback might
     trainer.train()
-    assert not other_teacher.training and not any(p.requires_grad for p in other_teacher.parameters())
+    assert not inner.training and not any(p.requires_grad for p in inner.parameters())
+    assert all(torch.equal(then[key], value) for key, value in inner.state_dict().items())
     assert all(torch.equal(before[key], value) for key, value in other_teacher.state_dict().items())
     assert set(trainer.model.state_dict()) == keys
     moved = trainer.model.state_dict()["audio_model.fc1.weight"]
@@ -177,21 +180,24 @@ def _gradient_of_rank(rank, world, port, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", rank=rank, world_size=world)
-    inputs, texts, weight, expected = torch.load(folder / "problem.pt", weights_only=True)
-    rows = slice(rank * 3, rank * 3 + 3)
-    weight.requires_grad_()
-    audio = torch.nn.functional.normalize(inputs[rows] @ weight, dim=1)
-    text = torch.nn.functional.normalize(texts[rows] @ weight, dim=1)
-    loss = contrastive_loss(10 * gather(audio) @ gather(text).T)
-    loss.backward()
-    torch.distributed.all_reduce(weight.grad)
-    torch.testing.assert_close(weight.grad / world, expected, atol=1e-12, rtol=1e-10)
-    assert torch.equal(gather(torch.tensor([rank])), torch.tensor([0, 1]))
+    inputs, texts, start, expected = torch.load(folder / "problem.pt", weights_only=True)
+    for border in (3, 4, 6):  # rows of the first process; the second one has the rest, none in the end
+        rows = [slice(0, border), slice(border, 6)][rank]
+        weight = start.clone().requires_grad_()
+        audio = torch.nn.functional.normalize(inputs[rows] @ weight, dim=1)
+        text = torch.nn.functional.normalize(texts[rows] @ weight, dim=1)
+        counts = row_counts(len(audio), audio.device)
+        assert counts == [border, 6 - border]
+        loss = contrastive_loss(10 * gather(audio, counts) @ gather(text, counts).T)
+        loss.backward()
+        torch.distributed.all_reduce(weight.grad)
+        torch.testing.assert_close(weight.grad / world, expected, atol=1e-12, rtol=1e-10)
+        assert torch.equal(gather(torch.arange(6)[rows], counts), torch.arange(6))
     torch.distributed.destroy_process_group()
 
 
 def test_two_processes_give_the_gradient_of_one(tmp_path):
-    """Guards against local negatives (96 % off) and a gather that cuts the gradient (77 % off)."""
+    """Guards against local negatives (96 % off), a gather without gradient (77 % off), uneven batches."""
     torch.manual_seed(0)
     inputs, texts, weight = (torch.randn(s, dtype=torch.float64) for s in ((6, 5), (6, 5), (5, 4)))
     weight.requires_grad_()

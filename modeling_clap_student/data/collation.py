@@ -30,24 +30,33 @@ class ClapCollator:
         teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
             and the same captions.
         kept_out: clips that must not be trained on; a table has been searched for them before, a stream is now.
+        random_gain_db: most that a crop's level is changed by, up or down; the number `draw` chooses how much.
     """
 
-    def __init__(self, processor, skipped: SkippedClips, teacher_processor=None, kept_out: KeptOut | None = None):
+    def __init__(
+        self,
+        processor,
+        skipped: SkippedClips,
+        teacher_processor=None,
+        kept_out: KeptOut | None = None,
+        random_gain_db: float = 0.0,
+    ):
         self.tokenizer = processor.tokenizer
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
         self.reader = ClipReader(self.sampling_rate, skipped)
         self.kept_out = kept_out or KeptOut()
+        self.random_gain_db = random_gain_db
         self.teacher_processor = teacher_processor
         if teacher_processor is not None:
             self.teacher_input = teacher_processor.feature_extractor.model_input_names[0]
 
-    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor | list[str]]:
         """A row's number `draw` chooses its crop; a random one where it has none.
 
-        Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), and the int64 keys
-        `audio_key` and `caption_key` (B,), equal for the same clip and for the same caption. With a teacher's
-        processor also `teacher_audio`, `teacher_text` and `teacher_windows` (B,): what its `get_*_features` take.
+        Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), the int64 keys `audio_key`
+        and `caption_key` (B,), equal for the same clip and for the same caption, and lists: `audio_id` and `caption`.
+        With a teacher's processor also `teacher_audio`, for its `get_audio_features`, and `teacher_windows` (B,).
 
         Raises:
             InputError: not one clip of the batch can be read.
@@ -56,8 +65,8 @@ class ClapCollator:
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
         read = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws)
         crops = [None] * len(rows)
-        for i, crop in zip(usable, read, strict=True):
-            crops[i] = crop
+        for i, crop, draw in zip(usable, read, draws, strict=True):
+            crops[i] = crop if crop is None else self._with_gain(crop, draw)
         good = [i for i, crop in enumerate(crops) if crop is not None]
         if not good:
             reasons = self.reader.skipped.read()
@@ -73,8 +82,16 @@ class ClapCollator:
             "attention_mask": tokens["attention_mask"],
             "audio_key": torch.tensor([_as_int64(exact_key(rows[i]["audio_id"])) for i in chosen]),
             "caption_key": torch.tensor([_as_int64(caption_key(caption)) for caption in captions]),
+            "audio_id": [rows[i]["audio_id"] for i in chosen],
+            "caption": captions,
         }
-        return batch if self.teacher_processor is None else batch | self._for_teacher(crops, captions)
+        return batch if self.teacher_processor is None else batch | self._for_teacher(crops)
+
+    def _with_gain(self, crop: np.ndarray, draw: int) -> np.ndarray:
+        if self.random_gain_db == 0:
+            return crop
+        decibels = np.random.default_rng(draw).uniform(-self.random_gain_db, self.random_gain_db)
+        return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:
         reason = self.kept_out.reason(row) or (None if has_words(row["caption"]) else NO_WORDS)
@@ -82,13 +99,12 @@ class ClapCollator:
             self.reader.skipped.add(row["audio_id"], reason)
         return reason is None
 
-    def _for_teacher(self, crops: np.ndarray, captions: list[str]) -> dict:
+    def _for_teacher(self, crops: np.ndarray) -> dict:
         extractor = self.teacher_processor.feature_extractor
         windows = [extractor.windows(resample(crop, self.sampling_rate, extractor.sampling_rate)) for crop in crops]
         return {
             "teacher_audio": {self.teacher_input: torch.from_numpy(np.concatenate(windows))},
             "teacher_windows": torch.tensor([len(clip) for clip in windows]),
-            "teacher_text": dict(tokenize(self.teacher_processor.tokenizer, captions)),
         }
 
 

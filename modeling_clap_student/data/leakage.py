@@ -31,7 +31,7 @@ class KeptOut:
     """Clips that a run must not use.
 
     Args:
-        clips: of evaluation sets: tables with `audio` and `origin_id`.
+        clips: of evaluation sets: tables with `audio` and perhaps `origin_id`.
         origins: further recordings, that a user named; see `read_origins`.
     """
 
@@ -40,7 +40,7 @@ class KeptOut:
         self._digests: dict[int, set[bytes]] = {}
         evaluated = set()
         for table in clips:
-            evaluated |= set(table["origin_id"]) - {None}
+            evaluated |= (set(table["origin_id"]) if "origin_id" in table.column_names else set()) - {None}
             audio = column_of(table, "audio").to_pylist()
             for clip, size in zip(audio, _sizes(table).to_pylist(), strict=True):
                 if size is not None:

@@ -9,6 +9,19 @@ from transformers import TrainingArguments
 from ..losses import NORMALIZATIONS
 
 
+_RANGES = {
+    "soft_label_weight": (0, 1),
+    "replay_probability": (0, 1),
+    "random_gain_db": (0, 60),
+    "mixup_alpha": (0, 100),
+    "time_mask": (0, 10_000),
+    "frequency_mask": (0, 1000),
+    "layer_wise_lr_decay": (0.01, 1),
+    "ema_decay": (0.01, 0.99999),
+    "validation_fraction": (0, 0.9),
+}
+
+
 @dataclass(repr=False)  # the base class's hides tokens
 class ClapStudentTrainingArguments(TrainingArguments):
     """`transformers.TrainingArguments` with the method's weights and defaults that suit contrastive training.
@@ -30,6 +43,36 @@ class ClapStudentTrainingArguments(TrainingArguments):
     replay_probability: float = field(
         default=0.5, metadata={"help": "Probability that an optimiser step is drawn from the replay set."}
     )
+    contrastive_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pairs that the loss compares, over all processes: a multiple of what they hold at a time. More "
+            "than that is embedded in parts, twice (gradient caching)."
+        },
+    )
+    sync_batch_norm: bool = field(default=True, metadata={"help": "Batch norms see the batch of all processes."})
+    random_gain_db: float = field(default=0.0, metadata={"help": "Change each clip's level by up to so many dB."})
+    mixup_alpha: float = field(default=0.0, metadata={"help": "Mix clips and their targets by Beta(α, α); 0: don't."})
+    time_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many frames."})
+    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many bins."})
+    freeze_audio_encoder: bool = field(default=False, metadata={"help": "Train the audio projection alone."})
+    freeze_text_encoder: bool = field(default=False, metadata={"help": "Train the text projection alone."})
+    layer_wise_lr_decay: float = field(
+        default=1.0, metadata={"help": "Each layer's learning rate is this times that of the layer above, in (0, 1]."}
+    )
+    ema_decay: float | None = field(
+        default=None, metadata={"help": "End with a moving average of the weights that keeps this much in a step."}
+    )
+    validation_fraction: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
+        },
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on: from this checkpoint, by default the last one.", "nargs": "?", "const": "last"},
+    )
     license: str = field(default="unknown", metadata={"help": "Licence of the weights, for the model card."})
     seed: int = field(default=0, metadata={"help": "Of weights, dropout, crops and the order of the data."})
     learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
@@ -50,17 +93,45 @@ class ClapStudentTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
+        if self.validation_fraction > 0 and self.eval_strategy == "no":
+            self.eval_strategy, self.load_best_model_at_end = self.save_strategy, True
+            self.eval_steps = self.eval_steps or self.save_steps
+            self.metric_for_best_model = self.metric_for_best_model or "recall"
         super().__post_init__()
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
-        for name in ("soft_label_weight", "replay_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name} must lie in [0, 1], got {getattr(self, name)}")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"--{name} must lie in [{least:g}, {most:g}], got {value:g}")
         if (self.soft_label_temperature is not None) != (self.soft_label_normalization == "softmax"):
             raise ValueError(
                 "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
             )
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size must be at least 2: one pair has no negatives")
+        self._set_contrastive_batch()
+
+    def _set_contrastive_batch(self) -> None:
+        if self.contrastive_batch_size is None:
+            return
+        at_once = self.train_batch_size * self.world_size
+        parts = self.contrastive_batch_size // at_once
+        if parts * at_once != self.contrastive_batch_size or parts == 0:
+            raise ValueError(
+                f"--contrastive_batch_size must be a multiple of the {at_once} pairs that all processes hold at a "
+                f"time (--per_device_train_batch_size), got {self.contrastive_batch_size}"
+            )
+        if self.gradient_accumulation_steps not in (1, parts):
+            raise ValueError(
+                "--gradient_accumulation_steps follows from --contrastive_batch_size: give one of them. "
+                "Accumulation alone adds no negatives"
+            )
+        self.gradient_accumulation_steps = parts
+
+    @property
+    def caches_gradients(self) -> bool:
+        """Whether the loss compares more pairs than are embedded at a time."""
+        return self.contrastive_batch_size is not None and self.gradient_accumulation_steps > 1
 
     def __getstate__(self) -> dict:
         """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""

@@ -1,96 +1,45 @@
 """The Trainer: contrastive for the teacher, soft labels and replay for the student."""
 
+import time
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
-from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers import Trainer
-from transformers.trainer_utils import IntervalStrategy
 
-from ..data.mixing import MixedStream
+from ..data.benchmarks import Benchmark
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.streams import as_stream
-from ..encoding_clap_student import average_windows
 from ..errors import InputError
+from ..evaluation.validation import validate
+from ..evaluation.zero_shot import zero_shot
 from ..hub_clap_student import fingerprint
-from ..losses import contrastive_loss, soft_contrastive_loss, soft_targets
+from ..inference import for_inference
 from ..model_card_clap_student import model_card
-from ..modeling_clap_student import ClapStudentModel
 from ..version import __version__
-from .gather import gather
+from .augmentation import masked, mixed
+from .batch_norm import synchronise
+from .checkpointing import CheckpointingMixin, stop_at_bad_loss
+from .frozen_teacher import FrozenTeacher, same_front_end
+from .gradient_cache import cache_gradients
+from .moving_average import MovingAverage
+from .objective import global_loss
+from .parameter_groups import freeze, parameter_groups
 from .record import hyperparameters, model_source
+from .streaming import StreamingMixin, check_steps, mixed_stream
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
-_STREAM_COLUMNS = [*_PAIR_COLUMNS, "origin_id"]  # by which evaluation clips are known
-
-
-def check_steps(args) -> None:
-    """A stream has no length.
-
-    Raises:
-        InputError: nothing says when to stop, or when to save.
-    """
-    if args.max_steps <= 0:
-        raise InputError("--max_steps is missing: a stream can't be counted, so that no epoch ends the training")
-    if args.save_strategy == "epoch":
-        args.save_strategy = IntervalStrategy.STEPS
 
 
 def _count(data: Dataset | IterableDataset) -> int | None:
     return len(data) if isinstance(data, Dataset) else None
 
 
-class FrozenTeacher:
-    """A teacher that gives embeddings and nothing else.
-
-    It is no `nn.Module`, so that no student can adopt it into its state dict, its `.train()` or its optimiser.
-
-    Args:
-        model: any CLAP with `get_audio_features` and `get_text_features`; is frozen and put into eval mode.
-    """
-
-    def __init__(self, model: nn.Module):
-        self.model = model.requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def __call__(self, audio: dict[str, Tensor], text: dict[str, Tensor], num_windows: Tensor | None = None):
-        """Embeds a batch, in eval mode whatever anyone did to the model in between.
-
-        Args:
-            audio, text: arguments of `get_audio_features` and `get_text_features`.
-            num_windows: (clips,) consecutive windows of each clip; one each by default.
-
-        Returns:
-            (clips, dim) and (texts, dim), float32, normalised.
-        """
-        model = self.model.eval()
-        audio_embeds = model.get_audio_features(**audio).pooler_output.float()
-        if num_windows is not None:
-            audio_embeds = average_windows(audio_embeds, num_windows)
-        return audio_embeds, model.get_text_features(**text).pooler_output.float()
-
-    def to(self, device: torch.device) -> "FrozenTeacher":
-        self.model.to(device)
-        return self
-
-    def shares_front_end(self, student: nn.Module) -> bool:
-        """Whether both make the same spectrogram, to the bit, so that one is enough."""
-        if not isinstance(self.model, ClapStudentModel):
-            return False
-        mine, theirs = self.model.audio_model.front_end, student.audio_model.front_end
-        return (
-            mine.config.hop_length == theirs.config.hop_length
-            and mine.window.shape == theirs.window.shape
-            and mine.mel_filters.shape == theirs.mel_filters.shape
-            and bool((mine.window == theirs.window).all() and (mine.mel_filters == theirs.mel_filters).all())
-        )
-
-
-class ClapStudentTrainer(Trainer):
+class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
     """`transformers.Trainer` whose `compute_loss` is the soft-label objective over the batch of all processes.
 
     Without a teacher, or with `soft_label_weight=0`, the objective is the plain contrastive loss.
@@ -101,6 +50,7 @@ class ClapStudentTrainer(Trainer):
         replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
         teacher: a model with the student's tokenizer and sampling rate; any CLAP where the collator knows its
             processor.
+        benchmark: labelled clips whose zero-shot accuracy is one of the scores of each evaluation.
         record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
 
     Raises:
@@ -115,6 +65,7 @@ class ClapStudentTrainer(Trainer):
         train_dataset: Dataset | IterableDataset,
         replay_dataset: Dataset | IterableDataset | None = None,
         teacher: nn.Module | None = None,
+        benchmark: Benchmark | None = None,
         record: dict | None = None,
         **kwargs,
     ):
@@ -132,75 +83,42 @@ class ClapStudentTrainer(Trainer):
         if any(isinstance(data, IterableDataset) for data in sets):
             check_steps(args)
             sets = [as_stream(data) if isinstance(data, Dataset) else data for data in sets]
-            train_dataset = self._mixed(args, *(stream.select_columns(_STREAM_COLUMNS) for stream in sets))
+            train_dataset = mixed_stream(args, *sets)
         else:
             train_dataset = DrawnRows(concatenate_datasets([data.select_columns(_PAIR_COLUMNS) for data in sets]))
-        self._stream_loader: StatefulDataLoader | None = None
+        if args.world_size > 1 and args.sync_batch_norm:
+            model = synchronise(model.to(args.device))
+        self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder)
         # Channels-last convolutions are about a third faster on CPUs and use tensor cores on GPUs.
         super().__init__(
             model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
         )
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         self.teacher = None
-        self.shared_front_end = True
         if teacher is not None and args.soft_label_weight > 0:
-            if getattr(self.data_collator, "teacher_processor", None) is None:
+            its_processor = getattr(self.data_collator, "teacher_processor", None)
+            if its_processor is None:
                 self._check_teacher(teacher, model)
-            self.teacher = FrozenTeacher(teacher.to(memory_format=torch.channels_last)).to(args.device)
-            self.shared_front_end = self.teacher.shares_front_end(model)
-
+            dtype = torch.bfloat16 if args.bf16 else torch.float32
+            tokenizer = (its_processor or self.processing_class).tokenizer
+            self.teacher = FrozenTeacher(teacher.to(args.device), tokenizer, dtype)
+            self.shared_front_end = same_front_end(teacher, self.model)
+        self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
+        if self.average is not None:
+            self.add_callback(self.average)
+        self.benchmark = benchmark
         self.facts = record or {}
+        self._chunks: list[dict] | None = None
+        self._logged = (time.perf_counter(), 0)
 
-    @staticmethod
-    def _mixed(args, curated: IterableDataset, replay: IterableDataset | None = None) -> MixedStream:
-        # Where a resumed run goes on is told by the stream's own state, not by reading all up to there once more.
-        args.ignore_data_skip = True
-        return MixedStream(
-            curated,
-            replay,
-            args.train_batch_size,
-            args.gradient_accumulation_steps,
-            args.replay_probability,
-            args.seed if args.data_seed is None else args.data_seed,
-            args.process_index,
-            args.world_size,
-        )
-
-    def get_train_dataloader(self) -> DataLoader:
-        """As `Trainer.get_train_dataloader`; a stream is shared among processes and workers here, by its shards."""
-        if not isinstance(self.train_dataset, MixedStream):
-            return super().get_train_dataloader()
-        self._stream_loader = StatefulDataLoader(
-            self.train_dataset,
-            batch_size=None,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory,
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            # Of its own: starting a loader draws a number, and a resumed run, which starts one more, would go on with
-            # other dropout.
-            generator=torch.Generator().manual_seed(self.args.seed),
-        )
-        return self._stream_loader
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        if self._stream_loader is not None:
-            torch.save(self._stream_loader.state_dict(), self._stream_state(output_dir))
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if self._stream_loader is not None and checkpoint is not None:
-            self._stream_loader.load_state_dict(torch.load(self._stream_state(checkpoint), weights_only=True))
-
-    def _stream_state(self, folder: str) -> Path:
-        return Path(folder, f"stream_state_{self.args.process_index}.pth")
-
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """As `Trainer.train`; from here on the model's record is that of this training.
 
+        Args:
+            resume_from_checkpoint: a checkpoint's folder; True or "last" for the newest whole one.
+
         Raises:
-            InputError: nothing to resume from.
+            InputError: nothing to resume from, or a checkpoint of another run.
         """
         model, trainer_args = self.accelerator.unwrap_model(self.model), self.args
         soft = self.teacher is not None
@@ -215,14 +133,24 @@ class ClapStudentTrainer(Trainer):
             "num_pairs": self.num_curated,
             "num_replay": self.num_replay,
             "world_size": trainer_args.world_size,
+            "selected_by": self._selection(),
             "hyperparameters": hyperparameters(trainer_args),
         }
-        try:
-            return super().train(*args, **kwargs)
-        except ValueError as error:
-            if "checkpoint" not in str(error) or isinstance(error, InputError):
-                raise
-            raise InputError(f"can't resume: {str(error).splitlines()[0]}") from error
+        if resume_from_checkpoint:
+            resume_from_checkpoint = self.checkpoint_to_resume(resume_from_checkpoint)
+        self._logged = (time.perf_counter(), self.state.global_step)
+        return super().train(resume_from_checkpoint or None, *args, **kwargs)
+
+    def _selection(self) -> str | None:
+        """For the card: what chose the checkpoint."""
+        metric = self.args.metric_for_best_model
+        if not self.args.load_best_model_at_end:
+            return None
+        if self.benchmark is not None and metric.endswith("accuracy"):
+            return (
+                f"zero-shot accuracy on {self.benchmark.name}: that of the model on this set is no unbiased estimate"
+            )
+        return f"{metric} on {len(self.eval_dataset)} held-out pairs"
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """As `Trainer.init_hf_repo`: the Hub repository is made before the training that it is for.
@@ -279,50 +207,131 @@ class ClapStudentTrainer(Trainer):
             args.seed if args.data_seed is None else args.data_seed,
         )
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The objective over the global batch.
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """As `Trainer.create_optimizer`; with `layer_wise_lr_decay` deeper layers learn more slowly."""
+        args, model = self.args, self.model if model is None else model
+        if self.optimizer is None and args.layer_wise_lr_decay < 1:
+            decayed = set(self.get_decay_parameter_names(model))
+            groups = parameter_groups(model, args.learning_rate, args.weight_decay, decayed, args.layer_wise_lr_decay)
+            optimizer, options = self.get_optimizer_cls_and_kwargs(args, model)
+            self.optimizer = optimizer(groups, **options)
+        return super().create_optimizer(model)
 
-        L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))] with yᵃ from the teacher's audio–audio and yᵗ from its
-        text–text similarities of the very same crops and captions.
-        """
-        inputs = dict(inputs)
-        positives = self._positives(inputs.pop("audio_key"), inputs.pop("caption_key"))
-        own = {name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")}
-        input_values, text = inputs.pop("input_values"), inputs
-        student = self.accelerator.unwrap_model(model)
-        audio = {"input_features": student.audio_model.log_mel(input_values)}
-        outputs = model(**audio, **text)
-        logits_per_audio = student.logit_scale.exp() * gather(outputs.audio_embeds) @ gather(outputs.text_embeds).T
-        if self.teacher is None:
-            loss = contrastive_loss(logits_per_audio.float(), positives)
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As `Trainer.get_batch_samples`; remembers the parts of a batch whose gradients are cached."""
+        batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._chunks = batches if self.args.caches_gradients else None
+        return batches, count
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
+        """As `Trainer.training_step`; before the first part of a cached batch, all its parts are embedded."""
+        if self._chunks is not None:
+            self._embed_chunks(model, self._chunks)
+            self._chunks = None
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _embed_chunks(self, model, chunks: list[dict]) -> None:
+        """Puts what the second pass needs in place of each chunk's batch."""
+        self._train_mode(model)
+        clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
+        taken, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
+        scale, loss_of = self.accelerator.unwrap_model(model).logit_scale, partial(global_loss, args=self.args)
+        cached = cache_gradients(model, taken, facts, scale, loss_of)
+        stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
+        for chunk, inputs, gradient in zip(chunks, taken, cached, strict=True):
+            chunk.clear()
+            chunk |= inputs | {"cached": gradient}
+
+    def _train_mode(self, model) -> None:
+        model.train()
+        for tower in self.frozen:
+            tower.eval()
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The objective over the global batch, `global_loss`, from the very same crops for teacher and student."""
+        inputs, student = dict(inputs), self.accelerator.unwrap_model(model)
+        if model.training:
+            self._train_mode(model)
+        if cached := inputs.pop("cached", None):
+            with cached.same_randomness():
+                outputs = model(**inputs)
+            loss = cached.surrogate(outputs.audio_embeds, outputs.text_embeds, student.logit_scale)
         else:
-            if own:
-                embeds = self.teacher(own["teacher_audio"], own["teacher_text"], own["teacher_windows"])
-            else:
-                embeds = self.teacher(audio if self.shared_front_end else {"input_values": input_values}, text)
-            loss = soft_contrastive_loss(logits_per_audio.float(), *self._targets(*embeds, positives))
+            clips = inputs["audio_id"]
+            inputs, facts = self._prepared(inputs)
+            outputs = model(**inputs)
+            loss = global_loss(outputs.audio_embeds, outputs.text_embeds, student.logit_scale, facts, self.args)
+            stop_at_bad_loss(loss, clips, self.state.global_step + 1, self.args.output_dir)
         return (loss, outputs) if return_outputs else loss
 
-    @staticmethod
-    def _positives(audio_key: Tensor, caption_key: Tensor) -> Tensor:
-        """(B, B) bool over the global batch: the same clip, or the same caption."""
-        audio_key, caption_key = gather(audio_key), gather(caption_key)
-        return (audio_key[:, None] == audio_key) | (caption_key[:, None] == caption_key)
+    @torch.no_grad()
+    def _prepared(self, batch: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """What the student takes of a batch, and what the objective must know of its pairs."""
+        args, student = self.args, self.accelerator.unwrap_model(self.model)
+        waveforms = batch["input_values"]
+        facts = {name: batch[name] for name in ("audio_key", "caption_key")}
+        heard = waveforms
+        if args.mixup_alpha:
+            heard, mixing = mixed(waveforms, args.mixup_alpha)
+            facts |= mixing
+        spectrograms = student.audio_model.log_mel(heard)
+        if self.teacher is not None:
+            if "teacher_audio" in batch:
+                audio = batch["teacher_audio"]
+            elif self.shared_front_end and heard is waveforms:
+                audio = {"input_features": spectrograms}
+            else:
+                audio = {"input_values": waveforms}
+            facts["teacher_audio"] = self.teacher.embed_audio(audio, batch.get("teacher_windows"))
+            facts["teacher_text"] = self.teacher.embed_texts(batch["caption"])
+        if args.time_mask or args.frequency_mask:
+            spectrograms = masked(spectrograms, args.time_mask, args.frequency_mask)
+        text = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return {"input_features": spectrograms, **text}, facts
 
-    def _targets(self, audio_embeds: Tensor, text_embeds: Tensor, positives: Tensor) -> tuple[Tensor, Tensor]:
-        args = self.args
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As `Trainer.log`; says how many pairs a second were trained on since it last did."""
+        if "loss" in logs:
+            args, (then, step) = self.args, self._logged
+            self._logged = (time.perf_counter(), self.state.global_step)
+            pairs = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+            logs["samples_per_second"] = round(pairs * (self._logged[1] - step) / (self._logged[0] - then), 2)
+        super().log(logs, start_time)
 
-        def rows(embeds: Tensor) -> Tensor:
-            embeds = gather(embeds)
-            return soft_targets(
-                embeds @ embeds.T,
-                args.soft_label_weight,
-                args.soft_label_normalization,
-                args.soft_label_temperature,
-                positives,
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.average is not None and self.args.should_save:
+            self.average.save(output_dir)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.average is not None and checkpoint is not None:
+            self.average.load(checkpoint)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.average is not None:
+            self.average.load(self.state.best_model_checkpoint)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Scores held-out pairs: contrastive loss and retrieval, `validate`; where the checkpoint is selected by
+        accuracy, zero-shot accuracy, too.
+
+        Returns:
+            the scores, each named `eval_…`.
+        """
+        model, skipped = self.accelerator.unwrap_model(self.model), self.data_collator.reader.skipped
+        with nullcontext() if self.average is None else self.average.in_place():
+            scores = validate(
+                model, self.processing_class, eval_dataset or self.eval_dataset, skipped, self.args.eval_batch_size
             )
+            if self.benchmark is not None:
+                result = zero_shot(for_inference(model), self.processing_class, self.benchmark, skipped)
+                scores["accuracy"] = result.accuracy
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
 
-        return rows(audio_embeds), rows(text_embeds)
 
-
-__all__ = ["ClapStudentTrainer", "FrozenTeacher", "check_steps"]
+__all__ = ["ClapStudentTrainer"]

@@ -1,0 +1,74 @@
+"""The teacher beside a student in training: embeddings and nothing else."""
+
+import torch
+from torch import Tensor, nn
+
+from ..encoding_clap_student import average_windows, embed_distinct_texts
+from ..inference import for_inference
+from ..modeling_clap_student import ClapStudentModel
+
+
+_KEPT_TEXTS = 2**18  # of 1024 dimensions a gigabyte
+
+
+class FrozenTeacher:
+    """A teacher that gives embeddings and nothing else.
+
+    It is no `nn.Module`, so that no student can adopt it into its state dict, its `.train()` or its optimiser. It
+    works with a copy for inference (batch norms folded, fewer multiplications); the model itself stays as it is.
+
+    Args:
+        model: any CLAP with `get_audio_features` and `get_text_features`, on the device where it is to work.
+        tokenizer: its own.
+        dtype: that it may compute in, float32 or bfloat16.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer, dtype: torch.dtype = torch.float32):
+        self.model = for_inference(model, dtype).requires_grad_(False)
+        self.tokenizer = tokenizer
+        self._texts: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def embed_audio(self, audio: dict[str, Tensor], num_windows: Tensor | None = None) -> Tensor:
+        """Embeds crops, in eval mode whatever anyone did to the model in between.
+
+        Args:
+            audio: arguments of `get_audio_features`.
+            num_windows: (clips,) consecutive windows of each clip; one each by default.
+
+        Returns:
+            (clips, dim) float32, normalised.
+        """
+        embeds = self.model.eval().get_audio_features(**audio).pooler_output.float()
+        return embeds if num_windows is None else average_windows(embeds, num_windows)
+
+    def embed_texts(self, captions: list[str]) -> Tensor:
+        """Embeds captions, each once in a run; the same one always gets the same vector, to the bit.
+
+        Returns:
+            (captions, dim) float32, normalised.
+        """
+        found = {caption: self._texts[caption] for caption in captions if caption in self._texts}
+        new = [caption for caption in dict.fromkeys(captions) if caption not in found]
+        if new:
+            vectors = embed_distinct_texts(self.model.eval(), self.tokenizer, new, batch_size=len(captions))
+            found |= zip(new, vectors, strict=True)
+            if len(self._texts) < _KEPT_TEXTS:
+                self._texts |= found
+        return torch.stack([found[caption] for caption in captions]).to(self.model.device)
+
+
+def same_front_end(teacher: nn.Module, student: nn.Module) -> bool:
+    """Whether both make the same spectrogram, to the bit, so that one is enough."""
+    if not isinstance(teacher, ClapStudentModel):
+        return False
+    theirs, ours = teacher.audio_model.front_end, student.audio_model.front_end
+    return (
+        theirs.config.hop_length == ours.config.hop_length
+        and theirs.window.shape == ours.window.shape
+        and theirs.mel_filters.shape == ours.mel_filters.shape
+        and bool((theirs.window == ours.window).all() and (theirs.mel_filters == ours.mel_filters).all())
+    )
+
+
+__all__ = ["FrozenTeacher", "same_front_end"]

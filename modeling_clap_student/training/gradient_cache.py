@@ -1,0 +1,123 @@
+"""Contrastive batches larger than memory: embedded in chunks twice, with the loss over all of them between.
+
+First every chunk is embedded without a graph. The loss over all chunks of all processes gives the gradient of each
+embedding, which is kept. Then every chunk is embedded again, now with a graph, and its embeddings' kept gradients are
+sent backward through it. The gradient of the weights is that of the whole batch, by the chain rule; the memory for
+activations is a chunk's, the price one more forward pass of the student.
+
+The second pass must repeat the first: it draws the same dropout. Batch norm sees a chunk at a time, as gradient
+accumulation does: in training mode its statistics are a chunk's (over all processes), not the whole batch's, and the
+running statistics are updated once, in the second pass. With batch norms in eval mode the gradient equals that of the
+uncached batch.
+
+Source: Gao et al. 2021, arXiv 2101.06983.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@dataclass
+class CachedGradient:
+    """What a chunk's second pass needs.
+
+    Attributes:
+        loss: of the whole batch.
+        chunks: how many make the batch.
+        audio: (pairs, dim) gradient of the loss with respect to the chunk's audio embeddings.
+        text: likewise.
+        logit_scale: gradient of the logit scale, this chunk's share.
+        states: of the random number generators, before the chunk was embedded.
+    """
+
+    loss: Tensor
+    chunks: int
+    audio: Tensor
+    text: Tensor
+    logit_scale: Tensor
+    states: list[Tensor]
+
+    def surrogate(self, audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> Tensor:
+        """A scalar with the value of the loss whose mean over the chunks has the loss's gradient."""
+        linear = (audio_embeds * self.audio).sum() + (text_embeds * self.text).sum() + logit_scale * self.logit_scale
+        linear = self.chunks * linear
+        return linear + (self.loss - linear).detach()
+
+    @contextmanager
+    def same_randomness(self) -> Iterator[None]:
+        """Draws what the first pass drew; afterwards the generators go on where they were."""
+        now = _random_states(self.audio.device)
+        _set_random_states(self.states, self.audio.device)
+        yield
+        _set_random_states(now, self.audio.device)
+
+
+def cache_gradients(
+    model: nn.Module,
+    chunks: list[dict[str, Tensor]],
+    facts: list[dict[str, Tensor]],
+    logit_scale: Tensor,
+    loss_of: Callable[..., Tensor],
+) -> list[CachedGradient]:
+    """The first pass.
+
+    Args:
+        model: gives `audio_embeds` and `text_embeds` of a chunk.
+        chunks: what the model takes, part by part.
+        facts: of each chunk's pairs; `partner` counts within its chunk.
+        logit_scale: scalar.
+        loss_of: `(audio_embeds, text_embeds, logit_scale, facts)` of the whole batch to the loss.
+    """
+    states, audio, text = [], [], []
+    with _untouched_statistics(model), torch.no_grad():
+        for chunk in chunks:
+            states.append(_random_states(logit_scale.device))
+            outputs = model(**chunk)
+            audio.append(outputs.audio_embeds)
+            text.append(outputs.text_embeds)
+    sizes = [len(part) for part in audio]
+    leaves = [torch.cat(audio).requires_grad_(), torch.cat(text).requires_grad_(), logit_scale.detach().clone()]
+    loss = loss_of(*leaves[:2], leaves[2].requires_grad_(), _joined(facts, sizes))
+    gradients = torch.autograd.grad(loss, leaves)
+    parts = zip(gradients[0].split(sizes), gradients[1].split(sizes), states, strict=True)
+    share = gradients[2] / len(chunks)
+    return [CachedGradient(loss.detach(), len(chunks), *part[:2], share, part[2]) for part in parts]
+
+
+def _joined(facts: list[dict[str, Tensor]], sizes: list[int]) -> dict[str, Tensor]:
+    joined = {name: torch.cat([part[name] for part in facts]) for name in facts[0]}
+    if "partner" in joined:
+        sizes = torch.tensor(sizes, device=joined["partner"].device)
+        joined["partner"] = joined["partner"] + (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return joined
+
+
+@contextmanager
+def _untouched_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norms in training mode use a chunk's statistics, and do not add them to the running ones."""
+    tracking = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    for part in tracking:
+        # In eval mode the running statistics are what is used.
+        part.track_running_stats = not part.training
+    yield
+    for part in tracking:
+        part.track_running_stats = True
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return states if device.type == "cpu" else [*states, torch.get_device_module(device).get_rng_state(device)]
+
+
+def _set_random_states(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[1], device)
+
+
+__all__ = ["CachedGradient", "cache_gradients"]

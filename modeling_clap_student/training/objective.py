@@ -1,0 +1,76 @@
+"""The objective over the batch of all processes, from embeddings and what is known of their pairs."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..losses import contrastive_loss, soft_contrastive_loss, soft_targets
+from .gather import gather, row_counts
+
+
+def global_loss(
+    audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, facts: dict[str, Tensor], args
+) -> Tensor:
+    """L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))] over the pairs of all processes; the same in each of them.
+
+    yᵃ comes from the teacher's audio–audio and yᵗ from its text–text similarities; without a teacher both are the
+    pairing, and the loss is contrastive. Pairs of one clip, or of one caption, are positives of each other.
+
+    Args:
+        audio_embeds: (pairs, dim) normalised, of this process.
+        text_embeds: (pairs, dim) likewise.
+        logit_scale: scalar, its logarithm.
+        facts: of each pair `audio_key` and `caption_key`, int64, equal for the same; with a teacher `teacher_audio`
+            and `teacher_text`, its embeddings; of mixed clips `partner`, the row of this process that was mixed in,
+            and `own_share` of the row's own clip.
+        args: `ClapStudentTrainingArguments`.
+    """
+    counts = row_counts(len(audio_embeds), audio_embeds.device)
+    if "partner" in facts and counts is not None:
+        facts = facts | {"partner": facts["partner"] + sum(counts[: dist.get_rank()])}
+    facts = {name: gather(values, counts) for name, values in facts.items()}
+    logits = logit_scale.exp() * gather(audio_embeds, counts) @ gather(text_embeds, counts).T
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    positives = _same(facts["audio_key"]) | _same(facts["caption_key"])
+    if "teacher_audio" not in facts and "partner" not in facts:
+        return contrastive_loss(logits, positives)
+    audio_targets, text_targets = (_targets(facts.get(name), positives, args) for name in _TEACHER)
+    if "partner" in facts:
+        mixing = mixing_matrix(facts["partner"], facts["own_share"])
+        audio_targets, text_targets = mixing @ audio_targets, text_targets @ mixing.T
+    return soft_contrastive_loss(logits, audio_targets, text_targets)
+
+
+_TEACHER = ("teacher_audio", "teacher_text")
+
+
+def _same(keys: Tensor) -> Tensor:
+    return keys[:, None] == keys
+
+
+def _targets(embeds: Tensor | None, positives: Tensor, args) -> Tensor:
+    if embeds is None:
+        return soft_targets(positives.float(), 0.0, positives=positives)
+    return soft_targets(
+        embeds @ embeds.T,
+        args.soft_label_weight,
+        args.soft_label_normalization,
+        args.soft_label_temperature,
+        positives,
+    )
+
+
+def mixing_matrix(partner: Tensor, own_share: Tensor) -> Tensor:
+    """(B, B) with row i's share of clip i on the diagonal and the rest at its partner's column.
+
+    Clip i sounds as row i says, so that its targets are that mixture of the clips' targets; a caption's mass on a clip
+    goes to the mixtures that hold the clip. Where partners are a permutation and a batch has one share, columns sum to
+    1 like rows, and targets stay distributions.
+
+    Source: Zhang et al. 2018 (mixup), arXiv 1710.09412, for pairs of inputs and targets.
+    """
+    own = torch.diag(own_share)
+    return own.index_put((torch.arange(len(partner), device=partner.device), partner), 1 - own_share, accumulate=True)
+
+
+__all__ = ["global_loss", "mixing_matrix"]

@@ -1,0 +1,90 @@
+"""Training from streams: a loader that every process and worker reads its share of, and that knows where it stood."""
+
+from pathlib import Path
+
+import torch
+from datasets import IterableDataset
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+from transformers.trainer_utils import IntervalStrategy
+
+from ..data.mixing import MixedStream
+from ..errors import InputError
+
+
+_COLUMNS = ["audio", "audio_id", "caption", "origin_id"]  # by origin_id evaluation clips are known
+
+
+def check_steps(args) -> None:
+    """A stream has no length.
+
+    Raises:
+        InputError: nothing says when to stop, or when to save.
+    """
+    if args.max_steps <= 0:
+        raise InputError("--max_steps is missing: a stream can't be counted, so that no epoch ends the training")
+    if args.save_strategy == "epoch":
+        args.save_strategy = IntervalStrategy.STEPS
+    if args.validation_fraction > 0:
+        raise InputError("--validation_fraction needs a corpus that can be counted, and a stream can't")
+
+
+def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None = None) -> MixedStream:
+    """What a process trains on.
+
+    Args:
+        args: `ClapStudentTrainingArguments`.
+        curated: pairs with `audio audio_id caption origin_id`.
+        replay: likewise.
+    """
+    # Where a resumed run goes on is told by the stream's own state, not by reading all up to there once more.
+    args.ignore_data_skip = True
+    return MixedStream(
+        curated.select_columns(_COLUMNS),
+        None if replay is None else replay.select_columns(_COLUMNS),
+        args.train_batch_size,
+        args.gradient_accumulation_steps,
+        args.replay_probability,
+        args.seed if args.data_seed is None else args.data_seed,
+        args.process_index,
+        args.world_size,
+    )
+
+
+class StreamingMixin:
+    """For a `Trainer` whose `train_dataset` may be a `MixedStream`."""
+
+    _stream_loader: StatefulDataLoader | None = None
+
+    def get_train_dataloader(self) -> DataLoader:
+        """As `Trainer.get_train_dataloader`; a stream is shared among processes and workers here, by its shards."""
+        if not isinstance(self.train_dataset, MixedStream):
+            return super().get_train_dataloader()
+        self._stream_loader = StatefulDataLoader(
+            self.train_dataset,
+            batch_size=None,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+            # Of its own: starting a loader draws a number, and a resumed run, which starts one more, would go on with
+            # other dropout.
+            generator=torch.Generator().manual_seed(self.args.seed),
+        )
+        return self._stream_loader
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        if self._stream_loader is not None:
+            torch.save(self._stream_loader.state_dict(), self._stream_state(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if self._stream_loader is not None and checkpoint is not None:
+            self._stream_loader.load_state_dict(torch.load(self._stream_state(checkpoint), weights_only=True))
+
+    def _stream_state(self, folder: str) -> Path:
+        return Path(folder, f"stream_state_{self.args.process_index}.pth")
+
+
+__all__ = ["StreamingMixin", "check_steps", "mixed_stream"]
