@@ -14,14 +14,11 @@ ads: the captions chosen as in ds, with every clip of the pool that is similar e
 import shutil
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from datasets import Dataset, IterableDataset
 from transformers import set_seed
 
@@ -71,11 +68,9 @@ from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
+from modeling_clap_student.main_process import from_main_process
 from modeling_clap_student.output_folders import whole_folder
 from run_teacher import built_in_folder
-
-
-T = TypeVar("T")
 
 
 def defaults(flags: Namespace) -> dict:
@@ -240,20 +235,6 @@ def matched(
     if len(found.pairs) == 0:
         raise empty("pair", found)
     return found, precisions
-
-
-def from_main_process(function: Callable[[], T]) -> T:
-    """What a function returns, or raises, in the main process: in all of them, which wait for it."""
-    outcome = [(None, None)]
-    if PartialState().is_main_process:
-        try:
-            outcome = [(function(), None)]
-        except InputError as error:
-            outcome = [(None, error)]
-    result, error = broadcast_object_list(outcome)[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def pair_threshold(args: CurateArguments, layout: str | None) -> Threshold:
