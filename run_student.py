@@ -249,7 +249,10 @@ def train_student(
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, teacher_processor = load_checkpoint(args.teacher)
     content = None if streamed else [table and content_key(table) for table in (pairs, replay)]
-    key = [asdict(args), asdict(model_args), training_args.to_sanitized_dict(), fingerprint(teacher), content]
+    settings = training_args.to_sanitized_dict() | {
+        "resume_from_checkpoint": None
+    }  # a run that was resumed is the same
+    key = [asdict(args), asdict(model_args), settings, fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"
     old = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}

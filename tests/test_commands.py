@@ -60,11 +60,13 @@ def test_a_second_run_reuses_the_student(command, teacher, files, labelled_folde
         "student",
         *FAST,
     ]  # teacher: from the set
-    for extra, reused in (([], False), ([], True), (["--soft_label_weight", "0"], False)):
-        assert command(run_student, *flags, *extra) == 0
+    for reused in (False, True):
+        assert command(run_student, *flags) == 0
         assert ("reusing the student" in capsys.readouterr().out) is reused
+    assert command(run_student, *flags, "--soft_label_weight", "0") == 1
+    assert "student holds a trained model already" in capsys.readouterr().err
     assert command(curate, *made[:-4], "--num_pairs", 5, *made[-2:]) == 0  # another set under the same name
-    assert command(run_student, *flags, "--soft_label_weight", "0") == 0
+    assert command(run_student, *flags) == 1
     assert "reusing the student" not in capsys.readouterr().out
 
 

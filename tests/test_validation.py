@@ -12,7 +12,7 @@ import torch
 from accelerate import PartialState
 from conftest import CAPTIONS, settle
 
-from modeling_clap_student import ClapStudentModel, ClapStudentTrainer, InputError
+from modeling_clap_student import ClapStudentModel, InputError
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
@@ -21,6 +21,7 @@ from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.retrieval import retrieval
 from modeling_clap_student.evaluation.validation import validate
 from modeling_clap_student.losses import contrastive_loss
+from modeling_clap_student.training.objective import belong_together
 
 
 def table_of(clips, origins):
@@ -132,7 +133,7 @@ def reference(model, processor, pairs, batch_size):
         if len(some) > 1:
             keys = [torch.tensor([sorted(set(values)).index(values[i]) for i in some]) for values in (ids, names)]
             logits = model.logit_scale.exp().double() * cosines[some][:, some]
-            losses.append(contrastive_loss(logits, ClapStudentTrainer._positives(*keys)).item())
+            losses.append(contrastive_loss(logits, belong_together(*keys)).item())
     distinct = list(dict.fromkeys(ids))
     audio = torch.stack([clips[ids.index(name)] for name in distinct]).float().numpy()
     found = retrieval(audio, torch.stack(texts).float().numpy(), np.array([distinct.index(name) for name in ids]))

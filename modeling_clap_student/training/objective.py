@@ -31,7 +31,7 @@ def global_loss(
     facts = {name: gather(values, counts) for name, values in facts.items()}
     logits = logit_scale.exp() * gather(audio_embeds, counts) @ gather(text_embeds, counts).T
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    positives = _same(facts["audio_key"]) | _same(facts["caption_key"])
+    positives = belong_together(facts["audio_key"], facts["caption_key"])
     if "teacher_audio" not in facts and "partner" not in facts:
         return contrastive_loss(logits, positives)
     audio_targets, text_targets = (_targets(facts.get(name), positives, args) for name in _TEACHER)
@@ -44,8 +44,9 @@ def global_loss(
 _TEACHER = ("teacher_audio", "teacher_text")
 
 
-def _same(keys: Tensor) -> Tensor:
-    return keys[:, None] == keys
+def belong_together(audio_key: Tensor, caption_key: Tensor) -> Tensor:
+    """(B, B) bool: the same clip, or the same caption."""
+    return (audio_key[:, None] == audio_key) | (caption_key[:, None] == caption_key)
 
 
 def _targets(embeds: Tensor | None, positives: Tensor, args) -> Tensor:
@@ -73,4 +74,4 @@ def mixing_matrix(partner: Tensor, own_share: Tensor) -> Tensor:
     return own.index_put((torch.arange(len(partner), device=partner.device), partner), 1 - own_share, accumulate=True)
 
 
-__all__ = ["global_loss", "mixing_matrix"]
+__all__ = ["belong_together", "global_loss", "mixing_matrix"]

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from ..data.benchmarks import Benchmark
 from ..data.replay import DrawnRows, ReplaySampler
@@ -37,6 +38,16 @@ _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
 
 def _count(data: Dataset | IterableDataset) -> int | None:
     return len(data) if isinstance(data, Dataset) else None
+
+
+class _TellEpoch(TrainerCallback):
+    """Tells the sampler its epoch: on several processes `Trainer` does not reach it when a run is resumed."""
+
+    sampler: ReplaySampler | None = None
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        if self.sampler is not None:
+            self.sampler.set_epoch(state.global_step // self.sampler.num_steps)
 
 
 class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
@@ -103,6 +114,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
             tokenizer = (its_processor or self.processing_class).tokenizer
             self.teacher = FrozenTeacher(teacher.to(args.device), tokenizer, dtype)
             self.shared_front_end = same_front_end(teacher, self.model)
+        self._epochs = _TellEpoch()
+        self.add_callback(self._epochs)
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
         if self.average is not None:
             self.add_callback(self.average)
@@ -139,7 +152,11 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         if resume_from_checkpoint:
             resume_from_checkpoint = self.checkpoint_to_resume(resume_from_checkpoint)
         self._logged = (time.perf_counter(), self.state.global_step)
-        return super().train(resume_from_checkpoint or None, *args, **kwargs)
+        result = super().train(resume_from_checkpoint or None, *args, **kwargs)
+        # Batch norms may have seen each process's own clips: the main one's are saved, and evaluated next.
+        for buffer in model.buffers():
+            broadcast(buffer)
+        return result
 
     def _selection(self) -> str | None:
         """For the card: what chose the checkpoint."""
@@ -199,13 +216,14 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
 
     def _get_train_sampler(self, train_dataset=None) -> ReplaySampler:
         args = self.args
-        return ReplaySampler(
+        self._epochs.sampler = ReplaySampler(
             self.num_curated,
             self.num_replay,
             args.train_batch_size * args.world_size * args.gradient_accumulation_steps,
             args.replay_probability,
             args.seed if args.data_seed is None else args.data_seed,
         )
+        return self._epochs.sampler
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`; with `layer_wise_lr_decay` deeper layers learn more slowly."""
