@@ -249,9 +249,8 @@ def train_student(
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, teacher_processor = load_checkpoint(args.teacher)
     content = None if streamed else [table and content_key(table) for table in (pairs, replay)]
-    settings = training_args.to_sanitized_dict() | {
-        "resume_from_checkpoint": None
-    }  # a run that was resumed is the same
+    # A run that was resumed is the same.
+    settings = training_args.to_sanitized_dict() | {"resume_from_checkpoint": None}
     key = [asdict(args), asdict(model_args), settings, fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"

@@ -36,7 +36,7 @@ def global_loss(
         return contrastive_loss(logits, positives)
     audio_targets, text_targets = (_targets(facts.get(name), positives, args) for name in _TEACHER)
     if "partner" in facts:
-        mixing = mixing_matrix(facts["partner"], facts["own_share"])
+        mixing = mixing_matrix(facts["partner"], facts["own_share"].to(audio_targets.dtype))
         audio_targets, text_targets = mixing @ audio_targets, text_targets @ mixing.T
     return soft_contrastive_loss(logits, audio_targets, text_targets)
 

@@ -25,8 +25,8 @@ def parameter_groups(
 ) -> list[dict]:
     """Groups for an optimiser: a layer's learning rate is `learning_rate · layer_decay ** depth`.
 
-    The projections and what lies on top of them have depth 0; a tower's last layer has depth 1, and so on down to
-    its input. Source: ULMFiT's discriminative fine-tuning, Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
+    The projections and the logit scale have depth 0; a tower's last layer (with CNN14's fc1) has depth 1, and so on
+    down to its input. Source: discriminative fine-tuning, Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
 
     Args:
         model: a `ClapStudentModel`.
@@ -52,8 +52,8 @@ def _depth(name: str, layers: dict[str, int]) -> int:
         return 0
     layer = _LAYER.search(name)
     if layer is not None:
-        return layers[tower] - int(layer[1]) + 1
-    return 1 if ".fc1." in name else layers[tower] + 2
+        return layers[tower] - int(layer[1])
+    return 1 if ".fc1." in name else layers[tower] + 1
 
 
 __all__ = ["freeze", "parameter_groups"]
