@@ -1,7 +1,7 @@
 """How fast a student trains at the paper's size: samples a second, where time goes, whether clips come in time.
 
     python benchmarks/training_step.py [--batch_size 16] [--rounds 5] [--device cpu] [--workers 0 1 2]
-    python benchmarks/training_step.py --memory 1024 64     (peak memory of a contrastive batch, whole and in parts)
+    python benchmarks/training_step.py --memory 1024 64 [--base_channels 16]    (peak memory of a batch in parts)
 
 A step is what a student does with a batch: the teacher's embeddings, the student forward and backward, the optimiser.
 `ClapStudentTrainer` in float32 and with bfloat16 autocast, against the plain recipe: teacher and student each with
@@ -55,9 +55,9 @@ WEIGHT, LEARNING_RATE = 0.3, 1e-4
 WORDS = ["dog", "bark", "rain", "roof", "car", "pass", "bird", "sing", "door", "slam", "wind", "howl", "bell", "ring"]
 
 
-def build_models(device: str) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """Student and teacher of the paper's size, with other random weights."""
-    config = ClapStudentConfig(projection_dropout=0.0)
+def build_models(device: str, base_channels: int) -> tuple[ClapStudentModel, ClapStudentModel]:
+    """Student and teacher, of the paper's size with 64 channels, with other random weights."""
+    config = ClapStudentConfig(audio_config={"base_channels": base_channels}, projection_dropout=0.0)
     for part in (config.audio_config, config.text_config):
         for name in ("block_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):
             if hasattr(part, name):
@@ -165,7 +165,7 @@ def compare(args, folder: Path) -> None:
     batch = on_device(
         ClapCollator(processor, SkippedClips(folder / "s.csv"))(rows(table, args.batch_size)), args.device
     )
-    student, teacher = build_models(args.device)
+    student, teacher = build_models(args.device, args.base_channels)
     for model in (student, teacher):
         settle(model, batch["input_values"][:8])
     contestants = {"plain, float32": Plain(copy.deepcopy(student), teacher)}
@@ -244,11 +244,11 @@ def measure_loader(ours: Ours, args) -> None:
         print(f"| {workers} workers | {count / (time.perf_counter() - start):.1f} |", flush=True)
 
 
-def peak(count: int, parts: int, device: str, results) -> None:
+def peak(count: int, parts: int, base_channels: int, device: str, results) -> None:
     """Peak memory of one step over `count` pairs in `parts` parts, MiB, and its seconds."""
     with tempfile.TemporaryDirectory() as name:
         table, processor = prepare(Path(name), 32)
-        student, teacher = build_models(device)
+        student, teacher = build_models(device, base_channels)
         options = {"per_device_train_batch_size": count // parts}
         options |= {"contrastive_batch_size": count} if parts > 1 else {}
         ours = Ours(student, teacher, table, processor, Path(name), **options)
@@ -267,13 +267,13 @@ def peak(count: int, parts: int, device: str, results) -> None:
 
 
 def compare_memory(args) -> None:
-    """A contrastive batch at once and in parts, each in a process of its own."""
+    """A contrastive batch in parts beside batches at once, of a part and of two; each in a process of its own."""
     count, at_once = args.memory
     context = multiprocessing.get_context("spawn")
     print("| pairs in the loss | embedded at a time | peak memory, MiB | seconds a step |\n|---|---|---|---|")
-    for pairs, parts in ((at_once, 1), (count, count // at_once), (count, 1)):
+    for pairs, parts in ((at_once, 1), (2 * at_once, 1), (count, count // at_once)):
         results = context.Queue()
-        process = context.Process(target=peak, args=(pairs, parts, args.device, results))
+        process = context.Process(target=peak, args=(pairs, parts, args.base_channels, args.device, results))
         process.start()
         process.join()
         mib, seconds = results.get() if process.exitcode == 0 else (float("nan"), float("nan"))
@@ -283,6 +283,7 @@ def compare_memory(args) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--base_channels", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
