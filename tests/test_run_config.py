@@ -1,14 +1,27 @@
-"""Flags from a file."""
+"""Flags from a file, and the file that repeats a run."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import FAST, SMALL, numbers
+from test_commands import check_failure
 
-from modeling_clap_student import InputError
+import curate
+import run_eval
+import run_student
+import run_teacher
+from modeling_clap_student import ClapStudentTrainingArguments, InputError
 from modeling_clap_student.cli import parse_arguments
+from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.run_config import ARGUMENTS, save_arguments
+from modeling_clap_student.training.initialization import ModelArguments
+
+
+STUDENT = (run_student.StudentArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 @dataclass
@@ -106,3 +119,67 @@ def test_files_that_are_not_there(tmp_path):
     for name, words in (("gone.yaml", "no such file: gone.yaml"), (".", "can't read")):
         with pytest.raises(InputError, match=words):
             parse_arguments((Arguments,), "", ["--config", name])
+
+
+@pytest.mark.parametrize(
+    ("types", "adapt", "flags"),
+    [
+        (STUDENT, run_student.defaults, ["--strategy", "ads"]),
+        (
+            STUDENT,
+            run_student.defaults,
+            ["--strategy", "du", "--improvement_set", "s", "--replay", "a", "b", "--lr_scheduler_kwargs", '{"x": 1}',
+             "--save_strategy", "no", "--soft_label_normalization", "softmax", "--soft_label_temperature", "0.1",
+             "--debug", "underflow_overflow", "--optim", "sgd"],
+        ),
+        (
+            (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments),
+            run_teacher.defaults,
+            ["--corpus", "here", "--task", "there", "--report_to", "all", "--learning_rate", "3e-5"],
+        ),
+        ((CurateArguments,), curate.defaults, ["--strategy", "ads"]),
+        (
+            (CurateArguments,),
+            curate.defaults,
+            ["--strategy", "ads", "--teacher", "t", "--captions", "c", "--audio", "a", "b", "--labels", "l",
+             "--pair_threshold", "auto"],
+        ),
+        ((run_eval.EvalArguments,), None, ["--model", "m", "--task", "a", "--task", "b"]),
+    ],
+)  # fmt: skip
+def test_saved_arguments_repeat_a_run(types, adapt, flags):
+    """Guards against a run that can't be made again: a default that comes back otherwise, a list that grows."""
+    first = parse_arguments(types, "", flags, adapt)
+    save_arguments(Path("."), first[0])
+    assert parse_arguments(types, "", ["--config", ARGUMENTS], adapt) == first
+    assert not list(Path().glob("*.partial"))
+
+
+def test_no_token_is_saved():
+    """Guards against a token that is pushed with the model."""
+    flags = ["--strategy", "ads", "--hub_token", "hf_secret", "--resume_from_checkpoint", "true"]
+    args, _, training_args = parse_arguments(STUDENT, "", flags)
+    save_arguments(Path("."), args)
+    assert training_args.hub_token == "hf_secret" and "hf_secret" not in Path(ARGUMENTS).read_text()
+    assert "resume_from_checkpoint" not in json.loads(Path(ARGUMENTS).read_text())
+
+
+def test_every_command_leaves_its_arguments(command, captioned_folder, pool_folder, labelled_folder, capsys):
+    """Guards against a command that forgets them, and a set that its own arguments make unrecognisable."""
+    flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST]
+    assert command(run_teacher, *flags) == 0
+    made = ["--strategy", "ads", "--teacher", "teacher", "--captions", captioned_folder, "--audio", pool_folder]
+    made += ["--labels", labelled_folder, *numbers("ads"), "--output_dir", "set"]
+    assert command(curate, *made) == 0
+    assert command(curate, "--config", "set/arguments.json", "--num_pairs", 5) == 0  # in the same place
+    assert json.loads(Path("set/arguments.json").read_text())["num_pairs"] == 5
+    flags = ["--strategy", "ads", "--improvement_set", "set", "--task", labelled_folder, "--output_dir", "student"]
+    assert command(run_student, *flags, *FAST) == 0
+    capsys.readouterr()
+    assert command(run_student, "--config", "student/arguments.json") == 0
+    assert "reusing the student" in capsys.readouterr().out
+    assert command(run_eval, "--model", "student", "--task", labelled_folder, "--output_dir", "eval") == 0
+    assert json.loads(Path("eval/arguments.json").read_text())["task"] == [str(labelled_folder)]
+    teacher = json.loads(Path("teacher/arguments.json").read_text())
+    assert teacher["base_channels"] == 2 and teacher["max_steps"] == 2 and teacher["corpus"] == [str(captioned_folder)]
+    check_failure(command(run_eval, "--config", "gone.yaml"), capsys, "no such file: gone.yaml")
