@@ -166,7 +166,7 @@ def test_no_token_is_saved():
 
 def test_every_command_leaves_its_arguments(command, captioned_folder, pool_folder, labelled_folder, capsys):
     """Guards against a command that forgets them, and a set that its own arguments make unrecognisable."""
-    flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST]
+    flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST, "--logging_steps", 1]
     assert command(run_teacher, *flags) == 0
     made = ["--strategy", "ads", "--teacher", "teacher", "--captions", captioned_folder, "--audio", pool_folder]
     made += ["--labels", labelled_folder, *numbers("ads"), "--output_dir", "set"]
@@ -174,12 +174,13 @@ def test_every_command_leaves_its_arguments(command, captioned_folder, pool_fold
     assert command(curate, "--config", "set/arguments.json", "--num_pairs", 5) == 0  # in the same place
     assert json.loads(Path("set/arguments.json").read_text())["num_pairs"] == 5
     flags = ["--strategy", "ads", "--improvement_set", "set", "--task", labelled_folder, "--output_dir", "student"]
-    assert command(run_student, *flags, *FAST) == 0
+    assert command(run_student, *flags, *FAST, "--logging_steps", 1) == 0
     capsys.readouterr()
     assert command(run_student, "--config", "student/arguments.json") == 0
     assert "reusing the student" in capsys.readouterr().out
     assert command(run_eval, "--model", "student", "--task", labelled_folder, "--output_dir", "eval") == 0
     assert json.loads(Path("eval/arguments.json").read_text())["task"] == [str(labelled_folder)]
     teacher = json.loads(Path("teacher/arguments.json").read_text())
+    assert Path("teacher/curves.png").exists() and Path("student/curves.png").exists()
     assert teacher["base_channels"] == 2 and teacher["max_steps"] == 2 and teacher["corpus"] == [str(captioned_folder)]
     check_failure(command(run_eval, "--config", "gone.yaml"), capsys, "no such file: gone.yaml")
