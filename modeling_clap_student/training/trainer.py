@@ -22,6 +22,7 @@ from ..modeling_clap_student import ClapStudentModel
 from ..version import __version__
 from .gather import gather
 from .record import hyperparameters, model_source
+from .sharding import fit_for_sharding, make_whole
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
@@ -140,6 +141,7 @@ class ClapStudentTrainer(Trainer):
         super().__init__(
             model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
         )
+        fit_for_sharding(model, self.accelerator)
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         self.teacher = None
         self.shared_front_end = True
@@ -215,10 +217,13 @@ class ClapStudentTrainer(Trainer):
             "num_pairs": self.num_curated,
             "num_replay": self.num_replay,
             "world_size": trainer_args.world_size,
+            "mixed_precision": self.accelerator.mixed_precision,  # which a launcher may have asked for
             "hyperparameters": hyperparameters(trainer_args),
         }
         try:
-            return super().train(*args, **kwargs)
+            result = super().train(*args, **kwargs)
+            make_whole(model)
+            return result
         except ValueError as error:
             if "checkpoint" not in str(error) or isinstance(error, InputError):
                 raise
