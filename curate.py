@@ -70,6 +70,7 @@ from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.main_process import from_main_process
 from modeling_clap_student.output_folders import whole_folder
+from modeling_clap_student.run_config import save_arguments
 from run_teacher import built_in_folder
 
 
@@ -183,6 +184,7 @@ def curate(args: CurateArguments) -> None:
             save_improvement_set(folder, written, replay, made_by, args.output_dir, args.embed_audio)
             sizes = {"num_pool_clips": None if clips is None else len(clips), "num_captions": len(captions)}
             leave_report(folder, pairs, made_by, **sizes, **known)
+            save_arguments(folder, args)
     say(
         f"{made_by['num_pairs']} pairs of {made_by['num_clips']} clips saved in {args.output_dir} "
         f"after {watch.seconds:.0f} s; look and listen in report.html there"

@@ -30,6 +30,7 @@ from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import DTYPES, for_inference
 from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.run_config import save_arguments
 
 
 @dataclass
@@ -77,6 +78,7 @@ def evaluate(args: EvalArguments) -> None:
         report_skipped(skipped)
         rows = [result.as_row() for result in results]
         write_json(Path(args.output_json) if args.output_json else folder / "results.json", rows)
+        save_arguments(folder, args)
     print_table(
         "Zero-shot accuracy",
         ["task", "accuracy", "95 % interval", "clips"],

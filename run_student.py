@@ -51,7 +51,9 @@ from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.training.checkpointing import whole_checkpoints
+from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.streaming import check_steps
@@ -308,6 +310,8 @@ def train_student(
             "run": key,
         }
         write_json(results_file, results)
+        save_arguments(folder, args)
+        draw_curves(trainer.state.log_history, folder / "curves.png")
     say(f"student saved in {training_args.output_dir} after {watch.seconds:.0f} s")
     push_if_asked(training_args)
     return results

@@ -37,6 +37,8 @@ from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.streaming import check_steps
@@ -152,6 +154,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
                 "seed": training_args.seed,
             },
         )
+        save_arguments(folder, args)
+        draw_curves(trainer.state.log_history, folder / "curves.png")
     say(f"teacher saved in {folder} after {watch.seconds:.0f} s")
     push_if_asked(training_args)
 

@@ -3,7 +3,7 @@
 import atexit
 import sys
 import time
-from argparse import SUPPRESS, Action
+from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from .data.listing import list_corpora
 from .data.skipping import SkippedClips
 from .data.summary import summarise
 from .errors import InputError
+from .run_config import read_config
 
 
 console = Console(highlight=False, soft_wrap=True)
@@ -43,7 +44,7 @@ def heading(message: str) -> None:
 def parse_arguments(
     types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None
 ) -> tuple:
-    """Reads flags into dataclasses.
+    """Reads flags into dataclasses; those in the file of `--config` count as typed, unless they are typed too.
 
     Args:
         types: the dataclasses.
@@ -51,20 +52,65 @@ def parse_arguments(
         argv: the flags; the process's by default.
         adapt: given the flags as read, returns other defaults for some of them; a flag that was typed keeps its value.
 
+    Returns:
+        the dataclasses; the first one's `flags` are all flags as they were read, for `run_config.save_arguments`.
+
     Raises:
-        InputError: a value that a dataclass refuses.
+        InputError: a value that a dataclass refuses, or a file that can't be used.
     """
     argv = sys.argv[1:] if argv is None else argv
-    parser = HfArgumentParser(types, description=description)
-    parser.add_argument(
-        "--list_corpora", action=_ListCorpora, help="List the corpora and layouts that can be named, and exit."
-    )
+    file = _config_file(argv)
+    config = {} if file is None else read_config(file, types)
+    parser = _Parser(types, config, description=description)
     if adapt is not None:
-        parser.set_defaults(**adapt(parser.parse_args(argv)))
+        adapted = adapt(parser.parse_args(argv))
+        parser.set_defaults(**{name: value for name, value in adapted.items() if name not in config})
+    flags = vars(parser.parse_args(argv))
+    flags.pop("config", None)
     try:
-        return parser.parse_args_into_dataclasses(argv)
+        parsed = parser.parse_dict(flags)
     except ValueError as error:
         raise InputError(str(error)) from error
+    parsed[0].flags = flags
+    return parsed
+
+
+def _config_file(argv: list[str]) -> str | None:
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--config")
+    return parser.parse_known_args(argv)[0].config
+
+
+class _Parser(HfArgumentParser):
+    """A parser for flags of which a file has told some: these need not be typed, and give way to what is typed."""
+
+    def __init__(self, types: Sequence[type], config: dict, **options):
+        self._config = config
+        super().__init__(types, **options)
+        self.add_argument(
+            "--config",
+            default=SUPPRESS,
+            metavar="FILE",
+            help="A .yaml or .json file with flags; arguments.json beside a result repeats its run.",
+        )
+        self.add_argument(
+            "--list_corpora", action=_ListCorpora, help="List the corpora and layouts that can be named, and exit."
+        )
+
+    def add_argument(self, *names, **options):
+        if options.get("action") == "extend":
+            options["action"] = _Several
+        if (name := names[0].lstrip("-")) in self._config:
+            options |= {"default": self._config[name], "required": False}
+        return super().add_argument(*names, **options)
+
+
+class _Several(Action):
+    """argparse's `extend`, but for what was typed alone: it does not come on top of the default."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        older = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if older is None or older is self.default else older), *values])
 
 
 class _ListCorpora(Action):

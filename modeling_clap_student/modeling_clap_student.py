@@ -231,6 +231,13 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         outputs.pooler_output = embeds if num_windows is None else average_windows(embeds, num_windows)
         return outputs
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Those of the text tower's tokens."""
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.text_model.set_input_embeddings(value)
+
     def get_text_features(
         self,
         input_ids: Tensor,

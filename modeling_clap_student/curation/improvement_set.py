@@ -15,6 +15,7 @@ from ..data.sources import Source, hub_name, split_revision
 from ..data.streams import read_captioned_stream
 from ..data.tables import UNDECODED, load_table
 from ..errors import InputError
+from ..run_config import ARGUMENTS
 
 
 STREAMED = "stream="  # before a path or Hub id: to be read as it comes
@@ -111,7 +112,7 @@ def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
 
 def is_improvement_set(folder: Path) -> bool:
     """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and no more."""
-    beside = {"report.html", "skipped.csv"}
+    beside = {ARGUMENTS, "report.html", "skipped.csv"}
     return {entry.name for entry in folder.iterdir()} - beside == {"README.md", "data", "provenance.json"}
 
 

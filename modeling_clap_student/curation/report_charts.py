@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from ..chart_style import chart_style, short_number
+
 
 # Drawn in these colours, which the page's own replace.
 _PAGE_COLORS = {
@@ -24,27 +26,7 @@ _INK, _MUTED, _RULE, _BAR, _ACCENT, _MARK = _PAGE_COLORS
 _MAX_BARS = 110
 _INCHES = (5.6, 3.1)
 
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": _RULE,
-    "axes.labelcolor": _MUTED,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": _RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": _RULE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.color": _RULE,
-    "ytick.labelcolor": _MUTED,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-}
+_STYLE = {"svg.fonttype": "none"} | chart_style(_INK, _MUTED, _RULE)  # text stays text
 
 
 @dataclass(frozen=True)
@@ -115,17 +97,9 @@ def _axes(xlabel: str, ylabel: str):
     axes = figure.add_subplot()
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     axes.margins(x=0.02)
     return figure, axes
-
-
-def _short(value: float) -> str:
-    """1200 -> 1.2k."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
 
 
 def _mark(axes, threshold: float, words: str) -> None:

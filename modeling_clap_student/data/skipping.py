@@ -8,6 +8,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,8 +21,13 @@ _SLOTS = 2**20
 
 @dataclass(kw_only=True)
 class ReadingArguments:
-    """Base of the arguments of a command that reads clips."""
+    """Base of the arguments of a command that reads clips.
 
+    Attributes:
+        flags: all flags of the command as they were read, its other dataclasses' too; None where nothing was.
+    """
+
+    flags: ClassVar[dict[str, Any] | None] = None
     max_skipped_fraction: float = field(
         default=0.1,
         metadata={"help": "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."},

@@ -30,6 +30,7 @@ from .moving_average import MovingAverage
 from .objective import global_loss
 from .parameter_groups import freeze, parameter_groups
 from .record import hyperparameters, model_source
+from .sharding import fit_for_sharding, make_whole
 from .streaming import StreamingMixin, check_steps, mixed_stream
 
 
@@ -104,6 +105,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         super().__init__(
             model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
         )
+        fit_for_sharding(model, self.accelerator)
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         self.teacher = None
         if teacher is not None and args.soft_label_weight > 0:
@@ -147,12 +149,14 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
             "num_replay": self.num_replay,
             "world_size": trainer_args.world_size,
             "selected_by": self._selection(),
+            "mixed_precision": self.accelerator.mixed_precision,  # which a launcher may have asked for
             "hyperparameters": hyperparameters(trainer_args),
         }
         if resume_from_checkpoint:
             resume_from_checkpoint = self.checkpoint_to_resume(resume_from_checkpoint)
         self._logged = (time.perf_counter(), self.state.global_step)
         result = super().train(resume_from_checkpoint or None, *args, **kwargs)
+        make_whole(model)
         # Batch norms may have seen each process's own clips: the main one's are saved, and evaluated next.
         for buffer in model.buffers():
             broadcast(buffer)
@@ -164,9 +168,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         if not self.args.load_best_model_at_end:
             return None
         if self.benchmark is not None and metric.endswith("accuracy"):
-            return (
-                f"zero-shot accuracy on {self.benchmark.name}: that of the model on this set is no unbiased estimate"
-            )
+            return f"zero-shot accuracy on {self.benchmark.name}, on which it is therefore no unbiased estimate"
         return f"{metric} on {len(self.eval_dataset)} held-out pairs"
 
     def init_hf_repo(self, *args, **kwargs) -> None:

@@ -1,0 +1,36 @@
+"""How the charts look: of the report, which gives them the page's colours, and of the curves of a training."""
+
+
+def chart_style(ink: str, muted: str, rule: str) -> dict:
+    """matplotlib's settings for a chart of these colours: of text, of labels, and of lines behind the data."""
+    return {
+        "font.size": 9,
+        "text.color": ink,
+        "axes.edgecolor": rule,
+        "axes.labelcolor": muted,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.axisbelow": True,
+        "axes.spines.left": False,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "grid.color": rule,
+        "grid.linewidth": 0.6,
+        "xtick.color": rule,
+        "xtick.labelcolor": muted,
+        "ytick.color": rule,
+        "ytick.labelcolor": muted,
+        "ytick.major.size": 0,
+        "ytick.minor.size": 0,
+    }
+
+
+def short_number(value: float) -> str:
+    """1200 -> 1.2k."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
+
+
+__all__ = ["chart_style", "short_number"]
