@@ -105,9 +105,9 @@ def plot(results: dict[str, np.ndarray], path: Path) -> None:
     for title, rows in results.items():
         axes.plot(rows[:, 3], rows[:, 2], marker="o", markersize=3, label=title)
     axes.set(xlabel="true precision", ylabel="estimated precision", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     print(f"\ndrawn in {path}")
 
 
@@ -123,7 +123,7 @@ def main():
     for spec in args.pools:
         name, _, teacher = spec.partition("=")
         for number, rows in tables(name, teacher, args.data, args.num_captions):
-            title = f"{name}, {teacher}, {number} captions"
+            title = f"{name}, {Path(teacher).name}, {number} captions"
             show(title, rows)
             results[title] = rows
     plot(results, args.plot)

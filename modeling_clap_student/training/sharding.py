@@ -9,7 +9,7 @@ from torch.distributed.tensor import DTensor
 from ..errors import InputError
 
 
-def fit_for_sharding(model: nn.Module, accelerator: Accelerator) -> None:
+def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool = False) -> None:
     """Prepares a model for FSDP, where the launcher asks for that; otherwise leaves it as it is.
 
     FSDP shares out neither scalars nor channels-last weights. The scale of the logits is left to every process, and
@@ -18,9 +18,10 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator) -> None:
     Args:
         model: with a `logit_scale`.
         accelerator: which has not taken the model yet.
+        averages: whether a moving average of the weights is asked for.
 
     Raises:
-        InputError: in half precision, to which FSDP would cast the batch norms as well.
+        InputError: in half precision, to which FSDP would cast the batch norms as well; with a moving average.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:
@@ -28,6 +29,8 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator) -> None:
     if accelerator.mixed_precision != "no":
         raise InputError(f"FSDP can't train batch norms in {accelerator.mixed_precision}: leave out mixed precision")
     model.to(memory_format=torch.contiguous_format)
+    if averages:
+        raise InputError("FSDP keeps no whole weights to average: leave out --ema_decay")
     plugin.ignored_modules = [nn.ParameterList([model.logit_scale]).to(accelerator.device)]
 
 

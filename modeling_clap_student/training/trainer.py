@@ -105,14 +105,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         super().__init__(
             model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
         )
-        fit_for_sharding(model, self.accelerator)
+        fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         self.teacher = None
         if teacher is not None and args.soft_label_weight > 0:
             its_processor = getattr(self.data_collator, "teacher_processor", None)
             if its_processor is None:
                 self._check_teacher(teacher, model)
-            dtype = torch.bfloat16 if args.bf16 else torch.float32
+            # Autocast may have been asked for by a flag or by the launcher.
+            dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
             tokenizer = (its_processor or self.processing_class).tokenizer
             self.teacher = FrozenTeacher(teacher.to(args.device), tokenizer, dtype)
             self.shared_front_end = same_front_end(teacher, self.model)
