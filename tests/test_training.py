@@ -3,6 +3,7 @@
 import copy
 import os
 import socket
+import time
 
 import pytest
 import torch
@@ -74,6 +75,35 @@ def test_without_soft_labels_the_loss_is_contrastive(tiny, captioned_folder, tmp
         got = trainer.compute_loss(student, dict(batch))
         outputs = student(batch["input_ids"], batch["input_values"], batch["attention_mask"])
     torch.testing.assert_close(got, contrastive_loss(outputs.logits_per_audio))
+
+
+def test_each_caption_is_embedded_once_by_the_teacher(tiny, captioned_folder, tmp_path, other_teacher):
+    """Guards against a text tower that works anew at every step, and vectors that depend on their company."""
+    trainer = make_trainer(tiny, captioned_folder, tmp_path, teacher=other_teacher)
+    tower, seen = trainer.teacher.model.text_model, []
+    tower.register_forward_hook(lambda module, inputs, output: seen.append(1))
+    first = trainer.teacher.embed_texts(CAPTIONS)
+    again = trainer.teacher.embed_texts([CAPTIONS[2], CAPTIONS[0], CAPTIONS[2], CAPTIONS[1]])
+    assert len(seen) == 1 and torch.equal(again, first[[2, 0, 2, 1]])
+    alone = make_trainer(tiny, captioned_folder, tmp_path, teacher=other_teacher)
+    alone.teacher.embed_texts([CAPTIONS[1], CAPTIONS[1], CAPTIONS[3], CAPTIONS[3]])
+    assert torch.equal(
+        alone.teacher.embed_texts([CAPTIONS[2], CAPTIONS[1], CAPTIONS[2], CAPTIONS[2]])[:2], first[[2, 1]]
+    )
+    expected = other_teacher.eval().get_text_features(**tiny[1].tokenizer(CAPTIONS, padding=True, return_tensors="pt"))
+    torch.testing.assert_close(first, expected.pooler_output, atol=1e-5, rtol=1e-4)
+
+
+def test_pairs_a_second_are_logged(tiny, captioned_folder, tmp_path):
+    """Guards against a rate of one process, or of a part of a batch."""
+    trainer = make_trainer(
+        tiny, captioned_folder, tmp_path, max_steps=4, logging_steps=2, gradient_accumulation_steps=3
+    )
+    start = time.perf_counter()
+    trainer.train()
+    rates = [entry["samples_per_second"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(rates) == 2
+    assert 2 * 4 * 3 / min(rates) < time.perf_counter() - start  # seconds of the slower half
 
 
 def test_teacher_stays_frozen_and_outside_the_student(tiny, captioned_folder, tmp_path, other_teacher):
@@ -168,6 +198,13 @@ def test_an_incompatible_teacher_is_refused(tiny, captioned_folder, tmp_path, ot
         {"soft_label_normalization": "softmax"},
         {"soft_label_temperature": 0.1},
         {"per_device_train_batch_size": 1},
+        {"contrastive_batch_size": 100},
+        {"contrastive_batch_size": 32},
+        {"contrastive_batch_size": 256, "gradient_accumulation_steps": 2},
+        {"layer_wise_lr_decay": 0.0},
+        {"ema_decay": 1.5},
+        {"validation_fraction": 1.0},
+        {"mixup_alpha": -1.0},
     ],
 )
 def test_impossible_arguments_are_refused(options, tmp_path):
