@@ -38,13 +38,13 @@ from modeling_clap_student.cli import (
     skipped_clips,
 )
 from modeling_clap_student.curation.improvement_set import STRATEGIES, load_improvement_set, read_provenance
-from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.data.sources import BUILT_IN, split_revision
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.pair_precision import pair_precision
@@ -73,8 +73,13 @@ class StudentArguments(ReadingArguments):
             "nargs": "+",
         },
     )
-    task: str | None = field(
-        default=None, metadata={"help": "Evaluation set for teacher and student: NAME[:FOLDS]=PATH. Never trained on."}
+    task: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluation sets for teacher and student: NAME[:FOLDS]=PATH. Never trained on.",
+            "action": "extend",
+            "nargs": "+",
+        },
     )
     init: str = field(
         default="teacher",
@@ -97,7 +102,7 @@ def defaults(flags: Namespace) -> dict:
     return {
         **(run_teacher.BUILT_IN_MODEL if flags.init == "fresh" else {}),
         "output_dir": str(run_teacher.built_in_folder(flags.seed) / f"student_{flags.strategy}"),
-        "task": "soundscapes",
+        "task": ["soundscapes"],
         "learning_rate": 1e-3,
         "logging_steps": 60,
         "max_steps": 240,
@@ -230,8 +235,8 @@ def train_student(
     """Reads, trains, evaluates, saves; returns the results."""
     watch = Stopwatch()
     excluded = Excluded()
-    benchmark = read_benchmark(args.task, excluded) if args.task else None
-    kept_out = KeptOut([benchmark.clips] if benchmark else [])
+    benchmarks = [read_benchmark(spec, excluded) for spec in args.task or ()]
+    kept_out = KeptOut(benchmark.clips for benchmark in benchmarks)
     pairs, replay = read_pairs(args, kept_out, excluded)
     heading(f"Student: {args.strategy} from {args.teacher}")
     streamed = isinstance(pairs, IterableDataset) or isinstance(replay, IterableDataset)
@@ -245,7 +250,7 @@ def train_student(
     say(f"{described(pairs)}, {described(replay)} to rehearse, {described(held_out)} held out for validation")
     if args.dry_run:
         tables = {"pairs": pairs, "replay": replay, "validation": held_out}
-        report_data(tables | {"evaluation": benchmark and benchmark.clips})
+        report_data(tables | {f"evaluation: {benchmark.name}": benchmark.clips for benchmark in benchmarks})
         return {}
     if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
@@ -274,32 +279,27 @@ def train_student(
             replay_dataset=replay,
             eval_dataset=held_out,
             teacher=teacher,
-            benchmark=benchmark if selects_by_accuracy(training_args) else None,
+            benchmark=benchmarks[0] if selects_by_accuracy(training_args) else None,
             data_collator=ClapCollator(processor, skipped, apart, kept_out, training_args.random_gain_db),
             processing_class=processor,
             record=record(args, model_args),
         )
         trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
         trainer.save_model(_internal_call=True)  # pushed once, at the end
-        results = {"teacher_accuracy": None, "student_accuracy": None, "num_clips": None}
-        if benchmark is not None:
-            heading("Evaluation")
-            before, after = (
-                zero_shot(for_inference(model.to(PartialState().device)), its_processor, benchmark, skipped)
-                for model, its_processor in ((teacher, teacher_processor), (student, processor))
-            )
-            student.config.record["results"] = [
-                {"model": name} | result.as_row() for name, result in (("teacher", before), ("this", after))
-            ]
-            results |= {
-                "teacher_accuracy": before.accuracy,
-                "student_accuracy": after.accuracy,
-                "num_clips": after.num_clips,
-                "teacher": before.as_row() | {"class_accuracy": before.class_accuracy},
-                "student": after.as_row() | {"class_accuracy": after.class_accuracy},
-            }
+        scores = compare((teacher, teacher_processor), (student, processor), benchmarks, skipped)
+        student.config.record["results"] = [
+            {"model": "this" if name == "student" else name}
+            | {key: value for key, value in score[name].items() if key != "class_accuracy"}
+            for score in scores
+            for name in ("teacher", "student")
+        ]
         trainer.create_model_card()
-        results |= {
+        first = scores[0] if scores else {"teacher": {"value": None}, "student": {"value": None, "n": None}}
+        results = {
+            "teacher_accuracy": first["teacher"]["value"],
+            "student_accuracy": first["student"]["value"],
+            "num_clips": first["student"]["n"],
+            "scores": scores,
             "strategy": args.strategy,
             "num_pairs": trainer.num_curated,
             "pair_precision": None if streamed or args.strategy == "none" else pair_precision(pairs),
@@ -315,6 +315,19 @@ def train_student(
     say(f"student saved in {training_args.output_dir} after {watch.seconds:.0f} s")
     push_if_asked(training_args)
     return results
+
+
+def compare(teacher: tuple, student: tuple, benchmarks: list[Benchmark], skipped: SkippedClips) -> list[dict]:
+    """What teacher and student, models and their processors, reach on each set: `{teacher, student}`."""
+    scores = [{} for _ in benchmarks]
+    if benchmarks:
+        heading("Evaluation")
+    for name, (model, processor) in (("teacher", teacher), ("student", student)):
+        encoder = for_inference(model.to(PartialState().device)) if benchmarks else None
+        for benchmark, score in zip(benchmarks, scores, strict=True):
+            result = zero_shot(encoder, processor, benchmark, skipped)
+            score[name] = result.as_row() | {"class_accuracy": result.class_accuracy}
+    return scores
 
 
 def described(pairs: Pairs | None) -> str:
@@ -348,14 +361,13 @@ def record(args: StudentArguments, model_args: ModelArguments) -> dict:
 
 def print_results(results: dict) -> None:
     """The table that the whole chain is for."""
-    if results.get("teacher_accuracy") is not None:
-        rows = [(name, results[name]) for name in ("teacher", "student")]
+    for score in results["scores"]:
         print_table(
-            f"Zero-shot accuracy on {results['student']['task']}",
+            f"Zero-shot accuracy on {score['student']['task']}",
             ["model", "accuracy", "95 % interval", "clips"],
-            [[n, f"{r['value']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}", str(r["n"])] for n, r in rows],
+            [[n, f"{r['value']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}", str(r["n"])] for n, r in score.items()],
         )
-        old, new = results["teacher"]["class_accuracy"], results["student"]["class_accuracy"]
+        old, new = score["teacher"]["class_accuracy"], score["student"]["class_accuracy"]
         print_table(
             "By class",
             ["class", "teacher", "student", "change"],

@@ -130,7 +130,7 @@ def test_the_card_tells_how_the_student_was_made(hub):
     results = json.loads((out / "student" / "results.json").read_text())
     (score,) = card.data.eval_results
     assert score.metric_value == pytest.approx(results["student_accuracy"], abs=1e-4)
-    assert score.dataset_name == results["student"]["task"] and score.metric_args["n"] == 8
+    assert score.dataset_name == results["scores"][0]["student"]["task"] and score.metric_args["n"] == 8
     assert card.data.license == "cc-by-4.0" and card.data.library_name == "transformers"
     assert card.data.base_model == "me/teacher" and card.data.datasets == ["me/esc50-ads"]
     assert card.data.pipeline_tag == "zero-shot-audio-classification"
