@@ -38,8 +38,9 @@ def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int)
 def iter_embeddings(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Iterator[Tensor]:
     """Embeds clips given as windows, and yields each as soon as its last window was embedded, in order.
 
-    The tower always sees `batch_size` windows at once, the last batch filled up with repeats: with another number of
-    rows the matrix library may add in another order, and the last bits of an embedding would depend on its neighbours.
+    The tower always sees as many windows at once, `rows_at_once(batch_size)`, the last batch filled up with repeats:
+    with another number of rows the matrix library may add in another order, and the last bits of an embedding would
+    depend on its neighbours.
 
     Args:
         model: in eval mode.
@@ -69,6 +70,12 @@ def iter_embeddings(model, clips: Iterable[Iterable[np.ndarray]], batch_size: in
     yield from _finished(pending)
 
 
+def rows_at_once(batch_size: int) -> int:
+    """The next multiple of 4, from 5 on: matrix libraries treat what remains of four rows otherwise than the others,
+    so that a row's last bits would depend on its place."""
+    return batch_size if batch_size < 4 else -(-batch_size // 4) * 4
+
+
 @dataclass
 class _Clip:
     """A clip on its way: whether all its windows were read, how many are not embedded yet, the others' embeddings."""
@@ -80,7 +87,7 @@ class _Clip:
 
 def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int) -> None:
     windows = [window for _, window in waiting]
-    values = np.stack(windows + [windows[0]] * (batch_size - len(windows)))
+    values = np.stack(windows + [windows[0]] * (rows_at_once(batch_size) - len(windows)))
     outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
     for (clip, _), embed in zip(waiting, outputs.pooler_output.float().cpu(), strict=False):
         clip.embeds.append(embed)
@@ -99,8 +106,8 @@ def embed_distinct_texts(
 ) -> Tensor:
     """Embeds texts, each distinct one once; the same text gives the same vector, to the bit, in whatever company.
 
-    The tower always sees `batch_size` texts, filled up with repeats, padded to a length that follows from each text's
-    own: with another shape the matrix library may add in another order.
+    The tower always sees as many texts, filled up with repeats, padded to a length that follows from each text's own:
+    with another shape the matrix library may add in another order.
 
     Args:
         model: in eval mode.
@@ -121,7 +128,7 @@ def embed_distinct_texts(
             for length, group in _by_length(tokenizer, distinct[start : start + _TOKENIZED]).items():
                 for first in range(0, len(group), batch_size):
                     batch = group[first : first + batch_size]
-                    filled = batch + [batch[0]] * (batch_size - len(batch))
+                    filled = batch + [batch[0]] * (rows_at_once(batch_size) - len(batch))
                     tokens = tokenize(tokenizer, filled, length).to(model.device)
                     embeds = model.get_text_features(**tokens).pooler_output.float().cpu()
                     vectors.update(zip(batch, embeds, strict=False))

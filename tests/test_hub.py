@@ -338,7 +338,8 @@ def test_a_student_whose_push_breaks_off_is_whole_and_pushed_by_the_next_run(hub
     done = run_python([ROOT / "run_student.py", *flags], server, TOKEN)
     assert "reusing the student" in done.stdout and "pushed to" in done.stdout
     assert "model.safetensors" in stored(server, "models", "me/late")
-    done = run_python([ROOT / "run_student.py", *flags[:-1], "you/late", "--seed", "1"], server, TOKEN, check=False)
+    flags = [*flags[:-1], "you/late", "--output_dir", tmp_path / "other"]
+    done = run_python([ROOT / "run_student.py", *flags], server, TOKEN, check=False)
     assert done.returncode == 1 and "error: can't make the Hub repository you/late" in done.stderr
     assert "Traceback" not in done.stderr
 
