@@ -1,4 +1,7 @@
-"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[test]` what tests need; `.[compat]` pins floors."""
+"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[mteb]` mteb, `.[test]` all for tests.
+
+`.[compat]` pins the oldest versions.
+"""
 
 from pathlib import Path
 
@@ -33,8 +36,9 @@ REQUIRES = [
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
+MTEB = ["mteb>=2.14.5"]  # up to 2.12 it decodes clips itself, which needs torchcodec and FFmpeg
 # onnxruntime 1.23 is the last for Python 3.10.
-TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", *ONNX]
+TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", *ONNX, *MTEB]
 
 
 def floor(requirement: str) -> str:
@@ -54,5 +58,10 @@ setup(
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     package_data={"modeling_clap_student.curation": ["report.html.jinja"]},
     install_requires=REQUIRES,
-    extras_require={"onnx": ONNX, "test": TEST, "compat": [floor(requirement) for requirement in REQUIRES]},
+    extras_require={
+        "onnx": ONNX,
+        "mteb": MTEB,
+        "test": TEST,
+        "compat": [floor(requirement) for requirement in REQUIRES],
+    },
 )

@@ -53,6 +53,29 @@ def tiny():
     return tiny_model()
 
 
+def tiny_clap(folder: Path, truncation: str = "rand_trunc") -> str:
+    """Saves transformers' own CLAP with random weights: 48 kHz, windows of 2 s."""
+    import torch
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+
+    from modeling_clap_student.training.initialization import scratch_tokenizer
+
+    torch.manual_seed(3)
+    tokenizer = scratch_tokenizer([*CAPTIONS, "this is a sound of hum hiss whistle tone"])
+    fusion = truncation == "fusion"
+    config = ClapConfig(
+        text_config={"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+                     "intermediate_size": 16, "projection_dim": 24, "pad_token_id": 0, "initializer_range": 0.3},
+        audio_config={"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 1],
+                      "hidden_size": 16, "projection_dim": 24, "enable_fusion": fusion, "num_classes": 2},
+        projection_dim=24,
+    )  # fmt: skip
+    ClapModel(config).eval().save_pretrained(folder)
+    ClapFeatureExtractor(max_length_s=2, truncation=truncation).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 def settle(model):
     """Lets the batch norms see audio. Before that, all clips embed alike and a wrong spectrogram would pass unseen."""
     import torch

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CAPTIONS, FAST, SMALL, numbers
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+from conftest import CAPTIONS, FAST, SMALL, numbers, tiny_clap
+from transformers import ClapFeatureExtractor, ClapModel
 
 import curate
 import run_eval
@@ -23,27 +23,12 @@ from modeling_clap_student.encoding_clap_student import embed_windows
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.losses import soft_contrastive_loss, soft_targets
 from modeling_clap_student.resampling_clap_student import resample
-from modeling_clap_student.training.initialization import scratch_tokenizer
 
 
 @pytest.fixture(params=["rand_trunc", "fusion"])
 def clap_folder(request, tmp_path) -> str:
-    """A tiny ClapModel with random weights as transformers saves it: 48 kHz, windows of 2 s."""
-    torch.manual_seed(3)
-    tokenizer = scratch_tokenizer([*CAPTIONS, "this is a sound of hum hiss whistle tone"])
-    fusion = request.param == "fusion"
-    config = ClapConfig(
-        text_config={"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                     "intermediate_size": 16, "projection_dim": 24, "pad_token_id": 0, "initializer_range": 0.3},
-        audio_config={"patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [1, 1],
-                      "hidden_size": 16, "projection_dim": 24, "enable_fusion": fusion, "num_classes": 2},
-        projection_dim=24,
-    )  # fmt: skip
-    folder = str(tmp_path / "clap")
-    ClapModel(config).eval().save_pretrained(folder)
-    ClapFeatureExtractor(max_length_s=2, truncation=request.param).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    """The tiny ClapModel as transformers saves it."""
+    return tiny_clap(tmp_path / "clap", request.param)
 
 
 @torch.no_grad()
