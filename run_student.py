@@ -50,7 +50,7 @@ from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
-from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
 from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
@@ -266,7 +266,9 @@ def train_student(
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
         push_if_asked(training_args)
         return old
-    with output_folder(training_args.output_dir, bool(training_args.resume_from_checkpoint)) as folder:
+    if not training_args.resume_from_checkpoint:
+        refuse_used_folder(training_args.output_dir)
+    with output_folder(training_args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)
         student, processor = new_student(args, model_args, None if streamed else pairs["caption"])

@@ -36,7 +36,7 @@ from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.validation import split_validation
-from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
 from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
@@ -123,7 +123,9 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     if args.dry_run:
         report_data({"training pairs": corpus, "validation": held_out})
         return
-    with output_folder(training_args.output_dir, bool(training_args.resume_from_checkpoint)) as folder:
+    if not training_args.resume_from_checkpoint:
+        refuse_used_folder(training_args.output_dir)
+    with output_folder(training_args.output_dir) as folder:
         model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         trainer = ClapStudentTrainer(

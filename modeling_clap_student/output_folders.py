@@ -25,26 +25,31 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"can't make the folder {folder}: {error.strerror}") from error
 
 
-@contextmanager
-def output_folder(path: str | Path, resumes: bool = False) -> Iterator[Path]:
-    """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume.
-
-    Args:
-        path: the folder.
-        resumes: whether the run goes on with what is there.
+def refuse_used_folder(path: str | Path) -> None:
+    """For a training that does not go on with what is there.
 
     Raises:
-        InputError: it can't be made, or holds another run.
+        InputError: the folder holds a model, or an unfinished run.
     """
     folder = Path(path)
-    existed = folder.exists()
-    if not resumes and any(folder.glob("checkpoint-*")) and not (folder / "results.json").exists():
+    if any(folder.glob("checkpoint-*")) and not (folder / "results.json").exists():
         raise InputError(
             f"{folder} holds an unfinished run: go on with it, --resume_from_checkpoint, or name another --output_dir"
         )
-    if not resumes and (folder / "model.safetensors").exists():
+    if (folder / "model.safetensors").exists():
         raise InputError(f"{folder} holds a trained model already: name another --output_dir, or delete it")
     PartialState().wait_for_everyone()
+
+
+@contextmanager
+def output_folder(path: str | Path) -> Iterator[Path]:
+    """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume.
+
+    Raises:
+        InputError: it can't be made.
+    """
+    folder = Path(path)
+    existed = folder.exists()
     if PartialState().is_main_process:
         make_folder(folder)
     PartialState().wait_for_everyone()
@@ -105,4 +110,4 @@ def write_json(path: Path, content: dict | list) -> None:
         partial.replace(path)
 
 
-__all__ = ["make_folder", "output_folder", "whole_folder", "write_json"]
+__all__ = ["make_folder", "output_folder", "refuse_used_folder", "whole_folder", "write_json"]
