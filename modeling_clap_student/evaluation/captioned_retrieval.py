@@ -53,12 +53,13 @@ class RetrievalResult:
     def item_scores(self) -> dict[str, ItemScores]:
         """metric -> what each query adds to it."""
         return {
-            f"{way}_{name}": ItemScores(self._items(way), values)
+            f"{way}_{name}": ItemScores(self.items(way), values)
             for way in DIRECTIONS
             for name, values in self.scores[way].means.items()
         }
 
-    def _items(self, way: str) -> np.ndarray:
+    def items(self, way: str) -> np.ndarray:
+        """(queries,) what tells a direction's queries from each other: a clip's id, a caption's row in the set."""
         return (self.clip_ids if way == "audio_to_text" else self.rows)[self.scores[way].queries]
 
 
