@@ -66,7 +66,7 @@ class EvalArguments(ReadingArguments):
     prompt: list[str] = field(
         default=None,
         metadata={
-            "help": "What stands for a class, {} for its name: 'this is a sound of {}' by default. Of several, the mean.",
+            "help": "What stands for a class, {} for its name: 'this is a sound of {}'. Of several, the mean.",
             "action": "extend",
             "nargs": "+",
         },
@@ -150,9 +150,8 @@ def evaluate(args: EvalArguments) -> None:
     if args.dry_run:
         report_data({task.name: task.clips if isinstance(task, Benchmark) else task.pairs for task in tasks})
         return
-    checkpoints = {
-        name: load_checkpoint(name) for name in args.models
-    }  # all: a wrong name is told before hours of work
+    # All of them first: a wrong name is told before hours of work.
+    checkpoints = {name: load_checkpoint(name) for name in args.models}
     facts = [checkpoint_facts(name, *checkpoint) for name, checkpoint in checkpoints.items()]
     results: dict[str, list[Result]] = {}
     with output_folder(args.output_dir) as folder:

@@ -15,6 +15,7 @@ from .zero_shot import ZeroShotResult
 
 
 _INCHES = 6.0  # a panel
+_FRAMED = {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left", "right", "top", "bottom")}
 
 
 def plane(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
@@ -41,7 +42,7 @@ def draw_embeddings(results: dict[str, ZeroShotResult], path: Path | str, seed: 
     """
     if not PartialState().is_main_process:
         return
-    with matplotlib.rc_context(FILE_STYLE | {"axes.grid": False}):
+    with matplotlib.rc_context(FILE_STYLE | _FRAMED):
         figure = Figure(figsize=(_INCHES * len(results), _INCHES), layout="constrained")
         for number, (model, result) in enumerate(results.items(), start=1):
             axes = figure.add_subplot(1, len(results), number)
@@ -55,7 +56,8 @@ def _panel(axes: Axes, result: ZeroShotResult, seed: int) -> str:
     points, method = plane(np.concatenate([result.clip_embeds, result.class_embeds]), seed)
     clips, classes = points[: len(result.rows)], points[len(result.rows) :]
     colors = _colors(len(names))
-    axes.scatter(*clips.T, s=8, c=colors[result.truth], alpha=0.5, linewidths=0)
+    size = np.clip(5000 / len(clips), 4, 30)
+    axes.scatter(*clips.T, s=size, c=colors[result.truth], alpha=0.5, linewidths=0)
     axes.scatter(*classes.T, s=60, c=colors, marker="*", edgecolors="black", linewidths=0.5)
     for name, place in zip(names, classes, strict=True):
         axes.annotate(name, place, xytext=(4, 3), textcoords="offset points", fontsize=7 if len(names) <= 20 else 5)

@@ -20,6 +20,7 @@ from .zero_shot import ZeroShotResult
 
 CLASSIFICATION = {"accuracy": "Accuracy", "macro_accuracy": "Macro accuracy", "mAP": "Mean average precision"}
 RETRIEVAL = (*(f"R@{k}" for k in CUTOFFS), "mAP@10", "median_rank")
+_COMPARED = ("accuracy", "R@1", "mAP@10")  # with a baseline; the others' differences stand in results.json alone
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _retrieval_table(scores: dict, models: list[str], task: CaptionedSet) -> Rep
         row = scores[model, task.name, f"{way}_{metric}"]
         if metric != "median_rank":
             return _percent(row)
-        return f"{row['value']:g}" + (f" ± {row['deviation']:.1f}" if "deviation" in row else "")
+        return f"{row['value']:.1f}" + (f" ± {row['deviation']:.1f}" if "deviation" in row else "")
 
     cells = [
         [model, way.replace("_", " "), *(cell(model, way, metric) for metric in RETRIEVAL)]
@@ -108,18 +109,21 @@ def _difference_table(rows: Sequence[dict]) -> list[ReportTable]:
             row["model"],
             short_name(row["task"]),
             row["metric"].replace("_", " "),
-            f"{100 * row['difference']:+.1f}",
-            f"{100 * row['difference_low']:+.1f} – {100 * row['difference_high']:+.1f}",
+            "{} ({} to {})".format(*(_signed(row[f"difference{end}"]) for end in ("", "_low", "_high"))),
             "–" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.2g}",
         ]
         for row in rows
-        if "difference" in row
+        if "difference" in row and row["metric"].endswith(_COMPARED)
     ]
-    baseline = next((row["baseline"] for row in rows if "difference" in row), None)
-    columns = ["model", "task", "metric", "difference", "95 % interval", "McNemar's p"]
-    return [ReportTable(f"Difference from {baseline} on the same clips, percentage points", columns, cells)] * bool(
-        cells
-    )
+    if not cells:
+        return []
+    baseline = next(row["baseline"] for row in rows if "difference" in row)
+    columns = ["model", "task", "metric", "difference (95 %)", "McNemar's p"]
+    return [ReportTable(f"Difference from {baseline} on the same clips, percentage points", columns, cells)]
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
 
 
 def detail_tables(results: dict[str, list[Result]]) -> list[ReportTable]:
@@ -132,7 +136,7 @@ def detail_tables(results: dict[str, list[Result]]) -> list[ReportTable]:
     for of_task in zip(*results.values(), strict=True):
         if isinstance(of_task[0], ZeroShotResult):
             scored = dict(zip(results, of_task, strict=True))
-            tables += _fold_table(scored) + [_class_table(scored), _confusion_table(scored)]
+            tables += [*_fold_table(scored), _class_table(scored), _confusion_table(scored)]
     return tables
 
 
@@ -162,7 +166,7 @@ def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
 
 def _confusion_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
     cells = [
-        [model, pair.label, pair.predicted, f"{pair.count} ({pair.share:.0%})", ", ".join(pair.clips)]
+        [model, pair.label, pair.predicted, f"{pair.count} ({pair.share:.0%})", ", ".join(pair.clips[:3])]
         for model, result in scored.items()
         for pair in most_confused(result)
     ]
