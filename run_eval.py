@@ -164,7 +164,8 @@ def evaluate(args: EvalArguments) -> None:
         report_skipped(skipped)
         rows = compare(results, args.baseline, args.seed)
         tables = score_tables(rows, tasks)
-        settings = {"baseline": args.baseline, "dtype": args.dtype, "seed": args.seed}
+        device = str(PartialState().device)
+        settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
         notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
         write_json(Path(args.output_json) if args.output_json else folder / "results.json", rows)
         write_json(folder / "details.json", details(settings, facts, tasks, prompts, results))

@@ -39,7 +39,7 @@ def details(
     """For a json file.
 
     Args:
-        settings: what else was said: dtype, seed, baseline.
+        settings: what else the numbers depend on: dtype, device, seed, baseline.
         checkpoints: of `checkpoint_facts`.
         tasks: what was evaluated on.
         prompts: what stood for the classes.
@@ -87,7 +87,12 @@ def _of_result(result: Result) -> dict:
 
 
 def _ranks(result: RetrievalResult, way: str) -> dict:
-    return {"queries": result.items(way).tolist(), "best_rank": result.scores[way].best.tolist()}
+    scores = result.scores[way]
+    return {
+        "queries": result.items(way).tolist(),
+        "best_rank": scores.best.tolist(),
+        "average_precision": scores.average_precision.tolist(),
+    }
 
 
 __all__ = ["checkpoint_facts", "details"]
