@@ -1,11 +1,12 @@
-"""Evaluates a model: zero-shot classification on one or several labelled sets.
+"""Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions.
 
-One process:        python run_eval.py --model outputs/student --task esc50=/data/ESC-50
+One process:        python run_eval.py --model outputs/student --baseline outputs/teacher --task esc50=/data/ESC-50
 Several GPUs:       accelerate launch --num_processes 2 run_eval.py --model outputs/student --task esc50=/data/ESC-50
 Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
-                        run_eval.py --model outputs/student --task esc50=/data/ESC-50
+                        run_eval.py --model outputs/student --task esc50=/data/ESC-50 clotho=/data/Clotho
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,66 +25,156 @@ from modeling_clap_student.cli import (
     say,
     skipped_clips,
 )
-from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.curation.selection import PROMPT
+from modeling_clap_student.data.benchmarks import Benchmark
 from modeling_clap_student.data.excluded import Excluded
-from modeling_clap_student.data.skipping import ReadingArguments
-from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
+from modeling_clap_student.data.tasks import CaptionedSet, read_task, short_name
+from modeling_clap_student.errors import InputError
+from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
+from modeling_clap_student.evaluation.comparison import Result, compare
+from modeling_clap_student.evaluation.confusion import draw_confusion
+from modeling_clap_student.evaluation.details import checkpoint_facts, details
+from modeling_clap_student.evaluation.embedding_plot import draw_embeddings
+from modeling_clap_student.evaluation.prompts import PLACE, Prompts, read_descriptions
+from modeling_clap_student.evaluation.report import as_markdown, detail_tables, model_index, score_tables
+from modeling_clap_student.evaluation.zero_shot import ZeroShotResult, zero_shot
 from modeling_clap_student.inference import DTYPES, for_inference
-from modeling_clap_student.output_folders import output_folder, write_json
+from modeling_clap_student.output_folders import output_folder, write_json, write_text
 from modeling_clap_student.run_config import save_arguments
 
 
 @dataclass
 class EvalArguments(ReadingArguments):
-    model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
+    model: list[str] = field(
+        metadata={
+            "help": "Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too.",
+            "action": "extend",
+            "nargs": "+",
+        }
+    )
     task: list[str] = field(
         default=None,
         metadata={
-            "help": "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes. May be given again.",
+            "help": "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
+            "retrieval=… where it has labels too. May be given again.",
             "action": "extend",
             "nargs": "+",
         },
     )
-    output_dir: str = field(default="outputs/eval", metadata={"help": "Where results.json goes."})
-    output_json: str | None = field(default=None, metadata={"help": "Another place for the results."})
+    baseline: str | None = field(default=None, metadata={"help": "A model that the others are compared with."})
+    prompt: list[str] = field(
+        default=None,
+        metadata={
+            "help": "What stands for a class, {} for its name: 'this is a sound of {}'. Of several, the mean.",
+            "action": "extend",
+            "nargs": "+",
+        },
+    )
+    class_descriptions: str | None = field(
+        default=None,
+        metadata={"help": "A .yaml, .json or .csv file: texts that take the place of each class's name."},
+    )
+    plot_embeddings: bool = field(default=False, metadata={"help": "Draw each task's clips and classes in a plane."})
+    output_dir: str = field(default="outputs/eval", metadata={"help": "Where results.json, .md and charts go."})
+    output_json: str | None = field(default=None, metadata={"help": "Another place for results.json."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
     dtype: str = field(
         default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
     )
-    seed: int = field(default=0, metadata={"help": "Kept in the results; evaluation draws nothing."})
+    seed: int = field(default=0, metadata={"help": "Of the bootstrap intervals; embedding draws nothing."})
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
     def __post_init__(self):
         super().__post_init__()
         self.task = self.task or ["soundscapes"]
+        for flag, names in (("model", self.models), ("task", self.task)):
+            if again := [name for place, name in enumerate(names) if name in names[:place]]:
+                raise ValueError(f"--{flag} {again[0]} is given twice")
+
+    @property
+    def models(self) -> list[str]:
+        """The baseline, if there is one, and the models."""
+        return [*([self.baseline] if self.baseline else []), *self.model]
+
+
+Task = Benchmark | CaptionedSet
+
+
+def read_tasks(args: EvalArguments) -> list[Task]:
+    excluded = Excluded()
+    tasks = [read_task(spec, excluded) for spec in args.task]
+    report_excluded(excluded)
+    for task in tasks:
+        if isinstance(task, Benchmark):
+            say(f"{task.name}: {len(task.clips)} clips of {len(task.class_names)} classes")
+        else:
+            say(f"{task.name}: {len(task.pairs)} captions of {len(task.pairs.unique('audio_id'))} clips")
+    return tasks
+
+
+def read_prompts(args: EvalArguments, tasks: list[Task]) -> Prompts:
+    described = read_descriptions(args.class_descriptions) if args.class_descriptions else None
+    prompts = Prompts(tuple(args.prompt or [PROMPT + PLACE]), described)
+    benchmarks = [task for task in tasks if isinstance(task, Benchmark)]
+    if described and not benchmarks:
+        raise InputError("--class_descriptions is for classes, and no --task has any")
+    prompts.check({name for task in benchmarks for name in task.class_names})
+    return prompts
+
+
+def score(model, processor, task: Task, prompts: Prompts, skipped: SkippedClips, batch_size: int) -> Result:
+    if isinstance(task, Benchmark):
+        return zero_shot(model, processor, task, skipped, batch_size, prompts)
+    return find_captioned(model, processor, task, skipped, batch_size)
+
+
+def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]]) -> None:
+    """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each."""
+    names: list[str] = []
+    for number, result in enumerate(results[args.model[0]]):
+        name = re.sub(r"[^\w.-]+", "_", short_name(result.task))
+        names.append(f"{name}_{number + 1}" if name in names else name)
+        if isinstance(result, ZeroShotResult):
+            draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[-1]}.png")
+            if args.plot_embeddings:
+                panels = {model: of[number] for model, of in results.items()}
+                draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
 
 
 def evaluate(args: EvalArguments) -> None:
-    """Reads, embeds, classifies, prints, saves."""
+    """Reads, embeds, scores, compares, saves, prints."""
     set_seed(args.seed)
-    excluded = Excluded()
-    benchmarks = [read_benchmark(spec, excluded) for spec in args.task]
-    report_excluded(excluded)
-    for benchmark in benchmarks:
-        say(f"{benchmark.name}: {len(benchmark.clips)} clips of {len(benchmark.class_names)} classes")
+    tasks = read_tasks(args)
+    prompts = read_prompts(args, tasks)
     if args.dry_run:
-        report_data({benchmark.name: benchmark.clips for benchmark in benchmarks})
+        report_data({task.name: task.clips if isinstance(task, Benchmark) else task.pairs for task in tasks})
         return
-    model, processor = load_checkpoint(args.model)
-    model = for_inference(model.to(PartialState().device), args.dtype)
-    heading(f"Zero-shot accuracy of {args.model}")
+    # All of them first: a wrong name is told before hours of work.
+    checkpoints = {name: load_checkpoint(name) for name in args.models}
+    facts = [checkpoint_facts(name, *checkpoint) for name, checkpoint in checkpoints.items()]
+    results: dict[str, list[Result]] = {}
     with output_folder(args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        results = [zero_shot(model, processor, benchmark, skipped, args.batch_size) for benchmark in benchmarks]
+        for name, (model, processor) in checkpoints.items():
+            heading(f"Evaluation of {name}")
+            fast = for_inference(model.to(PartialState().device), args.dtype)
+            results[name] = [score(fast, processor, task, prompts, skipped, args.batch_size) for task in tasks]
+            model.to("cpu")
         report_skipped(skipped)
-        rows = [result.as_row() for result in results]
+        rows = compare(results, args.baseline, args.seed)
+        tables = score_tables(rows, tasks)
+        device = str(PartialState().device)
+        settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
+        notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
         write_json(Path(args.output_json) if args.output_json else folder / "results.json", rows)
+        write_json(folder / "details.json", details(settings, facts, tasks, prompts, results))
+        write_text(folder / "results.md", as_markdown([*tables, *detail_tables(results)], notes))
+        write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
+        draw(folder, args, results)
         save_arguments(folder, args)
-    print_table(
-        "Zero-shot accuracy",
-        ["task", "accuracy", "95 % interval", "clips"],
-        [[r["task"], f"{r['value']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}", str(r["n"])] for r in rows],
-    )
+    for table in tables:
+        print_table(table.title, table.columns, table.rows)
 
 
 def main():

@@ -38,7 +38,12 @@ REQUIRES = [
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
 MTEB = ["mteb>=2.14.5"]  # up to 2.12 it decodes clips itself, which needs torchcodec and FFmpeg
 # onnxruntime 1.23 is the last for Python 3.10.
-TEST = ["pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", *ONNX, *MTEB]
+# scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
+TEST = [
+    *("pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", "scikit-learn>=1.6"),
+    *ONNX,
+    *MTEB,
+]
 
 
 def floor(requirement: str) -> str:

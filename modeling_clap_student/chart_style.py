@@ -1,4 +1,11 @@
-"""How the charts look: of the report, which gives them the page's colours, and of the curves of a training."""
+"""How the charts look: of the report, which gives them the page's colours, and those that are files of their own."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+
+MUTED = "#5c636d"
 
 
 def chart_style(ink: str, muted: str, rule: str) -> dict:
@@ -25,6 +32,17 @@ def chart_style(ink: str, muted: str, rule: str) -> dict:
     }
 
 
+# Of a chart that is a file of its own.
+FILE_STYLE = chart_style(ink="#1b1e23", muted=MUTED, rule="#e2e2dc") | {"legend.frameon": False}
+
+
+def save_chart(figure: Figure, path: Path | str) -> None:
+    """Writes a PNG, whole or not at all; an older one is replaced."""
+    partial = Path(path).with_suffix(".partial")
+    figure.savefig(partial, format="png", dpi=160)
+    partial.replace(path)
+
+
 def short_number(value: float) -> str:
     """1200 -> 1.2k."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
@@ -33,4 +51,4 @@ def short_number(value: float) -> str:
     return f"{value:g}"
 
 
-__all__ = ["chart_style", "short_number"]
+__all__ = ["FILE_STYLE", "MUTED", "chart_style", "save_chart", "short_number"]

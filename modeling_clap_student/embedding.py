@@ -11,6 +11,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 
 from .data.decoding import ClipReader, ClipWindows
+from .data.filters import column_of
 from .data.skipping import SkippedClips
 from .encoding_clap_student import embed_distinct_texts, iter_embeddings
 from .errors import ClipError, InputError
@@ -87,6 +88,32 @@ def embed_clips(
     return np.stack(vectors), np.array(numbers, dtype=np.int64)
 
 
+def embed_clips_of_pairs(
+    model,
+    processor,
+    pairs: Dataset,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    description: str = "embedding clips",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds the clips of a captioned table, each once, however many rows it has.
+
+    Returns:
+        (clips, dim) float32 unit vectors of those that can be read, and (rows,) int64 the clip of each row among
+        them, -1 if it can't be read.
+
+    Raises:
+        InputError: as `embed_clips`.
+    """
+    clips = column_of(pairs, "audio_id").dictionary_encode().indices.to_numpy()
+    first = np.unique(clips, return_index=True)[1]
+    distinct = pairs.select(first).select_columns(["audio", "audio_id"])
+    embeds, rows = embed_clips(model, processor, distinct, skipped, batch_size, description)
+    numbers = np.full(len(first), -1)
+    numbers[rows] = np.arange(len(rows))
+    return embeds, numbers[clips]
+
+
 def nothing_readable(count: int, skipped: SkippedClips) -> InputError:
     """The error for clips of which not one can be read."""
     reasons = skipped.read()
@@ -99,4 +126,4 @@ def embed_texts(model, processor, texts: list[str], description: str | None = No
     return embed_distinct_texts(model.eval(), processor.tokenizer, texts, description=description).numpy()
 
 
-__all__ = ["embed_clips", "embed_texts", "iter_clips", "nothing_readable"]
+__all__ = ["embed_clips", "embed_clips_of_pairs", "embed_texts", "iter_clips", "nothing_readable"]

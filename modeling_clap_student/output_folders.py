@@ -103,11 +103,16 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
 
 def write_json(path: Path, content: dict | list) -> None:
     """Writes a json file, whole or not at all, from the main process alone."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all, from the main process alone."""
     if PartialState().is_main_process:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
 
 
-__all__ = ["make_folder", "output_folder", "refuse_used_folder", "whole_folder", "write_json"]
+__all__ = ["make_folder", "output_folder", "refuse_used_folder", "whole_folder", "write_json", "write_text"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from datasets import Audio, ClassLabel, Dataset
 
 from modeling_clap_student.data.benchmarks import read_benchmark, read_labels
 from modeling_clap_student.data.soundscapes import TEST_CLASSES
@@ -34,7 +35,8 @@ def test_esc50(esc50):
     benchmark = read_benchmark(str(esc50))
     assert benchmark.layout == "esc50"
     assert benchmark.class_names == ["cat", "dog", "sea waves"]
-    assert benchmark.clips.column_names == ["audio", "audio_id", "source", "origin_id", "label"]
+    assert benchmark.clips.column_names == ["audio", "audio_id", "source", "origin_id", "label", "fold"]
+    assert benchmark.clips["fold"][:] == ["1", "1", "2", "3"]
     assert [(Path(row["audio"]["path"]).name, row["label"]) for row in benchmark.clips] == [
         ("1.wav", "sea waves"),
         ("2.wav", "dog"),
@@ -42,6 +44,54 @@ def test_esc50(esc50):
         ("4.wav", "cat"),
     ]
     assert benchmark.clips[0]["audio"]["path"] == f"{esc50}/audio/1.wav"
+
+
+def test_folds_of_ones_own(tmp_path):
+    """Guards against folds that a user wrote down being lost, and a column of them where nobody did."""
+    for name, text in (("with", "file_name,label,fold\na.wav,dog,1\nb.wav,cat,2\n"), ("without", "file_name,label\n")):
+        touch(tmp_path / name, "a.wav", "b.wav")
+        put(tmp_path / name / "metadata.csv", text if name == "with" else text + "a.wav,dog\nb.wav,cat\n")
+    assert read_benchmark(str(tmp_path / "with")).clips["fold"][:] == ["1", "2"]
+    assert "fold" not in read_benchmark(str(tmp_path / "without")).clips.column_names
+
+
+def hub_dataset(folder: Path, labels: list, splits: tuple[str, ...], names: list[str] | None = None) -> Path:
+    """A labelled dataset as the Hub has it: Parquet files with the audio inside."""
+    clips = [{"bytes": bytes([n]), "path": f"{n}.wav"} for n in range(len(labels))]
+    table = Dataset.from_dict({"sound": clips, "kind": labels, "fold": range(len(labels))})
+    table = table.cast_column("sound", Audio(decode=False))
+    if names:
+        table = table.cast_column("kind", ClassLabel(names=names))
+    for split in splits:
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        table.to_parquet(folder / "data" / f"{split}-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_labelled_hub_dataset(tmp_path):
+    """Guards against numbers in the place of class names, clips of the training split, and audio that is lost."""
+    columns = "#audio=sound,label=kind"
+    both = hub_dataset(tmp_path / "both", [1, 0, 1], ("train", "test"), names=["sea_waves", "dog"])
+    benchmark = read_benchmark(f"hub={both}{columns}")
+    assert benchmark.layout == "hub" and benchmark.class_names == ["dog", "sea waves"]
+    assert benchmark.clips["label"][:] == ["dog", "sea waves", "dog"] and benchmark.clips["fold"][:] == ["0", "1", "2"]
+    assert [clip["bytes"] for clip in benchmark.clips["audio"]] == [b"\0", b"\1", b"\2"]
+    assert len(read_benchmark(f"hub:train={both}{columns}").clips) == 3
+    assert read_labels(f"{both}{columns}") == (["dog", "sea waves"], "hub")
+    alone = hub_dataset(tmp_path / "alone", ["sea_waves", "dog"], ("train",))
+    assert read_benchmark(f"{alone}{columns}").clips["label"][:] == ["sea waves", "dog"]
+
+
+def test_hub_datasets_that_do_not_tell_what_to_evaluate_on(tmp_path):
+    """Guards against a guess among splits, and clips without a label that count as a class."""
+    two = hub_dataset(tmp_path / "two", ["a", "b"], ("train", "validation"))
+    with pytest.raises(InputError, match="splits train, validation: say which, hub:train="):
+        read_benchmark(f"hub={two}#audio=sound,label=kind")
+    with pytest.raises(InputError, match=r"no column label: .*#label=COLUMN"):
+        read_benchmark(f"hub:train={two}#audio=sound")
+    blank = hub_dataset(tmp_path / "blank", [0, -1, 1], ("test",), names=["a", "b"])
+    with pytest.raises(InputError, match="1 of 3 rows have no kind"):
+        read_benchmark(f"hub={blank}#audio=sound,label=kind")
 
 
 def test_esc50_folds(esc50):

@@ -42,8 +42,9 @@ def test_the_chain_from_files_to_results(command, teacher, files, labelled_folde
     assert results["num_pairs"] == {"du": 8, "ds": 9, "ads": 8, "none": 12}[strategy] and results["seconds"] > 0
     assert "student" in capsys.readouterr().out
     assert command(run_eval, "--model", "student", "--task", labelled_folder, "--output_json", "scores.json") == 0
-    (score,) = json.loads(Path("scores.json").read_text())
-    assert set(score) == {"task", "metric", "value", "n", "low", "high"}
+    score, *others = json.loads(Path("scores.json").read_text())
+    assert score["metric"] == "accuracy" and [row["metric"] for row in others] == ["macro_accuracy", "mAP"]
+    assert set(score) == {"task", "metric", "value", "n", "low", "high", "model"}
     assert score["value"] == results["student_accuracy"] and score["n"] == 6
 
 

@@ -170,7 +170,7 @@ def test_each_clip_is_embedded_once(tiny, pairs, tmp_path, monkeypatch):
         seen.extend(clips["audio_id"])
         return np.eye(len(clips), 32, dtype=np.float32), np.arange(len(clips))
 
-    monkeypatch.setattr("modeling_clap_student.evaluation.validation.embed_clips", embed_clips)
+    monkeypatch.setattr("modeling_clap_student.embedding.embed_clips", embed_clips)
     validate(*tiny, pairs, SkippedClips(tmp_path / "s.csv"), 4)
     assert seen == list(dict.fromkeys(pairs["audio_id"]))
 

@@ -1,11 +1,14 @@
-"""Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names."""
+"""Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names.
+
+A set that has folds has the column `fold` too.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
@@ -13,12 +16,13 @@ from .captions import label_text
 from .columns import find_column
 from .excluded import Excluded
 from .filters import with_audio, without_repeated_clips
+from .hub_tables import hub_clips
 from .metadata import read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .scanning import list_audio
 from .sources import BUILT_IN, Source
-from .tables import labelled_table
+from .tables import labelled_table, load_table
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Benchmark:
     Attributes:
         name: as the user named it.
         layout: the kind of set, for instance `esc50`.
-        clips: table of `audio audio_id source origin_id label`; `label` is the class name as words.
+        clips: table of `audio audio_id source origin_id label`, and `fold` where the set has folds; `label` is the
+            class name as words.
         class_names: the candidates, sorted.
     """
 
@@ -48,8 +53,9 @@ def _read_metadata(source: Source, metadata: Path) -> Dataset:
     label = find_column(source, metadata, rows[0], "label", *_LABEL)
     if blank := sum(not row[label].strip() for row in rows):
         raise InputError(f"{metadata}: {blank} of {len(rows)} rows have no {label}")
-    names = [row[file] for row in rows]
-    return labelled_table(source, [metadata.parent / name for name in names], names, [row[label] for row in rows])
+    names, labels = [row[file] for row in rows], [row[label] for row in rows]
+    folds = [row["fold"] for row in rows] if "fold" in rows[0] else None
+    return labelled_table(source, [metadata.parent / name for name in names], names, labels, folds=folds)
 
 
 def _read_audiofolder(source: Source) -> Dataset:
@@ -79,10 +85,37 @@ def _read_soundscapes(source: Source) -> Dataset:
     return labelled_table(source, *zip(*soundscapes.labelled_clips(*source.parts), strict=True))
 
 
+def _read_hub(source: Source) -> Dataset:
+    """A Hub dataset, or a folder of one: the splits asked for, else its `test`, or the only one it has."""
+    splits = [load_table(source.path, split=split) for split in source.parts] or [_evaluation_split(source)]
+    table = concatenate_datasets(splits)
+    label = find_column(source, source.spec, table.column_names, "label", *_LABEL)
+    names = getattr(table.features[label], "names", None)  # of a ClassLabel, whose rows are numbers; -1 is none
+    labels = table[label][:]
+    if names is not None:
+        labels = [names[number] if number is not None and number >= 0 else "" for number in labels]
+    labels = ["" if text is None else label_text(str(text)) for text in labels]
+    if blank := labels.count(""):
+        raise InputError(f"{source.spec}: {blank} of {len(labels)} rows have no {label}")
+    clips = hub_clips(source, table).add_column("label", labels)
+    return clips.add_column("fold", [str(fold) for fold in table["fold"]]) if "fold" in table.column_names else clips
+
+
+def _evaluation_split(source: Source) -> Dataset:
+    table = load_table(source.path)
+    if not isinstance(table, DatasetDict):
+        return table
+    if "test" not in table and len(table) > 1:
+        known = ", ".join(table)
+        raise InputError(f"{source.spec} has the splits {known}: say which, hub:{next(iter(table))}={source.path}")
+    return table["test"] if "test" in table else next(iter(table.values()))
+
+
 READERS = {
     "audiofolder": _read_audiofolder,
     "csv": lambda source: _read_metadata(source, source.path),
     "folder": _read_folder,
+    "hub": _read_hub,
     "soundscapes": _read_soundscapes,
     **{name: corpus.labelled for name, corpus in PUBLISHED.items() if corpus.labelled},
 }

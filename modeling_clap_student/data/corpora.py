@@ -1,8 +1,9 @@
 """Captioned corpora: one row a (clip, caption) pair, in the columns of `CAPTION_COLUMNS`."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from datasets import Dataset, IterableDataset, Value, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
@@ -10,13 +11,14 @@ from .captions import caption_key
 from .columns import caption_columns, find_column
 from .excluded import Excluded
 from .filters import with_audio, with_words, without_repeats
+from .hub_tables import hub_clips
 from .leakage import KeptOut
 from .metadata import read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .sources import Source, told_apart
 from .streams import as_stream, read_captioned_stream
-from .tables import CAPTION_COLUMNS, UNDECODED, captioned_table, load_table
+from .tables import CAPTION_COLUMNS, captioned_table, load_table
 from .tar_shards import read_captioned_tar_shards
 
 
@@ -56,17 +58,8 @@ def _read_hub(source: Source) -> Dataset:
     """A Hub dataset, or a folder of one: the splits asked for, `train` by default."""
     splits = [load_table(source.path, split=split) for split in source.parts or ("train",)]
     table = concatenate_datasets(splits)
-    audio = find_column(source, source.spec, table.column_names, "audio", "audio")
+    clips = hub_clips(source, table)
     captions = caption_columns(source, source.spec, table.column_names)
-    name = str(source.path)
-    if "audio_id" not in table.column_names:
-        table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
-    if "source" not in table.column_names:
-        table = table.add_column("source", [name] * len(table))
-    if "origin_id" not in table.column_names:
-        table = table.add_column("origin_id", [None] * len(table), feature=Value("string"))
-    clips = table.select_columns([audio, "audio_id", "source", "origin_id"])
-    clips = (clips if audio == "audio" else clips.rename_column(audio, "audio")).cast_column("audio", UNDECODED)
     if captions == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
         return clips.add_column("caption", table["caption"][:]).add_column("caption_id", table["caption_id"][:])
     # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
@@ -111,6 +104,7 @@ def read_corpora(
     excluded: Excluded | None = None,
     kept_out: KeptOut | None = None,
     streams: bool = False,
+    evaluates: bool = False,
 ) -> Dataset | IterableDataset:
     """Reads captioned corpora and joins them.
 
@@ -122,6 +116,7 @@ def read_corpora(
         excluded: gets the number of rows that were left out, and why.
         kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
         streams: whether a corpus may be a stream.
+        evaluates: whether the parts that others evaluate on are read of a published corpus, where no part is named.
 
     Returns:
         a table of `CAPTION_COLUMNS`, where `audio` is null in text-only rows, or a stream of such rows where one of
@@ -133,6 +128,8 @@ def read_corpora(
     excluded = Excluded() if excluded is None else excluded
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
+    if evaluates:
+        sources = [_to_evaluate_on(source) for source in sources]
     corpora = []
     for source in told_apart(sources):
         corpus = readers[source.layout](source)
@@ -142,6 +139,11 @@ def read_corpora(
     if any(isinstance(corpus, IterableDataset) for corpus in corpora):
         corpora = [as_stream(corpus) if isinstance(corpus, Dataset) else corpus for corpus in corpora]
     return concatenate_datasets(corpora)
+
+
+def _to_evaluate_on(source: Source) -> Source:
+    parts = PUBLISHED[source.layout].evaluation_parts if source.layout in PUBLISHED else ()
+    return replace(source, parts=source.parts or parts)
 
 
 def _usable(table: Dataset, source: Source, needs_audio: bool, excluded: Excluded, kept_out: KeptOut) -> Dataset:

@@ -18,7 +18,10 @@ LAYOUTS = {
         "captions, evaluation",
         "a .csv or .jsonl with file_name and caption, or caption_1 …, or a list captions; for evaluation with label",
     ),
-    "hub": ("captions, pool", "someone/dataset[@revision], or a folder of Parquet or Arrow files: audio and caption"),
+    "hub": (
+        "captions, pool, evaluation",
+        "someone/dataset[@revision], or a folder of Parquet or Arrow files: audio and caption or label",
+    ),
     "folder": ("pool, evaluation", "audio files in any folders; for evaluation a folder a class"),
     "stream": (
         "captions to train on, pool",
@@ -32,7 +35,7 @@ LAYOUTS = {
 }
 GRAMMAR = (
     "NAME[:PART,…][=PATH]; a path or a Hub id alone will mostly do. Of csv, audiofolder and hub the columns can be "
-    "named: hub:test=someone/dataset#audio=file,caption=text"
+    "named: hub:test=someone/dataset#audio=file,caption=text (or label=class)"
 )
 
 

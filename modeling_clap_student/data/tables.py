@@ -76,10 +76,19 @@ def captioned_table(
 
 
 def labelled_table(
-    source: Source, audio: Iterable, ids: Iterable, labels: Iterable, origins: Iterable | None = None
+    source: Source,
+    audio: Iterable,
+    ids: Iterable,
+    labels: Iterable,
+    origins: Iterable | None = None,
+    folds: Iterable | None = None,
 ) -> Dataset:
-    """A table of clips of an evaluation set: `clip_table`'s columns and `label`, the class name as words."""
-    return clip_table(source, audio, ids, origins, label=map(label_text, labels))
+    """A table of clips of an evaluation set: `clip_table`'s columns and `label`, the class name as words.
+
+    Where the set has folds, `fold` names each clip's.
+    """
+    columns = {} if folds is None else {"fold": folds}
+    return clip_table(source, audio, ids, origins, label=map(label_text, labels), **columns)
 
 
 def _strings(values: Iterable) -> pa.Array:

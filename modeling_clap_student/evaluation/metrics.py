@@ -32,6 +32,75 @@ class Accuracy(evaluate.Metric):
         }
 
 
+class MacroAccuracy(evaluate.Metric):
+    """The mean of the classes' accuracies, so that a class of few clips counts as much as one of many.
+
+    A class that no reference names has no accuracy and does not count.
+
+    >>> MacroAccuracy().compute(predictions=[0, 0, 0, 0], references=[0, 0, 0, 1])["macro_accuracy"]  # 0.5
+    """
+
+    def _info(self):
+        return evaluate.MetricInfo(
+            description="Mean over the classes of the share of their references that were predicted.",
+            citation="",
+            inputs_description="predictions and references: class numbers.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
+            ),
+        )
+
+    def _compute(self, predictions, references):
+        references = np.asarray(references)
+        correct = np.asarray(predictions) == references
+        return {"macro_accuracy": float(np.mean([correct[references == c].mean() for c in np.unique(references)]))}
+
+
+class MeanAveragePrecision(evaluate.Metric):
+    """The mean over the classes of the average precision of a class's scores: how early its clips come among all.
+
+    AP is Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores, P and R counting all items that score at least the k-th: items of
+    equal score come together, so that their order does not matter. A class without a positive item has no average
+    precision and does not count.
+
+    Takes `predictions`, the scores of each item for all classes, and `references`: its class, or for several classes
+    an item a list of 0 and 1.
+
+    >>> MeanAveragePrecision().compute(predictions=[[0.9, 0.1], [0.8, 0.7]], references=[0, 1])["mAP"]  # 1.0
+
+    Source: as scikit-learn's `average_precision_score`; Gemmeke et al. 2017 report AudioSet so.
+    """
+
+    def _info(self):
+        scores = datasets.List(datasets.Value("float64"))
+        return evaluate.MetricInfo(
+            description="Mean over the classes of the average precision of their scores.",
+            citation="",
+            inputs_description="predictions: (items, classes) scores; references: class numbers, or 0 and 1 a class.",
+            features=[
+                datasets.Features({"predictions": scores, "references": datasets.Value("int64")}),
+                datasets.Features({"predictions": scores, "references": datasets.List(datasets.Value("int64"))}),
+            ],
+        )
+
+    def _compute(self, predictions, references):
+        scores, references = np.asarray(predictions), np.asarray(references)
+        positive = references[:, None] == np.arange(scores.shape[1]) if references.ndim == 1 else references == 1
+        if scores.ndim != 2 or positive.shape != scores.shape or not positive.any():
+            raise ValueError(f"expected scores and positive items of one shape, got {scores.shape}, {positive.shape}")
+        classes = np.flatnonzero(positive.any(axis=0))
+        average = {int(c): _average_precision(scores[:, c], positive[:, c]) for c in classes}
+        return {"mAP": float(np.mean(list(average.values()))), "class_average_precision": average}
+
+
+def _average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each group of equal scores
+    found = np.cumsum(positive[order])[last]
+    return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / found[-1])
+
+
 class Retrieval(evaluate.Metric):
     """What `retrieval` finds in both directions: R@1, R@5, R@10, mAP@10 and the median rank.
 
@@ -55,4 +124,4 @@ class Retrieval(evaluate.Metric):
         return retrieval(audio_embeds, text_embeds, np.asarray(clip_of_text))
 
 
-__all__ = ["Accuracy", "Retrieval"]
+__all__ = ["Accuracy", "MacroAccuracy", "MeanAveragePrecision", "Retrieval"]

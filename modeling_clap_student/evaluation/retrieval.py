@@ -1,5 +1,7 @@
 """Retrieval: how early a clip finds its captions among all captions, and a caption its clip among all clips."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..errors import InputError
@@ -7,6 +9,26 @@ from ..errors import InputError
 
 DIRECTIONS = ("audio_to_text", "text_to_audio")
 CUTOFFS = (1, 5, 10)  # k of R@k
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """How one direction of retrieval went, query by query.
+
+    Attributes:
+        queries: (queries,) int, the row of each, ascending: of a clip, or of a text.
+        best: (queries,) int, the rank of its first own item, from 1.
+        average_precision: (queries,) float, AP@10.
+    """
+
+    queries: np.ndarray
+    best: np.ndarray
+    average_precision: np.ndarray
+
+    @property
+    def means(self) -> dict[str, np.ndarray]:
+        """metric -> (queries,) what its value is the mean of: `R@1`, `R@5`, `R@10`, `mAP@10`."""
+        return {**{f"R@{k}": self.best <= k for k in CUTOFFS}, "mAP@10": self.average_precision}
 
 
 def retrieval(
@@ -37,14 +59,24 @@ def retrieval(
 
     Source: Manning et al. 2008, Introduction to Information Retrieval, section 8.4; cut at 10: DCASE 2022, task 6b.
     """
+    return {
+        f"{way}_{name}": value
+        for way, scores in retrieval_by_query(audio_embeds, text_embeds, clip_of_text, chunk).items()
+        for name, value in _summary(scores).items()
+    }
+
+
+def retrieval_by_query(
+    audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray, chunk: int = 256
+) -> dict[str, QueryScores]:
+    """The same, query by query: `audio_to_text` and `text_to_audio`."""
     _check(audio_embeds, text_embeds, clip_of_text)
     texts = np.arange(len(text_embeds))
-    ranks = (
-        _ranks(audio_embeds, text_embeds, clip_of_text, texts, chunk),
-        _ranks(text_embeds, audio_embeds, texts, clip_of_text, chunk),
+    pairs = (
+        (_ranks(audio_embeds, text_embeds, clip_of_text, texts, chunk), clip_of_text),
+        (_ranks(text_embeds, audio_embeds, texts, clip_of_text, chunk), texts),
     )
-    scores = [_scores(*found) for found in zip(ranks, (clip_of_text, texts), strict=True)]
-    return {f"{way}_{name}": value for way, of in zip(DIRECTIONS, scores, strict=True) for name, value in of.items()}
+    return {way: _by_query(*found) for way, found in zip(DIRECTIONS, pairs, strict=True)}
 
 
 def _check(audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray) -> None:
@@ -75,19 +107,19 @@ def _ranks(queries: np.ndarray, items: np.ndarray, query: np.ndarray, item: np.n
     return ranks
 
 
-def _scores(ranks: np.ndarray, query: np.ndarray) -> dict[str, float]:
-    """R@k, mAP@10 and the median rank from the rank of each pair's item for its query."""
+def _by_query(ranks: np.ndarray, query: np.ndarray) -> QueryScores:
+    """From the rank of each pair's item for its query."""
     order = np.lexsort((ranks, query))
     ranks = ranks[order]
-    _, first, count = np.unique(query[order], return_index=True, return_counts=True)
+    queries, first, count = np.unique(query[order], return_index=True, return_counts=True)
     number = 1 + np.arange(len(ranks)) - np.repeat(first, count)
     precision = np.where(ranks <= 10, number / ranks, 0.0)
-    best = ranks[first]
-    return {
-        **{f"R@{k}": float(np.mean(best <= k)) for k in CUTOFFS},
-        "mAP@10": float(np.mean(np.add.reduceat(precision, first) / count)),
-        "median_rank": float(np.median(best)),
-    }
+    return QueryScores(queries, ranks[first], np.add.reduceat(precision, first) / count)
 
 
-__all__ = ["CUTOFFS", "DIRECTIONS", "retrieval"]
+def _summary(scores: QueryScores) -> dict[str, float]:
+    means = {name: float(np.mean(values)) for name, values in scores.means.items()}
+    return {**means, "median_rank": float(np.median(scores.best))}
+
+
+__all__ = ["CUTOFFS", "DIRECTIONS", "QueryScores", "retrieval", "retrieval_by_query"]

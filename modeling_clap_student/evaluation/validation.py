@@ -7,9 +7,8 @@ from datasets import Dataset
 from torch import nn
 
 from ..data.captions import caption_key
-from ..data.filters import column_of
 from ..data.skipping import SkippedClips
-from ..embedding import embed_clips, embed_texts
+from ..embedding import embed_clips_of_pairs, embed_texts
 from ..errors import InputError
 from ..inference import for_inference
 from ..losses import contrastive_loss
@@ -44,7 +43,7 @@ def validate(model, processor, table: Dataset, skipped: SkippedClips, batch_size
     """
     _share_buffers(model)
     encoder = for_inference(model)
-    audio_embeds, clip_of_text = _embed_clips_once(encoder, processor, table, skipped)
+    audio_embeds, clip_of_text = embed_clips_of_pairs(encoder, processor, table, skipped, description="validating")
     readable = np.flatnonzero(clip_of_text >= 0)
     captions, clip_of_text = table.select(readable)["caption"][:], clip_of_text[readable]
     text_embeds = embed_texts(encoder, processor, captions)
@@ -63,17 +62,6 @@ def _share_buffers(model: nn.Module) -> None:
     """Since the last step began, each process's batch norms saw other clips; those of the main one are saved."""
     for buffer in model.buffers():
         broadcast(buffer)
-
-
-def _embed_clips_once(encoder, processor, table: Dataset, skipped: SkippedClips) -> tuple[np.ndarray, np.ndarray]:
-    """(readable clips, dim) embeddings, and (rows,) the clip of each row among them, -1 if it can't be read."""
-    clips = column_of(table, "audio_id").dictionary_encode().indices.to_numpy()
-    first = np.unique(clips, return_index=True)[1]
-    distinct = table.select(first).select_columns(["audio", "audio_id"])
-    embeds, rows = embed_clips(encoder, processor, distinct, skipped, description="validating")
-    numbers = np.full(len(first), -1)
-    numbers[rows] = np.arange(len(rows))
-    return embeds, numbers[clips]
 
 
 def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: torch.Tensor, batch_size: int) -> float:

@@ -1,15 +1,16 @@
 """Zero-shot classification: the class whose prompt lies nearest to the clip."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..curation.selection import PROMPT, label_prompts
 from ..data.benchmarks import Benchmark
 from ..data.skipping import SkippedClips
-from ..embedding import embed_clips, embed_texts
-from .metrics import Accuracy
-from .statistics import wilson_interval
+from ..embedding import embed_clips
+from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
+from .prompts import Prompts, embed_classes
+from .scores import ItemScores, score_row
+from .statistics import macro_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -17,53 +18,129 @@ class ZeroShotResult:
     """One model on one benchmark.
 
     Attributes:
-        task: the benchmark's name.
+        benchmark: the clips and their classes.
+        rows: (kept,) int, the clips that could be read, of which all scores speak.
+        truth, predicted: (kept,) int, numbers of `benchmark.class_names`.
+        clip_embeds: (kept, dim) float32 unit vectors.
+        class_embeds: (classes, dim) the same of the classes' prompts.
         accuracy: share of the clips put in their class, in [0, 1].
-        low, high: its 95 % interval (Wilson).
-        num_clips: clips that could be read, of which the accuracy speaks.
+        macro_accuracy: mean of the classes' accuracies.
+        mean_average_precision: of the cosines with the classes.
         class_accuracy: accuracy of each class.
-        predictions: class name of each row, None for a clip that could not be read.
     """
 
-    task: str
+    benchmark: Benchmark
+    rows: np.ndarray = field(repr=False)
+    truth: np.ndarray = field(repr=False)
+    predicted: np.ndarray = field(repr=False)
+    clip_embeds: np.ndarray = field(repr=False)
+    class_embeds: np.ndarray = field(repr=False)
     accuracy: float
-    low: float
-    high: float
-    num_clips: int
+    macro_accuracy: float
+    mean_average_precision: float
     class_accuracy: dict[str, float]
-    predictions: list[str | None]
+
+    @property
+    def task(self) -> str:
+        """The benchmark's name."""
+        return self.benchmark.name
+
+    @property
+    def num_clips(self) -> int:
+        """Clips that could be read."""
+        return len(self.rows)
+
+    @property
+    def correct(self) -> np.ndarray:
+        """(kept,) bool."""
+        return self.predicted == self.truth
+
+    @property
+    def low(self) -> float:
+        """Lower end of the accuracy's 95 % interval (Wilson)."""
+        return wilson_interval(int(self.correct.sum()), self.num_clips)[0]
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        return wilson_interval(int(self.correct.sum()), self.num_clips)[1]
+
+    @property
+    def predictions(self) -> list[str | None]:
+        """Class name of each row of the benchmark, None for a clip that could not be read."""
+        names: list[str | None] = [None] * len(self.benchmark.clips)
+        for row, number in zip(self.rows, self.predicted, strict=True):
+            names[row] = self.benchmark.class_names[number]
+        return names
+
+    @property
+    def fold_accuracy(self) -> dict[str, float]:
+        """Accuracy of each fold, in their order; empty where the benchmark has none."""
+        if "fold" not in self.benchmark.clips.column_names:
+            return {}
+        folds = np.array(self.benchmark.clips["fold"])[self.rows]
+        order = sorted(set(folds.tolist()), key=lambda name: (len(name), name))  # 2 before 10
+        return {name: float(self.correct[folds == name].mean()) for name in order}
 
     def as_row(self) -> dict:
-        """`{task, metric, value, n, low, high}`."""
-        return {
-            "task": self.task,
-            "metric": "accuracy",
-            "value": self.accuracy,
-            "n": self.num_clips,
-            "low": self.low,
-            "high": self.high,
-        }
+        """The accuracy as `{task, metric, value, n, low, high}`."""
+        return score_row(self.task, "accuracy", self.accuracy, self.num_clips, (self.low, self.high))
+
+    def as_rows(self, seed: int = 0) -> list[dict]:
+        """All scores; the seed is of the macro accuracy's bootstrap."""
+        _, totals = np.unique(self.truth, return_counts=True)
+        of_class = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
+        interval = macro_interval(of_class[np.unique(self.truth)], totals, seed)
+        return [
+            self.as_row(),
+            score_row(self.task, "macro_accuracy", self.macro_accuracy, self.num_clips, interval),
+            score_row(self.task, "mAP", self.mean_average_precision, self.num_clips),
+        ]
+
+    def item_scores(self) -> dict[str, ItemScores]:
+        """metric -> what each clip adds to it."""
+        return {"accuracy": ItemScores(np.array(self.benchmark.clips["audio_id"])[self.rows], self.correct)}
 
 
-def zero_shot(model, processor, benchmark: Benchmark, skipped: SkippedClips, batch_size: int = 32) -> ZeroShotResult:
-    """Classifies a benchmark's clips by argmax over cos(clip, "this is a sound of " + class). Ties: the first class.
+def zero_shot(
+    model,
+    processor,
+    benchmark: Benchmark,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    prompts: Prompts | None = None,
+) -> ZeroShotResult:
+    """Classifies a benchmark's clips by argmax over cos(clip, class). Ties: the first class.
+
+    Args:
+        model, processor, skipped, batch_size: as for `embed_clips`.
+        benchmark: the clips and the classes.
+        prompts: what stands for a class; "this is a sound of " + its name by default.
 
     Source: Wang et al. 2023, arXiv 2305.01864, section 3.
     """
     names = benchmark.class_names
-    labels = embed_texts(model, processor, label_prompts(names, PROMPT))
+    classes = embed_classes(model, processor, names, prompts or Prompts())
     clips, rows = embed_clips(
         model, processor, benchmark.clips, skipped, batch_size, description=f"evaluating on {benchmark.name}"
     )
-    predicted = (clips @ labels.T).argmax(axis=1)
-    truth = np.array([names.index(label) for label in np.array(benchmark.clips["label"])[rows]])
+    cosines = clips @ classes.T
+    predicted = cosines.argmax(axis=1)
+    number = {name: place for place, name in enumerate(names)}
+    truth = np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])
     scores = Accuracy().compute(predictions=predicted, references=truth)
-    predictions: list[str | None] = [None] * len(benchmark.clips)
-    for row, number in zip(rows, predicted, strict=True):
-        predictions[row] = names[number]
-    low, high = wilson_interval(int((predicted == truth).sum()), len(truth))
-    by_class = {names[number]: value for number, value in scores["class_accuracy"].items()}
-    return ZeroShotResult(benchmark.name, scores["accuracy"], low, high, len(truth), by_class, predictions)
+    return ZeroShotResult(
+        benchmark,
+        rows,
+        truth,
+        predicted,
+        clips,
+        classes,
+        accuracy=scores["accuracy"],
+        macro_accuracy=MacroAccuracy().compute(predictions=predicted, references=truth)["macro_accuracy"],
+        mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
+        class_accuracy={names[place]: value for place, value in scores["class_accuracy"].items()},
+    )
 
 
 __all__ = ["ZeroShotResult", "zero_shot"]

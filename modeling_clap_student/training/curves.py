@@ -9,11 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..chart_style import chart_style, short_number
+from ..chart_style import FILE_STYLE, MUTED, save_chart, short_number
 
 
-_MUTED = "#5c636d"
-_STYLE = chart_style(ink="#1b1e23", muted=_MUTED, rule="#e2e2dc") | {"legend.frameon": False}
 _TRAINING, _VALIDATION = "#5b3fd0", "#c2410c"
 # One way in warm, the other in cold colours; a deeper rank is lighter.
 _DIRECTIONS = {
@@ -46,20 +44,18 @@ def draw_curves(log_history: Sequence[dict], path: Path | str) -> bool:
         return bool(losses)
     retrieval = _retrieval(curves)
     rows = 2 if retrieval else 1
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(FILE_STYLE):
         figure = Figure(figsize=(_INCHES[0], rows * _INCHES[1]), layout="constrained")
         grid = figure.add_gridspec(rows, 2, width_ratios=[3, 1])
         _panel(figure.add_subplot(grid[0, 0]), "loss", losses)
         if retrieval:
             _panel(figure.add_subplot(grid[1, 0]), "retrieval", retrieval)
         if "learning_rate" in curves:
-            _panel(figure.add_subplot(grid[0, 1]), "learning rate", {"": (curves["learning_rate"], _MUTED)})
+            _panel(figure.add_subplot(grid[0, 1]), "learning rate", {"": (curves["learning_rate"], MUTED)})
         last = max(max(steps) for steps, _ in curves.values())
         for axes in figure.axes:
             axes.set_xlim(0, 1.02 * max(last, 1))
-        partial = Path(path).with_suffix(".partial")
-        figure.savefig(partial, format="png", dpi=160)
-    partial.replace(path)
+        save_chart(figure, path)
     return True
 
 

@@ -57,7 +57,8 @@ AUDIOCAPS = Corpus(
         place for part in PARTS for place in (f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv")
     ),
     header="audiocap_id,youtube_id",
-    parts="train (the default), val, test",
+    parts="train (the default), val, test (the default to evaluate on)",
+    evaluation_parts=("test",),
     captioned=_captioned,
 )
 

@@ -67,7 +67,8 @@ CLOTHO = Corpus(
     "v1: 2893, none, 1045",
     address="https://zenodo.org/records/4783391",
     markers=tuple(f"{folder}clotho_captions_{part}.csv" for folder in ("", "clotho_csv_files/") for part in PARTS),
-    parts="development (the default), validation, evaluation",
+    parts="development (the default), validation, evaluation (the default to evaluate on)",
+    evaluation_parts=("evaluation",),
     captioned=_captioned,
 )
 

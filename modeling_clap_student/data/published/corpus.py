@@ -23,6 +23,7 @@ class Corpus:
         parts: the parts that may be named, and which of them are read where none is.
         lists_clips: whether its pool's rows are the clips that were published, of which files may be missing, and not
             the files that are there.
+        evaluation_parts: those of its captioned parts that retrieval is scored on everywhere.
         header: what the first line of a marker begins with, where its name alone says little: `train.csv`.
         captioned: reads (clip, caption) pairs; None where it has no captions.
         pool: reads clips without any text; None where it makes no pool.
@@ -39,6 +40,7 @@ class Corpus:
     pool: Callable[[Source], Dataset] | None = None
     labelled: Callable[[Source], Dataset] | None = None
     parts: str = ""
+    evaluation_parts: tuple[str, ...] = ()
     lists_clips: bool = True
     header: str = ""
 

@@ -30,7 +30,8 @@ def _labelled(source: Source) -> Dataset:
     rows = _rows(source, "category")
     names = [row["filename"] for row in rows]
     audio = [source.path / "audio" / name for name in names]
-    return labelled_table(source, audio, names, [row["category"] for row in rows], _origins(rows))
+    labels, folds = [row["category"] for row in rows], [row["fold"] for row in rows]
+    return labelled_table(source, audio, names, labels, _origins(rows), folds)
 
 
 def _captioned(source: Source) -> Dataset:

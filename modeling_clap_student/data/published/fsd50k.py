@@ -55,7 +55,8 @@ FSD50K = Corpus(
     size="51197 clips of 0.3 to 30 s, 108 h; dev 40966 (train 36796, val 4170), eval 10231; a text each",
     address="https://zenodo.org/records/4060432",
     markers=("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
-    parts="train, val, dev (both; the default), eval",
+    parts="train, val, dev (both; the default), eval (the default to evaluate on)",
+    evaluation_parts=("eval",),
     captioned=_captioned,
 )
 

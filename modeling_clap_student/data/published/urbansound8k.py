@@ -30,7 +30,8 @@ def _labelled(source: Source) -> Dataset:
     label = "class_name" if rows and "class_name" in rows[0] else "class"
     read_rows(source.path / "metadata" / "UrbanSound8K.csv", label)
     audio = [source.path / "audio" / name for name in names]
-    return labelled_table(source, audio, names, [row[label] for row in rows], _origins(rows))
+    labels, folds = [row[label] for row in rows], [row["fold"] for row in rows]
+    return labelled_table(source, audio, names, labels, _origins(rows), folds)
 
 
 URBANSOUND8K = Corpus(

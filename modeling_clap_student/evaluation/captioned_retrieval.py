@@ -1,0 +1,89 @@
+"""One model on one captioned set: clips that look for their captions, and captions for their clips."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..data.skipping import SkippedClips
+from ..data.tasks import CaptionedSet
+from ..embedding import embed_clips_of_pairs, embed_texts
+from .retrieval import DIRECTIONS, QueryScores, retrieval_by_query
+from .scores import ItemScores, score_row
+from .statistics import bootstrap_interval, wilson_interval
+
+
+@dataclass(frozen=True)
+class RetrievalResult:
+    """Scores of both directions.
+
+    Attributes:
+        captioned: the set.
+        rows: (texts,) int, the set's rows whose clip could be read; only these took part.
+        clip_ids: (clips,) the `audio_id` of each clip.
+        scores: `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
+    """
+
+    captioned: CaptionedSet
+    rows: np.ndarray = field(repr=False)
+    clip_ids: np.ndarray = field(repr=False)
+    scores: dict[str, QueryScores] = field(repr=False)
+
+    @property
+    def task(self) -> str:
+        """The set's name."""
+        return self.captioned.name
+
+    def as_rows(self, seed: int = 0) -> list[dict]:
+        """`{task, metric, value, n, low, high}` of all scores, n counting queries.
+
+        R@k has Wilson's interval, which takes queries for independent of each other, mAP@10 a bootstrap one of this
+        seed, and the median rank none.
+        """
+        rows = []
+        for way in DIRECTIONS:
+            scores = self.scores[way]
+            n = len(scores.best)
+            for name, values in scores.means.items():
+                hits = values.dtype == bool
+                interval = wilson_interval(int(values.sum()), n) if hits else bootstrap_interval(values, seed)
+                rows.append(score_row(self.task, f"{way}_{name}", float(values.mean()), n, interval))
+            rows.append(score_row(self.task, f"{way}_median_rank", float(np.median(scores.best)), n))
+        return rows
+
+    def item_scores(self) -> dict[str, ItemScores]:
+        """metric -> what each query adds to it."""
+        return {
+            f"{way}_{name}": ItemScores(self.items(way), values)
+            for way in DIRECTIONS
+            for name, values in self.scores[way].means.items()
+        }
+
+    def items(self, way: str) -> np.ndarray:
+        """(queries,) what tells a direction's queries from each other: a clip's id, a caption's row in the set."""
+        return (self.clip_ids if way == "audio_to_text" else self.rows)[self.scores[way].queries]
+
+
+def find_captioned(
+    model, processor, captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
+) -> RetrievalResult:
+    """Embeds a captioned set, each clip whole and once, and ranks by cosine.
+
+    Args:
+        model, processor, skipped, batch_size: as for `embed_clips`.
+        captioned: clips and their captions. Those of a clip that can't be read are left out.
+
+    Raises:
+        InputError: not one clip can be read, or embeddings that are not finite.
+    """
+    audio_embeds, clip_of_text = embed_clips_of_pairs(
+        model, processor, captioned.pairs, skipped, batch_size, description=f"evaluating on {captioned.name}"
+    )
+    rows = np.flatnonzero(clip_of_text >= 0)
+    pairs = captioned.pairs.select(rows)
+    text_embeds = embed_texts(model, processor, pairs["caption"][:])
+    _, first = np.unique(clip_of_text[rows], return_index=True)
+    scores = retrieval_by_query(audio_embeds, text_embeds, clip_of_text[rows])
+    return RetrievalResult(captioned, rows, np.array(pairs["audio_id"])[first], scores)
+
+
+__all__ = ["RetrievalResult", "find_captioned"]
