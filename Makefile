@@ -32,6 +32,8 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/embedding.py
+	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/training_step.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs

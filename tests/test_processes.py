@@ -1,4 +1,4 @@
-"""Two processes, started as users start them, train as one does: loss, gradients, weights."""
+"""Two processes, started by `accelerate launch`, train as one does: loss, gradients, weights."""
 
 import os
 import subprocess
@@ -9,7 +9,10 @@ import torch
 from conftest import ROOT
 
 
-LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+LAUNCH = [
+    *("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "recipes" / "2_gpus.yaml")),
+    *("--mixed_precision", "no"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def steps(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("processes")
     captioned_folder.__wrapped__(folder)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     for launch, pairs in (([], 4), (LAUNCH, 2)):
         command = [sys.executable, *launch, str(ROOT / "tests" / "train_steps.py"), str(folder), str(pairs)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
