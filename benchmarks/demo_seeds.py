@@ -38,7 +38,8 @@ def main():
     before, after = ([run[f"{who}_accuracy"] for run in runs] for who in ("teacher", "student"))
     for run, a, b in zip(runs, before, after, strict=True):
         precision = "" if run["pair_precision"] is None else f"{run['pair_precision']:.1%}"
-        interval = [f"{run[who]['low']:.1%} – {run[who]['high']:.1%}" for who in ("teacher", "student")]
+        scores = [run["scores"][0][who] for who in ("teacher", "student")]
+        interval = [f"{score['low']:.1%} – {score['high']:.1%}" for score in scores]
         print(
             f"| {run['seed']} | {a:.1%} ({interval[0]}) | {b:.1%} ({interval[1]}) | {100 * (b - a):+.1f} "
             f"| {run['num_clips']} | {run['num_pairs']} | {precision} |"
