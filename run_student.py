@@ -45,9 +45,10 @@ from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
-from modeling_clap_student.data.sources import BUILT_IN, split_revision
+from modeling_clap_student.data.sources import BUILT_IN, dataset_source, split_revision
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.pair_precision import pair_precision
+from modeling_clap_student.evaluation.validation import Validation
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
@@ -55,7 +56,6 @@ from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import ModelArguments, new_model
-from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.streaming import check_steps
 
 
@@ -274,14 +274,15 @@ def train_student(
         student, processor = new_student(args, model_args, None if streamed else pairs["caption"])
         # A student that starts from its teacher hears and reads the same; any other may not.
         apart = None if args.init == "teacher" else teacher_processor
+        chooses = benchmarks[0] if selects_by_accuracy(training_args) else None
+        validation = Validation(processor, held_out, skipped, training_args.pairs_in_loss, chooses)
         trainer = ClapStudentTrainer(
             model=student,
             args=training_args,
             train_dataset=pairs,
             replay_dataset=replay,
-            eval_dataset=held_out,
             teacher=teacher,
-            benchmark=benchmarks[0] if selects_by_accuracy(training_args) else None,
+            validation=held_out and validation,
             data_collator=ClapCollator(processor, skipped, apart, kept_out, training_args.random_gain_db),
             processing_class=processor,
             record=record(args, model_args),

@@ -35,12 +35,13 @@ from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.validation import split_validation
+from modeling_clap_student.evaluation.validation import Validation
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
 from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
-from modeling_clap_student.training.record import dataset_source
 from modeling_clap_student.training.streaming import check_steps
 
 
@@ -132,7 +133,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             model=model,
             args=training_args,
             train_dataset=corpus,
-            eval_dataset=held_out,
+            validation=held_out and Validation(processor, held_out, skipped, training_args.pairs_in_loss),
             data_collator=ClapCollator(
                 processor, skipped, kept_out=kept_out, random_gain_db=training_args.random_gain_db
             ),

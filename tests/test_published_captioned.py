@@ -17,9 +17,9 @@ from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.listing import LAYOUTS, serves_as
 from modeling_clap_student.data.published import PUBLISHED
+from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.tables import CAPTION_COLUMNS
 from modeling_clap_student.errors import InputError
-from modeling_clap_student.training.record import dataset_source
 
 
 def put(path: Path, text: str = "", encoding: str = "utf-8") -> Path:

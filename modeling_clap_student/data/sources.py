@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from huggingface_hub import HfApi
+
 from ..errors import InputError
 from .excluded import Excluded
 
@@ -99,4 +101,28 @@ def hub_name(spec: str) -> str | None:
     return name if HUB_ID.fullmatch(name) and not is_path else None
 
 
-__all__ = ["BUILT_IN", "HUB_ID", "TAR_SUFFIXES", "Source", "hub_name", "split_revision", "told_apart"]
+def dataset_source(spec: str) -> dict:
+    """`{name, revision}` of a dataset as the user named it; the revision of a Hub dataset is its commit.
+
+    A path is never asked for on the Hub; neither is a dataset whose revision can't be had at the moment an error.
+    """
+    on_hub = hub_name(spec)
+    if on_hub is None:
+        return {"name": spec, "revision": None}
+    name, revision = split_revision(on_hub)
+    try:
+        return {"name": name, "revision": HfApi().dataset_info(name, revision=revision).sha}
+    except Exception:  # the client's own errors, and those of whichever HTTP library it uses
+        return {"name": spec, "revision": None}
+
+
+__all__ = [
+    "BUILT_IN",
+    "HUB_ID",
+    "TAR_SUFFIXES",
+    "Source",
+    "dataset_source",
+    "hub_name",
+    "split_revision",
+    "told_apart",
+]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..checkpoints import fingerprint
+from ..data.sources import dataset_source
 from ..data.tasks import RETRIEVAL, CaptionedSet
-from ..training.record import dataset_source
 from ..version import __version__
 from .captioned_retrieval import RetrievalResult
 from .comparison import Result

@@ -32,7 +32,7 @@ class Accuracy(evaluate.Metric):
         }
 
 
-class MacroAccuracy(evaluate.Metric):
+class MacroAccuracy(Accuracy):
     """The mean of the classes' accuracies, so that a class of few clips counts as much as one of many.
 
     A class that no reference names has no accuracy and does not count.
@@ -40,20 +40,9 @@ class MacroAccuracy(evaluate.Metric):
     >>> MacroAccuracy().compute(predictions=[0, 0, 0, 0], references=[0, 0, 0, 1])["macro_accuracy"]  # 0.5
     """
 
-    def _info(self):
-        return evaluate.MetricInfo(
-            description="Mean over the classes of the share of their references that were predicted.",
-            citation="",
-            inputs_description="predictions and references: class numbers.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
-        )
-
     def _compute(self, predictions, references):
-        references = np.asarray(references)
-        correct = np.asarray(predictions) == references
-        return {"macro_accuracy": float(np.mean([correct[references == c].mean() for c in np.unique(references)]))}
+        by_class = super()._compute(predictions, references)["class_accuracy"]
+        return {"macro_accuracy": float(np.mean(list(by_class.values())))}
 
 
 class MeanAveragePrecision(evaluate.Metric):

@@ -1,11 +1,14 @@
 """How well a model in training knows pairs that were held out: its loss, and retrieval among them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from accelerate.utils import broadcast
 from datasets import Dataset
 from torch import nn
 
+from ..data.benchmarks import Benchmark
 from ..data.captions import caption_key
 from ..data.skipping import SkippedClips
 from ..embedding import embed_clips_of_pairs, embed_texts
@@ -14,6 +17,39 @@ from ..inference import for_inference
 from ..losses import contrastive_loss
 from ..main_process import from_main_process
 from .retrieval import CUTOFFS, DIRECTIONS, retrieval
+from .zero_shot import zero_shot
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What scores a model in training, for `ClapStudentTrainer(validation=…)`.
+
+    Attributes:
+        processor: the model's own.
+        pairs: held out, as for `validate`.
+        skipped: where clips that can't be read are listed.
+        batch_size: pairs in a batch of the loss.
+        benchmark: labelled clips whose zero-shot accuracy is one more score, where that is to choose the checkpoint.
+    """
+
+    processor: object
+    pairs: Dataset
+    skipped: SkippedClips
+    batch_size: int
+    benchmark: Benchmark | None = None
+
+    def __call__(self, model) -> dict[str, float]:
+        """What `validate` returns, and `accuracy` with a benchmark."""
+        scores = validate(model, self.processor, self.pairs, self.skipped, self.batch_size)
+        if self.benchmark is not None:
+            scores["accuracy"] = zero_shot(for_inference(model), self.processor, self.benchmark, self.skipped).accuracy
+        return scores
+
+    def selects_by(self, metric: str) -> str:
+        """For a model card: what chose the checkpoint."""
+        if self.benchmark is not None and metric.endswith("accuracy"):
+            return f"zero-shot accuracy on {self.benchmark.name}, which is therefore no unbiased estimate"
+        return f"{metric} on {len(self.pairs)} held-out pairs"
 
 
 def validate(model, processor, table: Dataset, skipped: SkippedClips, batch_size: int) -> dict[str, float]:
@@ -79,4 +115,4 @@ def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: t
     return float(np.mean(losses))
 
 
-__all__ = ["validate"]
+__all__ = ["Validation", "validate"]

@@ -129,6 +129,11 @@ class ClapStudentTrainingArguments(TrainingArguments):
         self.gradient_accumulation_steps = parts
 
     @property
+    def pairs_in_loss(self) -> int:
+        """How many pairs are compared with each other, over all processes."""
+        return self.contrastive_batch_size or self.train_batch_size * self.world_size
+
+    @property
     def caches_gradients(self) -> bool:
         """Whether the loss compares more pairs than are embedded at a time."""
         return self.contrastive_batch_size is not None and self.gradient_accumulation_steps > 1

@@ -2,10 +2,7 @@
 
 import re
 
-from huggingface_hub import HfApi
 from transformers import TrainingArguments
-
-from ..data.sources import hub_name, split_revision
 
 
 # Of TrainingArguments, what does not touch the weights: where things go, and how often one looks.
@@ -27,19 +24,4 @@ def model_source(model) -> dict | None:
     return {"name": name, "revision": getattr(model.config, "_commit_hash", None)} if name else None
 
 
-def dataset_source(spec: str) -> dict:
-    """`{name, revision}` of a dataset as the user named it; the revision of a Hub dataset is its commit.
-
-    A path is never asked for on the Hub; neither is a dataset whose revision can't be had at the moment an error.
-    """
-    on_hub = hub_name(spec)
-    if on_hub is None:
-        return {"name": spec, "revision": None}
-    name, revision = split_revision(on_hub)
-    try:
-        return {"name": name, "revision": HfApi().dataset_info(name, revision=revision).sha}
-    except Exception:  # the client's own errors, and those of whichever HTTP library it uses
-        return {"name": spec, "revision": None}
-
-
-__all__ = ["dataset_source", "hyperparameters", "model_source"]
+__all__ = ["hyperparameters", "model_source"]

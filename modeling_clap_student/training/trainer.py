@@ -1,6 +1,7 @@
 """The Trainer: contrastive for the teacher, soft labels and replay for the student."""
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,14 +12,10 @@ from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-from ..data.benchmarks import Benchmark
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.streams import as_stream
 from ..errors import InputError
-from ..evaluation.validation import validate
-from ..evaluation.zero_shot import zero_shot
 from ..hub_clap_student import fingerprint
-from ..inference import for_inference
 from ..model_card_clap_student import model_card
 from ..version import __version__
 from .augmentation import masked, mixed
@@ -62,7 +59,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
         teacher: a model with the student's tokenizer and sampling rate; any CLAP where the collator knows its
             processor.
-        benchmark: labelled clips whose zero-shot accuracy is one of the scores of each evaluation.
+        validation: scores the model at each evaluation: called with it, and tells what it selects by, as
+            `evaluation.validation.Validation` does.
         record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
 
     Raises:
@@ -77,7 +75,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         train_dataset: Dataset | IterableDataset,
         replay_dataset: Dataset | IterableDataset | None = None,
         teacher: nn.Module | None = None,
-        benchmark: Benchmark | None = None,
+        validation: Callable[[nn.Module], dict[str, float]] | None = None,
         record: dict | None = None,
         **kwargs,
     ):
@@ -100,10 +98,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
             train_dataset = DrawnRows(concatenate_datasets([data.select_columns(_PAIR_COLUMNS) for data in sets]))
         if args.world_size > 1 and args.sync_batch_norm:
             model = synchronise(model.to(args.device))
+        self.validation = validation
         self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder)
         # Channels-last convolutions are about a third faster on CPUs and use tensor cores on GPUs.
         super().__init__(
-            model=model.to(memory_format=torch.channels_last), args=args, train_dataset=train_dataset, **kwargs
+            model=model.to(memory_format=torch.channels_last),
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=validation and validation.pairs,
+            **kwargs,
         )
         fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
@@ -122,7 +125,6 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
         if self.average is not None:
             self.add_callback(self.average)
-        self.benchmark = benchmark
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
@@ -165,12 +167,9 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
 
     def _selection(self) -> str | None:
         """For the card: what chose the checkpoint."""
-        metric = self.args.metric_for_best_model
-        if not self.args.load_best_model_at_end:
+        if self.validation is None or not self.args.load_best_model_at_end:
             return None
-        if self.benchmark is not None and metric.endswith("accuracy"):
-            return f"zero-shot accuracy on {self.benchmark.name}, on which it is therefore no unbiased estimate"
-        return f"{metric} on {len(self.eval_dataset)} held-out pairs"
+        return self.validation.selects_by(self.args.metric_for_best_model)
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """As `Trainer.init_hf_repo`: the Hub repository is made before the training that it is for.
@@ -335,20 +334,18 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
             self.average.load(self.state.best_model_checkpoint)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Scores held-out pairs: contrastive loss and retrieval, `validate`; where the checkpoint is selected by
-        accuracy, zero-shot accuracy, too.
+        """Scores the model, or its moving average, with `validation`.
 
         Returns:
             the scores, each named `eval_…`.
+
+        Raises:
+            InputError: there is no `validation`, or another dataset is given.
         """
-        model, skipped = self.accelerator.unwrap_model(self.model), self.data_collator.reader.skipped
+        if self.validation is None or eval_dataset is not None:
+            raise InputError("pairs to evaluate on come with ClapStudentTrainer(validation=Validation(…)) alone")
         with nullcontext() if self.average is None else self.average.in_place():
-            scores = validate(
-                model, self.processing_class, eval_dataset or self.eval_dataset, skipped, self.args.eval_batch_size
-            )
-            if self.benchmark is not None:
-                result = zero_shot(for_inference(model), self.processing_class, self.benchmark, skipped)
-                scores["accuracy"] = result.accuracy
+            scores = self.validation(self.accelerator.unwrap_model(self.model))
         scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
