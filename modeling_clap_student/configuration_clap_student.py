@@ -20,6 +20,9 @@ class ClapStudentAudioConfig(PretrainedConfig):
             a sixteenth of the work, which trains on a laptop.
         block_dropout: dropout after each block.
         hidden_dropout: dropout before and after the last fully connected layer.
+        temporal_pooling: from frames to one vector: `"mean_max"`, CLAP's, which is blind to the order of sounds, or
+            `"attention"`, which adds what a small transformer block hears of it.
+        temporal_hidden_size: width of that block, a multiple of 4.
     """
 
     model_type = "clap_student_audio_model"
@@ -38,11 +41,17 @@ class ClapStudentAudioConfig(PretrainedConfig):
         base_channels=64,
         block_dropout=0.2,
         hidden_dropout=0.5,
+        temporal_pooling="mean_max",
+        temporal_hidden_size=256,
         **kwargs,
     ):
         mel_sampling_rate = mel_sampling_rate or sampling_rate
         if max_frequency > mel_sampling_rate / 2:
             raise ValueError(f"max_frequency {max_frequency} Hz lies above half of {mel_sampling_rate} Hz")
+        if temporal_pooling not in ("mean_max", "attention"):
+            raise ValueError(f"temporal_pooling must be 'mean_max' or 'attention', not {temporal_pooling!r}")
+        if temporal_hidden_size < 4 or temporal_hidden_size % 4:
+            raise ValueError(f"temporal_hidden_size must be a multiple of 4, got {temporal_hidden_size}")
         self.sampling_rate = sampling_rate
         self.n_fft = n_fft
         self.hop_length = hop_length
@@ -53,6 +62,8 @@ class ClapStudentAudioConfig(PretrainedConfig):
         self.base_channels = base_channels
         self.block_dropout = block_dropout
         self.hidden_dropout = hidden_dropout
+        self.temporal_pooling = temporal_pooling
+        self.temporal_hidden_size = temporal_hidden_size
         super().__init__(**kwargs)
 
     @property

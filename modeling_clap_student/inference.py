@@ -73,6 +73,7 @@ class InferenceAudioModel(ClapStudentAudioModel):
             self.blocks.append(InferenceConvBlock(block, dtype, tile))
         # The first blocks' images are large: a few clips at a time stay near the caches and reuse each other's memory.
         self.early_blocks = 3 if on_cpu else 0
+        self.pooling = copy.deepcopy(tower.pooling).float()
         self.fc1 = copy.deepcopy(tower.fc1).float()
 
     def forward(self, input_values: Tensor | None = None, input_features: Tensor | None = None, **kwargs):
@@ -86,7 +87,7 @@ class InferenceAudioModel(ClapStudentAudioModel):
             size = math.gcd(len(images), 8 // self.convolution_dtype.itemsize)
             images = torch.cat([_through(early, part) for part in images.split(size)])
         frames = _through(late, images).mean(dim=3, dtype=torch.float32).transpose(1, 2)
-        pooled = F.relu(self.fc1(frames.amax(dim=1) + frames.mean(dim=1)))
+        pooled = F.relu(self.fc1(self.pooling(frames)))
         return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
 
     def _images(self, log_mel: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Rows of `logits_per_audio` are clips, columns are captions: C = exp(logit_scale)
 audio→text half, over the rows of C, and a text→audio half, over the rows of Cᵀ.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -133,4 +135,84 @@ def _kl_divergence(targets: Tensor, logits: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(logits, dim=1), targets.to(logits.dtype), reduction="batchmean")
 
 
-__all__ = ["NORMALIZATIONS", "contrastive_loss", "soft_contrastive_loss", "soft_targets"]
+def temporal_contrastive_loss(
+    logits_per_audio: Tensor,
+    num_blocks: int,
+    alpha_same: float | tuple[float, float] = 1.0,
+    alpha_cross: float | tuple[float, float] = 1.0,
+    block_weights: Sequence[float] | None = None,
+    keys: Tensor | None = None,
+) -> Tensor:
+    """Temporal contrastive loss (TNCE) over scenes that hold the same sounds in another order.
+
+    Rows and columns stand block by block: all forward scenes, all reversed ones, and, with three blocks, all overlays;
+    or single sounds and pairs of sounds. Row i of one block and row i of another hold the same sounds. With S the
+    logits, each row's loss is −Sᵢᵢ + log Σⱼ Wᵢⱼ exp(Sᵢⱼ): W is 1 within a block, and between blocks α_same for the
+    same sounds, α_cross for others. L = Σᵢ bᵢ (rowᵢ + columnᵢ) / (2 Σᵢ bᵢ).
+
+    Args:
+        logits_per_audio: (num_blocks · B, num_blocks · B) scaled similarities, scenes × captions.
+        num_blocks: 1, 2 or 3.
+        alpha_same, alpha_cross: weights ≥ 0 of the negatives of other blocks; 0 leaves them out. A pair of numbers is
+            (between forward and reversed, with the overlays).
+        block_weights: weight b ≥ 0 of each block's rows; 1 each by default.
+        keys: (num_blocks · B,) whole numbers, equal for captions that say the same: such pairs are no negatives.
+
+    Returns:
+        a scalar.
+
+    Raises:
+        ValueError: a matrix that is not square or not made of blocks, negative weights, or keys of another shape.
+
+    Source: Bagad et al. 2023 (TACT), arXiv 2301.02074, with a third block after Sinha et al. 2024 (TeminAL),
+    arXiv 2408.09269; the masking by keys is ours.
+    """
+    _check_square("logits_per_audio", logits_per_audio)
+    rows = len(logits_per_audio)
+    if num_blocks not in (1, 2, 3) or rows == 0 or rows % num_blocks:
+        raise ValueError(f"{rows} rows are not made of {num_blocks} equal blocks: 1, 2 or 3 are possible")
+    weights = _block_weights(block_weights, num_blocks).to(logits_per_audio).repeat_interleave(rows // num_blocks)
+    negatives = _negative_weights(num_blocks, rows // num_blocks, alpha_same, alpha_cross).to(logits_per_audio)
+    if keys is not None:
+        if keys.shape != (rows,):
+            raise ValueError(f"keys must have shape ({rows},), got {tuple(keys.shape)}")
+        others = ~torch.eye(rows, dtype=torch.bool, device=keys.device)
+        negatives = negatives.masked_fill((keys[:, None] == keys) & others, 0)
+    # A weight of 0 becomes −inf: such a pair is left out, to the last bit. The diagonal is never left out.
+    logits = logits_per_audio + negatives.log()
+    own = logits_per_audio.diagonal()
+    both = logits.logsumexp(dim=1) + logits.logsumexp(dim=0) - 2 * own
+    return (weights * both).sum() / (2 * weights.sum())
+
+
+def _block_weights(given: Sequence[float] | None, num_blocks: int) -> Tensor:
+    weights = torch.ones(num_blocks) if given is None else torch.tensor(given, dtype=torch.float64)
+    if weights.shape != (num_blocks,) or (weights < 0).any() or weights.sum() == 0:
+        raise ValueError(f"block_weights must be {num_blocks} numbers ≥ 0, not all 0, got {given}")
+    return weights
+
+
+def _negative_weights(num_blocks: int, size: int, alpha_same, alpha_cross) -> Tensor:
+    """W, (num_blocks · size, num_blocks · size) float64."""
+    same, cross = (_as_pair(name, alpha) for name, alpha in (("alpha_same", alpha_same), ("alpha_cross", alpha_cross)))
+    block = torch.arange(num_blocks).repeat_interleave(size)
+    item = torch.arange(size).repeat(num_blocks)
+    overlay = (torch.maximum(block[:, None], block) == 2).long()  # which of a pair of numbers counts
+    weights = torch.where(item[:, None] == item, same[overlay], cross[overlay])
+    return torch.where(block[:, None] == block, torch.ones((), dtype=torch.float64), weights)
+
+
+def _as_pair(name: str, alpha: float | tuple[float, float]) -> Tensor:
+    pair = torch.tensor(alpha if isinstance(alpha, (tuple, list)) else (alpha, alpha), dtype=torch.float64)
+    if pair.shape != (2,) or (pair < 0).any():
+        raise ValueError(f"{name} must be a number ≥ 0, or two of them, got {alpha}")
+    return pair
+
+
+__all__ = [
+    "NORMALIZATIONS",
+    "contrastive_loss",
+    "soft_contrastive_loss",
+    "soft_targets",
+    "temporal_contrastive_loss",
+]

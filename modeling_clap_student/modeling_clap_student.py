@@ -15,6 +15,7 @@ from .encoding_clap_student import EncodingMixin, average_windows
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .hub_clap_student import WholeCheckpointMixin
 from .losses import contrastive_loss
+from .temporal_pooling_clap_student import POOLINGS, OrderAwarePooling
 
 
 def mel_matrix(config: ClapStudentAudioConfig) -> Tensor:
@@ -115,6 +116,8 @@ class ClapStudentPreTrainedModel(WholeCheckpointMixin, PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, OrderAwarePooling):
+            init.zeros_(module.output)
         elif isinstance(module, ClapStudentModel):
             init.constant_(module.logit_scale, module.config.logit_scale_init_value)
 
@@ -134,6 +137,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         self.blocks = nn.ModuleList(ConvBlock(*args) for args in zip(channels[:-1], channels[1:], pools, strict=True))
         self.block_dropout = nn.Dropout(config.block_dropout)
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
+        self.pooling = POOLINGS[config.temporal_pooling](config)
         self.fc1 = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
 
@@ -181,7 +185,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         for block in self.blocks:
             hidden = self.block_dropout(block(hidden))
         frames = hidden.mean(dim=3).transpose(1, 2)
-        pooled = self.hidden_dropout(frames.amax(dim=1) + frames.mean(dim=1))
+        pooled = self.hidden_dropout(self.pooling(frames))
         pooled = self.hidden_dropout(F.relu(self.fc1(pooled)))
         return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
 
