@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from transformers import TrainingArguments
@@ -9,26 +10,80 @@ from transformers import TrainingArguments
 from ..losses import NORMALIZATIONS
 
 
-_RANGES = {
-    "soft_label_weight": (0, 1),
-    "replay_probability": (0, 1),
-    "random_gain_db": (0, 60),
-    "mixup_alpha": (0, 100),
-    "time_mask": (0, 10_000),
-    "frequency_mask": (0, 1000),
-    "layer_wise_lr_decay": (0.01, 1),
-    "ema_decay": (0.01, 0.99999),
-    "validation_fraction": (0, 0.9),
-}
+@dataclass(repr=False)  # the base class's hides tokens
+class ClapTrainingArguments(TrainingArguments):
+    """`transformers.TrainingArguments` with defaults that suit every training of this package.
+
+    Attributes:
+        ranges: argument -> its least and largest value.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    resume_from_checkpoint: str | None = field(
+        default=None,
+        metadata={"help": "Go on: from this checkpoint, by default the last one.", "nargs": "?", "const": "last"},
+    )
+    license: str = field(default="unknown", metadata={"help": "Licence of the weights, for the model card."})
+    seed: int = field(default=0, metadata={"help": "Of weights, dropout, crops and the order of the data."})
+    learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
+    num_train_epochs: float = field(default=20.0, metadata={"help": "Total number of training epochs."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs a process and step."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "The learning rate's course."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
+    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    # Hidden NaN losses would train on; the rows carry columns that no model takes.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave NaN losses out of the log."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: the collator needs them."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
+    disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
+    report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push, with --push_to_hub."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
+        super().__post_init__()
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
+        for name, (least, most) in self.ranges.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"--{name} must lie in [{least:g}, {most:g}], got {value:g}")
+
+    def __getstate__(self) -> dict:
+        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""
+        return {name: None if name.endswith("_token") else value for name, value in self.__dict__.items()}
+
+    def __deepcopy__(self, memo: dict) -> "ClapTrainingArguments":
+        """A copy within the process keeps its tokens."""
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
 
 
 @dataclass(repr=False)  # the base class's hides tokens
-class ClapStudentTrainingArguments(TrainingArguments):
+class ClapStudentTrainingArguments(ClapTrainingArguments):
     """`transformers.TrainingArguments` with the method's weights and defaults that suit contrastive training.
 
     Raises:
         ValueError: a weight or probability outside [0, 1], or a temperature that does not fit.
     """
+
+    ranges: ClassVar[dict[str, tuple[float, float]]] = {
+        "soft_label_weight": (0, 1),
+        "replay_probability": (0, 1),
+        "random_gain_db": (0, 60),
+        "mixup_alpha": (0, 100),
+        "time_mask": (0, 10_000),
+        "frequency_mask": (0, 1000),
+        "layer_wise_lr_decay": (0.01, 1),
+        "ema_decay": (0.01, 0.99999),
+        "validation_fraction": (0, 0.9),
+    }
 
     soft_label_weight: float = field(
         default=0.3,
@@ -69,40 +124,13 @@ class ClapStudentTrainingArguments(TrainingArguments):
             "help": "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
         },
     )
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={"help": "Go on: from this checkpoint, by default the last one.", "nargs": "?", "const": "last"},
-    )
-    license: str = field(default="unknown", metadata={"help": "Licence of the weights, for the model card."})
-    seed: int = field(default=0, metadata={"help": "Of weights, dropout, crops and the order of the data."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
-    num_train_epochs: float = field(default=20.0, metadata={"help": "Total number of training epochs."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs a process and step."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "The learning rate's course."})
-    warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
-    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
-    # Hidden NaN losses would train on; the rows carry columns that no model takes.
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave NaN losses out of the log."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: the collator needs them."})
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
-    disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
-    report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    hub_strategy: str = field(default="end", metadata={"help": "When to push, with --push_to_hub."})
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
 
     def __post_init__(self):
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
         if self.validation_fraction > 0 and self.eval_strategy == "no":
             self.eval_strategy, self.load_best_model_at_end = self.save_strategy, True
             self.eval_steps = self.eval_steps or self.save_steps
             self.metric_for_best_model = self.metric_for_best_model or "recall"
         super().__post_init__()
-        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"--{name} must lie in [{least:g}, {most:g}], got {value:g}")
         if (self.soft_label_temperature is not None) != (self.soft_label_normalization == "softmax"):
             raise ValueError(
                 "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
@@ -138,15 +166,5 @@ class ClapStudentTrainingArguments(TrainingArguments):
         """Whether the loss compares more pairs than are embedded at a time."""
         return self.contrastive_batch_size is not None and self.gradient_accumulation_steps > 1
 
-    def __getstate__(self) -> dict:
-        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""
-        return {name: None if name.endswith("_token") else value for name, value in self.__dict__.items()}
 
-    def __deepcopy__(self, memo: dict) -> "ClapStudentTrainingArguments":
-        """A copy within the process keeps its tokens."""
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        return twin
-
-
-__all__ = ["ClapStudentTrainingArguments"]
+__all__ = ["ClapStudentTrainingArguments", "ClapTrainingArguments"]

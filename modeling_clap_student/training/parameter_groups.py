@@ -36,12 +36,25 @@ def parameter_groups(
         layer_decay: in (0, 1].
     """
     layers = {"audio_model": len(model.audio_model.blocks), "text_model": model.config.text_config.num_hidden_layers}
-    groups: dict[tuple[int, bool], dict] = {}
+    rates = {name: learning_rate * layer_decay ** _depth(name, layers) for name, _ in model.named_parameters()}
+    return groups_by_rate(model, rates, weight_decay, decayed)
+
+
+def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: float, decayed: set[str]) -> list[dict]:
+    """Groups for an optimiser, the fastest first: parameters that learn, by their learning rate.
+
+    Args:
+        model: whose parameters they are.
+        rates: name of each parameter -> its learning rate.
+        weight_decay: of the parameters `decayed`.
+        decayed: names.
+    """
+    groups: dict[tuple[float, bool], dict] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            depth, decays = _depth(name, layers), name in decayed
-            rates = {"lr": learning_rate * layer_decay**depth, "weight_decay": weight_decay if decays else 0.0}
-            groups.setdefault((depth, decays), {"params": [], **rates})["params"].append(parameter)
+            rate, decays = rates[name], name in decayed
+            settings = {"lr": rate, "weight_decay": weight_decay if decays else 0.0}
+            groups.setdefault((-rate, decays), {"params": [], **settings})["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
 
 
@@ -56,4 +69,4 @@ def _depth(name: str, layers: dict[str, int]) -> int:
     return 1 if ".fc1." in name else layers[tower] + 1
 
 
-__all__ = ["freeze", "parameter_groups"]
+__all__ = ["freeze", "groups_by_rate", "parameter_groups"]

@@ -1,8 +1,13 @@
 """How a model came about: what its card tells, kept in its config so that it travels with the weights."""
 
 import re
+from pathlib import Path
 
 from transformers import TrainingArguments
+
+from ..errors import InputError
+from ..hub_clap_student import fingerprint
+from ..model_card_clap_student import model_card
 
 
 # Of TrainingArguments, what does not touch the weights: where things go, and how often one looks.
@@ -24,4 +29,34 @@ def model_source(model) -> dict | None:
     return {"name": name, "revision": getattr(model.config, "_commit_hash", None)} if name else None
 
 
-__all__ = ["hyperparameters", "model_source"]
+class RecordMixin:
+    """For a `Trainer`: a card that tells what the model's record holds, and a repository made at the start."""
+
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """As `Trainer.init_hf_repo`: the Hub repository is made before the training that it is for.
+
+        Raises:
+            InputError: no right to, or no connection.
+        """
+        try:
+            super().init_hf_repo(*args, **kwargs)
+        except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"can't make the Hub repository {self.args.hub_model_id}: {reason}") from error
+
+    def create_model_card(self, model_name: str | None = None, license: str | None = None, **kwargs) -> None:
+        """Writes README.md into the output folder from the model's record.
+
+        Args:
+            license: instead of the one in the arguments.
+            model_name, kwargs: as in `Trainer`; the record tells better.
+        """
+        if self.is_world_process_zero():
+            model, folder = self.accelerator.unwrap_model(self.model), Path(self.args.output_dir)
+            record = {**(getattr(model.config, "record", None) or {}), "fingerprint": fingerprint(model)}
+            model.config.record = record | ({"license": license} if license else {})
+            model.config.save_pretrained(folder)
+            model_card(self.args.hub_model_id or str(folder), model.config).save(folder / "README.md")
+
+
+__all__ = ["RecordMixin", "hyperparameters", "model_source"]

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast
@@ -15,8 +14,6 @@ from transformers import Trainer, TrainerCallback
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.streams import as_stream
 from ..errors import InputError
-from ..hub_clap_student import fingerprint
-from ..model_card_clap_student import model_card
 from ..version import __version__
 from .augmentation import masked, mixed
 from .batch_norm import synchronise
@@ -26,9 +23,10 @@ from .gradient_cache import cache_gradients
 from .moving_average import MovingAverage
 from .objective import global_loss
 from .parameter_groups import freeze, parameter_groups
-from .record import hyperparameters, model_source
+from .record import RecordMixin, hyperparameters, model_source
 from .sharding import fit_for_sharding, make_whole
 from .streaming import StreamingMixin, check_steps, mixed_stream
+from .validating import ValidatingMixin
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
@@ -48,7 +46,7 @@ class _TellEpoch(TrainerCallback):
             self.sampler.set_epoch(state.global_step // self.sampler.num_steps)
 
 
-class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
+class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer):
     """`transformers.Trainer` whose `compute_loss` is the soft-label objective over the batch of all processes.
 
     Without a teacher, or with `soft_label_weight=0`, the objective is the plain contrastive loss.
@@ -170,32 +168,6 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         if self.validation is None or not self.args.load_best_model_at_end:
             return None
         return self.validation.selects_by(self.args.metric_for_best_model)
-
-    def init_hf_repo(self, *args, **kwargs) -> None:
-        """As `Trainer.init_hf_repo`: the Hub repository is made before the training that it is for.
-
-        Raises:
-            InputError: no right to, or no connection.
-        """
-        try:
-            super().init_hf_repo(*args, **kwargs)
-        except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(f"can't make the Hub repository {self.args.hub_model_id}: {reason}") from error
-
-    def create_model_card(self, model_name: str | None = None, license: str | None = None, **kwargs) -> None:
-        """Writes README.md into the output folder from the model's record.
-
-        Args:
-            license: instead of the one in the arguments.
-            model_name, kwargs: as in `Trainer`; the record tells better.
-        """
-        if self.is_world_process_zero():
-            model, folder = self.accelerator.unwrap_model(self.model), Path(self.args.output_dir)
-            record = {**(getattr(model.config, "record", None) or {}), "fingerprint": fingerprint(model)}
-            model.config.record = record | ({"license": license} if license else {})
-            model.config.save_pretrained(folder)
-            model_card(self.args.hub_model_id or str(folder), model.config).save(folder / "README.md")
 
     @staticmethod
     def _check_teacher(teacher, student) -> None:
@@ -333,23 +305,9 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, Trainer):
         if self.average is not None:
             self.average.load(self.state.best_model_checkpoint)
 
-    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Scores the model, or its moving average, with `validation`.
-
-        Returns:
-            the scores, each named `eval_…`.
-
-        Raises:
-            InputError: there is no `validation`, or another dataset is given.
-        """
-        if self.validation is None or eval_dataset is not None:
-            raise InputError("pairs to evaluate on come with ClapStudentTrainer(validation=Validation(…)) alone")
-        with nullcontext() if self.average is None else self.average.in_place():
-            scores = self.validation(self.accelerator.unwrap_model(self.model))
-        scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
-        self.log(scores)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
-        return scores
+    def weights_to_score(self) -> AbstractContextManager:
+        """The moving average, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
 
 __all__ = ["ClapStudentTrainer"]
