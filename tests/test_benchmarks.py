@@ -6,6 +6,7 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset
 
 from modeling_clap_student.data.benchmarks import read_benchmark, read_labels
+from modeling_clap_student.data.sound_events import SOUND_CLASSES
 from modeling_clap_student.data.soundscapes import TEST_CLASSES
 from modeling_clap_student.errors import InputError
 
@@ -140,7 +141,15 @@ def test_soundscapes():
     assert benchmark.class_names == sorted(TEST_CLASSES)
     assert all(audio["path"].startswith("soundscapes://test/") for audio in benchmark.clips["audio"])
     with pytest.raises(InputError, match="has no labels"):
-        read_benchmark("soundscapes:train")
+        read_benchmark("soundscapes:pool")
+
+
+def test_soundscapes_to_train_on():
+    """Guards against training clips of the ten test classes alone, clips of the test among them, and shared ids."""
+    benchmark = read_benchmark("soundscapes:train")
+    assert benchmark.class_names == sorted(SOUND_CLASSES) and set(TEST_CLASSES) < set(benchmark.class_names)
+    assert all(audio["path"].startswith("soundscapes://train/") for audio in benchmark.clips["audio"])
+    assert not set(benchmark.clips["audio_id"]) & set(read_benchmark("soundscapes").clips["audio_id"])
 
 
 def test_labels_of_an_evaluation_set(esc50):

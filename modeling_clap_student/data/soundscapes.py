@@ -2,7 +2,7 @@
 
 Three parts play the roles of the paper's corpora:
 
-- `train`: captioned clips of one event on a quiet background, for the teacher;
+- `train`: captioned clips of one event on a quiet background, for the teacher; labelled too, for training on scenes;
 - `pool`: clips "in the wild", one to three events over louder backgrounds and echoes, without text;
 - `test`: labelled clips of ten classes, the user's domain.
 
@@ -153,10 +153,13 @@ def pool_clips(*parts: str) -> list[tuple[str, str]]:
 
 
 def labelled_clips(*parts: str) -> list[tuple[str, str, str]]:
-    """(address, id, class name) of the evaluation domain, `test`."""
+    """(address, id, class name) of the evaluation domain, `test`, by default, or of the captioned part, `train`.
+
+    `train` holds all classes, `test` ten of them.
+    """
     part, numbers = _numbers(parts, "test")
-    if part != "test":
-        raise InputError(f"soundscapes:{part} has no labels: take soundscapes:test")
+    if part == "pool":
+        raise InputError("soundscapes:pool has no labels: take soundscapes:test or soundscapes:train")
     return [(_address(part, number), f"{part}/{number}", _plan(part, number)[1][0]) for number in numbers]
 
 

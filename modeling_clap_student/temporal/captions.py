@@ -1,0 +1,127 @@
+"""Captions of two-sound scenes: what comes first, what comes second, or that both sound at once.
+
+The words `before` and `while` are those of TeminAL (Sinha et al., arXiv 2408.09269), as its public code uses them. The
+other ways to say it are for training with paraphrases, or for tests alone: which is which is fixed here.
+"""
+
+from dataclasses import dataclass
+
+from ..data.captions import exact_key, label_text
+from ..errors import InputError
+
+
+BEFORE, AFTER, WHILE = "before", "after", "while"
+
+# Of the sounds A and B of a scene: A then B, B then A, both at once. Always in this order.
+RELATIONS = FORWARD, REVERSE, OVERLAY = "forward", "reverse", "overlay"
+
+
+@dataclass(frozen=True)
+class Connective:
+    """The words between two class names, `{x} {words} {y}`.
+
+    Attributes:
+        words: for instance `followed by`.
+        kind: `before` where x is heard first, `after` where y is, `while` where both are heard at once.
+    """
+
+    words: str
+    kind: str
+
+
+_WORDS = {
+    BEFORE: ("before", "then", "followed by", "and then", "prior to", "ahead of"),
+    AFTER: ("after", "preceded by", "following", "subsequent to"),
+    WHILE: ("while", "and at the same time", "during"),
+}
+
+# The connectives that are known, by their words.
+PARAPHRASES: dict[str, Connective] = {
+    words: Connective(words, kind) for kind, ways in _WORDS.items() for words in ways
+}
+
+# Never in training, so that a test with them tells whether the meaning was learnt or the word.
+UNSEEN_CONNECTIVES = ("after", "then", "followed by")
+
+# Beside `before` and `while`, where training paraphrases. Not `and then`, which holds an unseen word.
+TRAINING_CONNECTIVES = (
+    "preceded by", "following", "subsequent to", "prior to", "ahead of", "and at the same time",
+)  # fmt: skip
+
+SINGLE, DOUBLE = "single", "double"
+_CLASSES = {SINGLE: 1, DOUBLE: 2, BEFORE: 2, AFTER: 2, WHILE: 2}
+
+
+def scene_caption(class_a: str, class_b: str, relation: str, connective: str = BEFORE) -> str:
+    """Says what is heard in a scene.
+
+    Args:
+        class_a: the sound that is first in `forward`.
+        class_b: the other.
+        relation: one of `RELATIONS`.
+        connective: words of one that is known. Of `overlay`, where it tells an order, `while` takes its place, so that
+            the captions of all three relations can be asked for alike.
+
+    Returns:
+        for `forward`, "A before B", or "B after A" with a connective of that kind; for `reverse` the same with A and B
+        swapped; for `overlay` "A while B".
+
+    Raises:
+        InputError: an unknown connective, or one of the kind `while` for an order.
+        ValueError: an unknown relation.
+    """
+    if relation not in RELATIONS:
+        raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
+    if connective not in PARAPHRASES:
+        raise InputError(f"unknown connective {connective!r}: known are {', '.join(PARAPHRASES)}")
+    kind = PARAPHRASES[connective].kind
+    if relation == OVERLAY:
+        return f"{class_a} {connective if kind == WHILE else WHILE} {class_b}"
+    if kind == WHILE:
+        raise InputError(f"{connective!r} tells no order: it can't caption a scene that is {relation}")
+    first, second = (class_a, class_b) if relation == FORWARD else (class_b, class_a)
+    return f"{first} {connective} {second}" if kind == BEFORE else f"{second} {connective} {first}"
+
+
+def key_of(kind: str, *classes: str) -> int:
+    """Equal for captions that say the same, whatever their words: `B after A` is `A before B`.
+
+    Args:
+        kind: `before`, `after` or `while`, of a connective; `single` or `double` for captions that name one or two
+            sounds and no order.
+        classes: the class names as the caption has them, one for `single`, else two. Case, underscores and slashes do
+            not count; neither does the order of those of `while` and `double`.
+
+    Returns:
+        63 bits, which fit an int64.
+
+    Raises:
+        ValueError: an unknown kind, or too many or too few classes.
+    """
+    if len(classes) != _CLASSES.get(kind):
+        raise ValueError(f"no caption has the kind {kind!r} and {len(classes)} classes")
+    names = [label_text(name).lower() for name in classes]
+    if kind == AFTER:
+        kind, names = BEFORE, names[::-1]
+    elif kind != BEFORE:
+        names.sort()
+    return int(exact_key("\n".join((kind, *names))), 16) >> 1
+
+
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "DOUBLE",
+    "FORWARD",
+    "OVERLAY",
+    "PARAPHRASES",
+    "RELATIONS",
+    "REVERSE",
+    "SINGLE",
+    "TRAINING_CONNECTIVES",
+    "UNSEEN_CONNECTIVES",
+    "WHILE",
+    "Connective",
+    "key_of",
+    "scene_caption",
+]

@@ -1,0 +1,171 @@
+"""Clips made alike before scenes are built of them, so that neither silence nor level tells what is heard when."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+
+import numpy as np
+from datasets import Dataset
+
+from ..data.decoding import decode_clip
+from ..data.skipping import SkippedClips
+from ..errors import ClipError, InputError
+
+
+SHORTEST = 0.5  # seconds that are kept of a clip, where it has them
+
+_SILENCE = 10 ** (-60 / 20)  # of the peak
+_LEVEL = 10 ** (-26 / 20)  # root mean square, of a full scale of 1
+_PEAK = 0.99
+_FADE = 0.02  # seconds
+_BLOCK = 512  # samples whose energy is looked at together
+_MOST_BYTES = 2**30  # of decoded clips in memory; 1,200 clips of 5 s at 44.1 kHz
+
+
+def trimmed(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """A clip without the silence around it: what lies before the first and behind the last sample within 60 dB of its
+    peak, but at least half a second of it.
+
+    Returns:
+        (samples,) float32, scaled to a peak of 1.
+
+    Raises:
+        ClipError: all of it is silence.
+    """
+    level = np.abs(waveform)
+    peak = level.max()
+    if peak == 0:
+        raise ClipError("is silent")
+    loud = np.flatnonzero(level >= np.float32(_SILENCE) * peak)
+    shortest = round(SHORTEST * sampling_rate)
+    stop = min(len(waveform), max(loud[-1] + 1, loud[0] + shortest))
+    start = max(0, min(loud[0], stop - shortest))
+    return waveform[start:stop] / peak
+
+
+def excerpt(waveform: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
+    """A part of a clip that is long enough, or the clip over and over.
+
+    A part is drawn around a moment that is drawn in turn, the likelier the louder it is: no part is the silence
+    between two barks.
+
+    Args:
+        waveform: (samples,), not all zeros.
+        size: samples wanted.
+        seed: of the draw.
+    """
+    spare = len(waveform) - size
+    if spare <= 0:
+        return np.resize(waveform, size)
+    rng = np.random.default_rng(seed)
+    energy = np.add.reduceat(np.square(waveform), np.arange(0, len(waveform), _BLOCK), dtype=np.float64).cumsum()
+    moment = _BLOCK * int(np.searchsorted(energy, rng.random() * energy[-1], side="right"))
+    first, last = max(0, moment + _BLOCK - size), min(moment, spare)
+    start = int(rng.integers(min(first, last), last + 1))
+    return waveform[start : start + size]
+
+
+def levelled(waveform: np.ndarray) -> np.ndarray:
+    """A sound, not all zeros, at -26 dB of full scale (RMS), or lower where its peak would exceed 0.99."""
+    level = np.sqrt(np.mean(np.square(waveform), dtype=np.float64))
+    return waveform * np.float32(min(_LEVEL / level, _PEAK / np.abs(waveform).max()))
+
+
+def faded(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+    """A sound that rises and falls linearly within 20 ms at its two ends."""
+    size = round(_FADE * sampling_rate)
+    ramp = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    out = waveform.copy()
+    out[:size] *= ramp
+    out[len(out) - size :] *= ramp[::-1]
+    return out
+
+
+def limited(waveform: np.ndarray) -> np.ndarray:
+    """A sound with a peak of at most 0.99: all of it is lowered where it has more."""
+    peak = np.abs(waveform).max()
+    return waveform if peak <= _PEAK else waveform * np.float32(_PEAK / peak)
+
+
+class PreparedClips:
+    """Clips by their id, decoded and prepared; those used last stay in memory. Several threads may ask at once.
+
+    Args:
+        clips: table with `audio audio_id`.
+        sampling_rate: wanted, Hz.
+        skipped: where clips that can't be used are listed. It raises an InputError when they are too many.
+        prepare: what is done to a waveform once, which may raise a ClipError; None for nothing.
+        most_bytes: of waveforms in memory.
+    """
+
+    def __init__(
+        self,
+        clips: Dataset,
+        sampling_rate: int,
+        skipped: SkippedClips,
+        prepare: Callable[[np.ndarray, int], np.ndarray] | None,
+        most_bytes: int = _MOST_BYTES,
+    ):
+        self.sampling_rate = sampling_rate
+        self.skipped = skipped
+        self.most_bytes = most_bytes
+        self._prepare = prepare
+        self._clips = clips.select_columns(["audio"])
+        self._rows = {audio_id: row for row, audio_id in enumerate(clips["audio_id"][:])}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._bad: dict[str, str] = {}
+
+    def __getstate__(self):
+        return {**self.__dict__, "_lock": None, "_held": None}
+
+    def __setstate__(self, state: dict):
+        self.__dict__.update(state)
+        self._forget()
+
+    def __getitem__(self, audio_id: str) -> np.ndarray:
+        """(samples,) float32, not to be written to.
+
+        Raises:
+            InputError: there is no such clip.
+            ClipError: it can't be used, which is listed the first time.
+        """
+        if audio_id not in self._rows:
+            raise InputError(f"there is no clip {audio_id!r} among the {len(self._rows)} given: are they other clips?")
+        if audio_id in self._bad:
+            raise ClipError(self._bad[audio_id])
+        with self._lock:
+            if audio_id in self._held:
+                self._held.move_to_end(audio_id)
+                return self._held[audio_id]
+        # Outside the lock: two threads that miss one clip at once both decode it, which does no harm.
+        try:
+            waveform = self._read(audio_id)
+        except ClipError as error:
+            self._bad[audio_id] = str(error)
+            self.skipped.add(audio_id, str(error))
+            raise
+        self.skipped.tried(audio_id)
+        self._keep(audio_id, waveform)
+        return waveform
+
+    def _read(self, audio_id: str) -> np.ndarray:
+        waveform = decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)
+        waveform = waveform if self._prepare is None else self._prepare(waveform, self.sampling_rate)
+        waveform.flags.writeable = False
+        return waveform
+
+    def _keep(self, audio_id: str, waveform: np.ndarray) -> None:
+        with self._lock:
+            if audio_id not in self._held:
+                self._held[audio_id] = waveform
+                self._bytes += waveform.nbytes
+            while self._bytes > self.most_bytes:
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
+
+
+__all__ = ["SHORTEST", "PreparedClips", "excerpt", "faded", "levelled", "limited", "trimmed"]

@@ -1,0 +1,262 @@
+"""Scenes of two sounds, for TeminAL and ZSTE: which two clips, and how one is heard before, after or with the other.
+
+A scene is 10 s long. All three relations of its sounds are rendered from the same two parts of clips, prepared alike,
+so that a model has nothing but the order to tell `forward` from `reverse` by. TeminAL's authors (Sinha et al., arXiv
+2408.09269) put 5-s recordings together as they are; that construction is kept beside this one for comparison.
+"""
+
+import csv
+import io
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from ..data.captions import exact_key, label_text
+from ..data.metadata import read_rows
+from ..data.replay import MOST_DRAWS
+from ..data.skipping import SkippedClips
+from ..errors import InputError
+from ..output_folders import write_text
+from .captions import OVERLAY, RELATIONS, REVERSE
+from .loudness import loudness, mix
+from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, trimmed
+
+
+SECONDS = 10.0
+CONSTRUCTIONS = ("ours", "authors")
+PAIRS = ("all", "seen", "unseen")
+
+_BORDER = (0.35, 0.65)  # of the scene
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Two clips of different classes.
+
+    Attributes:
+        id: its number.
+        clip_a: the `audio_id` of the sound that is first in `forward`.
+        clip_b: of the other.
+        class_a, class_b: their class names.
+        border: where the first sound of `forward` gives way to the second, seconds.
+        seed: of what rendering draws.
+        seen_pair: whether training may hear the two classes together.
+    """
+
+    id: int
+    clip_a: str
+    clip_b: str
+    class_a: str
+    class_b: str
+    border: float
+    seed: int
+    seen_pair: bool
+
+
+def is_held_out(class_a: str, class_b: str, fraction: float = 0.2, seed: int = 0) -> bool:
+    """Whether two classes are kept from being heard together in training.
+
+    It depends on the two names alone, so that it is the same for every corpus. Neither their order nor case,
+    underscores or slashes count.
+
+    Args:
+        class_a, class_b: the names.
+        fraction: of the pairs that are held out, about.
+        seed: of which ones.
+    """
+    names = sorted(label_text(name).lower() for name in (class_a, class_b))
+    return int(exact_key("\n".join((f"held out {seed}", *names))), 16) < fraction * 2**64
+
+
+class Deck:
+    """Draws scenes: each pair of different classes is as likely, then each order, each clip and each border.
+
+    The border lies between 35 and 65 % of the scene.
+
+    Args:
+        clips: table with `audio_id label`. The order of its rows does not count.
+        seed: of the draws.
+        pairs: of classes that are drawn, `all`, or those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
+        without: class names that are never drawn.
+
+    Raises:
+        InputError: fewer than 2 classes, or no pair of them is left.
+    """
+
+    def __init__(self, clips: Dataset, seed: int, pairs: str = "all", without: Collection[str] = ()):
+        if pairs not in PAIRS:
+            raise ValueError(f"unknown pairs {pairs!r}: known are {', '.join(PAIRS)}")
+        self.seed = seed
+        dropped = {label_text(name) for name in without}
+        self._clips: dict[str, list[str]] = {}
+        for audio_id, label in sorted(zip(clips["audio_id"][:], clips["label"][:], strict=True)):
+            if label not in dropped:
+                self._clips.setdefault(label, []).append(audio_id)
+        self.class_names = sorted(self._clips)
+        if len(self.class_names) < 2:
+            raise InputError(f"scenes need clips of at least 2 classes, and there are {len(self.class_names)}")
+        allowed = {"all": (False, True), "seen": (False,), "unseen": (True,)}[pairs]
+        self._pairs = [pair for pair in combinations(self.class_names, 2) if is_held_out(*pair) in allowed]
+        if not self._pairs:
+            raise InputError(
+                f"not one pair of the {len(self.class_names)} classes is {pairs}: more classes are needed"
+            )
+
+    def scene(self, number: int) -> Scene:
+        """A scene: the same for equal clips, seed and number, whatever was drawn before."""
+        rng = np.random.default_rng([self.seed, number])
+        pair = self._pairs[rng.integers(len(self._pairs))]
+        class_a, class_b = rng.permutation(2).tolist()
+        classes = pair[class_a], pair[class_b]
+        clips = [self._clips[name][rng.integers(len(self._clips[name]))] for name in classes]
+        border = float(rng.uniform(*_BORDER)) * SECONDS
+        seed = int(rng.integers(MOST_DRAWS))
+        return Scene(number, *clips, *classes, border, seed, not is_held_out(*classes))
+
+    def scenes(self, count: int) -> list[Scene]:
+        """The first so many scenes."""
+        return [self.scene(number) for number in range(count)]
+
+
+class SceneRenderer:
+    """Makes waveforms of scenes; several threads may ask at once.
+
+    `ours`: of each clip the silence around it is cut away, and a part as long as the scene asks for, or the clip over
+    and over, comes to the same level (-26 dB RMS) and fades in and out within 20 ms. `forward` is one part behind the
+    other, `reverse` the same two parts in the other order. In `overlay` each goes over and over for the whole scene,
+    both equally loud.
+
+    `authors`: 5 s of each clip as it is, one behind the other, or their sum, twice over. The sum saturates at full
+    scale, as a file of 16 bits does. The border of the scene does not count.
+
+    Args:
+        clips: table with `audio audio_id`.
+        sampling_rate: wanted, Hz.
+        skipped: where clips that can't be used are listed. It raises an InputError when they are too many.
+        construction: `ours` or `authors`.
+    """
+
+    def __init__(self, clips: Dataset, sampling_rate: int, skipped: SkippedClips, construction: str = "ours"):
+        if construction not in CONSTRUCTIONS:
+            raise ValueError(f"unknown construction {construction!r}: known are {', '.join(CONSTRUCTIONS)}")
+        self.sampling_rate = sampling_rate
+        self.construction = construction
+        self._size = round(SECONDS * sampling_rate)
+        self._clips = PreparedClips(clips, sampling_rate, skipped, trimmed if construction == "ours" else None)
+
+    def render(self, scene: Scene, relation: str, second_gain_db: float = 0.0) -> np.ndarray:
+        """A scene as it is heard, which depends on nothing but the scene and its clips.
+
+        Args:
+            scene: its clips must be among those given.
+            relation: one of `RELATIONS`.
+            second_gain_db: by how much the sound heard second is made louder; the whole is lowered where it would not
+                fit then. For tests of what a model listens to.
+
+        Returns:
+            (10 s,) float32 within [-1, 1].
+
+        Raises:
+            InputError: a clip that is none of those given.
+            ClipError: one that can't be used.
+            ValueError: an unknown relation, or a gain for the second of two sounds heard at once.
+        """
+        if relation not in RELATIONS:
+            raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
+        if relation == OVERLAY and second_gain_db:
+            raise ValueError("of two sounds heard at once none is the second")
+        parts = self._parts(scene)
+        if relation == OVERLAY:
+            return limited(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
+        first, second = reversed(parts) if relation == REVERSE else parts
+        if not second_gain_db:
+            return np.concatenate([first, second])
+        return limited(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
+
+    def single(self, audio_id: str, seed: int = 0) -> np.ndarray:
+        """One clip for as long as a scene: prepared, or as it is for `authors`, and over and over.
+
+        Args:
+            audio_id: the clip.
+            seed: of the part that is heard of a longer clip.
+
+        Returns:
+            (10 s,) float32.
+
+        Raises:
+            InputError, ClipError: as in `render`.
+        """
+        clip = self._clips[audio_id]
+        if self.construction == "authors":
+            return np.resize(clip, self._size)
+        return levelled(excerpt(clip, self._size, [seed]))
+
+    def _parts(self, scene: Scene) -> list[np.ndarray]:
+        clips = [self._clips[scene.clip_a], self._clips[scene.clip_b]]
+        if self.construction == "authors":
+            half = self._size // 2
+            return [np.resize(clips[0], half), np.resize(clips[1], self._size - half)]
+        first = round(scene.border * self.sampling_rate)
+        sizes = (first, self._size - first)
+        drawn = [excerpt(clip, size, [scene.seed, n]) for n, (clip, size) in enumerate(zip(clips, sizes, strict=True))]
+        return [faded(levelled(part), self.sampling_rate) for part in drawn]
+
+    def _overlay(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        levels = [loudness(part, self.sampling_rate) for part in (first, second)]
+        return mix(np.resize(first, self._size), np.resize(second, self._size), *levels)
+
+    def _sum(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.resize(np.clip(first + second[: len(first)], -1, 1), self._size)
+
+
+def write_manifest(path: Path | str, scenes: list[Scene]) -> None:
+    """Writes scenes to a csv, whole or not at all, so that a test is the same everywhere."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [field.name for field in fields(Scene)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(scene) for scene in scenes)
+    write_text(Path(path), text.getvalue())
+
+
+def read_manifest(path: Path | str) -> list[Scene]:
+    """Reads what `write_manifest` wrote, exactly.
+
+    Raises:
+        InputError: a file that is missing, holds no scenes, lacks a column, or has a value out of place.
+    """
+    rows = read_rows(Path(path), *(field.name for field in fields(Scene)))
+    return [_scene(path, number, row) for number, row in enumerate(rows, start=1)]
+
+
+def _scene(path: Path | str, number: int, row: dict) -> Scene:
+    names = {name: row[name] for name in ("clip_a", "clip_b", "class_a", "class_b")}
+    try:
+        scene = Scene(
+            id=int(row["id"]),
+            border=float(row["border"]),
+            seed=int(row["seed"]),
+            seen_pair={"True": True, "False": False}[row["seen_pair"]],
+            **names,
+        )
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: row {number} has a value that is none: {error}") from error
+    if not SHORTEST <= scene.border <= SECONDS - SHORTEST or scene.seed < 0 or not all(names.values()):
+        raise InputError(f"{path}: row {number} is no scene of two clips, with a border inside and a seed")
+    return scene
+
+
+__all__ = [
+    "CONSTRUCTIONS",
+    "PAIRS",
+    "SECONDS",
+    "Deck",
+    "Scene",
+    "SceneRenderer",
+    "is_held_out",
+    "read_manifest",
+    "write_manifest",
+]
