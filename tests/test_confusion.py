@@ -1,6 +1,7 @@
 """Which classes are taken for which, and the pictures of an evaluation."""
 
 import sys
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,12 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix as reference
 
 from modeling_clap_student.data.benchmarks import Benchmark
+from modeling_clap_student.data.soundscapes import labelled_clips
 from modeling_clap_student.data.sources import Source
-from modeling_clap_student.data.tables import labelled_table
+from modeling_clap_student.data.tables import UNDECODED, labelled_table
 from modeling_clap_student.evaluation.confusion import confusion_matrix, draw_confusion, most_confused
 from modeling_clap_student.evaluation.embedding_plot import draw_embeddings, plane
+from modeling_clap_student.evaluation.report import detail_tables
 from modeling_clap_student.evaluation.zero_shot import ZeroShotResult
 
 
@@ -42,9 +45,22 @@ def test_most_confused_pairs_name_their_clips():
     found = most_confused(result([0, 0, 0, 1, 1, 2], [1, 1, 0, 1, 0, 2], ["bird", "cat", "dog"], unread=2))
     assert [(pair.label, pair.predicted, pair.count) for pair in found] == [("bird", "cat", 2), ("cat", "bird", 1)]
     assert found[0].clips == ["s/2.wav", "s/3.wav"] and found[1].clips == ["s/6.wav"]
+    assert found[0].paths == ["2.wav", "3.wav"] and found[1].paths == ["6.wav"]
     assert [pair.share for pair in found] == pytest.approx([2 / 3, 1 / 2])
     assert len(most_confused(result([0, 1], [1, 0], ["a", "b"]), most=1)) == 1
     assert most_confused(result([0, 1], [0, 1], ["a", "b"])) == []
+
+
+def test_a_clip_without_a_file_has_no_path():
+    """Guards against a path in results.md that nobody can open: a Hub dataset's, or the built-in corpus's."""
+    one = result([0, 1, 1], [1, 0, 0], ["a", "b"])
+    audio = [{"bytes": b"RIFF", "path": "0.wav"}, {"bytes": None, "path": "/data/1.wav"}]
+    audio.append({"bytes": None, "path": labelled_clips("test")[0][0]})
+    clips = one.benchmark.clips.remove_columns("audio").add_column("audio", audio)
+    one = replace(one, benchmark=replace(one.benchmark, clips=clips.cast_column("audio", UNDECODED)))
+    assert [pair.paths for pair in most_confused(one)] == [["/data/1.wav", None], [None]]
+    (table,) = [table for table in detail_tables({"one": [one]}) if "confused" in table.title]
+    assert [row[-1] for row in table.rows] == ["/data/1.wav, s/2.wav", "s/0.wav"]
 
 
 def test_folds_of_clips_that_were_read():

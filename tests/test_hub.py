@@ -222,6 +222,8 @@ for revision in {}:
     run_python([ROOT / "run_eval.py", *flags], server)
     scores = json.loads((out / "eval" / "results.json").read_text())
     assert scores[0]["value"] == json.loads((out / "student" / "results.json").read_text())["student_accuracy"]
+    (evaluated,) = json.loads((out / "eval" / "details.json").read_text())["models"]
+    assert evaluated["model"] == f"me/student@{first}" and evaluated["revision"] == first
     # Its card still tells how it was made, but not the scores of other weights.
     card = stored(server, "models", "me/student")["README.md"].decode()
     assert "me/esc50-ads" in card and "model-index" not in card and "weights were changed" in card

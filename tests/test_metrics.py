@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, balanced_accuracy_score
+from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, recall_score
 
 from modeling_clap_student.evaluation.metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
 
@@ -11,6 +11,15 @@ def test_accuracy_by_class():
     """Guards against a class accuracy over predictions instead of references."""
     scores = Accuracy().compute(predictions=[0, 1, 1, 1], references=[0, 0, 1, 1])
     assert scores == {"accuracy": 0.75, "class_accuracy": {0: 0.5, 1: 1.0}}
+
+
+def test_accuracy_is_scikit_learn_s():
+    """Guards against a definition that only the example above bears out."""
+    predictions, references = np.random.default_rng(0).integers(6, size=(2, 97))
+    got = Accuracy().compute(predictions=predictions, references=references)
+    assert got["accuracy"] == pytest.approx(accuracy_score(references, predictions), abs=1e-12)
+    by_class = dict(enumerate(recall_score(references, predictions, average=None)))
+    assert got["class_accuracy"] == pytest.approx(by_class, abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")

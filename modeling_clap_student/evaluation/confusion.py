@@ -10,6 +10,7 @@ from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from ..chart_style import FILE_STYLE, save_chart
+from ..data.soundscapes import is_soundscape
 from .zero_shot import ZeroShotResult
 
 
@@ -23,6 +24,7 @@ class Confusion:
         count: how many.
         share: of the class's clips.
         clips: ids of some of them.
+        paths: where these lie; None of one that has no file of its own, as in a Hub dataset.
     """
 
     label: str
@@ -30,6 +32,7 @@ class Confusion:
     count: int
     share: float
     clips: list[str]
+    paths: list[str | None]
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -44,24 +47,26 @@ def most_confused(result: ZeroShotResult, most: int = 10, most_clips: int = 5) -
     Args:
         result: of one model.
         most: pairs to return at most.
-        most_clips: ids to name of each.
+        most_clips: clips to name of each.
     """
-    names, ids = result.benchmark.class_names, np.array(result.benchmark.clips["audio_id"])[result.rows]
+    names = result.benchmark.class_names
     matrix = confusion_matrix(result.truth, result.predicted, len(names))
     totals = matrix.sum(axis=1)
     np.fill_diagonal(matrix, 0)
     order = np.argsort(-matrix, axis=None, kind="stable")[:most]
     found = [divmod(int(cell), len(names)) for cell in order if matrix.flat[cell]]
-    return [
-        Confusion(
-            names[true],
-            names[taken],
-            int(matrix[true, taken]),
-            float(matrix[true, taken] / totals[true]),
-            ids[(result.truth == true) & (result.predicted == taken)][:most_clips].tolist(),
-        )
-        for true, taken in found
-    ]
+    confusions = []
+    for true, taken in found:
+        rows = result.rows[(result.truth == true) & (result.predicted == taken)][:most_clips]
+        clips, count = result.benchmark.clips.select(rows), int(matrix[true, taken])
+        paths = [_path(audio) for audio in clips["audio"]]
+        share = float(count / totals[true])
+        confusions.append(Confusion(names[true], names[taken], count, share, clips["audio_id"][:], paths))
+    return confusions
+
+
+def _path(audio: dict) -> str | None:
+    return None if audio["bytes"] is not None or is_soundscape(audio["path"]) else audio["path"]
 
 
 def confusion_rows(result: ZeroShotResult) -> list[dict]:
