@@ -1,4 +1,4 @@
-"""Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions.
+"""Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions, order of sounds.
 
 One process:        python run_eval.py --model outputs/student --baseline outputs/teacher --task esc50=/data/ESC-50
 Several GPUs:       accelerate launch --num_processes 2 run_eval.py --model outputs/student --task esc50=/data/ESC-50
@@ -29,7 +29,7 @@ from modeling_clap_student.curation.selection import PROMPT
 from modeling_clap_student.data.benchmarks import Benchmark
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
-from modeling_clap_student.data.tasks import CaptionedSet, read_task, short_name
+from modeling_clap_student.data.tasks import ZSTE, CaptionedSet, read_task, short_name
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
 from modeling_clap_student.evaluation.comparison import Result, compare
@@ -39,9 +39,15 @@ from modeling_clap_student.evaluation.embedding_plot import draw_embeddings
 from modeling_clap_student.evaluation.prompts import PLACE, Prompts, read_descriptions
 from modeling_clap_student.evaluation.report import as_markdown, detail_tables, model_index, score_tables
 from modeling_clap_student.evaluation.zero_shot import ZeroShotResult, zero_shot
+from modeling_clap_student.evaluation.zste.evaluation import evaluate_scenes
+from modeling_clap_student.evaluation.zste.plot import draw_tasks
+from modeling_clap_student.evaluation.zste.result import ZsteResult
+from modeling_clap_student.evaluation.zste.scene_set import SceneSet, file_stem, manifest_name, read_scenes
+from modeling_clap_student.evaluation.zste.tables import scene_detail_tables, scene_notes, scene_tables
 from modeling_clap_student.inference import DTYPES, for_inference
 from modeling_clap_student.output_folders import output_folder, write_json, write_text
 from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.temporal.scenes import write_manifest
 
 
 @dataclass
@@ -57,7 +63,8 @@ class EvalArguments(ReadingArguments):
         default=None,
         metadata={
             "help": "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
-            "retrieval=… where it has labels too. May be given again.",
+            "retrieval=… where it has labels too; zste=… for scenes of labelled clips, and whether their order is "
+            "heard. May be given again.",
             "action": "extend",
             "nargs": "+",
         },
@@ -75,6 +82,10 @@ class EvalArguments(ReadingArguments):
         default=None,
         metadata={"help": "A .yaml, .json or .csv file: texts that take the place of each class's name."},
     )
+    zste_scenes: int = field(default=1000, metadata={"help": "Scenes to draw for a task zste=…, the same each time."})
+    zste_manifest: str | None = field(
+        default=None, metadata={"help": "A csv of scenes that an earlier run left, in place of drawn ones."}
+    )
     plot_embeddings: bool = field(default=False, metadata={"help": "Draw each task's clips and classes in a plane."})
     output_dir: str = field(default="outputs/eval", metadata={"help": "Where results.json, .md and charts go."})
     output_json: str | None = field(default=None, metadata={"help": "Another place for results.json."})
@@ -91,6 +102,10 @@ class EvalArguments(ReadingArguments):
         for flag, names in (("model", self.models), ("task", self.task)):
             if again := [name for place, name in enumerate(names) if name in names[:place]]:
                 raise ValueError(f"--{flag} {again[0]} is given twice")
+        if self.zste_scenes < 2:
+            raise ValueError(f"--zste_scenes must be at least 2, got {self.zste_scenes}")
+        if self.zste_manifest and sum(name.startswith(ZSTE) for name in self.task) != 1:
+            raise ValueError("--zste_manifest needs one --task zste=…, whose clips it names")
 
     @property
     def models(self) -> list[str]:
@@ -98,16 +113,26 @@ class EvalArguments(ReadingArguments):
         return [*([self.baseline] if self.baseline else []), *self.model]
 
 
-Task = Benchmark | CaptionedSet
+Task = Benchmark | CaptionedSet | SceneSet
 
 
 def read_tasks(args: EvalArguments) -> list[Task]:
     excluded = Excluded()
-    tasks = [read_task(spec, excluded) for spec in args.task]
+    tasks = [
+        read_scenes(spec, args.zste_scenes, args.zste_manifest, excluded)
+        if spec.startswith(ZSTE)
+        else read_task(spec, excluded)
+        for spec in args.task
+    ]
     report_excluded(excluded)
+    files = [manifest_name(task) for task in tasks if isinstance(task, SceneSet)]
+    if again := [name for place, name in enumerate(files) if name in files[:place]]:
+        raise InputError(f"two tasks zste=… would leave one {again[0]}: evaluate one after the other")
     for task in tasks:
         if isinstance(task, Benchmark):
             say(f"{task.name}: {len(task.clips)} clips of {len(task.class_names)} classes")
+        elif isinstance(task, SceneSet):
+            say(task.summary)
         else:
             say(f"{task.name}: {len(task.pairs)} captions of {len(task.pairs.unique('audio_id'))} clips")
     return tasks
@@ -116,10 +141,10 @@ def read_tasks(args: EvalArguments) -> list[Task]:
 def read_prompts(args: EvalArguments, tasks: list[Task]) -> Prompts:
     described = read_descriptions(args.class_descriptions) if args.class_descriptions else None
     prompts = Prompts(tuple(args.prompt or [PROMPT + PLACE]), described)
-    benchmarks = [task for task in tasks if isinstance(task, Benchmark)]
-    if described and not benchmarks:
+    classed = [task for task in tasks if not isinstance(task, CaptionedSet)]
+    if described and not classed:
         raise InputError("--class_descriptions is for classes, and no --task has any")
-    prompts.check({name for task in benchmarks for name in task.class_names})
+    prompts.check({name for task in classed for name in task.class_names})
     return prompts
 
 
@@ -129,8 +154,32 @@ def score(model, processor, task: Task, prompts: Prompts, skipped: SkippedClips,
     return find_captioned(model, processor, task, skipped, batch_size)
 
 
-def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]]) -> None:
-    """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each."""
+def score_all(
+    args: EvalArguments, checkpoints: dict[str, tuple], tasks: list[Task], prompts: Prompts, skipped: SkippedClips
+) -> dict[str, list[Result]]:
+    """Model -> its result on each task. Models hear scenes side by side, so that each scene is made once."""
+    device = PartialState().device
+    results: dict[str, list[Result]] = {}
+    for name, (model, processor) in checkpoints.items():
+        heading(f"Evaluation of {name}")
+        fast = for_inference(model.to(device), args.dtype)
+        others = [task for task in tasks if not isinstance(task, SceneSet)]
+        results[name] = [score(fast, processor, task, prompts, skipped, args.batch_size) for task in others]
+        model.to("cpu")
+    for place, task in enumerate(tasks):
+        if isinstance(task, SceneSet):
+            heading(f"Evaluation on {task.name}")
+            fast = {name: (for_inference(m.to(device), args.dtype), p) for name, (m, p) in checkpoints.items()}
+            for name, result in evaluate_scenes(fast, task, skipped, args.batch_size, prompts).items():
+                results[name].insert(place, result)
+            for model, _ in checkpoints.values():
+                model.to("cpu")
+    return results
+
+
+def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict]) -> None:
+    """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each; the
+    scores of scenes."""
     names: list[str] = []
     for number, result in enumerate(results[args.model[0]]):
         name = re.sub(r"[^\w.-]+", "_", short_name(result.task))
@@ -140,6 +189,8 @@ def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]]) ->
             if args.plot_embeddings:
                 panels = {model: of[number] for model, of in results.items()}
                 draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
+        elif isinstance(result, ZsteResult):
+            draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")
 
 
 def evaluate(args: EvalArguments) -> None:
@@ -148,30 +199,31 @@ def evaluate(args: EvalArguments) -> None:
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
     if args.dry_run:
-        report_data({task.name: task.clips if isinstance(task, Benchmark) else task.pairs for task in tasks})
+        tables = {task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks}
+        report_data(tables)
         return
     # All of them first: a wrong name is told before hours of work.
     checkpoints = {name: load_checkpoint(name) for name in args.models}
     facts = [checkpoint_facts(name, *checkpoint) for name, checkpoint in checkpoints.items()]
-    results: dict[str, list[Result]] = {}
     with output_folder(args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        for name, (model, processor) in checkpoints.items():
-            heading(f"Evaluation of {name}")
-            fast = for_inference(model.to(PartialState().device), args.dtype)
-            results[name] = [score(fast, processor, task, prompts, skipped, args.batch_size) for task in tasks]
-            model.to("cpu")
+        results = score_all(args, checkpoints, tasks, prompts, skipped)
         report_skipped(skipped)
         rows = compare(results, args.baseline, args.seed)
-        tables = score_tables(rows, tasks)
+        tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
+        more = [*detail_tables(results), *scene_detail_tables(rows, results)]
         device = str(PartialState().device)
         settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
         notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
+        notes += scene_notes(tasks)
         write_json(Path(args.output_json) if args.output_json else folder / "results.json", rows)
         write_json(folder / "details.json", details(settings, facts, tasks, prompts, results))
-        write_text(folder / "results.md", as_markdown([*tables, *detail_tables(results)], notes))
+        write_text(folder / "results.md", as_markdown([*tables, *more], notes))
         write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
-        draw(folder, args, results)
+        for task in tasks:
+            if isinstance(task, SceneSet):
+                write_manifest(folder / manifest_name(task), task.scenes)
+        draw(folder, args, results, rows)
         save_arguments(folder, args)
     for table in tables:
         print_table(table.title, table.columns, table.rows)

@@ -88,6 +88,7 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
         places = [task["audio_ids"].index(clip) for clip in pair["clips"]]
         assert all(task["labels"][place] == pair["label"] for place in places)
         assert all(result["predictions"][place] == pair["predicted"] for place in places)
+        assert pair["paths"] == [str(esc50 / "audio" / Path(clip).name) for clip in pair["clips"]]
     (entry,) = yaml.safe_load(Path("eval/model_index.yaml").read_text())["model-index"]
     assert entry["name"] == "one" and entry["results"][0]["metrics"][0]["value"] == pytest.approx(
         right.mean(), abs=1e-4

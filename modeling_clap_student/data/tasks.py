@@ -15,6 +15,8 @@ from .published import PUBLISHED
 
 # Before a spec: its captions are what counts, though it may have labels too.
 RETRIEVAL = "retrieval="
+# Before a spec: scenes of two of its clips are what is evaluated on.
+ZSTE = "zste="
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def read_task(spec: str, excluded: Excluded) -> Benchmark | CaptionedSet:
 def short_name(spec: str) -> str:
     """What to call a task in little room: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
     named, _, place = spec.rpartition("#")[0].rpartition("=") if "#" in spec else spec.rpartition("=")
-    layout = named.removeprefix(RETRIEVAL).partition(":")[0]
+    layout = named.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
     named = named.replace("=", " ")
     return named if layout in PUBLISHED else f"{named} {Path(place).name}".strip()
 
 
-__all__ = ["RETRIEVAL", "CaptionedSet", "read_task", "short_name"]
+__all__ = ["RETRIEVAL", "ZSTE", "CaptionedSet", "read_task", "short_name"]

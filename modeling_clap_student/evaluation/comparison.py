@@ -10,9 +10,10 @@ from .captioned_retrieval import RetrievalResult
 from .scores import ItemScores
 from .statistics import bootstrap_interval, mcnemar
 from .zero_shot import ZeroShotResult
+from .zste.result import ZsteResult
 
 
-Result = ZeroShotResult | RetrievalResult
+Result = ZeroShotResult | RetrievalResult | ZsteResult
 
 
 def compare(results: dict[str, list[Result]], baseline: str | None = None, seed: int = 0) -> list[dict]:

@@ -6,12 +6,15 @@ from importlib.metadata import version
 
 from ..checkpoints import fingerprint
 from ..data.sources import dataset_source
-from ..data.tasks import RETRIEVAL, CaptionedSet
+from ..data.tasks import RETRIEVAL, ZSTE, CaptionedSet
 from ..version import __version__
 from .captioned_retrieval import RetrievalResult
 from .comparison import Result
 from .confusion import confusion_rows
 from .prompts import Prompts
+from .zste.details import scene_facts, scene_outcomes
+from .zste.result import ZsteResult
+from .zste.scene_set import SceneSet
 
 
 _PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "soundfile", "tokenizers", "torch", "transformers")
@@ -59,10 +62,13 @@ def details(
 
 
 def _of_task(task, prompts: Prompts) -> dict:
-    facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(task.name.removeprefix(RETRIEVAL))}
+    dataset = task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
+    facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
     if isinstance(task, CaptionedSet):
         pairs = task.pairs
         return facts | {"audio_ids": pairs["audio_id"][:], "captions": pairs["caption"][:]}
+    if isinstance(task, SceneSet):
+        return facts | scene_facts(task, prompts)
     clips = task.clips
     return facts | {
         "classes": {name: prompts.texts(name) for name in task.class_names},
@@ -77,6 +83,8 @@ def _of_result(result: Result) -> dict:
     if isinstance(result, RetrievalResult):
         ways = {way: _ranks(result, way) for way in result.scores}
         return {"task": result.task, "ranks": ways}
+    if isinstance(result, ZsteResult):
+        return scene_outcomes(result)
     return {
         "task": result.task,
         "class_accuracy": result.class_accuracy,

@@ -9,13 +9,15 @@ import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from ..data.benchmarks import Benchmark
 from ..data.sources import split_revision
-from ..data.tasks import CaptionedSet, short_name
+from ..data.tasks import ZSTE, CaptionedSet, short_name
 from .comparison import Result
-from .confusion import most_confused
+from .confusion import Confusion, most_confused
 from .paper_scores import PAPER_SCORES, in_paper
 from .retrieval import CUTOFFS, DIRECTIONS
 from .zero_shot import ZeroShotResult
+from .zste.result import COMPARED, MAIN_TASKS, SCORE
 
 
 CLASSIFICATION = {"accuracy": "Accuracy", "macro_accuracy": "Macro accuracy", "mAP": "Mean average precision"}
@@ -57,12 +59,12 @@ def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
     """
     scores = {(row["model"], row["task"], row["metric"]): row for row in rows}
     models = list(dict.fromkeys(row["model"] for row in rows))
-    labelled = [task for task in tasks if not isinstance(task, CaptionedSet)]
+    labelled = [task for task in tasks if isinstance(task, Benchmark)]
     tables = []
     if labelled:
         columns = ["model", *(short_name(task.name) for task in labelled)]
         for metric, title in CLASSIFICATION.items():
-            cells = [[m, *(_percent(scores[m, task.name, metric]) for task in labelled)] for m in models]
+            cells = [[m, *(percent(scores[m, task.name, metric]) for task in labelled)] for m in models]
             cells += _paper_rows(labelled) if metric == "accuracy" else []
             tables.append(ReportTable(f"{title}, %", columns, cells))
     for task in tasks:
@@ -71,7 +73,8 @@ def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
     return tables + _difference_table(rows)
 
 
-def _percent(row: dict) -> str:
+def percent(row: dict) -> str:
+    """A score in a table: its value in %, with its 95 % interval, or its s.d. over several models."""
     value = f"{100 * row['value']:.1f}"
     if "deviation" in row:
         return f"{value} ± {100 * row['deviation']:.1f}"
@@ -91,7 +94,7 @@ def _retrieval_table(scores: dict, models: list[str], task: CaptionedSet) -> Rep
     def cell(model: str, way: str, metric: str) -> str:
         row = scores[model, task.name, f"{way}_{metric}"]
         if metric != "median_rank":
-            return _percent(row)
+            return percent(row)
         return f"{row['value']:.1f}" + (f" ± {row['deviation']:.1f}" if "deviation" in row else "")
 
     cells = [
@@ -113,13 +116,19 @@ def _difference_table(rows: Sequence[dict]) -> list[ReportTable]:
             "–" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.2g}",
         ]
         for row in rows
-        if "difference" in row and row["metric"].endswith(_COMPARED)
+        if "difference" in row and _is_compared(row)
     ]
     if not cells:
         return []
     baseline = next(row["baseline"] for row in rows if "difference" in row)
     columns = ["model", "task", "metric", "difference (95 %)", "McNemar's p"]
     return [ReportTable(f"Difference from {baseline} on the same clips, percentage points", columns, cells)]
+
+
+def _is_compared(row: dict) -> bool:
+    if row["task"].startswith(ZSTE):
+        return row["metric"] in COMPARED
+    return row["metric"].endswith(_COMPARED)
 
 
 def _signed(share: float) -> str:
@@ -166,12 +175,17 @@ def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
 
 def _confusion_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
     cells = [
-        [model, pair.label, pair.predicted, f"{pair.count} ({pair.share:.0%})", ", ".join(pair.clips[:3])]
+        [model, pair.label, pair.predicted, f"{pair.count} ({pair.share:.0%})", ", ".join(_places(pair)[:3])]
         for model, result in scored.items()
         for pair in most_confused(result)
     ]
     columns = ["model", "class", "taken for", "clips", "for instance"]
     return ReportTable(f"{_task_of(scored)}: most confused classes", columns, cells)
+
+
+def _places(pair: Confusion) -> list[str]:
+    """Of a pair's clips: their paths, or the ids of those that have none."""
+    return [path or clip for path, clip in zip(pair.paths, pair.clips, strict=True)]
 
 
 def _task_of(scored: dict[str, ZeroShotResult]) -> str:
@@ -198,9 +212,14 @@ def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) ->
     entries = []
     for model in models:
         name = split_revision(model)[0].rstrip("/").split("/")[-1]
-        results = [_eval_result(row, kinds[row["task"]]) for row in rows if row["model"] == model]
+        results = [_eval_result(row, kinds[row["task"]]) for row in rows if row["model"] == model and _is_told(row)]
         entries += eval_results_to_model_index(name, results)
     return yaml.safe_dump({"model-index": entries}, sort_keys=False, allow_unicode=True)
+
+
+def _is_told(row: dict) -> bool:
+    """Of scenes, there are hundreds of scores: parts, pairs of classes and controls stay in `results.json`."""
+    return not row["task"].startswith(ZSTE) or row["metric"] in (SCORE, *MAIN_TASKS)
 
 
 def _eval_result(row: dict, kind: str) -> EvalResult:
@@ -216,4 +235,4 @@ def _eval_result(row: dict, kind: str) -> EvalResult:
     )
 
 
-__all__ = ["ReportTable", "as_markdown", "detail_tables", "model_index", "score_tables"]
+__all__ = ["ReportTable", "as_markdown", "detail_tables", "model_index", "percent", "score_tables"]

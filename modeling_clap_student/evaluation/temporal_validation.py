@@ -1,0 +1,43 @@
+"""How a model in temporal post-training does: single sounds, and the order of two."""
+
+from dataclasses import dataclass
+from math import sqrt
+
+from ..data.benchmarks import Benchmark
+from ..data.skipping import SkippedClips
+from ..inference import for_inference
+from ..temporal.scenes import Scene, SceneRenderer
+from .zste.quick import quick_scores
+
+
+@dataclass(frozen=True)
+class TemporalValidation:
+    """What scores a model, for `TemporalTrainer(validation=…)`.
+
+    Attributes:
+        processor: the model's own.
+        singles: labelled clips that training does not hear.
+        scenes: of these clips.
+        renderer: makes their waveforms.
+        skipped: where clips that can't be read are listed.
+    """
+
+    processor: object
+    singles: Benchmark
+    scenes: list[Scene]
+    renderer: SceneRenderer
+    skipped: SkippedClips
+
+    def __call__(self, model) -> dict[str, float]:
+        """`accuracy_1a` of single sounds, `order`, how often the right order of two beats the wrong one, and
+        `selection`, √(accuracy_1a · max(0, order - ½)), all within [0, 1].
+
+        Source of the last: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
+        """
+        encoder = for_inference(model)
+        scores = quick_scores(encoder, self.processor, self.scenes, self.renderer, self.singles, self.skipped)
+        better = max(0.0, scores["order"] - 0.5)
+        return {**scores, "selection": sqrt(scores["accuracy_1a"] * better)}
+
+
+__all__ = ["TemporalValidation"]

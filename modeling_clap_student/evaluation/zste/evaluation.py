@@ -1,0 +1,95 @@
+"""The whole of ZSTE: models hear a set's scenes, and are asked."""
+
+import numpy as np
+
+from ...data.skipping import SkippedClips
+from ...embedding import embed_clips
+from ...errors import InputError
+from ...temporal.scenes import SceneRenderer
+from ..prompts import Prompts
+from .controls import control_tasks
+from .embed import check_finite, control_audio, embed_questions, embed_scenes, every_variant
+from .questions import Questions, ask, bag_of_words
+from .result import ZsteResult
+from .scene_set import SceneSet
+from .tasks import confusion, scene_tasks, single_sounds
+
+
+def evaluate_scenes(
+    checkpoints: dict[str, tuple],
+    scene_set: SceneSet,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    prompts: Prompts | None = None,
+) -> dict[str, ZsteResult]:
+    """Zero-shot temporal evaluation.
+
+    Scenes are rendered once for all models of one sampling rate. Task 1A takes the set's clips as they are, each once.
+
+    Args:
+        checkpoints: name -> (model, processor), in eval mode, each on its device.
+        scene_set: clips and scenes.
+        skipped: where clips that can't be read are listed; a scene with one of them is left out.
+        batch_size: windows to embed at a time.
+        prompts: what stands for classes and captions; "this is a sound of " + them by default.
+
+    Returns:
+        name -> its result, in the order of the models.
+
+    Raises:
+        InputError: fewer than two scenes can be heard, or embeddings that are not finite.
+    """
+    prompts = prompts or Prompts()
+    questions = ask(scene_set.scenes, scene_set.benchmark.class_names)
+    by_rate: dict[int, list[str]] = {}
+    for name, (_, processor) in checkpoints.items():
+        by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
+    results = {}
+    for rate, names in by_rate.items():
+        render = every_variant(SceneRenderer(scene_set.benchmark.clips, rate, skipped))
+        some = [checkpoints[name] for name in names]
+        embeds, rows = embed_scenes(some, scene_set.scenes, render, skipped, batch_size, f"scenes at {rate} Hz")
+        if len(rows) < 2:
+            raise InputError(f"{scene_set.name}: only one scene can be heard, and at least 2 are needed")
+        for name, checkpoint, of_model in zip(names, some, embeds, strict=True):
+            results[name] = _result(
+                checkpoint, scene_set, questions.select(rows), of_model, rows, skipped, batch_size, prompts
+            )
+    return {name: results[name] for name in checkpoints}
+
+
+def _result(
+    checkpoint: tuple,
+    scene_set: SceneSet,
+    questions: Questions,
+    embeds: np.ndarray,
+    rows: np.ndarray,
+    skipped: SkippedClips,
+    batch_size: int,
+    prompts: Prompts,
+) -> ZsteResult:
+    model, processor = checkpoint
+    texts = embed_questions(model, processor, questions, prompts)
+    audio = control_audio(embeds)
+    clips = scene_set.benchmark.clips
+    singles, kept = embed_clips(model, processor, clips, skipped, batch_size, f"single sounds of {scene_set.name}")
+    number = {name: place for place, name in enumerate(questions.class_names)}
+    truth = np.array([number[label] for label in np.array(clips["label"])[kept]])
+    sorted_texts = embed_questions(model, processor, questions, prompts, bag_of_words)
+    record = getattr(model.config, "record", None) or {}
+    return ZsteResult(
+        scene_set=scene_set,
+        rows=rows,
+        clip_ids=np.array(clips["audio_id"])[kept],
+        questions=questions,
+        outcomes={
+            "1A": single_sounds(check_finite(singles), texts.classes, truth),
+            **scene_tasks(audio.plain, texts, questions),
+        },
+        controls=control_tasks(audio, texts, sorted_texts, questions),
+        confusion=confusion(audio.plain, texts, questions),
+        trained_connectives=record.get("connectives"),
+    )
+
+
+__all__ = ["evaluate_scenes"]
