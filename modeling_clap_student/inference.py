@@ -6,7 +6,6 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, ConvBlock, LogMelSpectrogram
 from .winograd import WinogradConv
@@ -73,22 +72,19 @@ class InferenceAudioModel(ClapStudentAudioModel):
             self.blocks.append(InferenceConvBlock(block, dtype, tile))
         # The first blocks' images are large: a few clips at a time stay near the caches and reuse each other's memory.
         self.early_blocks = 3 if on_cpu else 0
+        self.hidden_dropout = nn.Identity()
         self.pooling = copy.deepcopy(tower.pooling).float()
         self.fc1 = copy.deepcopy(tower.fc1).float()
 
-    def forward(self, input_values: Tensor | None = None, input_features: Tensor | None = None, **kwargs):
-        """As `ClapStudentAudioModel`; `pooler_output` is float32."""
-        if (input_values is None) == (input_features is None):
-            raise ValueError("give either input_values or input_features")
-        images = self._images(self.log_mel(input_values) if input_features is None else input_features)
+    def frames(self, input_features: Tensor) -> Tensor:
+        """As `ClapStudentAudioModel.frames`; float32 in any case, and so is all that follows."""
+        images = self._images(input_features)
         early, late = self.blocks[: self.early_blocks], self.blocks[self.early_blocks :]
         if early:
             # Parts of one size: with another number of rows the same clip might be summed in another order.
             size = math.gcd(len(images), 8 // self.convolution_dtype.itemsize)
             images = torch.cat([_through(early, part) for part in images.split(size)])
-        frames = _through(late, images).mean(dim=3, dtype=torch.float32).transpose(1, 2)
-        pooled = F.relu(self.fc1(self.pooling(frames)))
-        return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
+        return _through(late, images).mean(dim=3, dtype=torch.float32).transpose(1, 2)
 
     def _images(self, log_mel: Tensor) -> Tensor:
         """(batch, frames, mel bins) -> (batch, 1, frames, mel bins), normalised as bn0 does.

@@ -164,30 +164,42 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         with torch.no_grad():
             return self.front_end(input_values)
 
-    def forward(self, input_values: Tensor | None = None, input_features: Tensor | None = None, **kwargs):
-        """Embeds waveforms, or spectrograms that `log_mel` made of them.
+    def forward(
+        self,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        input_frames: Tensor | None = None,
+        **kwargs,
+    ):
+        """Embeds waveforms, spectrograms that `log_mel` made of them, or what the convolutions made of those.
 
         Args:
             input_values: (batch, samples) in [-1, 1].
             input_features: (batch, frames, mel bins), instead of `input_values`.
+            input_frames: a `last_hidden_state`, instead of both: only what lies above the convolutions is computed.
 
         Returns:
             `last_hidden_state` (batch, frames / 32, hidden size), the mean over frequency, and `pooler_output`
             (batch, hidden size).
         """
-        if (input_values is None) == (input_features is None):
-            raise ValueError("give either input_values or input_features")
-        if input_features is None:
-            input_features = self.log_mel(input_values)
+        if sum(given is not None for given in (input_values, input_features, input_frames)) != 1:
+            raise ValueError("give one of input_values, input_features and input_frames")
+        if input_frames is not None:
+            frames = input_frames
+        else:
+            frames = self.frames(self.log_mel(input_values) if input_features is None else input_features)
+        pooled = self.hidden_dropout(self.pooling(frames))
+        pooled = self.hidden_dropout(F.relu(self.fc1(pooled)))
+        return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
+
+    def frames(self, input_features: Tensor) -> Tensor:
+        """(batch, frames, mel bins) decibels -> (batch, frames / 32, hidden size), the mean over frequency."""
         # bn0 normalises each mel bin: it wants the bins as channels.
         hidden = self.bn0(input_features.to(self.dtype).transpose(1, 2).unsqueeze(3))
         hidden = hidden.permute(0, 3, 2, 1)  # (batch, 1, frames, mel bins)
         for block in self.blocks:
             hidden = self.block_dropout(block(hidden))
-        frames = hidden.mean(dim=3).transpose(1, 2)
-        pooled = self.hidden_dropout(self.pooling(frames))
-        pooled = self.hidden_dropout(F.relu(self.fc1(pooled)))
-        return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
+        return hidden.mean(dim=3).transpose(1, 2)
 
 
 class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
@@ -218,6 +230,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         input_values: Tensor | None = None,
         num_windows: Tensor | None = None,
         input_features: Tensor | None = None,
+        input_frames: Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         """Embeds clips.
@@ -226,11 +239,12 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
             input_values: (windows, samples) in [-1, 1] at the extractor's rate.
             num_windows: (clips,) how many consecutive windows belong to each clip; one each by default.
             input_features: (windows, frames, mel bins) from `audio_model.log_mel`, instead of `input_values`.
+            input_frames: (windows, frames, hidden size), an audio tower's `last_hidden_state`, instead of both.
 
         Returns:
             `pooler_output` (clips, projection dim), L2-normalised.
         """
-        outputs = self.audio_model(input_values=input_values, input_features=input_features)
+        outputs = self.audio_model(input_values, input_features, input_frames)
         embeds = F.normalize(self.audio_projection(outputs.pooler_output), dim=-1)
         outputs.pooler_output = embeds if num_windows is None else average_windows(embeds, num_windows)
         return outputs
@@ -283,6 +297,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         position_ids: Tensor | None = None,
         num_windows: Tensor | None = None,
         input_features: Tensor | None = None,
+        input_frames: Tensor | None = None,
         return_loss: bool | None = None,
         **kwargs,
     ) -> ClapOutput:
@@ -295,9 +310,9 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
             `audio_embeds` (clips, dim) and `text_embeds` (texts, dim), both normalised, `logits_per_audio`
             (clips, texts), `logits_per_text`, its transpose, and `loss`.
         """
-        if input_ids is None or (input_values is None and input_features is None):
+        if input_ids is None or all(given is None for given in (input_values, input_features, input_frames)):
             raise ValueError("give both audio (input_values) and texts (input_ids), or call one of get_*_features")
-        audio_outputs = self.get_audio_features(input_values, num_windows, input_features)
+        audio_outputs = self.get_audio_features(input_values, num_windows, input_features, input_frames)
         text_outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids)
         audio_embeds, text_embeds = audio_outputs.pooler_output, text_outputs.pooler_output
         logits_per_audio = self.logit_scale.exp() * audio_embeds @ text_embeds.T

@@ -25,10 +25,7 @@ def by_loops(logits, num_blocks, same, cross, block_weights, keys):
                 if j != i and keys[j] == keys[i]:
                     continue
                 kind = 1 if 2 in (i // size, j // size) else 0
-                if i // size == j // size:
-                    weight = 1.0
-                else:
-                    weight = (same if i % size == j % size else cross)[kind]
+                weight = 1.0 if i // size == j // size else (same if i % size == j % size else cross)[kind]
                 denominator += weight * math.exp(matrix[i, j])
             weight_of_row = block_weights[i // size]
             total += weight_of_row * (math.log(denominator) - matrix[i, i].item())

@@ -1,0 +1,192 @@
+"""The Trainer of TeminAL's stages: the temporal contrastive loss, and what is known of single sounds is kept."""
+
+from collections.abc import Callable
+
+import torch
+from accelerate.utils import broadcast
+from torch import Tensor, nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer
+
+from ..errors import InputError
+from ..inference import for_inference
+from ..losses import temporal_contrastive_loss
+from ..training.checkpointing import CheckpointingMixin, stop_at_bad_loss
+from ..training.frozen_teacher import FrozenTeacher
+from ..training.gather import gather, row_counts
+from ..training.parameter_groups import groups_by_rate
+from ..training.record import RecordMixin, hyperparameters, model_source
+from ..training.validating import ValidatingMixin
+from ..version import __version__
+from .order_aware import choose_what_learns, learning_rates
+
+
+class SceneNumbers(Dataset):
+    """So many numbers, each of a scene: a run never hears one twice."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> dict:
+        return {"number": number}
+
+
+class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer):
+    """`transformers.Trainer` whose `compute_loss` is L_A or L_B, or both, over the batch of all processes.
+
+    To it comes the retention term, λ · mean ‖z − z₀‖² over single sounds and their prompts, where z₀ is what the base
+    model makes of them. Batch norms keep the base's statistics.
+
+    Args:
+        model: a `ClapStudentModel`, as `order_aware` makes it.
+        args: `TemporalTrainingArguments`.
+        base: the model before its post-training, for the retention term.
+        validation: scores the model at each evaluation.
+        record: what the model card shall tell: `origin`, `stage`, `connectives`, ….
+        kwargs: as for `Trainer`; `data_collator` is a `SceneCollator`.
+
+    Raises:
+        InputError: several GPUs without a launcher.
+    """
+
+    def __init__(
+        self,
+        model,
+        args,
+        base: nn.Module | None = None,
+        validation: Callable[[nn.Module], dict[str, float]] | None = None,
+        record: dict | None = None,
+        **kwargs,
+    ):
+        if args.n_gpu > 1:
+            # DataParallel would compute the loss with each GPU's own negatives, and say nothing.
+            raise InputError(
+                f"{args.n_gpu} GPUs without a launcher would not share negatives: start with "
+                f"`accelerate launch --num_processes {args.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
+            )
+        choose_what_learns(model, args.frozen_pooling, args.freeze_audio_encoder)
+        self.validation = validation
+        at_once = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
+        super().__init__(
+            model=model.to(memory_format=torch.channels_last),
+            args=args,
+            train_dataset=SceneNumbers(args.max_steps * at_once),
+            eval_dataset=validation and SceneNumbers(args.validation_scenes),
+            **kwargs,
+        )
+        self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
+        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+        frozen = not any(weight.requires_grad for weight in model.audio_model.blocks.parameters())
+        self.convolutions = for_inference(model.to(args.device), dtype).audio_model if frozen else None
+        self.base = None
+        if base is not None and args.retention_weight > 0:
+            self.base = FrozenTeacher(base.to(args.device), self.processing_class.tokenizer, dtype)
+        self.facts = record or {}
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
+        """As `Trainer.train`; from here on the model's record is that of this training."""
+        model = self.accelerator.unwrap_model(self.model)
+        model.config.record = {
+            "version": __version__,
+            "license": self.args.license,
+            "objective": "temporal contrastive" + (", with retention" if self.base is not None else ""),
+            "start": model_source(model),
+            **self.facts,
+            "world_size": self.args.world_size,
+            "mixed_precision": self.accelerator.mixed_precision,
+            "hyperparameters": hyperparameters(self.args),
+        }
+        if resume_from_checkpoint:
+            resume_from_checkpoint = self.checkpoint_to_resume(resume_from_checkpoint)
+        result = super().train(resume_from_checkpoint or None, *args, **kwargs)
+        for buffer in model.buffers():
+            broadcast(buffer)
+        return result
+
+    def _get_train_sampler(self, train_dataset=None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """As `Trainer.create_optimizer`; the towers' layers learn at their own rate."""
+        args, model = self.args, self.model if model is None else model
+        if self.optimizer is None:
+            decayed = set(self.get_decay_parameter_names(model))
+            rates = learning_rates(model, args.learning_rate, args.encoder_learning_rate)
+            optimizer, options = self.get_optimizer_cls_and_kwargs(args, model)
+            self.optimizer = optimizer(groups_by_rate(model, rates, args.weight_decay, decayed), **options)
+        return super().create_optimizer(model)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The stages' losses over the global batch, and the retention term over its single sounds."""
+        if model.training:
+            self._train_mode(model)
+        unwrapped = self.accelerator.unwrap_model(model)
+        outputs = model(**self._heard(inputs), **{name: inputs[name] for name in ("input_ids", "attention_mask")})
+        audio, text = outputs.audio_embeds, outputs.text_embeds
+        loss = temporal_objective(audio, text, unwrapped.logit_scale, inputs["keys"], inputs["parts"], self.args)
+        if self.base is not None and inputs["num_single"]:
+            loss = loss + self.args.retention_weight * self._drift(audio, text, inputs)
+        stop_at_bad_loss(loss, inputs["audio_id"], self.state.global_step + 1, self.args.output_dir)
+        return (loss, outputs) if return_outputs else loss
+
+    @torch.no_grad()
+    def _heard(self, inputs: dict) -> dict[str, Tensor]:
+        """What the model takes for audio: of convolutions that do not learn, what a faster copy makes of it."""
+        if self.convolutions is None:
+            return {"input_values": inputs["input_values"]}
+        tower = self.convolutions
+        return {"input_frames": tower.frames(tower.log_mel(inputs["input_values"]))}
+
+    def _drift(self, audio: Tensor, text: Tensor, inputs: dict) -> Tensor:
+        """How far single sounds and prompts have moved, mean ‖z − z₀‖², of this process: DDP takes the mean of all."""
+        size = inputs["num_single"]
+        sounds = self.base.embed_audio({"input_values": inputs["input_values"][-size:]})
+        prompts = self.base.embed_texts(inputs["prompts"])
+        moved = (audio[-size:] - sounds).square().sum(dim=1) + (text[-size:] - prompts).square().sum(dim=1)
+        return moved.mean() / 2
+
+    def _train_mode(self, model) -> None:
+        """Batch norms stay as they are."""
+        model.train()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def temporal_objective(
+    audio_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scale: Tensor,
+    keys: Tensor,
+    parts: list[tuple[str, int, int]],
+    args,
+) -> Tensor:
+    """The sum of the stages' losses over the scenes of all processes; the same in each of them.
+
+    Args:
+        audio_embeds, text_embeds: (N, dim) normalised, of this process, block by block.
+        logit_scale: scalar, its logarithm; it acts within [0, log 100].
+        keys: (N,) equal for captions that say the same.
+        parts: (`a` or `b`, blocks, scenes) of each stage, in the rows' order.
+        args: `TemporalTrainingArguments`.
+    """
+    scale = logit_scale.clamp(0, 4.6051702).exp()
+    total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0
+    for stage, num_blocks, scenes in parts:
+        counts = row_counts(scenes, audio_embeds.device)
+        audio, text, key = (
+            torch.cat([gather(block, counts) for block in rows[start : start + num_blocks * scenes].split(scenes)])
+            for rows in (audio_embeds, text_embeds, keys)
+        )
+        start += num_blocks * scenes
+        logits = (scale * audio @ text.T).float()
+        # Stage A's negatives are all alike.
+        weights = {} if stage == "a" else args.loss_weights(num_blocks)
+        total = total + temporal_contrastive_loss(logits, num_blocks, keys=key, **weights)
+    return total
+
+
+__all__ = ["SceneNumbers", "TemporalTrainer", "temporal_objective"]
