@@ -97,6 +97,9 @@ class TemporalArguments(ReadingArguments):
     paraphrase: bool = field(
         default=True, metadata={"help": "Whether captions say before and while in other words too."}
     )
+    prompted: bool = field(
+        default=True, metadata={"help": "Whether half of stage B's captions begin with 'this is a sound of'."}
+    )
     construction: str = field(
         default="ours",
         metadata={
@@ -117,9 +120,11 @@ def defaults(flags: Namespace) -> dict:
         "clips": ["soundscapes:train"],
         "task": ["soundscapes"],
         "output_dir": str(folder / f"temporal_{flags.stage}"),
-        "learning_rate": 1e-3,
-        "encoder_learning_rate": 3e-4,
+        "learning_rate": 2e-3,
+        "encoder_learning_rate": 2e-3,
         "freeze_audio_encoder": True,
+        "num_scenes": 1500,
+        "max_steps": 500,
     }
 
 
@@ -166,10 +171,16 @@ def read_model(args: TemporalArguments, training_args: TemporalTrainingArguments
     pooling = "mean_max" if training_args.frozen_pooling else "attention"
     model = order_aware(start, processor, pooling)
     model.config._name_or_path, model.config._commit_hash = args.model, start.config._commit_hash
-    base, base_processor = (start, processor) if args.base is None else load_checkpoint(args.base)
-    if base_processor.feature_extractor.sampling_rate != processor.feature_extractor.sampling_rate:
-        raise InputError(f"--base {args.base} hears another sampling rate than {args.model}")
+    base = start if args.base is None else load_checkpoint(args.base)[0]
+    if not isinstance(base, ClapStudentModel) or _senses(base) != _senses(start):
+        raise InputError(f"--base {args.base} hears or reads otherwise than {args.model}: it must be of its kind")
     return model, model.processor, base
+
+
+def _senses(model: ClapStudentModel) -> tuple:
+    """What two models must share to take the same inputs to one space."""
+    config = model.config
+    return config.audio_config.sampling_rate, config.text_config.vocab_size, config.projection_dim
 
 
 def train_stage(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
@@ -190,9 +201,8 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         model, processor, base = read_model(args, training_args)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         rate = processor.feature_extractor.sampling_rate
-        kinds = SceneKinds(
-            args.stage, args.overlays, args.doubles, args.paraphrase, training_args.retention_weight > 0
-        )
+        keeps = training_args.retention_weight > 0
+        kinds = SceneKinds(args.stage, args.overlays, args.doubles, args.paraphrase, args.prompted, keeps)
         validation = TemporalValidation(
             processor,
             Benchmark("validation", "", held_out, sorted(set(held_out["label"]))),
@@ -253,6 +263,8 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
     """Stage A, and stage B from its best weights; A's checkpoint lies in the folder of B's, `stage_a`."""
     first = Path(training_args.output_dir) / "stage_a"
     base, start = args.base or args.model, args.model
+    if not (args.dry_run or training_args.resume_from_checkpoint):
+        refuse_used_folder(first.parent)  # before stage A, not after
     results = {}
     for stage, name, folder in (("a", start, first), ("b", str(first), first.parent)):
         if stage == "a" and (first / "results.json").exists():
@@ -262,6 +274,7 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
         of_stage.flags = args.flags | {"stage": stage, "model": name, "base": base, "output_dir": str(folder)}
         settings = copy.deepcopy(training_args)
         settings.output_dir = str(folder)
+        settings.push_to_hub = settings.push_to_hub and stage == "b"
         if not whole_checkpoints(folder):
             settings.resume_from_checkpoint = None
         results = train_stage(of_stage, settings)

@@ -42,7 +42,8 @@ def commit_folder(
         kwargs: for `HfApi.create_commit`: `repo_type`, `revision`, `create_pr`.
     """
     files = sorted(file.relative_to(folder) for file in Path(folder).rglob("*") if file.is_file())
-    files = [file for file in files if not file.parts[0].startswith(("checkpoint-", "_", "."))]
+    files = [file for file in files if not file.parts[0].startswith(("_", "."))]
+    files = [file for file in files if not any(part.startswith("checkpoint-") for part in file.parts[:-1])]
     operations = [CommitOperationAdd(file.as_posix(), str(Path(folder) / file)) for file in files]
     return HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message, **kwargs)
 

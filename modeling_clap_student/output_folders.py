@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from accelerate import PartialState
@@ -45,11 +45,13 @@ def refuse_used_folder(path: str | Path) -> None:
 def output_folder(path: str | Path) -> Iterator[Path]:
     """Makes the folder of a run, and takes it away again if the run fails before it has left anything to resume.
 
+    Folders above it that were made for it go with it.
+
     Raises:
         InputError: it can't be made.
     """
     folder = Path(path)
-    existed = folder.exists()
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     if PartialState().is_main_process:
         make_folder(folder)
     PartialState().wait_for_everyone()
@@ -57,8 +59,11 @@ def output_folder(path: str | Path) -> Iterator[Path]:
         yield folder
         PartialState().wait_for_everyone()  # what the main process wrote is there for all
     except BaseException:
-        if not existed and not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
+        if made and not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # one that holds something else by now
+                for above in made[1:]:
+                    above.rmdir()
         raise
 
 

@@ -32,7 +32,7 @@ class OrderAwarePooling(MeanMaxPooling):
         width = config.temporal_hidden_size
         self.input = nn.Linear(config.hidden_size, width)
         self.input_norm = nn.LayerNorm(width)
-        self.place = nn.Linear(2 * self.num_frequencies, width)
+        self.place = nn.Linear(2 * self.num_frequencies, 2 * width)
         self.attention_norm = nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.attention_output = nn.Linear(width, width)
@@ -44,7 +44,9 @@ class OrderAwarePooling(MeanMaxPooling):
         self.output = nn.Parameter(torch.empty(config.hidden_size, width))
 
     def forward(self, frames: Tensor) -> Tensor:
-        hidden = self.input_norm(self.input(frames)) + self.place(self._places(frames))
+        # Multiplied, a place and a sound are one thing at once: their mean over time tells what was heard when.
+        gain, shift = self.place(self._places(frames)).chunk(2, dim=-1)
+        hidden = self.input_norm(self.input(frames)) * gain + shift
         hidden = hidden + self._attention(self.attention_norm(hidden))
         hidden = hidden + self.feed_forward_2(F.gelu(self.feed_forward_1(self.feed_forward_norm(hidden))))
         return super().forward(frames) + F.linear(self.output_norm(hidden).mean(dim=1), self.output)

@@ -24,6 +24,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         "retention_weight": (0, 1000),
         "encoder_learning_rate": (0, 1),
         "per_device_train_batch_size": (2, 1e6),
+        "num_scenes": (2, 1e9),
         "validation_scenes": (2, 1e6),
     }
 
@@ -48,7 +49,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         default=1e-5, metadata={"help": "Of the towers' layers; --learning_rate is of what lies above them."}
     )
     freeze_audio_encoder: bool = field(
-        default=False, metadata={"help": "Leave the convolutions as they are, which is three times as fast."}
+        default=False, metadata={"help": "Leave the convolutions as they are, which is many times as fast."}
     )
     frozen_pooling: bool = field(
         default=False,
@@ -57,8 +58,11 @@ class TemporalTrainingArguments(ClapTrainingArguments):
             "with the last layer of the text tower."
         },
     )
+    num_scenes: int = field(
+        default=4000, metadata={"help": "Different scenes; with --freeze_audio_encoder each is rendered once."}
+    )
     validation_scenes: int = field(default=200, metadata={"help": "Scenes that select the checkpoint."})
-    max_steps: int = field(default=600, metadata={"help": "Optimiser steps; each sees new scenes."})
+    max_steps: int = field(default=600, metadata={"help": "Optimiser steps."})
     per_device_train_batch_size: int = field(
         default=32, metadata={"help": "Scenes, in all orders, a process and step."}
     )

@@ -1,5 +1,6 @@
 """Batches of TeminAL: numbers of scenes to waveforms, captions, and what tells which captions say the same."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class SceneKinds:
         overlays: whether stage B has the sounds at once as a third block.
         doubles: of stage A: `mixed`, half of the pairs one after the other and half at once, or `concat`.
         paraphrase: whether captions are worded in other ways beside `before` and `while`.
+        prompted: whether half of the captions begin with the prompt of evaluations, "this is a sound of".
         retention: whether single sounds are added, for which the model shall stay as it was.
     """
 
@@ -49,6 +51,7 @@ class SceneKinds:
     overlays: bool = True
     doubles: str = "mixed"
     paraphrase: bool = True
+    prompted: bool = True
     retention: bool = True
 
     @property
@@ -60,7 +63,9 @@ class SceneKinds:
         return [BEFORE, *([WHILE] if self.overlays else []), *(more if self.paraphrase else [])]
 
 
-Row = tuple[np.ndarray, str, int]  # waveform, caption, key
+Row = tuple[np.ndarray | torch.Tensor, str, int]  # waveform, or what a tower made of it, caption, key
+
+_MOST_BYTES = 2 * 2**30  # of what a tower made of scenes, in memory
 
 
 class SceneCollator:
@@ -73,10 +78,17 @@ class SceneCollator:
         renderer: makes their waveforms.
         tokenizer: of the model.
         kinds: what a batch is made of.
+
+    Attributes:
+        listen: (rows, samples) -> (rows, frames, hidden size), convolutions that do not learn. With it, batches
+            hold what it makes of the waveforms, and a scene is rendered and heard once, as long as memory lasts.
     """
 
     def __init__(self, deck: Deck, renderer: SceneRenderer, tokenizer, kinds: SceneKinds):
         self.deck, self.renderer, self.tokenizer, self.kinds = deck, renderer, tokenizer, kinds
+        self.listen: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self._heard: dict[int, tuple[Scene, dict[str, list[Row]]]] = {}
+        self._bytes = 0
         self._threads: ThreadPoolExecutor | None = None
 
     def __getstate__(self):
@@ -86,7 +98,8 @@ class SceneCollator:
         """Lays a batch out block by block.
 
         Returns:
-            `input_values` (N, samples) float32; `input_ids` and `attention_mask` (N, tokens); `keys` (N,) int64;
+            `input_values` (N, samples) float32, or `input_frames` (N, frames, hidden size) where the collator listens;
+            `input_ids` and `attention_mask` (N, tokens); `keys` (N,) int64;
             `parts`, for each loss (stage, blocks, scenes); `num_single`, how many of the last rows are for retention;
             `prompts`, their texts, and `audio_id`, the clips.
 
@@ -107,8 +120,9 @@ class SceneCollator:
         single = [row for _, of_scene in heard[::2] for row in of_scene["single"]]
         items = [*blocks, *single]
         tokens = tokenize(self.tokenizer, [caption for _, caption, _ in items])
+        audio = [torch.as_tensor(audio) for audio, _, _ in items]
         return {
-            "input_values": torch.from_numpy(np.stack([waveform for waveform, _, _ in items])),
+            "input_values" if self.listen is None else "input_frames": torch.stack(audio),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
             "keys": torch.tensor([key for _, _, key in items]),
@@ -120,6 +134,24 @@ class SceneCollator:
 
     def _scene(self, number: int) -> tuple[Scene, dict[str, list[Row]]]:
         """A scene, and its rows for stages `a` and `b` and for retention (`single`), as far as they are wanted."""
+        if number in self._heard:
+            return self._heard[number]
+        scene, rows = self._rendered(number)
+        if self.listen is not None:
+            rows = {part: self._listened(of_part) for part, of_part in rows.items()}
+            size = sum(audio.nbytes for of_part in rows.values() for audio, _, _ in of_part)
+            if self._bytes + size <= _MOST_BYTES:
+                self._bytes += size
+                self._heard[number] = scene, rows
+        return scene, rows
+
+    def _listened(self, rows: list[Row]) -> list[Row]:
+        if not rows:
+            return rows
+        frames = self.listen(torch.from_numpy(np.stack([waveform for waveform, _, _ in rows])))
+        return [(of_row, caption, key) for of_row, (_, caption, key) in zip(frames, rows, strict=True)]
+
+    def _rendered(self, number: int) -> tuple[Scene, dict[str, list[Row]]]:
         for attempt in range(_TRIES):
             scene = self.deck.scene(number + attempt * 2**40)
             try:
@@ -156,15 +188,16 @@ class SceneCollator:
     def _wording(self, seed: int) -> tuple[str, str, str]:
         """What captions begin with, and the words for an order and for both at once; all orders of a scene share them.
 
-        Without paraphrases captions are bare, `A before B`, as the authors'.
+        Half of them are plain: bare, or with `before` and `while`.
         """
-        if not self.kinds.paraphrase:
-            return "", BEFORE, WHILE
         rng = np.random.default_rng([seed, 1])
-        prompt, plain_order, plain_overlay = (rng.random(3) < 0.5).tolist()
-        order = BEFORE if plain_order else _ORDERS[rng.integers(len(_ORDERS))]
-        at_once = WHILE if plain_overlay else _AT_ONCE[rng.integers(len(_AT_ONCE))]
-        return PROMPT if prompt else "", order, at_once
+        bare, plain_order, plain_overlay = (rng.random(3) < 0.5).tolist()
+        others, at_once = rng.integers(len(_ORDERS)), rng.integers(len(_AT_ONCE))
+        return (
+            PROMPT if self.kinds.prompted and not bare else "",
+            _ORDERS[others] if self.kinds.paraphrase and not plain_order else BEFORE,
+            _AT_ONCE[at_once] if self.kinds.paraphrase and not plain_overlay else WHILE,
+        )
 
 
 __all__ = ["STAGES", "SceneCollator", "SceneKinds"]

@@ -22,16 +22,21 @@ from .order_aware import choose_what_learns, learning_rates
 
 
 class SceneNumbers(Dataset):
-    """So many numbers, each of a scene: a run never hears one twice."""
+    """The numbers of the scenes of a run, in its order.
 
-    def __init__(self, count: int):
-        self.count = count
+    Args:
+        count: of the whole run.
+        distinct: scenes that there are; behind the last one, the first is heard again.
+    """
+
+    def __init__(self, count: int, distinct: int):
+        self.count, self.distinct = count, distinct
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, number: int) -> dict:
-        return {"number": number}
+    def __getitem__(self, place: int) -> dict:
+        return {"number": place % self.distinct}
 
 
 class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer):
@@ -73,17 +78,17 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         super().__init__(
             model=model.to(memory_format=torch.channels_last),
             args=args,
-            train_dataset=SceneNumbers(args.max_steps * at_once),
-            eval_dataset=validation and SceneNumbers(args.validation_scenes),
+            train_dataset=SceneNumbers(args.max_steps * at_once, args.num_scenes),
+            eval_dataset=validation and SceneNumbers(args.validation_scenes, args.validation_scenes),
             **kwargs,
         )
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
-        frozen = not any(weight.requires_grad for weight in model.audio_model.blocks.parameters())
-        self.convolutions = for_inference(model.to(args.device), dtype).audio_model if frozen else None
         self.base = None
         if base is not None and args.retention_weight > 0:
             self.base = FrozenTeacher(base.to(args.device), self.processing_class.tokenizer, dtype)
+        if not learns(model.audio_model.bn0, model.audio_model.blocks) and same_convolutions(model, base):
+            self._listen_once(for_inference(model.to(args.device), dtype).audio_model)
         self.facts = record or {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
@@ -106,6 +111,19 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
             broadcast(buffer)
         return result
 
+    def _listen_once(self, tower: nn.Module) -> None:
+        """Scenes go through convolutions that do not learn once, with a faster copy of them, and are kept."""
+        if self.args.dataloader_num_workers:
+            raise InputError(
+                "--dataloader_num_workers has no use where the convolutions do not learn: scenes are kept as heard"
+            )
+
+        @torch.no_grad()
+        def listen(waveforms: Tensor) -> Tensor:
+            return tower.frames(tower.log_mel(waveforms.to(self.args.device))).cpu()
+
+        self.data_collator.listen = listen
+
     def _get_train_sampler(self, train_dataset=None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
 
@@ -124,7 +142,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         if model.training:
             self._train_mode(model)
         unwrapped = self.accelerator.unwrap_model(model)
-        outputs = model(**self._heard(inputs), **{name: inputs[name] for name in ("input_ids", "attention_mask")})
+        outputs = model(**{name: inputs[name] for name in (*_AUDIO, "input_ids", "attention_mask") if name in inputs})
         audio, text = outputs.audio_embeds, outputs.text_embeds
         loss = temporal_objective(audio, text, unwrapped.logit_scale, inputs["keys"], inputs["parts"], self.args)
         if self.base is not None and inputs["num_single"]:
@@ -132,18 +150,10 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         stop_at_bad_loss(loss, inputs["audio_id"], self.state.global_step + 1, self.args.output_dir)
         return (loss, outputs) if return_outputs else loss
 
-    @torch.no_grad()
-    def _heard(self, inputs: dict) -> dict[str, Tensor]:
-        """What the model takes for audio: of convolutions that do not learn, what a faster copy makes of it."""
-        if self.convolutions is None:
-            return {"input_values": inputs["input_values"]}
-        tower = self.convolutions
-        return {"input_frames": tower.frames(tower.log_mel(inputs["input_values"]))}
-
     def _drift(self, audio: Tensor, text: Tensor, inputs: dict) -> Tensor:
         """How far single sounds and prompts have moved, mean ‖z − z₀‖², of this process: DDP takes the mean of all."""
         size = inputs["num_single"]
-        sounds = self.base.embed_audio({"input_values": inputs["input_values"][-size:]})
+        sounds = self.base.embed_audio({name: inputs[name][-size:] for name in _AUDIO if name in inputs})
         prompts = self.base.embed_texts(inputs["prompts"])
         moved = (audio[-size:] - sounds).square().sum(dim=1) + (text[-size:] - prompts).square().sum(dim=1)
         return moved.mean() / 2
@@ -154,6 +164,29 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
+
+
+_AUDIO = ("input_values", "input_frames")
+
+
+def learns(*modules: nn.Module) -> bool:
+    """Whether any of their weights does."""
+    return any(weight.requires_grad for module in modules for weight in module.parameters())
+
+
+def same_convolutions(model: nn.Module, base: nn.Module | None) -> bool:
+    """Whether the convolutions of both give the same frames; they do where there is no base."""
+    if base is None:
+        return True
+    ours, theirs = (
+        {
+            name: value
+            for name, value in of.audio_model.state_dict().items()
+            if not name.startswith(("pooling.", "fc1."))
+        }
+        for of in (model, base)
+    )
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours)
 
 
 def temporal_objective(
@@ -176,13 +209,14 @@ def temporal_objective(
     scale = logit_scale.clamp(0, 4.6051702).exp()
     total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0
     for stage, num_blocks, scenes in parts:
-        counts = row_counts(scenes, audio_embeds.device)
+        counts, stop = row_counts(scenes, audio_embeds.device), start + num_blocks * scenes
         audio, text, key = (
-            torch.cat([gather(block, counts) for block in rows[start : start + num_blocks * scenes].split(scenes)])
+            torch.cat([gather(block, counts) for block in rows[start:stop].tensor_split(num_blocks)])
             for rows in (audio_embeds, text_embeds, keys)
         )
-        start += num_blocks * scenes
-        logits = (scale * audio @ text.T).float()
+        start = stop
+        logits = scale * audio @ text.T
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         # Stage A's negatives are all alike.
         weights = {} if stage == "a" else args.loss_weights(num_blocks)
         total = total + temporal_contrastive_loss(logits, num_blocks, keys=key, **weights)
