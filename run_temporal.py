@@ -112,8 +112,9 @@ class TemporalArguments(ReadingArguments):
 
 def defaults(flags: Namespace) -> dict:
     """The built-in clips and their teacher where nothing is named, and a schedule that suits two CPU cores."""
+    best = {"metric_for_best_model": "accuracy_1a"} if flags.stage == "a" else {}
     if flags.model or flags.clips:
-        return {"output_dir": f"outputs/temporal_{flags.stage}"}
+        return {"output_dir": f"outputs/temporal_{flags.stage}", **best}
     folder = run_teacher.built_in_folder(flags.seed)
     return {
         "model": str(folder / "teacher"),
@@ -124,7 +125,9 @@ def defaults(flags: Namespace) -> dict:
         "encoder_learning_rate": 2e-3,
         "freeze_audio_encoder": True,
         "num_scenes": 1500,
-        "max_steps": 500,
+        "max_steps": 600,
+        "paraphrase": False,  # the built-in teacher's vocabulary has no such words
+        **best,
     }
 
 
@@ -274,6 +277,8 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
         of_stage.flags = args.flags | {"stage": stage, "model": name, "base": base, "output_dir": str(folder)}
         settings = copy.deepcopy(training_args)
         settings.output_dir = str(folder)
+        if stage == "a" and settings.metric_for_best_model == "selection":
+            settings.metric_for_best_model = "accuracy_1a"  # there is no order yet
         settings.push_to_hub = settings.push_to_hub and stage == "b"
         if not whole_checkpoints(folder):
             settings.resume_from_checkpoint = None

@@ -7,26 +7,32 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from grid import DOMAINS, Row
+from grid import Row
+from steps import DOMAINS, ROOT
 
 from modeling_clap_student.evaluation.statistics import bootstrap_interval, mcnemar
 
 
-ROOT = Path(__file__).parents[2]
+_NAMES = {
+    "2": "As in the paper's Table 2",
+    "order": "Which strategy is better",
+    "3": "As in the paper's Table 3",
+    "ablations": "What differs from ADS+SL",
+}
+_AGAINST = {"order": "difference"}
 
 
 def write_tables(rows: list[Row], seeds: list[Path], data: str, folder: Path) -> None:
     """Scores all models, writes and prints `tables.md`."""
-    correct = {
-        seed: right_clips(seed, data, sorted({m for row in rows for m in row.models.values()})) for seed in seeds
-    }
+    models = {name for row in rows for name in (*row.models.values(), *row.baselines.values())}
+    correct = {seed: right_clips(seed, data, sorted(models)) for seed in seeds}
     parts = []
     for table in dict.fromkeys(row.table for row in rows):
-        lines = [line_of(row, correct) for row in rows if row.table == table]
-        titles = [f"{domain}, % | against its teacher | p" for domain in DOMAINS]
-        head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * 3 * len(DOMAINS)}"
-        name = f"As in the paper's Table {table}" if table.isdigit() else "What differs from ADS+SL"
-        parts.append("\n".join([f"### {name}", "", head, *lines]))
+        of_table = [row for row in rows if row.table == table]
+        lines, domains = [line_of(row, correct) for row in of_table], list(of_table[0].models)
+        titles = [f"{domain}, % | {_AGAINST.get(table, 'against its teacher')} | p" for domain in domains]
+        head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * 3 * len(domains)}"
+        parts.append("\n".join([f"### {_NAMES[table]}", "", head, *lines]))
     seeds_told = f"Mean ± s.d. over {len(seeds)} seeds; differences are paired by clip and seed, with 95 % bootstrap "
     text = f"{seeds_told}intervals over clips and McNemar's exact p over all of them.\n\n" + "\n\n".join(parts) + "\n"
     (folder / "tables.md").write_text(text, encoding="utf-8")
@@ -61,11 +67,12 @@ def line_of(row: Row, correct: dict) -> str:
     cells = []
     for domain, model in row.models.items():
         mine = np.array([of_seed[domain][model] for of_seed in correct.values()])
-        theirs = np.array([of_seed[domain][row.baseline] for of_seed in correct.values()])
+        baseline = row.baselines[domain]
+        theirs = np.array([of_seed[domain][baseline] for of_seed in correct.values()])
         accuracies = [100 * value for value in mine.mean(axis=1)]
         spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
         cells.append(f"{statistics.mean(accuracies):.1f}{spread}")
-        if model == row.baseline:
+        if model == baseline:
             cells += ["", ""]
             continue
         # A clip's seeds are no independent clips: they are drawn together.

