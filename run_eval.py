@@ -63,7 +63,7 @@ class EvalArguments(ReadingArguments):
         default=None,
         metadata={
             "help": "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
-            "retrieval=… where it has labels too; zste=… for scenes of labelled clips, and whether their order is "
+            "clotho=… or retrieval=… before a folder; zste=… for scenes of labelled clips, and whether their order is "
             "heard. May be given again.",
             "action": "extend",
             "nargs": "+",

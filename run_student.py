@@ -53,7 +53,6 @@ from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
 from modeling_clap_student.run_config import save_arguments
-from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.streaming import check_steps
@@ -112,19 +111,11 @@ def defaults(flags: Namespace) -> dict:
 
 def make_what_is_missing(args: StudentArguments, seed: int) -> None:
     """Fills in the built-in teacher and Improvement-Set, made now if they are not there."""
-    folder = run_teacher.built_in_folder(seed)
-    args.teacher = str(folder / "teacher")
-    if (folder / "teacher" / "results.json").exists():
-        say(f"reusing the teacher in {args.teacher}")
-    else:
-        say(f"no teacher in {args.teacher}: training one on the built-in soundscapes first")
-        types = (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
-        flags = ["--seed", str(seed), *(["--resume_from_checkpoint"] if whole_checkpoints(args.teacher) else [])]
-        run_teacher.train_teacher(*parse_arguments(types, "", flags, run_teacher.defaults))
+    args.teacher = run_teacher.make_built_in_teacher(seed)
     if args.strategy == "none":
         args.replay = ["soundscapes"]
         return
-    args.improvement_set = str(folder / f"improvement_set_{args.strategy}")
+    args.improvement_set = str(run_teacher.built_in_folder(seed) / f"improvement_set_{args.strategy}")
     made_by = (read_provenance(args.improvement_set) or {}).get("teacher_fingerprint")
     if made_by == fingerprint(load_checkpoint(args.teacher)[0]):
         say(f"reusing the Improvement-Set in {args.improvement_set}")

@@ -40,6 +40,7 @@ from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.validation import Validation
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
 from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.streaming import check_steps
@@ -171,6 +172,19 @@ def starts(args: TeacherArguments, model_args: ModelArguments) -> dict:
         "text_model": model_args.text_model,
         "audio_weights": model_args.audio_weights,
     }
+
+
+def make_built_in_teacher(seed: int) -> str:
+    """Trains the built-in teacher if it is not there, or goes on with it; returns its folder."""
+    folder = built_in_folder(seed) / "teacher"
+    if (folder / "results.json").exists():
+        say(f"reusing the teacher in {folder}")
+    else:
+        say(f"no teacher in {folder}: training one on the built-in soundscapes first")
+        types = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
+        flags = ["--seed", str(seed), *(["--resume_from_checkpoint"] if whole_checkpoints(folder) else [])]
+        train_teacher(*parse_arguments(types, "", flags, defaults))
+    return str(folder)
 
 
 def main():

@@ -19,7 +19,7 @@ from datasets import Dataset, concatenate_datasets
 from transformers import set_seed
 
 import run_teacher
-from modeling_clap_student import ClapStudentModel, ClapStudentTrainingArguments, InputError
+from modeling_clap_student import ClapStudentModel, InputError
 from modeling_clap_student.checkpoints import load_checkpoint
 from modeling_clap_student.cli import (
     Stopwatch,
@@ -51,7 +51,6 @@ from modeling_clap_student.temporal.scenes import CONSTRUCTIONS, Deck, SceneRend
 from modeling_clap_student.temporal.trainer import TemporalTrainer
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
-from modeling_clap_student.training.initialization import ModelArguments
 
 
 @dataclass
@@ -129,18 +128,6 @@ def defaults(flags: Namespace) -> dict:
         "paraphrase": False,  # the built-in teacher's vocabulary has no such words
         **best,
     }
-
-
-def make_teacher(seed: int) -> None:
-    """Trains the built-in teacher if it is not there."""
-    folder = run_teacher.built_in_folder(seed) / "teacher"
-    if (folder / "results.json").exists():
-        say(f"reusing the teacher in {folder}")
-        return
-    say(f"no teacher in {folder}: training one on the built-in soundscapes first")
-    types = (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
-    flags = ["--seed", str(seed), *(["--resume_from_checkpoint"] if whole_checkpoints(folder) else [])]
-    run_teacher.train_teacher(*parse_arguments(types, "", flags, run_teacher.defaults))
 
 
 _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
@@ -297,7 +284,7 @@ def main():
     if args.model is None or args.clips is None:
         raise InputError(f"--{'model' if args.model is None else 'clips'} is missing: give both, or neither")
     if args.model == str(run_teacher.built_in_folder(training_args.seed) / "teacher") and not args.dry_run:
-        make_teacher(training_args.seed)
+        run_teacher.make_built_in_teacher(training_args.seed)
     train = train_both if args.stage == "ab" else train_stage
     if results := train(args, training_args):
         print_results(results)

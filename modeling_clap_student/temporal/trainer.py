@@ -66,12 +66,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         record: dict | None = None,
         **kwargs,
     ):
-        if args.n_gpu > 1:
-            # DataParallel would compute the loss with each GPU's own negatives, and say nothing.
-            raise InputError(
-                f"{args.n_gpu} GPUs without a launcher would not share negatives: start with "
-                f"`accelerate launch --num_processes {args.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
-            )
+        args.refuse_data_parallel()
         choose_what_learns(model, args.frozen_pooling, args.freeze_audio_encoder)
         self.validation = validation
         at_once = args.train_batch_size * args.world_size * args.gradient_accumulation_steps

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from transformers import TrainingArguments
 
+from ..errors import InputError
 from ..losses import NORMALIZATIONS
 
 
@@ -53,6 +54,18 @@ class ClapTrainingArguments(TrainingArguments):
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"--{name} must lie in [{least:g}, {most:g}], got {value:g}")
+
+    def refuse_data_parallel(self) -> None:
+        """For a Trainer with negatives: DataParallel would take each GPU's own alone, and say nothing.
+
+        Raises:
+            InputError: several GPUs without a launcher.
+        """
+        if self.n_gpu > 1:
+            raise InputError(
+                f"{self.n_gpu} GPUs without a launcher would not share negatives: start with "
+                f"`accelerate launch --num_processes {self.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
+            )
 
     def __getstate__(self) -> dict:
         """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""

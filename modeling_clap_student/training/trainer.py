@@ -77,12 +77,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         record: dict | None = None,
         **kwargs,
     ):
-        if args.n_gpu > 1:
-            # DataParallel would compute the loss with each GPU's own negatives, and say nothing.
-            raise InputError(
-                f"{args.n_gpu} GPUs without a launcher would not share negatives: start with "
-                f"`accelerate launch --num_processes {args.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
-            )
+        args.refuse_data_parallel()
         sets = [data for data in (train_dataset, replay_dataset) if data is not None]
         self.num_curated, self.num_replay = (
             _count(train_dataset),
