@@ -9,15 +9,19 @@ from torch.export import Dim
 
 from modeling_clap_student import InputError, exporting
 from modeling_clap_student.exporting import AudioTower, TextTower, export_onnx
+from modeling_clap_student.temporal.order_aware import order_aware
 
 
 TEXTS = ["hum", "a steady tone", "this is a sound of hiss", "a high whistle", "soft hiss"]
 
 
-@pytest.fixture(scope="module")
-def settled():
+@pytest.fixture(scope="module", params=["mean_max", "attention"])
+def settled(request):
     model, processor = tiny_model()
-    return settle(model), processor
+    model = order_aware(settle(model), processor, request.param).eval()
+    if request.param == "attention":
+        torch.nn.init.normal_(model.audio_model.pooling.output, std=0.1)  # what it adds is nothing at first
+    return model, processor
 
 
 @pytest.fixture(scope="module")
