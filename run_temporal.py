@@ -93,8 +93,11 @@ class TemporalArguments(ReadingArguments):
             "choices": ["mixed", "concat"],
         },
     )
-    paraphrase: bool = field(
-        default=True, metadata={"help": "Whether captions say before and while in other words too."}
+    paraphrase_from: float = field(
+        default=0.5,
+        metadata={
+            "help": "When captions begin to say before and while in other words too, as a share of the run; 1: never."
+        },
     )
     prompted: bool = field(
         default=True, metadata={"help": "Whether half of stage B's captions begin with 'this is a sound of'."}
@@ -125,7 +128,7 @@ def defaults(flags: Namespace) -> dict:
         "freeze_audio_encoder": True,
         "num_scenes": 1500,
         "max_steps": 600,
-        "paraphrase": False,  # the built-in teacher's vocabulary has no such words
+        "paraphrase_from": 1.0,  # the built-in teacher's vocabulary has no such words
         **best,
     }
 
@@ -192,7 +195,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         rate = processor.feature_extractor.sampling_rate
         keeps = training_args.retention_weight > 0
-        kinds = SceneKinds(args.stage, args.overlays, args.doubles, args.paraphrase, args.prompted, keeps)
+        kinds = SceneKinds(args.stage, args.overlays, args.doubles, args.paraphrase_from, args.prompted, keeps)
         validation = TemporalValidation(
             processor,
             Benchmark("validation", "", held_out, sorted(set(held_out["label"]))),

@@ -228,7 +228,9 @@ def test_rows_for_retention_are_of_every_other_scene(collate):
 @pytest.mark.parametrize(("paraphrase", "prompted"), [(True, False), (False, True)])
 def test_prompts_and_paraphrases_are_apart(collate, paraphrase, prompted):
     """Guards against an ablation of one that takes the other away too."""
-    collator = collate(paraphrase=paraphrase, prompted=prompted, renderer=Unheard(), retention=False)
+    collator = collate(
+        paraphrase_from=0.0 if paraphrase else 1.0, prompted=prompted, renderer=Unheard(), retention=False
+    )
     captions = captions_of(collator, collator(numbers(*range(100))))
     with_prompt = sum(caption.startswith(PROMPT) for caption in captions) / 300
     plain = sum(" before " in caption or " while " in caption for caption in captions) / 300
@@ -259,7 +261,7 @@ def test_scenes_are_heard_once_where_convolutions_are_known(clips, collate, monk
 
 def test_without_either_captions_are_the_authors(collate):
     """Guards against a prompt, or other words, in the arm that is compared with the paper."""
-    collator, wanted = collate(paraphrase=False, prompted=False, renderer=Unheard(), retention=False), range(40)
+    collator, wanted = collate(paraphrase_from=1.0, prompted=False, renderer=Unheard(), retention=False), range(40)
     captions = captions_of(collator, collator(numbers(*wanted)))
     scenes = [collator.deck.scene(number) for number in wanted]
     assert captions[:40] == [f"{scene.class_a} before {scene.class_b}" for scene in scenes]
@@ -272,7 +274,12 @@ def test_training_neither_reads_nor_hears_what_tests_are_for(clips, collate, par
     """Guards against tests of unseen words, pairs and classes that were trained on after all."""
     renderer = Unheard()
     collator = collate(
-        "joint", renderer=renderer, without=["low_hum"], paraphrase=paraphrase, overlays=overlays, doubles="concat"
+        "joint",
+        renderer=renderer,
+        without=["low_hum"],
+        paraphrase_from=0.0 if paraphrase else 1.0,
+        overlays=overlays,
+        doubles="concat",
     )
     batches = [collator(numbers(*range(start, start + 50))) for start in range(0, 500, 50)]
     captions = [caption for batch in batches for caption in captions_of(collator, batch)]

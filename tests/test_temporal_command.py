@@ -90,7 +90,10 @@ def check_saved(folder: str | Path) -> ClapStudentModel:
         ("a", ["--doubles", "concat", "--num_scenes", "3"]),
         ("b", []),
         ("joint", ["--freeze_audio_encoder", "true"]),
-        ("b", ["--frozen_pooling", "true", "--paraphrase", "false", "--prompted", "false", "--retention_weight", "0"]),
+        (
+            "b",
+            ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"],
+        ),
         ("b", ["--overlays", "false", "--alpha_same", "0", "--alpha_cross", "0.5", "--reverse_weight", "0.5"]),
         ("b", ["--construction", "authors", "--alpha_same_overlay", "0", "--held_out_classes", "low_hum", "hiss"]),
     ],

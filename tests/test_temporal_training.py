@@ -392,7 +392,7 @@ def test_training_learns_to_tell_the_order(clips, tmp_path):
     trainer = make_trainer(
         clips, tmp_path, model=(model, base), max_steps=60, per_device_train_batch_size=8, retention_weight=0.0,
         learning_rate=1e-3, num_scenes=16, logging_steps=60, freeze_audio_encoder=True,
-        kinds={"paraphrase": False, "prompted": False, "overlays": False},
+        kinds={"paraphrase_from": 1.0, "prompted": False, "overlays": False},
     )  # fmt: skip
     batch = batch_of(trainer, *range(1000, 1008))  # scenes that training does not hear
     trainer.train()

@@ -20,7 +20,7 @@ from steps import ROOT, Step, parser, run_for_seeds
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
 SIZES = ["--max_steps", "400", "--per_device_train_batch_size", "16", "--learning_rate", "1e-3"]
 SIZES += ["--encoder_learning_rate", "5e-5", "--freeze_audio_encoder", "true", "--bf16", "true"]
-AUTHORS = ["--frozen_pooling", "true", "--paraphrase", "false", "--prompted", "false", "--retention_weight", "0"]
+AUTHORS = ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"]
 AUTHORS += ["--doubles", "concat"]
 
 
@@ -38,7 +38,7 @@ ARMS = {
     "A→B, without while": [stage("temporal_no_while", "b", "temporal_a", "--overlays", "false")],
     "A→B, α_same = 0": [stage("temporal_same0", "b", "temporal_a", "--alpha_same", "0")],
     "A→B, α_cross = 0": [stage("temporal_cross0", "b", "temporal_a", "--alpha_cross", "0")],
-    "A→B, before and while alone": [stage("temporal_plain", "b", "temporal_a", "--paraphrase", "false")],
+    "A→B, before and while alone": [stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1")],
     "A→B, frozen pooling (the authors')": [
         stage("temporal_frozen_a", "a", "teacher", *AUTHORS),
         stage("temporal_frozen_ab", "b", "temporal_frozen_a", *AUTHORS),

@@ -42,7 +42,8 @@ class SceneKinds:
         stage: `a`, one sound or two; `b`, their order; `joint`, both in each batch.
         overlays: whether stage B has the sounds at once as a third block.
         doubles: of stage A: `mixed`, half of the pairs one after the other and half at once, or `concat`.
-        paraphrase: whether captions are worded in other ways beside `before` and `while`.
+        paraphrase_from: when captions begin to say `before` and `while` in other words too, as a share of the run; 1:
+            never. "A preceded by B" turns the sounds around: from the start, a model would learn no order at all.
         prompted: whether half of the captions begin with the prompt of evaluations, "this is a sound of".
         retention: whether single sounds are added, for which the model shall stay as it was.
     """
@@ -50,7 +51,7 @@ class SceneKinds:
     stage: str = "b"
     overlays: bool = True
     doubles: str = "mixed"
-    paraphrase: bool = True
+    paraphrase_from: float = 0.5
     prompted: bool = True
     retention: bool = True
 
@@ -60,16 +61,19 @@ class SceneKinds:
         if self.stage == "a":
             return []
         more = [words for words in TRAINING_CONNECTIVES if self.overlays or PARAPHRASES[words].kind != WHILE]
-        return [BEFORE, *([WHILE] if self.overlays else []), *(more if self.paraphrase else [])]
+        return [BEFORE, *([WHILE] if self.overlays else []), *(more if self.paraphrase_from < 1 else [])]
 
 
-Row = tuple[np.ndarray | torch.Tensor, str, int]  # waveform, or what a tower made of it, caption, key
+# Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
+Heard = dict[str, list[np.ndarray | torch.Tensor]]
 
 _MOST_BYTES = 2 * 2**30  # of what a tower made of scenes, in memory
 
 
 class SceneCollator:
     """Rows of a `number` -> the scenes of these numbers, all their orders.
+
+    A row may tell the share of the run that is over, `progress`, and how often its scene was heard before, `visit`.
 
     A scene with a clip that can't be read is replaced by another one, and the clip is listed.
 
@@ -87,7 +91,7 @@ class SceneCollator:
     def __init__(self, deck: Deck, renderer: SceneRenderer, tokenizer, kinds: SceneKinds):
         self.deck, self.renderer, self.tokenizer, self.kinds = deck, renderer, tokenizer, kinds
         self.listen: Callable[[torch.Tensor], torch.Tensor] | None = None
-        self._heard: dict[int, tuple[Scene, dict[str, list[Row]]]] = {}
+        self._heard: dict[int, tuple[Scene, Heard]] = {}
         self._bytes = 0
         self._threads: ThreadPoolExecutor | None = None
 
@@ -109,94 +113,110 @@ class SceneCollator:
         if self._threads is None:
             workers = torch.utils.data.get_worker_info()
             self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
-        heard = list(self._threads.map(self._scene, [row["number"] for row in rows]))
-        blocks, parts = [], []
+        heard = list(self._threads.map(self._hear, [row["number"] for row in rows]))
+        items, parts = [], []
         for stage in ("a", "b"):
             if self.kinds.stage in (stage, "joint"):
-                of_scene = [rows[stage] for _, rows in heard]
-                blocks += [item for block in zip(*of_scene, strict=True) for item in block]
-                parts.append((stage, len(of_scene[0]), len(of_scene)))
+                of_scenes = [
+                    list(zip(audio[stage], self._captions(stage, scene, row), strict=True))
+                    for (scene, audio), row in zip(heard, rows, strict=True)
+                ]
+                items += [item for block in zip(*of_scenes, strict=True) for item in block]
+                parts.append((stage, len(of_scenes[0]), len(of_scenes)))
         # Of every other scene: what a model knows of single sounds is kept at half the price.
-        single = [row for _, of_scene in heard[::2] for row in of_scene["single"]]
-        items = [*blocks, *single]
-        tokens = tokenize(self.tokenizer, [caption for _, caption, _ in items])
-        audio = [torch.as_tensor(audio) for audio, _, _ in items]
+        single = [
+            (audio, (PROMPT + scene.class_a, key_of(SINGLE, scene.class_a)))
+            for scene, of_scene in heard[::2]
+            for audio in of_scene["single"]
+        ]
+        items += single
+        tokens = tokenize(self.tokenizer, [caption for _, (caption, _) in items])
+        audio = [torch.as_tensor(audio) for audio, _ in items]
         return {
             "input_values" if self.listen is None else "input_frames": torch.stack(audio),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "keys": torch.tensor([key for _, _, key in items]),
+            "keys": torch.tensor([key for _, (_, key) in items]),
             "parts": parts,
             "num_single": len(single),
-            "prompts": [caption for _, caption, _ in single],
+            "prompts": [caption for _, (caption, _) in single],
             "audio_id": [clip for scene, _ in heard for clip in (scene.clip_a, scene.clip_b)],
         }
 
-    def _scene(self, number: int) -> tuple[Scene, dict[str, list[Row]]]:
-        """A scene, and its rows for stages `a` and `b` and for retention (`single`), as far as they are wanted."""
+    def _hear(self, number: int) -> tuple[Scene, Heard]:
+        """A scene, and what of it is wanted."""
         if number in self._heard:
             return self._heard[number]
-        scene, rows = self._rendered(number)
+        scene, heard = self._rendered(number)
         if self.listen is not None:
-            rows = {part: self._listened(of_part) for part, of_part in rows.items()}
-            size = sum(audio.nbytes for of_part in rows.values() for audio, _, _ in of_part)
+            heard = {
+                part: list(self.listen(torch.from_numpy(np.stack(of)))) if of else [] for part, of in heard.items()
+            }
+            size = sum(audio.nbytes for of_part in heard.values() for audio in of_part)
             if self._bytes + size <= _MOST_BYTES:
                 self._bytes += size
-                self._heard[number] = scene, rows
-        return scene, rows
+                self._heard[number] = scene, heard
+        return scene, heard
 
-    def _listened(self, rows: list[Row]) -> list[Row]:
-        if not rows:
-            return rows
-        frames = self.listen(torch.from_numpy(np.stack([waveform for waveform, _, _ in rows])))
-        return [(of_row, caption, key) for of_row, (_, caption, key) in zip(frames, rows, strict=True)]
+    def _listened(self, waveforms: list[np.ndarray]) -> list[torch.Tensor]:
+        return list(self.listen(torch.from_numpy(np.stack(waveforms)))) if waveforms else []
 
-    def _rendered(self, number: int) -> tuple[Scene, dict[str, list[Row]]]:
+    def _rendered(self, number: int) -> tuple[Scene, Heard]:
         for attempt in range(_TRIES):
             scene = self.deck.scene(number + attempt * 2**40)
             try:
-                rows = {"single": [self._single(scene, PROMPT + scene.class_a)] if self.kinds.retention else []}
+                single = self.renderer.single(scene.clip_a, scene.seed)
+                heard = {"single": [single] if self.kinds.retention else []}
                 if self.kinds.stage != "b":
-                    rows["a"] = self._of_stage_a(scene)
+                    heard["a"] = [single, self.renderer.render(scene, self._double(scene))]
                 if self.kinds.stage != "a":
-                    rows["b"] = self._of_stage_b(scene)
-                return scene, rows
+                    heard["b"] = [self.renderer.render(scene, relation) for relation in self._relations]
+                return scene, heard
             except ClipError:
                 continue
         raise InputError(f"{_TRIES} scenes in a row can't be heard; for instance {scene.clip_a} and {scene.clip_b}")
 
-    def _single(self, scene: Scene, caption: str) -> Row:
-        return self.renderer.single(scene.clip_a, scene.seed), caption, key_of(SINGLE, scene.class_a)
+    @property
+    def _relations(self) -> tuple[str, ...]:
+        return RELATIONS if self.kinds.overlays else (FORWARD, REVERSE)
 
-    def _of_stage_a(self, scene: Scene) -> list[Row]:
+    def _double(self, scene: Scene) -> str:
+        """How stage A hears two sounds."""
+        return OVERLAY if self.kinds.doubles == "mixed" and scene.seed % 2 else FORWARD
+
+    def _captions(self, stage: str, scene: Scene, row: dict) -> list[tuple[str, int]]:
+        """(caption, key) of each block's row."""
         classes = (scene.class_a, scene.class_b)
-        relation = OVERLAY if self.kinds.doubles == "mixed" and scene.seed % 2 else FORWARD
-        caption = f"Combined sound of {scene.class_a} and {scene.class_b}"
-        double = self.renderer.render(scene, relation), caption, key_of(DOUBLE, *classes)
-        return [self._single(scene, f"Single sound of {scene.class_a}"), double]
+        if stage == "a":
+            return [
+                (f"Single sound of {scene.class_a}", key_of(SINGLE, scene.class_a)),
+                (f"Combined sound of {scene.class_a} and {scene.class_b}", key_of(DOUBLE, *classes)),
+            ]
+        prompt, order, at_once = self._wording(scene.seed, row)
+        keys = {
+            FORWARD: key_of(BEFORE, *classes),
+            REVERSE: key_of(BEFORE, *reversed(classes)),
+            OVERLAY: key_of(WHILE, *classes),
+        }
+        words = {FORWARD: order, REVERSE: order, OVERLAY: at_once}
+        return [
+            (prompt + scene_caption(*classes, relation, words[relation]), keys[relation])
+            for relation in self._relations
+        ]
 
-    def _of_stage_b(self, scene: Scene) -> list[Row]:
-        prompt, order, at_once = self._wording(scene.seed)
-        rows = []
-        for relation in RELATIONS if self.kinds.overlays else (FORWARD, REVERSE):
-            classes = (scene.class_b, scene.class_a) if relation == REVERSE else (scene.class_a, scene.class_b)
-            words, kind = (at_once, WHILE) if relation == OVERLAY else (order, BEFORE)
-            caption = prompt + scene_caption(scene.class_a, scene.class_b, relation, words)
-            rows.append((self.renderer.render(scene, relation), caption, key_of(kind, *classes)))
-        return rows
-
-    def _wording(self, seed: int) -> tuple[str, str, str]:
+    def _wording(self, seed: int, row: dict) -> tuple[str, str, str]:
         """What captions begin with, and the words for an order and for both at once; all orders of a scene share them.
 
         Half of them are plain: bare, or with `before` and `while`.
         """
-        rng = np.random.default_rng([seed, 1])
+        rng = np.random.default_rng([seed, 1, row.get("visit", 0)])
         bare, plain_order, plain_overlay = (rng.random(3) < 0.5).tolist()
         others, at_once = rng.integers(len(_ORDERS)), rng.integers(len(_AT_ONCE))
+        paraphrase = row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1
         return (
             PROMPT if self.kinds.prompted and not bare else "",
-            _ORDERS[others] if self.kinds.paraphrase and not plain_order else BEFORE,
-            _AT_ONCE[at_once] if self.kinds.paraphrase and not plain_overlay else WHILE,
+            _ORDERS[others] if paraphrase and not plain_order else BEFORE,
+            _AT_ONCE[at_once] if paraphrase and not plain_overlay else WHILE,
         )
 
 

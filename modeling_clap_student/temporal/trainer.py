@@ -36,7 +36,7 @@ class SceneNumbers(Dataset):
         return self.count
 
     def __getitem__(self, place: int) -> dict:
-        return {"number": place % self.distinct}
+        return {"number": place % self.distinct, "visit": place // self.distinct, "progress": place / self.count}
 
 
 class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer):
