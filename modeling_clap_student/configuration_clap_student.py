@@ -22,7 +22,7 @@ class ClapStudentAudioConfig(PretrainedConfig):
         hidden_dropout: dropout before and after the last fully connected layer.
         temporal_pooling: from frames to one vector: `"mean_max"`, CLAP's, which is blind to the order of sounds, or
             `"attention"`, which adds what a small transformer block hears of it.
-        temporal_hidden_size: width of that block, a multiple of 4.
+        temporal_hidden_size: width of that block, and of the text tower's where it has one; a multiple of 4.
     """
 
     model_type = "clap_student_audio_model"
@@ -86,6 +86,8 @@ class ClapStudentConfig(PretrainedConfig):
         projection_dim: size of the joint embedding space.
         projection_dropout: dropout inside the two projection heads.
         logit_scale_init_value: initial logarithm of the inverse temperature, log(1/0.07).
+        text_pooling: from tokens to one vector: `"first"`, CLAP's, the state of [CLS], or `"attention"`, which adds
+            what a small transformer block reads in all tokens.
     """
 
     model_type = "clap_student"
@@ -98,13 +100,17 @@ class ClapStudentConfig(PretrainedConfig):
         projection_dim=1024,
         projection_dropout=0.5,
         logit_scale_init_value=2.6592600369327783,
+        text_pooling="first",
         **kwargs,
     ):
+        if text_pooling not in ("first", "attention"):
+            raise ValueError(f"text_pooling must be 'first' or 'attention', not {text_pooling!r}")
         self.text_config = _as_config(text_config, BertConfig)
         self.audio_config = _as_config(audio_config, ClapStudentAudioConfig)
         self.projection_dim = projection_dim
         self.projection_dropout = projection_dropout
         self.logit_scale_init_value = logit_scale_init_value
+        self.text_pooling = text_pooling
         super().__init__(**kwargs)
 
 

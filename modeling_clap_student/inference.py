@@ -40,6 +40,7 @@ def for_inference(model, dtype: str | torch.dtype = torch.float32):
     # To deepcopy, what is in its memo has been copied already: the copy gets the new tower in place of the old one.
     fast = copy.deepcopy(model, {id(tower): InferenceAudioModel(tower, dtype)})
     fast.text_model.to(dtype)
+    fast.text_pooling.to(dtype)
     fast.text_projection.to(dtype)
     fast.audio_projection.float()
     fast.save_pretrained = _refuse_to_save

@@ -15,7 +15,7 @@ from .encoding_clap_student import EncodingMixin, average_windows
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .hub_clap_student import WholeCheckpointMixin
 from .losses import contrastive_loss
-from .temporal_pooling_clap_student import POOLINGS, OrderAwarePooling
+from .temporal_pooling_clap_student import AUDIO_POOLINGS, TEXT_POOLINGS, OrderHead
 
 
 def mel_matrix(config: ClapStudentAudioConfig) -> Tensor:
@@ -116,7 +116,7 @@ class ClapStudentPreTrainedModel(WholeCheckpointMixin, PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, OrderAwarePooling):
+        elif isinstance(module, OrderHead):
             init.zeros_(module.output)
         elif isinstance(module, ClapStudentModel):
             init.constant_(module.logit_scale, module.config.logit_scale_init_value)
@@ -137,7 +137,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         self.blocks = nn.ModuleList(ConvBlock(*args) for args in zip(channels[:-1], channels[1:], pools, strict=True))
         self.block_dropout = nn.Dropout(config.block_dropout)
         self.hidden_dropout = nn.Dropout(config.hidden_dropout)
-        self.pooling = POOLINGS[config.temporal_pooling](config)
+        self.pooling = AUDIO_POOLINGS[config.temporal_pooling](config)
         self.fc1 = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
 
@@ -219,6 +219,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
             config.audio_config.hidden_size, config.projection_dim, config.projection_dropout
         )
         self.text_model = BertModel(config.text_config, add_pooling_layer=False)
+        self.text_pooling = TEXT_POOLINGS[config.text_pooling](config)
         self.text_projection = ProjectionHead(
             config.text_config.hidden_size, config.projection_dim, config.projection_dropout
         )
@@ -285,7 +286,8 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
             token_type_ids=token_type_ids,
             position_ids=position_ids,
         )
-        embeds = F.normalize(self.text_projection(outputs.last_hidden_state[:, 0]), dim=-1)
+        pooled = self.text_pooling(outputs.last_hidden_state, attention_mask)
+        embeds = F.normalize(self.text_projection(pooled), dim=-1)
         return BaseModelOutputWithPooling(last_hidden_state=outputs.last_hidden_state, pooler_output=embeds)
 
     def forward(

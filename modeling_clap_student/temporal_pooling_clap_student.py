@@ -1,4 +1,4 @@
-"""From frames to one vector: CLAP's pooling, which is blind to order, and one that hears what came first."""
+"""From frames, or from tokens, to one vector: CLAP's poolings, and what they miss: which came first."""
 
 import math
 
@@ -6,31 +6,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .configuration_clap_student import ClapStudentAudioConfig
+from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 
 
-class MeanMaxPooling(nn.Module):
-    """Maximum plus mean over time, as in PANNs: the same for any order of the frames."""
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """(batch, frames, hidden size) -> (batch, hidden size)."""
-        return frames.amax(dim=1) + frames.mean(dim=1)
+def mean_max(frames: Tensor) -> Tensor:
+    """(batch, frames, hidden size) -> (batch, hidden size): maximum plus mean over time, as in PANNs."""
+    return frames.amax(dim=1) + frames.mean(dim=1)
 
 
-class OrderAwarePooling(MeanMaxPooling):
-    """Maximum plus mean, plus the mean of what a small transformer block makes of the frames and their places.
+class OrderHead(nn.Module):
+    """What a small transformer block makes of states and their places, on average; nothing at first.
 
-    What it adds starts at 0: a checkpoint that was trained with `MeanMaxPooling` gives the same vectors at first.
-    A frame's place is where it lies between the clip's ends, so that clips of any length can be heard.
+    A checkpoint that was trained without it gives the same vectors when it is added. A state's place is where it lies
+    between the ends of its clip or text, so that any length will do.
+
+    Args:
+        hidden_size: of the states.
+        width: of the block, a multiple of 4.
     """
 
     num_heads = 4
     num_frequencies = 8
 
-    def __init__(self, config: ClapStudentAudioConfig):
+    def __init__(self, hidden_size: int, width: int):
         super().__init__()
-        width = config.temporal_hidden_size
-        self.input = nn.Linear(config.hidden_size, width)
+        self.input = nn.Linear(hidden_size, width)
         self.input_norm = nn.LayerNorm(width)
         self.place = nn.Linear(2 * self.num_frequencies, 2 * width)
         self.attention_norm = nn.LayerNorm(width)
@@ -41,30 +41,80 @@ class OrderAwarePooling(MeanMaxPooling):
         self.feed_forward_2 = nn.Linear(2 * width, width)
         self.output_norm = nn.LayerNorm(width)
         # A parameter of its own: transformers hands no module to `_init_weights` that has none.
-        self.output = nn.Parameter(torch.empty(config.hidden_size, width))
+        self.output = nn.Parameter(torch.empty(hidden_size, width))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        # Multiplied, a place and a sound are one thing at once: their mean over time tells what was heard when.
-        gain, shift = self.place(self._places(frames)).chunk(2, dim=-1)
-        hidden = self.input_norm(self.input(frames)) * gain + shift
-        hidden = hidden + self._attention(self.attention_norm(hidden))
+    def order(self, states: Tensor, mask: Tensor) -> Tensor:
+        """What to add to a pooling that is blind to order.
+
+        Args:
+            states: (batch, states, hidden size).
+            mask: (batch, states), 1 for those that count, which come first.
+
+        Returns:
+            (batch, hidden size).
+        """
+        mask = mask.to(states.dtype)
+        # Multiplied, a place and a state are one thing at once: their mean tells what was where.
+        gain, shift = self.place(self._places(mask)).chunk(2, dim=-1)
+        hidden = self.input_norm(self.input(states)) * gain + shift
+        hidden = hidden + self._attention(self.attention_norm(hidden), mask)
         hidden = hidden + self.feed_forward_2(F.gelu(self.feed_forward_1(self.feed_forward_norm(hidden))))
-        return super().forward(frames) + F.linear(self.output_norm(hidden).mean(dim=1), self.output)
+        weights = (mask / mask.sum(dim=1, keepdim=True)).unsqueeze(2)
+        return F.linear((self.output_norm(hidden) * weights).sum(dim=1), self.output)
 
-    def _places(self, frames: Tensor) -> Tensor:
-        """(frames, 2 · frequencies): sines and cosines of where each frame lies in [0, 1], from a quarter turn up."""
-        time = (torch.arange(frames.shape[1], device=frames.device, dtype=torch.float32) + 0.5) / frames.shape[1]
-        turns = 0.25 * 2 ** torch.arange(self.num_frequencies, device=frames.device, dtype=torch.float32)
-        angles = 2 * math.pi * time[:, None] * turns
-        return torch.cat([angles.sin(), angles.cos()], dim=1).to(frames.dtype)
+    def _places(self, mask: Tensor) -> Tensor:
+        """(batch, states, 2 · frequencies): sines and cosines of where each lies in [0, 1], from a quarter turn up."""
+        number = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + 0.5
+        time = number / mask.float().sum(dim=1, keepdim=True)
+        turns = 0.25 * 2 ** torch.arange(self.num_frequencies, device=mask.device, dtype=torch.float32)
+        angles = 2 * math.pi * time.unsqueeze(2) * turns
+        return torch.cat([angles.sin(), angles.cos()], dim=2).to(mask.dtype)
 
-    def _attention(self, hidden: Tensor) -> Tensor:
+    def _attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
         batch, length, width = hidden.shape
         heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
-        mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4))
+        seen = mask.bool()[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4), attn_mask=seen)
         return self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
-POOLINGS = {"mean_max": lambda config: MeanMaxPooling(), "attention": OrderAwarePooling}
+class MeanMaxPooling(nn.Module):
+    """The audio tower's pooling in CLAP: the same for any order of the frames."""
 
-__all__ = ["POOLINGS", "MeanMaxPooling", "OrderAwarePooling"]
+    def forward(self, frames: Tensor) -> Tensor:
+        """(batch, frames, hidden size) -> (batch, hidden size)."""
+        return mean_max(frames)
+
+
+class OrderAwarePooling(OrderHead):
+    """The same, plus what an `OrderHead` hears in the frames."""
+
+    def __init__(self, config: ClapStudentAudioConfig):
+        super().__init__(config.hidden_size, config.temporal_hidden_size)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return mean_max(frames) + self.order(frames, torch.ones_like(frames[..., 0]))
+
+
+class FirstToken(nn.Module):
+    """The text tower's pooling in CLAP: the state of [CLS]."""
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """(texts, tokens, hidden size) -> (texts, hidden size)."""
+        return states[:, 0]
+
+
+class OrderAwareText(OrderHead):
+    """The same, plus what an `OrderHead` reads in the tokens."""
+
+    def __init__(self, config: ClapStudentConfig):
+        super().__init__(config.text_config.hidden_size, config.audio_config.temporal_hidden_size)
+
+    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        return states[:, 0] + self.order(states, torch.ones_like(states[..., 0]) if mask is None else mask)
+
+
+AUDIO_POOLINGS = {"mean_max": lambda config: MeanMaxPooling(), "attention": OrderAwarePooling}
+TEXT_POOLINGS = {"first": lambda config: FirstToken(), "attention": OrderAwareText}
+
+__all__ = ["AUDIO_POOLINGS", "TEXT_POOLINGS", "MeanMaxPooling", "OrderAwarePooling", "OrderAwareText", "OrderHead"]

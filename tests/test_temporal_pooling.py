@@ -62,7 +62,7 @@ def test_attention_equals_its_definition_in_float64():
     torch.manual_seed(1)
     pooling = OrderAwarePooling(config).double()
     hidden = torch.randn(1, 5, 8, dtype=torch.float64)
-    found = pooling._attention(hidden)[0]
+    found = pooling._attention(hidden, torch.ones(1, 5))[0]
     query, key, value = (pooling.query_key_value(hidden)[0].detach().numpy()[:, i * 8 : i * 8 + 8] for i in range(3))
     heads = []
     for head in range(4):
@@ -77,9 +77,29 @@ def test_attention_equals_its_definition_in_float64():
 def test_places_tell_every_frame_from_every_other():
     pooling = OrderAwarePooling(ClapStudentAudioConfig(base_channels=2, temporal_hidden_size=8))
     for length in (1, 7, 300):
-        places = pooling._places(torch.zeros(1, length, 1))
+        places = pooling._places(torch.ones(1, length))[0]
         apart = torch.cdist(places.double(), places.double()) + 10 * torch.eye(length)
         assert apart.min() > 1e-2
+
+
+def test_text_of_the_same_words_in_another_order(aware):
+    """Guards against padding that counts, and a head that reads no order."""
+    torch.nn.init.normal_(aware.text_pooling.output, std=0.1)
+    states = torch.randn(1, 6, aware.config.text_config.hidden_size)
+    padded = torch.cat([states, torch.randn(1, 3, states.shape[2])], dim=1)
+    mask = torch.tensor([[1] * 6 + [0] * 3])
+    whole = aware.text_pooling(states, None)
+    assert torch.allclose(aware.text_pooling(padded, mask), whole, atol=1e-6)
+    turned = torch.cat([states[:, :1], states[:, 1:].flip(1)], dim=1)
+    assert (aware.text_pooling(turned, None) - whole).abs().max() > 1e-2
+
+
+def test_texts_start_as_they_were(tiny):
+    model, processor = tiny
+    aware = order_aware(model, processor, "attention").eval()
+    texts = ["a low hum", "this is a sound of hiss"]
+    assert torch.equal(aware.encode_text(texts), model.encode_text(texts))
+    assert not torch.equal(aware.text_pooling.place.weight, torch.zeros(()))
 
 
 def test_saved_and_loaded(aware, tmp_path):
@@ -96,7 +116,7 @@ def test_a_head_that_a_checkpoint_lacks_starts_at_nothing(tiny, tmp_path):
     model = settle(tiny[0])
     model.save_pretrained(tmp_path)
     config = copy.deepcopy(model.config)
-    config.audio_config.temporal_pooling = "attention"
+    config.audio_config.temporal_pooling = config.text_pooling = "attention"
     loaded = ClapStudentModel.from_pretrained(tmp_path, config=config).eval()
     assert all(value.isfinite().all() for value in loaded.state_dict().values())
     clips = tones(2, 5 * RATE)
@@ -116,7 +136,10 @@ def test_what_learns(aware):
     choose_what_learns(aware, frozen_pooling=False, freeze_audio_encoder=True)
     learns = {name for name, parameter in aware.named_parameters() if parameter.requires_grad}
     assert not any(name.startswith(("audio_model.blocks", "audio_model.bn0")) for name in learns)
-    assert {"audio_model.pooling.output", "audio_model.fc1.weight", "logit_scale"} <= learns
+    assert {"audio_model.pooling.output", "text_pooling.output", "audio_model.fc1.weight", "logit_scale"} <= learns
+    assert any(name.startswith("text_model.") for name in learns)
+    choose_what_learns(aware, False, True, freeze_text_encoder=True)
+    assert not any(p.requires_grad for p in aware.text_model.parameters()) and aware.text_pooling.output.requires_grad
     rates = learning_rates(aware, 1.0, 0.1)
     assert rates["audio_model.pooling.place.bias"] == rates["text_projection.linear1.weight"] == 1.0
     assert rates["audio_model.blocks.0.conv1.weight"] == rates["text_model.embeddings.word_embeddings.weight"] == 0.1

@@ -51,6 +51,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
     freeze_audio_encoder: bool = field(
         default=False, metadata={"help": "Leave the convolutions as they are, which is many times as fast."}
     )
+    freeze_text_encoder: bool = field(default=False, metadata={"help": "Leave the text tower as it is."})
     frozen_pooling: bool = field(
         default=False,
         metadata={

@@ -67,7 +67,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         **kwargs,
     ):
         args.refuse_data_parallel()
-        choose_what_learns(model, args.frozen_pooling, args.freeze_audio_encoder)
+        choose_what_learns(model, args.frozen_pooling, args.freeze_audio_encoder, args.freeze_text_encoder)
         self.validation = validation
         at_once = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         super().__init__(
