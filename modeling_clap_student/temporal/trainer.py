@@ -210,8 +210,10 @@ def temporal_objective(
             for rows in (audio_embeds, text_embeds, keys)
         )
         start = stop
-        logits = scale * audio @ text.T
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        # In bfloat16 a logit of 15 comes in steps of 1/16: coarser than what two orders differ by at first.
+        with torch.autocast(audio.device.type, enabled=False):
+            exact = torch.promote_types(audio.dtype, torch.float32)
+            logits = scale.to(exact) * audio.to(exact) @ text.to(exact).T
         # Stage A's negatives are all alike.
         weights = {} if stage == "a" else args.loss_weights(num_blocks)
         total = total + temporal_contrastive_loss(logits, num_blocks, keys=key, **weights)

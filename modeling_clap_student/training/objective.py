@@ -29,8 +29,11 @@ def global_loss(
     if "partner" in facts and counts is not None:
         facts = facts | {"partner": facts["partner"] + sum(counts[: dist.get_rank()])}
     facts = {name: gather(values, counts) for name, values in facts.items()}
-    logits = logit_scale.exp() * gather(audio_embeds, counts) @ gather(text_embeds, counts).T
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    # In bfloat16 a logit of 15 comes in steps of 1/16.
+    with torch.autocast(audio_embeds.device.type, enabled=False):
+        exact = torch.promote_types(audio_embeds.dtype, torch.float32)
+        audio, text = (gather(embeds, counts).to(exact) for embeds in (audio_embeds, text_embeds))
+        logits = logit_scale.to(exact).exp() * audio @ text.T
     positives = belong_together(facts["audio_key"], facts["caption_key"])
     if "teacher_audio" not in facts and "partner" not in facts:
         return contrastive_loss(logits, positives)
