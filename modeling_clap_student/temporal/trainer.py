@@ -1,5 +1,6 @@
 """The Trainer of TeminAL's stages: the temporal contrastive loss, and what is known of single sounds is kept."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -201,7 +202,7 @@ def temporal_objective(
         parts: (`a` or `b`, blocks, scenes) of each stage, in the rows' order.
         args: `TemporalTrainingArguments`.
     """
-    scale = logit_scale.clamp(0, 4.6051702).exp()
+    scale = logit_scale.clamp(0, math.log(100)).exp()
     total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0
     for stage, num_blocks, scenes in parts:
         counts, stop = row_counts(scenes, audio_embeds.device), start + num_blocks * scenes
