@@ -111,12 +111,16 @@ class TemporalArguments(ReadingArguments):
     )
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.paraphrase_from <= 1:
+            raise ValueError(f"--paraphrase_from must lie in [0, 1], got {self.paraphrase_from:g}")
+
 
 def defaults(flags: Namespace) -> dict:
     """The built-in clips and their teacher where nothing is named, and a schedule that suits two CPU cores."""
-    best = {"metric_for_best_model": "accuracy_1a"} if flags.stage == "a" else {}
     if flags.model or flags.clips:
-        return {"output_dir": f"outputs/temporal_{flags.stage}", **best}
+        return {"output_dir": f"outputs/temporal_{flags.stage}"}
     folder = run_teacher.built_in_folder(flags.seed)
     return {
         "model": str(folder / "teacher"),
@@ -129,7 +133,6 @@ def defaults(flags: Namespace) -> dict:
         "num_scenes": 1500,
         "max_steps": 600,
         "paraphrase_from": 1.0,  # the built-in teacher's vocabulary has no such words
-        **best,
     }
 
 
@@ -189,6 +192,8 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         return {}
     if not training_args.resume_from_checkpoint:
         refuse_used_folder(training_args.output_dir)
+    if args.stage == "a" and training_args.metric_for_best_model == "selection":
+        training_args.metric_for_best_model = "accuracy_1a"  # there is no order yet
     with output_folder(training_args.output_dir) as folder:
         set_seed(training_args.seed)
         model, processor, base = read_model(args, training_args)
@@ -267,8 +272,6 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
         of_stage.flags = args.flags | {"stage": stage, "model": name, "base": base, "output_dir": str(folder)}
         settings = copy.deepcopy(training_args)
         settings.output_dir = str(folder)
-        if stage == "a" and settings.metric_for_best_model == "selection":
-            settings.metric_for_best_model = "accuracy_1a"  # there is no order yet
         settings.push_to_hub = settings.push_to_hub and stage == "b"
         if not whole_checkpoints(folder):
             settings.resume_from_checkpoint = None

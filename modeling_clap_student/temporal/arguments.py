@@ -23,6 +23,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         "overlay_weight": (0, 100),
         "retention_weight": (0, 1000),
         "encoder_learning_rate": (0, 1),
+        "max_steps": (1, 1e9),
         "per_device_train_batch_size": (2, 1e6),
         "num_scenes": (2, 1e9),
         "validation_scenes": (2, 1e6),
