@@ -207,6 +207,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             validation_deck.scenes(training_args.validation_scenes),
             SceneRenderer(held_out, rate, skipped, args.construction),
             skipped,
+            kinds.orders,
         )
         trainer = TemporalTrainer(
             model=model,

@@ -131,6 +131,11 @@ def test_what_training_asks_for_is_what_the_whole_finds(heard, scene_set, skippe
     whole = evaluate_scenes({"m": (model.eval(), processor)}, scene_set, skipped)["m"].outcomes
     assert scores["accuracy_1a"] == whole["1A"].values().mean()
     assert scores["order"] == whole["3C"].values().mean()
+    ask = {"connectives": ("before", "preceded by")}
+    mixed = quick_scores(model, processor, scene_set.scenes, renderer, scene_set.benchmark, skipped, **ask)
+    before, preceded = whole["3C"].values().copy(), whole["6B/preceded_by"].values()
+    before[1::2] = preceded[1::2]
+    assert mixed["order"] == before.mean()
 
 
 def test_any_clap_beside_ours_at_its_own_rate(heard, scene_set, skipped, tmp_path):

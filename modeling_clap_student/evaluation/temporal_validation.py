@@ -1,11 +1,13 @@
 """How a model in temporal post-training does: single sounds, and the order of two."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 from ..data.benchmarks import Benchmark
 from ..data.skipping import SkippedClips
 from ..inference import for_inference
+from ..temporal.captions import BEFORE
 from ..temporal.scenes import Scene, SceneRenderer
 from .zste.quick import quick_scores
 
@@ -20,6 +22,7 @@ class TemporalValidation:
         scenes: of these clips.
         renderer: makes their waveforms.
         skipped: where clips that can't be read are listed.
+        connectives: the words for the order, a scene each in turn: those that training uses.
     """
 
     processor: object
@@ -27,6 +30,7 @@ class TemporalValidation:
     scenes: list[Scene]
     renderer: SceneRenderer
     skipped: SkippedClips
+    connectives: Sequence[str] = (BEFORE,)
 
     def __call__(self, model) -> dict[str, float]:
         """`accuracy_1a` of single sounds, `order`, how often the right order of two beats the wrong one, and
@@ -35,7 +39,15 @@ class TemporalValidation:
         Source of the last: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
         """
         encoder = for_inference(model)
-        scores = quick_scores(encoder, self.processor, self.scenes, self.renderer, self.singles, self.skipped)
+        scores = quick_scores(
+            encoder,
+            self.processor,
+            self.scenes,
+            self.renderer,
+            self.singles,
+            self.skipped,
+            connectives=self.connectives,
+        )
         better = max(0.0, scores["order"] - 0.5)
         return {**scores, "selection": sqrt(scores["accuracy_1a"] * better)}
 

@@ -63,6 +63,11 @@ class SceneKinds:
         more = [words for words in TRAINING_CONNECTIVES if self.overlays or PARAPHRASES[words].kind != WHILE]
         return [BEFORE, *([WHILE] if self.overlays else []), *(more if self.paraphrase_from < 1 else [])]
 
+    @property
+    def orders(self) -> list[str]:
+        """The words for an order, as often as captions use them once they paraphrase: every other time `before`."""
+        return [words for other in _ORDERS for words in (BEFORE, other)] if self.paraphrase_from < 1 else [BEFORE]
+
 
 # Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
 Heard = dict[str, list[np.ndarray | torch.Tensor]]
