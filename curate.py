@@ -231,6 +231,7 @@ def matched(
     found = match_pool(
         *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
         scratch=scratch,
+        balance_labels=args.balance_labels,
         max_pairs=args.max_pairs,
         **args.matching_options(),
     )

@@ -170,6 +170,7 @@ def test_wrong_corpora(command, tmp_path, capsys, corpus, words):
         (["--max_captions_per_clip", "0"], ["--max_captions_per_clip must be at least 1"]),
         (["--csls_neighbours", "2"], ["--csls_neighbours changes the scale", "--num_pairs"]),
         (["--csls_neighbours", "99", "--num_pairs", "3"], ["99 neighbours"]),
+        (["--balance_labels", "true", "--pair_threshold", "0"], ["--balance_labels is for ads", "--num_pairs"]),
         (["--max_pairs", "2", "--num_pairs", "5"], ["5 pairs", "raise max_pairs"]),
         (["--audio", "empty"], ["no audio files"]),
         (["--audio", "broken"], ["none of the 1 clips"]),
@@ -216,6 +217,19 @@ def test_limits_on_pairs_are_kept_and_recorded(command, teacher, files):
     pairs, _, facts = load_improvement_set("two")
     assert max(Counter(pairs["caption_id"]).values()) <= 2 and facts["csls_neighbours"] == 2
     assert all(-1.001 <= similarity <= 1.001 for similarity in pairs["similarity"])
+
+
+def test_labels_share_the_pairs(command, teacher, files):
+    """Guards against a flag that never reaches the matching, and a set that can't be made again with it."""
+    Path("names.txt").write_text("dog\na cat meows\nrain on a roof\nlow tone\nclock\nengine of a car")
+    made = ["--strategy", "ads", "--teacher", teacher, *files[:-1], "names.txt", "--num_captions", 6, "--num_pairs", 6]
+    assert command(curate, *made, "--balance_labels", "true", "--output_dir", "even") == 0
+    pairs, _, facts = load_improvement_set("even")
+    counts = Counter(pairs["label"])
+    assert len(counts) > 1 and set(counts.values()) == {round(6 / len(counts))}
+    assert command(curate, "--remake", "even", "--output_dir", "again") == 0
+    again, _, others = load_improvement_set("again")
+    assert again["audio_id"][:] == pairs["audio_id"][:] and others["arguments"] == facts["arguments"]
 
 
 def test_a_disk_that_is_full_when_the_set_is_written(command, teacher, files, capsys, monkeypatch):

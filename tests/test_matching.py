@@ -7,7 +7,7 @@ import torch
 from modeling_clap_student import InputError
 from modeling_clap_student.curation import similarity_scan
 from modeling_clap_student.curation.histogram import similarity_histogram
-from modeling_clap_student.curation.matching import match
+from modeling_clap_student.curation.matching import match, match_by_label
 from modeling_clap_student.curation.similarity_scan import SimilarityScan, product_dtype
 from modeling_clap_student.curation.threshold import Threshold
 
@@ -251,3 +251,23 @@ def test_the_histogram_counts_every_pair_of_its_clips_once(clips):
 def test_the_products_type_is_one_of_two():
     """Guards against the measurement of speed failing on this machine."""
     assert product_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("cut", [Threshold(count=40), Threshold(quantile=0.9)])
+def test_each_label_gets_its_own_best_pairs(cut):
+    """Guards against one label's pairs crowding out another's, captions numbered within a label, and lost order."""
+    rng = np.random.default_rng(4)
+    audio, text, labels = unit(rng, 60), unit(rng, 45), rng.integers(0, 4, 45)
+    labels[labels == 2] = 3  # a label that no caption was selected for
+    similarity = cosines(audio, text)
+    expected, cuts = set(), []
+    for label in (0, 1, 3):
+        of_label = np.sort(similarity[:, labels == label], axis=None)[::-1]
+        number = round(40 / 3) if cut.count else round(0.1 * of_label.size)
+        cuts.append(of_label[number - 1])
+        expected |= set(where((similarity >= cuts[-1]) & (labels == label)))
+    found = match_by_label(audio, text, labels, cut)
+    assert pairs(found) == sorted(expected)
+    assert found.threshold == pytest.approx(min(cuts), abs=1e-7) and found.highest >= found.similarities.max()
+    wanted = [similarity[pair] for pair in sorted(expected)]
+    assert np.allclose(found.similarities, wanted, atol=1e-6)

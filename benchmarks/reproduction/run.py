@@ -6,12 +6,14 @@
     python benchmarks/reproduction/run.py DATA_DIR --base_channels 64 --bf16 true …    # CNN14's true width, on a GPU
 
 `grid.py` says what a row is, and the protocol. A step that has its results is not run again, so that the same command
-goes on after an interruption; what is under way starts from its last checkpoint. `tables.py` makes the tables.
+goes on after an interruption; what is under way starts from its last checkpoint. `tables.py` makes the tables, and
+`classes.py` those of each class: its curated pairs, its accuracy, what it is taken for.
 """
 
+from classes import write_classes
 from grid import grid
 from steps import parser, run_for_seeds
-from tables import write_tables
+from tables import predict, write_tables
 
 
 def main():
@@ -21,7 +23,10 @@ def main():
     steps, rows = grid(args.tables)
     folders = run_for_seeds(steps, args)
     if not args.dry_run:
-        write_tables(rows, folders, args.data, args.output_dir)
+        predictions = [predict(rows, folder, args.data) for folder in folders]
+        write_tables(rows, predictions, args.output_dir)
+        if "2" in args.tables:
+            write_classes(predictions, folders, args.data, args.output_dir)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,39 +23,57 @@ _NAMES = {
 _AGAINST = {"order": "difference"}
 
 
-def write_tables(rows: list[Row], seeds: list[Path], data: str, folder: Path) -> None:
-    """Scores all models, writes and prints `tables.md`."""
-    models = {name for row in rows for name in (*row.models.values(), *row.baselines.values())}
-    correct = {seed: right_clips(seed, data, sorted(models)) for seed in seeds}
+@dataclass(frozen=True)
+class Predictions:
+    """Of one seed's models on one domain's clips.
+
+    Attributes:
+        classes: their names.
+        labels: (clips,) the true class.
+        by_model: name -> (clips,) the class that the model puts each in; None for a clip that can't be read.
+    """
+
+    classes: list[str]
+    labels: np.ndarray
+    by_model: dict[str, np.ndarray]
+
+    def right(self, model: str) -> np.ndarray:
+        """(clips,) bool."""
+        return self.by_model[model] == self.labels
+
+
+def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], folder: Path) -> None:
+    """Writes and prints `tables.md`, from each seed's predictions."""
     parts = []
     for table in dict.fromkeys(row.table for row in rows):
         of_table = [row for row in rows if row.table == table]
-        lines, domains = [line_of(row, correct) for row in of_table], list(of_table[0].models)
+        lines, domains = [line_of(row, predictions) for row in of_table], list(of_table[0].models)
         titles = [f"{domain}, % | {_AGAINST.get(table, 'against its teacher')} | p" for domain in domains]
         head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * 3 * len(domains)}"
         parts.append("\n".join([f"### {_NAMES[table]}", "", head, *lines]))
-    seeds_told = f"Mean ± s.d. over {len(seeds)} seeds; differences are paired by clip and seed, with 95 % bootstrap "
+    seeds_told = (
+        f"Mean ± s.d. over {len(predictions)} seeds; differences are paired by clip and seed, with 95 % bootstrap "
+    )
     text = f"{seeds_told}intervals over clips and McNemar's exact p over all of them.\n\n" + "\n\n".join(parts) + "\n"
     (folder / "tables.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def right_clips(seed: Path, data: str, models: list[str]) -> dict[str, dict[str, np.ndarray]]:
-    """domain -> model -> (clips,) whether each clip was put in its class, from one run of run_eval.py."""
+def predict(rows: list[Row], seed: Path, data: str) -> dict[str, Predictions]:
+    """domain -> what each model of the rows makes of its clips, from one run of run_eval.py."""
     output = seed / "eval"
+    models = sorted({name for row in rows for name in (*row.models.values(), *row.baselines.values())})
     known = {path.name for path in map(Path, _evaluated(output))}
     if not set(models) <= known:
         tasks = [spec.format(data=data) for spec in DOMAINS.values()]
         command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *(str(seed / name) for name in models)]
         subprocess.run([*command, "--task", *tasks, "--output_dir", str(output)], check=True)
     details = json.loads((output / "details.json").read_text(encoding="utf-8"))
-    labels = [np.array(task["labels"]) for task in details["tasks"]]
-    found: dict[str, dict[str, np.ndarray]] = {domain: {} for domain in DOMAINS}
-    names = [task["task"] for task in details["tasks"]]
-    for result in details["results"]:
-        number = names.index(result["task"])
-        right = np.array(result["predictions"], dtype=object) == labels[number]
-        found[list(DOMAINS)[number]][Path(result["model"]).name] = right.astype(bool)
+    found = {}
+    for domain, task in zip(DOMAINS, details["tasks"], strict=True):
+        of_task = [result for result in details["results"] if result["task"] == task["task"]]
+        by_model = {Path(result["model"]).name: np.array(result["predictions"], dtype=object) for result in of_task}
+        found[domain] = Predictions(list(task["classes"]), np.array(task["labels"], dtype=object), by_model)
     return found
 
 
@@ -63,12 +82,12 @@ def _evaluated(output: Path) -> list[str]:
     return [model["model"] for model in json.loads(file.read_text())["models"]] if file.exists() else []
 
 
-def line_of(row: Row, correct: dict) -> str:
+def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
     cells = []
     for domain, model in row.models.items():
-        mine = np.array([of_seed[domain][model] for of_seed in correct.values()])
+        mine = np.array([of_seed[domain].right(model) for of_seed in predictions])
         baseline = row.baselines[domain]
-        theirs = np.array([of_seed[domain][baseline] for of_seed in correct.values()])
+        theirs = np.array([of_seed[domain].right(baseline) for of_seed in predictions])
         accuracies = [100 * value for value in mine.mean(axis=1)]
         spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
         cells.append(f"{statistics.mean(accuracies):.1f}{spread}")
@@ -83,4 +102,4 @@ def line_of(row: Row, correct: dict) -> str:
     return f"| {row.title} | {' | '.join(cells)} |"
 
 
-__all__ = ["write_tables"]
+__all__ = ["Predictions", "predict", "write_tables"]

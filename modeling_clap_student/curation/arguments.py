@@ -63,6 +63,10 @@ class CurateArguments(ReadingArguments):
     )
     pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
     num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
+    balance_labels: bool = field(
+        default=False,
+        metadata={"help": "Each label gets the same number of pairs, or its own quantile: none crowds out another."},
+    )
     max_captions_per_clip: int | None = field(
         default=None, metadata={"help": "Only pairs whose caption is among this many nearest of the clip."}
     )
@@ -144,6 +148,8 @@ class CurateArguments(ReadingArguments):
         for name, value in limits.items():
             if value is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
+        if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
+            raise ValueError("--balance_labels is for ads, and for pairs by --num_pairs or --pair_quantile")
         options = self.matching_options()
         if self.strategy == "ds" and options:
             raise ValueError(f"--{next(iter(options))} is for pairs of du and ads: ds matches nothing")

@@ -94,6 +94,36 @@ def match(
     return Matches(found.queries, found.keys, cosines.astype(np.float32), float(cut), float(highest))
 
 
+def match_by_label(audio_embeds, text_embeds, labels: np.ndarray, threshold: Threshold, **options) -> Matches:
+    """Finds the pairs of each label's captions alone, so that no label takes the place of another.
+
+    Args:
+        audio_embeds, text_embeds: as for `match`.
+        labels: (captions,) the label that each caption was selected for.
+        threshold: of a number, each label with captions gets the same share, rounded; a quantile is that of a label's
+            own pairs.
+        options: of `match`; they too hold for each label alone.
+
+    Returns:
+        all of them; `threshold` is the lowest of the labels', `highest` the highest.
+    """
+    present = np.unique(labels)
+    if threshold.count is not None:
+        threshold = Threshold(count=max(1, round(threshold.count / len(present))))
+    rows = [np.flatnonzero(labels == label) for label in present]
+    found = [match(audio_embeds, text_embeds[of_label], threshold, **options) for of_label in rows]
+    clips = np.concatenate([of_label.clips for of_label in found])
+    captions = np.concatenate([of[of_label.captions] for of, of_label in zip(rows, found, strict=True)])
+    order = np.lexsort((captions, clips))
+    return Matches(
+        clips[order],
+        captions[order],
+        np.concatenate([of_label.similarities for of_label in found])[order],
+        min(of_label.threshold for of_label in found),
+        max(of_label.highest for of_label in found),
+    )
+
+
 def _limited(audio, text, threshold: Threshold, limits: tuple, settings: dict) -> tuple[Pairs, float, float]:
     """Pairs within the limits and the threshold, the cut, the highest similarity."""
     floor = -np.inf if threshold.value is None else threshold.value
@@ -172,4 +202,4 @@ def _check(count: int, clips: int, of_clips: int, max_pairs: int) -> None:
         )
 
 
-__all__ = ["MAX_PAIRS", "Matches", "match"]
+__all__ = ["MAX_PAIRS", "Matches", "match", "match_by_label"]

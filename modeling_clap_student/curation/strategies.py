@@ -12,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 
 from .improvement_set import FEATURES, STRATEGIES
-from .matching import match
+from .matching import match, match_by_label
 from .selection import SelectedCaptions
 from .threshold import Threshold
 
@@ -49,6 +49,7 @@ def match_pool(
     selected: SelectedCaptions | None = None,
     class_names: list[str] | None = None,
     scratch: Path | None = None,
+    balance_labels: bool = False,
     **options,
 ) -> Curated:
     """DU, or ADS where captions were selected: the pool's clips with the captions that are similar enough.
@@ -62,10 +63,14 @@ def match_pool(
         selected: the captions of the domain; all of them without it.
         class_names: of the domain, with `selected`.
         scratch: file for the pairs where they are many; it must stay as long as they are used.
+        balance_labels: with `selected`: choose among each label's captions apart, see `match_by_label`.
         options: of `match`.
     """
     chosen = np.arange(len(captions)) if selected is None else selected.indices
-    found = match(pool_embeds, caption_embeds[chosen], threshold, **options)
+    if balance_labels:
+        found = match_by_label(pool_embeds, caption_embeds[chosen], selected.labels, threshold, **options)
+    else:
+        found = match(pool_embeds, caption_embeds[chosen], threshold, **options)
     facts = {"similarity": found.similarities}
     if selected is not None:
         names = pa.array(class_names, pa.string())

@@ -83,21 +83,32 @@ def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
         return
     names = results[0].benchmark.class_names
     matrix = sum(confusion_matrix(result.truth, result.predicted, len(names)) for result in results)
-    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     inches = 2.5 + max(2.5, 0.2 * len(names))
-    size = 8 if len(names) <= 20 else 6
     with matplotlib.rc_context(FILE_STYLE | {"axes.grid": False}):
         figure = Figure(figsize=(inches + 0.8, inches), layout="constrained")
-        axes = figure.add_subplot()
-        image = axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        if len(names) <= 20:
-            _write_shares(axes, shares)
-        figure.colorbar(image, ax=axes, shrink=0.6, label="share of the class")
+        image = show_confusion(figure.add_subplot(), matrix, names)
+        figure.colorbar(image, ax=figure.axes, shrink=0.6, label="share of the class")
         save_chart(figure, path)
+
+
+def show_confusion(axes, matrix: np.ndarray, names: Sequence[str]):
+    """Shows a matrix as each class's shares, in per cent where there is room; returns the image, for a colour bar.
+
+    Args:
+        axes: matplotlib's.
+        matrix: (classes, classes) counts, as `confusion_matrix` makes them.
+        names: of the classes.
+    """
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    size = 8 if len(names) <= 20 else 6
+    image = axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(names) <= 20:
+        _write_shares(axes, shares)
+    return image
 
 
 def _write_shares(axes, shares: np.ndarray) -> None:
@@ -107,4 +118,4 @@ def _write_shares(axes, shares: np.ndarray) -> None:
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
 
 
-__all__ = ["Confusion", "confusion_matrix", "confusion_rows", "draw_confusion", "most_confused"]
+__all__ = ["Confusion", "confusion_matrix", "confusion_rows", "draw_confusion", "most_confused", "show_confusion"]
