@@ -46,6 +46,7 @@ from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.data.sources import BUILT_IN, dataset_source, split_revision
+from modeling_clap_student.data.spectrograms import spectrogram_cache
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.validation import Validation
@@ -274,7 +275,14 @@ def train_student(
             replay_dataset=replay,
             teacher=teacher,
             validation=held_out and validation,
-            data_collator=ClapCollator(processor, skipped, apart, kept_out, training_args.random_gain_db),
+            data_collator=ClapCollator(
+                processor,
+                skipped,
+                apart,
+                kept_out,
+                training_args.random_gain_db,
+                spectrogram_cache(training_args.spectrogram_cache, student),
+            ),
             processing_class=processor,
             record=record(args, model_args),
         )

@@ -36,6 +36,7 @@ from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import dataset_source
+from modeling_clap_student.data.spectrograms import spectrogram_cache
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.validation import Validation
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
@@ -136,7 +137,11 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             train_dataset=corpus,
             validation=held_out and Validation(processor, held_out, skipped, training_args.pairs_in_loss),
             data_collator=ClapCollator(
-                processor, skipped, kept_out=kept_out, random_gain_db=training_args.random_gain_db
+                processor,
+                skipped,
+                kept_out=kept_out,
+                random_gain_db=training_args.random_gain_db,
+                spectrograms=spectrogram_cache(training_args.spectrogram_cache, model),
             ),
             processing_class=processor,
             record={"datasets": [dataset_source(spec) for spec in args.corpus], **starts(args, model_args)},

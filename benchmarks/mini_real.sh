@@ -26,12 +26,14 @@ corpora=("audiofolder=$data/captioned_sfx" "esc50=$data/esc50_extra" "esc50:1,2=
 
 python run_teacher.py --corpus "${corpora[@]}" --task "esc50:4,5=$data/esc10" --output_dir "$out/teacher" --seed "$seed" \
     --text_model "$text_model" --base_channels 8 --projection_dim 512 --dropout 0.2 \
-    --learning_rate 5e-4 --num_train_epochs 15 --per_device_train_batch_size 32 --logging_steps 50
+    --freeze_text_encoder true --learning_rate 5e-4 --num_train_epochs 15 --per_device_train_batch_size 32 \
+    --logging_steps 50
 
 python curate.py --strategy ads --teacher "$out/teacher" --captions "${corpora[@]}" \
     --audio "folder=$data/wild" "urbansound8k:1=$data/urbansound8k" "esc50:3=$data/esc10" \
-    --labels "esc50:4,5=$data/esc10" --num_captions 60 --num_pairs 1500 --output_dir "$out/improvement_set"
+    --labels "esc50:4,5=$data/esc10" --num_captions 60 --num_pairs 1500 --balance_labels true \
+    --output_dir "$out/improvement_set"
 
 accelerate launch --num_processes 1 run_student.py --strategy ads --teacher "$out/teacher" \
     --improvement_set "$out/improvement_set" --task "esc50:4,5=$data/esc10" --output_dir "$out/student" --seed "$seed" \
-    --learning_rate 5e-4 --max_steps 240 --per_device_train_batch_size 32 --logging_steps 50
+    --freeze_text_encoder true --learning_rate 5e-4 --max_steps 240 --per_device_train_batch_size 32 --logging_steps 50

@@ -176,3 +176,12 @@ def numbers(strategy):
     return {"du": ["--num_pairs", 8], "ds": ["--num_captions", 3], "ads": ["--num_captions", 3, "--num_pairs", 8]}[
         strategy
     ]
+
+
+def check_failure(code, capsys, *words):
+    """One line on stderr, with these words, exit code 1."""
+    error = capsys.readouterr().err
+    assert code == 1, error
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and all(word in lines[0] for word in words), error
+    assert "Traceback" not in error

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import FAST, ROOT, SMALL, numbers, write_tone
+from conftest import FAST, ROOT, SMALL, check_failure, numbers, write_tone
 
 import curate
 import run_eval
@@ -128,15 +128,6 @@ def test_subsets_are_nested(captioned_folder):
     corpus = read_corpora([str(captioned_folder)])
     parts = [set(run_teacher.subset(corpus, f, seed=1)["audio_id"]) for f in (0.25, 0.5, 1.0)]
     assert [len(p) for p in parts] == [3, 6, 12] and parts[0] < parts[1] < parts[2]
-
-
-def check_failure(code, capsys, *words):
-    """One line on stderr, with these words, exit code 1."""
-    error = capsys.readouterr().err
-    assert code == 1, error
-    lines = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and all(word in lines[0] for word in words), error
-    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(

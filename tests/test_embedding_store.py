@@ -16,8 +16,9 @@ from conftest import ROOT, numbers, write_tone
 
 import curate
 from modeling_clap_student import InputError
-from modeling_clap_student.curation.embedding_store import EmbeddingStore, clip_keys, key_of
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
+from modeling_clap_student.data.clip_keys import clip_keys, key_of
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.embedding import embed_clips, embed_texts
@@ -235,3 +236,34 @@ def test_a_set_is_made_again_from_its_own_provenance(
     (tmp_path / "SETA" / "provenance.json").unlink()
     assert command(curate, "--remake", tmp_path / "SETA") == 1
     assert "does not tell how it was made" in capsys.readouterr().err
+
+
+LATE = """
+import sys, time
+from accelerate import PartialState
+from modeling_clap_student.checkpoints import load_checkpoint
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
+from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
+from modeling_clap_student.data.skipping import SkippedClips
+
+state = PartialState(cpu=True)
+model, processor = load_checkpoint(sys.argv[1])
+
+class Late(EmbeddingStore):
+    def knows(self, kind, keys):
+        time.sleep(3 * state.process_index)
+        return super().knows(kind, keys)
+
+folder = sys.argv[2]
+embedder = StoredEmbedder(model, processor, Late(folder, model, processor, 4), SkippedClips(folder + "/skipped.csv"))
+vectors = embedder.texts([f"text {number}" for number in range(20)], "texts")[:]
+assert vectors.shape == (20, model.config.projection_dim) and (abs(vectors).sum(axis=1) > 0).all()
+"""
+
+
+def test_a_process_that_looks_late_shares_out_the_same(tiny_folder, tmp_path):
+    """Guards against texts and clips that nobody embeds, because one process had begun before another had looked."""
+    (tmp_path / "late.py").write_text(LATE)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    finish(*launch, tmp_path / "late.py", tiny_folder, tmp_path / "store", env=environment)

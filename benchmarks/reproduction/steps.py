@@ -74,10 +74,11 @@ def flags_of(step: Step, args, folder: Path, text_model: str) -> list[str]:
     if not any("--improvement_set" in flag for flag in flags):  # what is curated holds none of their clips
         flags += ["--task", *(spec.format(**known) for spec in DOMAINS.values())]
     flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
+    kept = ["--spectrogram_cache", str(args.output_dir.resolve() / "spectrograms")]  # of all seeds and steps
     sizes = {
         "model": ["--text_model", text_model, "--base_channels", args.base_channels, *MODEL],
-        "teacher": ["--num_train_epochs", args.epochs, *RATES, "--bf16", args.bf16],
-        "student": ["--max_steps", args.steps, *RATES, "--bf16", args.bf16],
+        "teacher": ["--num_train_epochs", args.epochs, *RATES, *kept, "--bf16", args.bf16],
+        "student": ["--max_steps", args.steps, *RATES, *kept, "--bf16", args.bf16],
     }
     return [flag for size in step.sizes for flag in sizes[size]] + flags  # a step's own flags win
 

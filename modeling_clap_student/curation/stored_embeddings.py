@@ -12,12 +12,13 @@ from datasets import Dataset, DatasetInfo, Features, IterableDataset, Value
 from datasets.distributed import split_dataset_by_node
 from tqdm.auto import tqdm
 
+from ..data.clip_keys import clip_keys, key_of
 from ..data.excluded import Excluded
 from ..data.leakage import LEAKAGE_REASONS, KeptOut
 from ..data.skipping import SkippedClips
 from ..data.tables import POOL_COLUMNS, UNDECODED
 from ..embedding import embed_texts, iter_clips, nothing_readable
-from .embedding_store import EmbeddingStore, StoredVectors, clip_keys, key_of
+from .embedding_store import EmbeddingStore, StoredVectors
 
 
 CLIPS, TEXTS = "clips", "texts"
@@ -123,6 +124,7 @@ class StoredEmbedder:
         first[np.unique(keys, return_index=True)[1]] = True
         missing = np.flatnonzero(first & ~self.store.knows(kind, keys))
         state = PartialState()
+        state.wait_for_everyone()  # who looks after another has begun to write would share out something else
         bounds = np.linspace(0, len(missing), state.num_processes + 1).astype(int)
         return missing[bounds[state.process_index] : bounds[state.process_index + 1]]
 

@@ -12,6 +12,7 @@ from .filters import NO_WORDS
 from .leakage import KeptOut
 from .replay import MOST_DRAWS
 from .skipping import SkippedClips
+from .spectrograms import SpectrogramCache
 
 
 def _as_int64(digest: str) -> int:
@@ -31,6 +32,10 @@ class ClapCollator:
             and the same captions.
         kept_out: clips that must not be trained on; a table has been searched for them before, a stream is now.
         random_gain_db: most that a crop's level is changed by, up or down; the number `draw` chooses how much.
+        spectrograms: of the model, which then gets crops of them instead of waveforms.
+
+    Raises:
+        InputError: spectrograms, and a teacher that needs the waveforms.
     """
 
     def __init__(
@@ -40,13 +45,17 @@ class ClapCollator:
         teacher_processor=None,
         kept_out: KeptOut | None = None,
         random_gain_db: float = 0.0,
+        spectrograms: SpectrogramCache | None = None,
     ):
+        if spectrograms is not None and teacher_processor is not None:
+            raise InputError("--spectrogram_cache keeps no waveforms, and a teacher that hears otherwise needs them")
         self.tokenizer = processor.tokenizer
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
         self.reader = ClipReader(self.sampling_rate, skipped)
         self.kept_out = kept_out or KeptOut()
         self.random_gain_db = random_gain_db
+        self.spectrograms = spectrograms
         self.teacher_processor = teacher_processor
         if teacher_processor is not None:
             self.teacher_input = teacher_processor.feature_extractor.model_input_names[0]
@@ -54,8 +63,9 @@ class ClapCollator:
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor | list[str]]:
         """A row's number `draw` chooses its crop; a random one where it has none.
 
-        Returns `input_values` (B, samples), `input_ids` and `attention_mask` (B, tokens), the int64 keys `audio_key`
-        and `caption_key` (B,), equal for the same clip and for the same caption, and lists: `audio_id` and `caption`.
+        Returns `input_values` (B, samples), or with spectrograms `input_features` (B, frames, mel bins); `input_ids`
+        and `attention_mask` (B, tokens), the int64 keys `audio_key` and `caption_key` (B,), equal for the same clip
+        and for the same caption, and lists: `audio_id` and `caption`.
         With a teacher's processor also `teacher_audio`, for its `get_audio_features`, and `teacher_windows` (B,).
 
         Raises:
@@ -63,7 +73,7 @@ class ClapCollator:
         """
         usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
-        read = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws)
+        read = self._read([rows[i] for i in usable], draws)
         crops = [None] * len(rows)
         for i, crop, draw in zip(usable, read, draws, strict=True):
             crops[i] = crop if crop is None else self._with_gain(crop, draw)
@@ -77,7 +87,7 @@ class ClapCollator:
         tokens = tokenize(self.tokenizer, captions)
         crops = np.stack([crops[i] for i in chosen])
         batch = {
-            "input_values": torch.from_numpy(crops),
+            "input_values" if self.spectrograms is None else "input_features": torch.from_numpy(crops),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
             "audio_key": torch.tensor([_as_int64(exact_key(rows[i]["audio_id"])) for i in chosen]),
@@ -87,10 +97,18 @@ class ClapCollator:
         }
         return batch if self.teacher_processor is None else batch | self._for_teacher(crops)
 
+    def _read(self, rows: list[dict], draws: list[int]) -> list[np.ndarray | None]:
+        if self.spectrograms is None:
+            return self.reader.read_crops(rows, self.window_samples, draws)
+        return self.reader.read_spectrograms(rows, self.spectrograms, self.window_samples, draws)
+
     def _with_gain(self, crop: np.ndarray, draw: int) -> np.ndarray:
         if self.random_gain_db == 0:
             return crop
         decibels = np.random.default_rng(draw).uniform(-self.random_gain_db, self.random_gain_db)
+        if self.spectrograms is not None:
+            silence = self.spectrograms.silence  # which no gain makes louder
+            return np.where(crop > silence, np.maximum(crop + np.float32(decibels), silence), crop)
         return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:

@@ -193,6 +193,11 @@ class ClipReader:
         jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
         return _good(self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"])))
 
+    def read_spectrograms(self, rows: list[dict], cache, size: int, draws: list[int]) -> list[np.ndarray | None]:
+        """Rows -> crops of a `SpectrogramCache`, likewise."""
+        jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
+        return _good(self._each(jobs, lambda job: cache.crop(job, size, job["draw"])))
+
     def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
         """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
 

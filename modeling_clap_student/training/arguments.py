@@ -123,6 +123,13 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     mixup_alpha: float = field(default=0.0, metadata={"help": "Mix clips and their targets by Beta(α, α); 0: don't."})
     time_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many frames."})
     frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many bins."})
+    spectrogram_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder where clips' spectrograms are kept, so that each is decoded and analysed once: 35 kB a "
+            "second of audio at the paper's rate. Crops then begin at whole frames."
+        },
+    )
     freeze_audio_encoder: bool = field(default=False, metadata={"help": "Train the audio projection alone."})
     freeze_text_encoder: bool = field(default=False, metadata={"help": "Train the text projection alone."})
     layer_wise_lr_decay: float = field(
@@ -148,6 +155,8 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
             raise ValueError(
                 "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
             )
+        if self.spectrogram_cache and self.mixup_alpha:
+            raise ValueError("--mixup_alpha mixes waveforms, and --spectrogram_cache keeps none: give one of them")
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size must be at least 2: one pair has no negatives")
         self._set_contrastive_batch()

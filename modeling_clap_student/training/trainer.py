@@ -113,6 +113,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             tokenizer = (its_processor or self.processing_class).tokenizer
             self.teacher = FrozenTeacher(teacher.to(args.device), tokenizer, dtype)
             self.shared_front_end = same_front_end(teacher, self.model)
+            if not self.shared_front_end and getattr(self.data_collator, "spectrograms", None) is not None:
+                raise InputError("--spectrogram_cache keeps the student's spectrograms, and the teacher's are others")
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
@@ -255,13 +257,12 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     def _prepared(self, batch: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What the student takes of a batch, and what the objective must know of its pairs."""
         args, student = self.args, self.accelerator.unwrap_model(self.model)
-        waveforms = batch["input_values"]
         facts = {name: batch[name] for name in ("audio_key", "caption_key")}
-        heard = waveforms
+        waveforms = heard = batch.get("input_values")
         if args.mixup_alpha:
             heard, mixing = mixed(waveforms, args.mixup_alpha)
             facts |= mixing
-        spectrograms = student.audio_model.log_mel(heard)
+        spectrograms = batch["input_features"] if heard is None else student.audio_model.log_mel(heard)
         if self.teacher is not None:
             if "teacher_audio" in batch:
                 audio = batch["teacher_audio"]

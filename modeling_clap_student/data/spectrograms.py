@@ -1,0 +1,121 @@
+"""Log-mel spectrograms of whole clips in a folder: a clip is decoded and analysed once, and crops of it are read."""
+
+import copy
+import json
+import os
+import uuid
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..output_folders import make_folder
+from ..resampling_clap_student import Resampled
+from .clip_keys import clip_keys, key_of
+from .decoding import crop_start, open_clip
+
+
+_FRAMES_AT_ONCE = 4096  # a minute or less
+
+
+class SpectrogramCache:
+    """Crops of clips' spectrograms, which are made when they are first asked for.
+
+    A crop begins at a whole frame. It is what the front end makes of the same part of the waveform, but for the frames
+    at its ends whose windows reach beyond it: these hear the clip go on, where the front end mirrors the crop.
+    Each clip is a file of 4 bytes a mel bin and frame: 35 kB a second at CLAP's 44.1 kHz and hop of 320.
+
+    Args:
+        folder: where spectrograms are kept, below a name that follows from the front end.
+        front_end: (batch, samples) -> (batch, frames, mel bins) decibels, the model's, with its `config`.
+        sampling_rate: of its waveforms, Hz.
+
+    Attributes:
+        hop_length: samples from a frame to the next.
+        silence: what the front end makes of zeros, dB.
+    """
+
+    def __init__(self, folder: str | Path, front_end: torch.nn.Module, sampling_rate: int):
+        config = front_end.config
+        self.front_end = copy.deepcopy(front_end).cpu()  # threads and workers call it
+        self.sampling_rate, self.hop_length = sampling_rate, config.hop_length
+        # Frames beside a clip whose windows reach into it, and beside any part whose windows reach beyond it.
+        self.margin = -(-config.n_fft // (2 * config.hop_length))
+        self.silence = float(self._analysed(np.zeros(2 * config.n_fft, np.float32))[0, 0])
+        weights = [of.float().numpy().tobytes() for of in (self.front_end.window, self.front_end.mel_filters)]
+        name = key_of(*weights, json.dumps([sampling_rate, config.hop_length, config.n_fft])).hex()
+        self.folder = Path(folder) / name
+        make_folder(self.folder)
+
+    def num_frames(self, samples: int) -> int:
+        """Frames of a crop of so many samples."""
+        return samples // self.hop_length + 1
+
+    def crop(self, row: dict, size: int, draw: int) -> np.ndarray:
+        """A crop of a clip, as `decode_crop` makes one of its waveform.
+
+        Args:
+            row: with `audio` and `audio_id`.
+            size: samples that the crop stands for.
+            draw: a large random number that chooses the place, in whole frames.
+
+        Returns:
+            (frames, mel bins) float32 decibels; a clip shorter than the crop lies somewhere in silence.
+
+        Raises:
+            ClipError: as `open_clip`.
+        """
+        stored = self._stored(row)
+        frames, length = self.num_frames(size), len(stored) - 2 * self.margin
+        place = crop_start(length, frames, draw)
+        begin = place if length >= frames else -place  # of the crop, counted from the clip's first frame
+        first, last = max(begin, -self.margin), min(begin + frames, length + self.margin)
+        crop = np.full((frames, stored.shape[1]), self.silence, np.float32)
+        crop[first - begin : last - begin] = stored[first + self.margin : last + self.margin]
+        return crop
+
+    def _stored(self, row: dict) -> np.ndarray:
+        """(frames, mel bins): a clip's spectrogram, with `margin` frames before and behind it."""
+        name = clip_keys([row])[0].hex()
+        path = self.folder / name[:2] / f"{name}.npy"
+        if not path.exists():
+            with open_clip(row["audio"], self.sampling_rate) as clip:
+                self._write(path, clip)
+        return np.load(path, mmap_mode="r")
+
+    def _write(self, path: Path, clip: Resampled) -> None:
+        """Under a temporary name first: threads and processes may make the same one."""
+        make_folder(path.parent)
+        partial = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.partial")
+        first, last = -self.margin, self.num_frames(clip.length) + self.margin
+        try:
+            with open(partial, "wb") as file:
+                header = {"descr": "<f4", "fortran_order": False}
+                header["shape"] = (last - first, self.front_end.config.num_mel_bins)
+                np.lib.format.write_array_header_1_0(file, header)
+                for start in range(first, last, _FRAMES_AT_ONCE):
+                    file.write(self._frames(clip, start, min(start + _FRAMES_AT_ONCE, last)).tobytes())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _frames(self, clip: Resampled, first: int, last: int) -> np.ndarray:
+        """Frames of a clip that goes on in zeros before and behind."""
+        begin, end = ((frame * self.hop_length) for frame in (first - self.margin, last - 1 + self.margin))
+        inside = clip.read(max(0, begin), min(end, clip.length)) if end > 0 and begin < clip.length else np.zeros(0)
+        before = min(max(0, -begin), end - begin)
+        padded = np.zeros(end - begin, np.float32)
+        padded[before : before + len(inside)] = inside
+        return self._analysed(padded)[self.margin : self.margin + last - first]
+
+    @torch.no_grad()
+    def _analysed(self, waveform: np.ndarray) -> np.ndarray:
+        return self.front_end(torch.from_numpy(waveform)[None])[0].numpy()
+
+
+def spectrogram_cache(folder: str | None, model) -> SpectrogramCache | None:
+    """The cache of a model's spectrograms in a folder; None without one."""
+    return folder and SpectrogramCache(folder, model.audio_model.front_end, model.config.audio_config.sampling_rate)
+
+
+__all__ = ["SpectrogramCache", "spectrogram_cache"]
