@@ -28,7 +28,9 @@ PROMPT = "this is a sound of "
 
 # Which of the two that are named is heard first: 1, 2, or 0 for both at once.
 HEARD_FIRST = {
-    "before": 1, "prior to": 1, "ahead of": 1, "preceded by": 2, "following": 2, "subsequent to": 2,
+    "before": 1, "prior to": 1, "ahead of": 1, "preceding": 1, "succeeded by": 1, "leading into": 1,
+    "giving way to": 1, "and next": 1, "and later": 1,
+    "preceded by": 2, "following": 2, "subsequent to": 2, "later than": 2, "in the wake of": 2,
     "while": 0, "and at the same time": 0,
 }  # fmt: skip
 
@@ -164,7 +166,7 @@ def test_joint_batches_hold_both_stages(collate):
 
 def test_captions_say_what_is_heard(collate):
     """Guards against a connective that is worded the wrong way round, in one block or in all."""
-    collator, count = collate(retention=False), 60
+    collator, count = collate(retention=False), 150
     batch = collator(numbers(*range(count)))
     captions = captions_of(collator, batch)
     used = {words for words in HEARD_FIRST for caption in captions if f" {words} " in caption}

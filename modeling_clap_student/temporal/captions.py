@@ -30,10 +30,13 @@ class Connective:
 
 
 _WORDS = {
-    BEFORE: ("before", "then", "followed by", "and then", "prior to", "ahead of"),
-    AFTER: ("after", "preceded by", "following", "subsequent to"),
-    WHILE: ("while", "and at the same time", "during"),
-}
+    BEFORE: (
+        BEFORE, "then", "followed by", "and then", "prior to", "ahead of", "preceding", "succeeded by", "leading into",
+        "giving way to", "and next", "and later",
+    ),
+    AFTER: (AFTER, "preceded by", "following", "subsequent to", "later than", "in the wake of"),
+    WHILE: (WHILE, "and at the same time", "during"),
+}  # fmt: skip
 
 # The connectives that are known, by their words.
 PARAPHRASES: dict[str, Connective] = {
@@ -43,9 +46,12 @@ PARAPHRASES: dict[str, Connective] = {
 # Never in training, so that a test with them tells whether the meaning was learnt or the word.
 UNSEEN_CONNECTIVES = ("after", "then", "followed by")
 
-# Beside `before` and `while`, where training paraphrases. Not `and then`, which holds an unseen word.
+# Beside `before` and `while`, where training paraphrases. Not `and then`, which holds an unseen word. Of either kind
+# there are several: with few, whatever is not `before` is taken for the other kind.
 TRAINING_CONNECTIVES = (
-    "preceded by", "following", "subsequent to", "prior to", "ahead of", "and at the same time",
+    "prior to", "ahead of", "preceding", "succeeded by", "leading into", "giving way to", "and next", "and later",
+    "preceded by", "following", "subsequent to", "later than", "in the wake of",
+    "and at the same time",
 )  # fmt: skip
 
 SINGLE, DOUBLE = "single", "double"
