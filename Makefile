@@ -34,6 +34,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/spectrogram_cache.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs
