@@ -259,10 +259,11 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
 
     def get_text_features(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        token_states: Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         """Embeds texts: the hidden state of [CLS], projected.
@@ -270,6 +271,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         Args:
             input_ids: (texts, tokens).
             attention_mask, token_type_ids, position_ids: as for `BertModel`.
+            token_states: (texts, tokens, hidden size), a text tower's `last_hidden_state`, instead of `input_ids`.
 
         Returns:
             `pooler_output` (texts, projection dim), L2-normalised.
@@ -277,18 +279,19 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         Raises:
             ValueError: more tokens than the tower has positions for.
         """
-        longest = self.config.text_config.max_position_embeddings
-        if input_ids.shape[1] > longest:
-            raise ValueError(f"a text of {input_ids.shape[1]} tokens: this model reads at most {longest}")
-        outputs = self.text_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            position_ids=position_ids,
-        )
-        pooled = self.text_pooling(outputs.last_hidden_state, attention_mask)
+        if token_states is None:
+            longest = self.config.text_config.max_position_embeddings
+            if input_ids.shape[1] > longest:
+                raise ValueError(f"a text of {input_ids.shape[1]} tokens: this model reads at most {longest}")
+            token_states = self.text_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+            ).last_hidden_state
+        pooled = self.text_pooling(token_states, attention_mask)
         embeds = F.normalize(self.text_projection(pooled), dim=-1)
-        return BaseModelOutputWithPooling(last_hidden_state=outputs.last_hidden_state, pooler_output=embeds)
+        return BaseModelOutputWithPooling(last_hidden_state=token_states, pooler_output=embeds)
 
     def forward(
         self,
@@ -300,6 +303,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         num_windows: Tensor | None = None,
         input_features: Tensor | None = None,
         input_frames: Tensor | None = None,
+        token_states: Tensor | None = None,
         return_loss: bool | None = None,
         **kwargs,
     ) -> ClapOutput:
@@ -312,10 +316,11 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
             `audio_embeds` (clips, dim) and `text_embeds` (texts, dim), both normalised, `logits_per_audio`
             (clips, texts), `logits_per_text`, its transpose, and `loss`.
         """
-        if input_ids is None or all(given is None for given in (input_values, input_features, input_frames)):
-            raise ValueError("give both audio (input_values) and texts (input_ids), or call one of get_*_features")
+        for given in ((input_values, input_features, input_frames), (input_ids, token_states)):
+            if all(one is None for one in given):
+                raise ValueError("give both audio (input_values) and texts (input_ids), or call one of get_*_features")
         audio_outputs = self.get_audio_features(input_values, num_windows, input_features, input_frames)
-        text_outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids)
+        text_outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, token_states)
         audio_embeds, text_embeds = audio_outputs.pooler_output, text_outputs.pooler_output
         logits_per_audio = self.logit_scale.exp() * audio_embeds @ text_embeds.T
         return ClapOutput(

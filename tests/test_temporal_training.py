@@ -416,6 +416,24 @@ def test_training_learns_to_tell_the_order(clips, tmp_path):
 # How a run goes on and stops.
 
 
+def test_a_text_tower_that_does_not_learn_reads_once(clips, tmp_path):
+    """Guards against another gradient than that of reading every caption each time, and one frozen in error."""
+    start = start_model()
+    reads = make_trainer(clips, tmp_path, model=start, freeze_text_encoder=True)
+    batch = batch_of(reads, 0, 1, 2)
+    gradients = []
+    for reader in (reads.read, None):
+        reads.read = reader
+        reads.model.zero_grad()
+        reads.compute_loss(reads.model, dict(batch)).backward()
+        gradients.append({n: p.grad.clone() for n, p in reads.model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys() and any("text_pooling" in name for name in gradients[0])
+    assert not any(name.startswith("text_model.") for name in gradients[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+    assert make_trainer(clips, tmp_path).read is None
+    assert make_trainer(clips, tmp_path, frozen_pooling=True).read is None
+
+
 def test_a_resumed_run_ends_like_the_uninterrupted_one(clips, tmp_path):
     """Guards against other scenes, dropout or optimiser state after an interruption: weights to the bit."""
     weights, scores = [], []

@@ -20,6 +20,7 @@ from ..training.record import RecordMixin, hyperparameters, model_source
 from ..training.validating import ValidatingMixin
 from ..version import __version__
 from .order_aware import choose_what_learns, learning_rates
+from .reading import CaptionReader
 
 
 class SceneNumbers(Dataset):
@@ -85,6 +86,8 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
             self.base = FrozenTeacher(base.to(args.device), self.processing_class.tokenizer, dtype)
         if not learns(model.audio_model.bn0, model.audio_model.blocks) and same_convolutions(model, base):
             self._listen_once(for_inference(model.to(args.device), dtype).audio_model)
+        reads = learns(model.text_model)
+        self.read = None if reads else CaptionReader(for_inference(model.to(args.device), dtype).text_model)
         self.facts = record or {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
@@ -138,7 +141,10 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         if model.training:
             self._train_mode(model)
         unwrapped = self.accelerator.unwrap_model(model)
-        outputs = model(**{name: inputs[name] for name in (*_AUDIO, "input_ids", "attention_mask") if name in inputs})
+        taken = {name: inputs[name] for name in (*_AUDIO, "input_ids", "attention_mask") if name in inputs}
+        if self.read is not None:
+            taken["token_states"] = self.read(taken.pop("input_ids"), taken["attention_mask"])
+        outputs = model(**taken)
         audio, text = outputs.audio_embeds, outputs.text_embeds
         loss = temporal_objective(audio, text, unwrapped.logit_scale, inputs["keys"], inputs["parts"], self.args)
         if self.base is not None and inputs["num_single"]:
