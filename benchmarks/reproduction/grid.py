@@ -36,7 +36,7 @@ class Row:
 
 
 def teacher(name: str, *flags: str) -> Step:
-    return Step(name, "run_teacher.py", ["--corpus", *CAPTIONED, *flags], ["model", "teacher"])
+    return Step(name, "run_teacher.py", ["--corpus", *CAPTIONED, *flags], ["model", "teacher", "kept"])
 
 
 def pairs(
@@ -61,7 +61,7 @@ def student(name: str, strategy: str, teacher: str, of: str | None, beta: str = 
     flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--soft_label_weight", beta, *flags]
     if of is not None:
         flags += ["--improvement_set", f"{{folder}}/{of}"]
-    return Step(name, "run_student.py", flags, ["student"])
+    return Step(name, "run_student.py", flags, ["student", "kept"])
 
 
 def grid(tables: list[str]) -> tuple[list[Step], list[Row]]:
@@ -169,4 +169,4 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
     rows.append(row("a second round, teacher ← student", "second"))
 
 
-__all__ = ["Row", "grid"]
+__all__ = ["Row", "grid", "pairs", "student", "teacher"]

@@ -27,7 +27,8 @@ class Step:
         name: of the folder below the seed's.
         script: the command.
         flags: of the command; `{data}`, `{text_model}`, `{seed}` and `{folder}`, the seed's, are filled in.
-        sizes: which of the sizes that a user can set belong to it: `model`, `teacher` or `student`.
+        sizes: which of the sizes that a user can set belong to it: `model`, `teacher` or `student`; `kept`, where it
+            trains on kept spectrograms.
     """
 
     name: str
@@ -74,11 +75,11 @@ def flags_of(step: Step, args, folder: Path, text_model: str) -> list[str]:
     if not any("--improvement_set" in flag for flag in flags):  # what is curated holds none of their clips
         flags += ["--task", *(spec.format(**known) for spec in DOMAINS.values())]
     flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
-    kept = ["--spectrogram_cache", str(args.output_dir.resolve() / "spectrograms")]  # of all seeds and steps
     sizes = {
         "model": ["--text_model", text_model, "--base_channels", args.base_channels, *MODEL],
-        "teacher": ["--num_train_epochs", args.epochs, *RATES, *kept, "--bf16", args.bf16],
-        "student": ["--max_steps", args.steps, *RATES, *kept, "--bf16", args.bf16],
+        "teacher": ["--num_train_epochs", args.epochs, *RATES, "--bf16", args.bf16],
+        "student": ["--max_steps", args.steps, *RATES, "--bf16", args.bf16],
+        "kept": ["--spectrogram_cache", str(args.output_dir.resolve() / "spectrograms")],  # by all seeds and steps
     }
     return [flag for size in step.sizes for flag in sizes[size]] + flags  # a step's own flags win
 

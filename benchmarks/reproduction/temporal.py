@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from grid import teacher
+from grid import BETA, pairs, student, teacher
 from steps import ROOT, Step, parser, run_for_seeds
 
 
@@ -28,45 +28,84 @@ SIZES = [
     "--learning_rate",
     "2e-3",
 ]
-SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true", "--paraphrase_from", "0.75"]
+SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true", "--paraphrase_from", "0.4"]
 AUTHORS = ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"]
 AUTHORS += ["--doubles", "concat"]
 
 
-def stage(name: str, which: str, start: str, *flags: str) -> Step:
-    flags = ["--stage", which, "--model", f"{{folder}}/{start}", "--base", "{folder}/teacher", *CLIPS, *SIZES, *flags]
+def stage(name: str, which: str, start: str, *flags: str, base: str = "teacher") -> Step:
+    flags = [
+        "--stage",
+        which,
+        "--model",
+        f"{{folder}}/{start}",
+        "--base",
+        f"{{folder}}/{base}",
+        *CLIPS,
+        *SIZES,
+        *flags,
+    ]
     return Step(name, "run_temporal.py", flags)
 
 
+IMPROVED = student("ads_sl_esc10", "ads", "teacher", "pairs_ads_esc10", BETA)
+STEPS = [
+    teacher("teacher"),
+    stage("temporal_a", "a", "teacher"),
+    stage("temporal_b", "b", "teacher"),
+    stage("temporal_ab", "b", "temporal_a"),
+    stage("temporal_frozen_a", "a", "teacher", *AUTHORS),
+    stage("temporal_frozen_ab", "b", "temporal_frozen_a", *AUTHORS),
+    stage("temporal_joint", "joint", "teacher"),
+    stage("temporal_no_while", "b", "temporal_a", "--overlays", "false"),
+    stage("temporal_same0", "b", "temporal_a", "--alpha_same", "0"),
+    stage("temporal_cross0", "b", "temporal_a", "--alpha_cross", "0"),
+    stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1"),
+    pairs("pairs_ads_esc10", "ads", "teacher", "esc10"),
+    IMPROVED,
+    stage("temporal_improved", "b", IMPROVED.name, base=IMPROVED.name),
+    # Windows of 10 s, and a teacher with windows of 5 s: they share waveforms, not spectrograms.
+    Step("improved_temporal", "run_student.py", [*IMPROVED.flags, "--init", "{folder}/temporal_b"], ["student"]),
+]
 ARMS = {
-    "base": [teacher("teacher")],
-    "A": [stage("temporal_a", "a", "teacher")],
-    "B": [stage("temporal_b", "b", "teacher")],
-    "A→B": [stage("temporal_ab", "b", "temporal_a")],
-    "A and B joint": [stage("temporal_joint", "joint", "teacher")],
-    "A→B, without while": [stage("temporal_no_while", "b", "temporal_a", "--overlays", "false")],
-    "A→B, α_same = 0": [stage("temporal_same0", "b", "temporal_a", "--alpha_same", "0")],
-    "A→B, α_cross = 0": [stage("temporal_cross0", "b", "temporal_a", "--alpha_cross", "0")],
-    "A→B, before and while alone": [stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1")],
-    "A→B, frozen pooling (the authors')": [
-        stage("temporal_frozen_a", "a", "teacher", *AUTHORS),
-        stage("temporal_frozen_ab", "b", "temporal_frozen_a", *AUTHORS),
-    ],
+    "base": "teacher",
+    "A": "temporal_a",
+    "B": "temporal_b",
+    "A→B": "temporal_ab",
+    "A→B, frozen pooling (the authors')": "temporal_frozen_ab",
+    "A and B joint": "temporal_joint",
+    "A→B, without while": "temporal_no_while",
+    "A→B, α_same = 0": "temporal_same0",
+    "A→B, α_cross = 0": "temporal_cross0",
+    "A→B, before and while alone": "temporal_plain",
+    "ADS+SL": IMPROVED.name,
+    "ADS+SL, then B": "temporal_improved",
+    "B, then ADS+SL": "improved_temporal",
 }
 SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "6A", "6B", "unseen_connectives")
 
 
+def needed(names: set[str]) -> list[Step]:
+    """The steps of these names and those that they need, in order."""
+    for step in reversed(STEPS):
+        names = names | set(step.needs) if step.name in names else names
+    return [step for step in STEPS if step.name in names]
+
+
 def scores(folder: Path, names: list[str], args) -> dict[str, dict[str, dict]]:
-    """model -> metric -> its row, of one run of run_eval.py; what was scored before is not scored again."""
+    """model -> metric -> its row, of one run of run_eval.py, unless they are all there."""
     output = folder / "zste"
-    if not (output / "results.json").exists():
+    if not set(names) <= scored(output).keys():
         models = [str(folder / name) for name in names]
         command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
         command += ["--task", f"zste=esc50:5={args.data}/esc10", "--zste_scenes", str(args.scenes)]
         subprocess.run(command, check=True)
-    rows = json.loads((output / "results.json").read_text(encoding="utf-8"))
-    found: dict[str, dict[str, dict]] = {}
-    for row in rows:
+    return scored(output)
+
+
+def scored(output: Path) -> dict[str, dict[str, dict]]:
+    file, found = output / "results.json", {}
+    for row in json.loads(file.read_text(encoding="utf-8")) if file.exists() else ():
         found.setdefault(Path(row["model"]).name, {})[row["metric"]] = row
     return found
 
@@ -95,12 +134,10 @@ def main():
     flags.add_argument("--arms", nargs="+", default=list(ARMS), help="Which to run, besides the base.")
     flags.add_argument("--scenes", type=int, default=500, help="Of the test.")
     args = flags.parse_args()
-    chosen = {title: steps for title, steps in ARMS.items() if title == "base" or title in args.arms}
-    needed = [step for steps in chosen.values() for step in steps]
-    folders = run_for_seeds(needed, args)
+    arms = {title: name for title, name in ARMS.items() if title == "base" or title in args.arms}
+    folders = run_for_seeds(needed(set(arms.values())), args)
     if args.dry_run:
         return
-    arms = {title: steps[-1].name for title, steps in chosen.items()}
     of_seeds = [scores(folder, list(arms.values()), args) for folder in folders]
     controls = [name for name in of_seeds[0]["teacher"] if name.startswith("3C/control/")]
     text = f"{len(folders)} seeds: mean ± s.d.; in brackets from the lowest to the highest end of the seeds' 95 % "
