@@ -362,6 +362,18 @@ def test_single_clips(two_clips, skipped):
     np.testing.assert_array_equal(renderer.single("dog/0"), renderer.single("dog/0"))
 
 
+def test_clips_as_they_are(tmp_path, skipped):
+    """Guards against retention of sounds that no evaluation hears: trimmed, or at another level."""
+    quiet, long = np.concatenate([np.zeros(RATE), noise(1, 0.01)]).astype(np.float32), noise(20)
+    renderer = SceneRenderer(table({"dog/0": quiet, "rain/0": long}, tmp_path), RATE, skipped)
+    np.testing.assert_allclose(renderer.original("dog/0"), np.resize(quiet, SIZE), atol=1e-4)
+    for seed in (0, 12345, 10**9):
+        start = seed % (len(long) - SIZE + 1)
+        np.testing.assert_allclose(renderer.original("rain/0", seed), long[start : start + SIZE], atol=1e-4)
+    with pytest.raises(InputError, match="no clip 'cat/7'"):
+        renderer.original("cat/7")
+
+
 def test_single_parts_of_a_long_clip(tmp_path, skipped):
     """Guards against always hearing the beginning of a clip longer than a scene."""
     renderer = SceneRenderer(table({"rain/0": noise(14)}, tmp_path), RATE, skipped)

@@ -6,6 +6,7 @@ that the clips are.
 
 import pickle
 import re
+from collections import Counter
 from itertools import combinations, product
 from pathlib import Path
 
@@ -87,6 +88,8 @@ class Unheard:
         self.clips.add(audio_id)
         return np.zeros(4, np.float32)
 
+    original = single
+
 
 def numbers(*wanted: int) -> list[dict]:
     return [{"number": number} for number in wanted]
@@ -138,7 +141,7 @@ def test_stage_b_lies_block_by_block(collate, overlays):
     scenes = [collator.deck.scene(number) for number in wanted]
     relations = ("forward", "reverse", "overlay")[: 2 + overlays]
     expected = [collator.renderer.render(scene, relation) for relation in relations for scene in scenes]
-    expected += [collator.renderer.single(scene.clip_a, scene.seed) for scene in scenes[::2]]
+    expected += [collator.renderer.original(scene.clip_a, scene.seed) for scene in scenes[::2]]
     assert batch["parts"] == [("b", len(relations), 5)] and batch["num_single"] == 3
     assert torch.equal(batch["input_values"], torch.from_numpy(np.stack(expected)))
     assert batch["input_values"].dtype == torch.float32 and batch["keys"].dtype == torch.int64
@@ -166,11 +169,15 @@ def test_joint_batches_hold_both_stages(collate):
 
 def test_captions_say_what_is_heard(collate):
     """Guards against a connective that is worded the wrong way round, in one block or in all."""
-    collator, count = collate(retention=False), 150
+    collator, count = collate(retention=False), 60
     batch = collator(numbers(*range(count)))
     captions = captions_of(collator, batch)
-    used = {words for words in HEARD_FIRST for caption in captions if f" {words} " in caption}
-    assert used == set(HEARD_FIRST)
+    unheard = collate(retention=False, renderer=Unheard())
+    more = captions_of(unheard, unheard(numbers(*range(1000))))
+    used = Counter(words for words in HEARD_FIRST for caption in more[:1000] if f" {words} " in caption)
+    assert set(used) | {"while", "and at the same time"} == set(HEARD_FIRST)
+    by_kind = [sum(used[words] for words in used if HEARD_FIRST[words] == kind) / 1000 for kind in (1, 2)]
+    assert by_kind == pytest.approx([0.75, 0.25], abs=0.05) and used["before"] == pytest.approx(500, abs=50)
     for row, caption in enumerate(captions):
         kind, one, other = meaning(caption)
         assert kind == ("order", "order", "at once")[row // count]

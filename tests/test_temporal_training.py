@@ -278,7 +278,7 @@ def test_retention_is_the_mean_square_of_what_moved(clips, tmp_path):
         trainer.base, expected = kept, 0.0
         scenes = [trainer.data_collator.deck.scene(number) for number in (0, 2, 4)]
         for scene in scenes:
-            wave = torch.from_numpy(trainer.data_collator.renderer.single(scene.clip_a, scene.seed))[None]
+            wave = torch.from_numpy(trainer.data_collator.renderer.original(scene.clip_a, scene.seed))[None]
             tokens = base.processor.tokenizer(f"this is a sound of {scene.class_a}", return_tensors="pt")
             for heads in ((m.get_audio_features(wave) for m in (moved, exact)),
                           (m.get_text_features(**tokens) for m in (moved, exact))):  # fmt: skip

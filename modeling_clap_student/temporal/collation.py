@@ -11,6 +11,7 @@ from ..curation.selection import PROMPT
 from ..errors import ClipError, InputError
 from ..processing_clap_student import tokenize
 from .captions import (
+    AFTER,
     BEFORE,
     DOUBLE,
     FORWARD,
@@ -29,8 +30,9 @@ from .scenes import Deck, Scene, SceneRenderer
 
 STAGES = ("a", "b", "joint")
 
-_ORDERS = [words for words in TRAINING_CONNECTIVES if PARAPHRASES[words].kind != WHILE]
-_AT_ONCE = [words for words in TRAINING_CONNECTIVES if PARAPHRASES[words].kind == WHILE]
+_BEFORE, _AFTER, _AT_ONCE = (
+    [words for words in TRAINING_CONNECTIVES if PARAPHRASES[words].kind == kind] for kind in (BEFORE, AFTER, WHILE)
+)
 _TRIES = 20  # scenes that are drawn in place of one that can't be read
 
 
@@ -65,8 +67,14 @@ class SceneKinds:
 
     @property
     def orders(self) -> list[str]:
-        """The words for an order, as often as captions use them once they paraphrase: every other time `before`."""
-        return [words for other in _ORDERS for words in (BEFORE, other)] if self.paraphrase_from < 1 else [BEFORE]
+        """The words for an order, as often as captions use them once they paraphrase.
+
+        Every other time that is `before`, else as often one of its kind as one that names the second sound first.
+        """
+        if self.paraphrase_from == 1:
+            return [BEFORE]
+        turns = range(max(len(_BEFORE), len(_AFTER)))
+        return [w for n in turns for w in (BEFORE, _BEFORE[n % len(_BEFORE)], BEFORE, _AFTER[n % len(_AFTER)])]
 
 
 # Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
@@ -170,12 +178,14 @@ class SceneCollator:
         for attempt in range(_TRIES):
             scene = self.deck.scene(number + attempt * 2**40)
             try:
-                single = self.renderer.single(scene.clip_a, scene.seed)
-                heard = {"single": [single] if self.kinds.retention else []}
+                heard = {"single": []}
                 if self.kinds.stage != "b":
+                    single = self.renderer.single(scene.clip_a, scene.seed)
                     heard["a"] = [single, self.renderer.render(scene, self._double(scene))]
                 if self.kinds.stage != "a":
                     heard["b"] = [self.renderer.render(scene, relation) for relation in self._relations]
+                if self.kinds.retention:  # of clips as evaluations hear them: scenes have another level
+                    heard["single"] = [self.renderer.original(scene.clip_a, scene.seed)]
                 return scene, heard
             except ClipError:
                 continue
@@ -216,12 +226,13 @@ class SceneCollator:
         """
         rng = np.random.default_rng([seed, 1, row.get("visit", 0)])
         bare, plain_order, plain_overlay = (rng.random(3) < 0.5).tolist()
-        others, at_once = rng.integers(len(_ORDERS)), rng.integers(len(_AT_ONCE))
+        others = _BEFORE if rng.random() < 0.5 else _AFTER
+        order, at_once = others[rng.integers(len(others))], _AT_ONCE[rng.integers(len(_AT_ONCE))]
         paraphrase = row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1
         return (
             PROMPT if self.kinds.prompted and not bare else "",
-            _ORDERS[others] if paraphrase and not plain_order else BEFORE,
-            _AT_ONCE[at_once] if paraphrase and not plain_overlay else WHILE,
+            order if paraphrase and not plain_order else BEFORE,
+            at_once if paraphrase and not plain_overlay else WHILE,
         )
 
 

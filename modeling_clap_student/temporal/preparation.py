@@ -134,8 +134,7 @@ class PreparedClips:
             InputError: there is no such clip.
             ClipError: it can't be used, which is listed the first time.
         """
-        if audio_id not in self._rows:
-            raise InputError(f"there is no clip {audio_id!r} among the {len(self._rows)} given: are they other clips?")
+        self._check(audio_id)
         if audio_id in self._bad:
             raise ClipError(self._bad[audio_id])
         with self._lock:
@@ -152,6 +151,19 @@ class PreparedClips:
         self.skipped.tried(audio_id)
         self._keep(audio_id, waveform)
         return waveform
+
+    def original(self, audio_id: str) -> np.ndarray:
+        """(samples,) float32: the clip as it is, decoded anew.
+
+        Raises:
+            InputError, ClipError: as where it is asked for by its id.
+        """
+        self._check(audio_id)
+        return decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)
+
+    def _check(self, audio_id: str) -> None:
+        if audio_id not in self._rows:
+            raise InputError(f"there is no clip {audio_id!r} among the {len(self._rows)} given: are they other clips?")
 
     def _read(self, audio_id: str) -> np.ndarray:
         waveform = decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)

@@ -195,6 +195,23 @@ class SceneRenderer:
             return np.resize(clip, self._size)
         return levelled(excerpt(clip, self._size, [seed]))
 
+    def original(self, audio_id: str, seed: int = 0) -> np.ndarray:
+        """One clip as evaluations hear it: with its silence, at its own level.
+
+        Args:
+            audio_id: the clip.
+            seed: of the part that is heard of a clip longer than a scene.
+
+        Returns:
+            (10 s,) float32; a shorter clip over and over.
+
+        Raises:
+            InputError, ClipError: as in `render`.
+        """
+        clip = self._clips.original(audio_id)
+        start = seed % max(1, len(clip) - self._size + 1)
+        return np.resize(clip[start : start + self._size], self._size)
+
     def _parts(self, scene: Scene) -> list[np.ndarray]:
         clips = [self._clips[scene.clip_a], self._clips[scene.clip_b]]
         if self.construction == "authors":
