@@ -29,30 +29,36 @@ class Connective:
     kind: str
 
 
-_WORDS = {
-    BEFORE: (
-        BEFORE, "then", "followed by", "and then", "prior to", "ahead of", "preceding", "succeeded by", "leading into",
-        "giving way to", "and next", "and later",
-    ),
-    AFTER: (AFTER, "preceded by", "following", "subsequent to", "later than", "in the wake of"),
-    WHILE: (WHILE, "and at the same time", "during"),
-}  # fmt: skip
-
-# The connectives that are known, by their words.
-PARAPHRASES: dict[str, Connective] = {
-    words: Connective(words, kind) for kind, ways in _WORDS.items() for words in ways
-}
-
 # Never in training, so that a test with them tells whether the meaning was learnt or the word.
 UNSEEN_CONNECTIVES = ("after", "then", "followed by")
 
-# Beside `before` and `while`, where training paraphrases. Not `and then`, which holds an unseen word. Of either kind
-# there are several: with few, whatever is not `before` is taken for the other kind.
-TRAINING_CONNECTIVES = (
-    "prior to", "ahead of", "preceding", "succeeded by", "leading into", "giving way to", "and next", "and later",
-    "preceded by", "following", "subsequent to", "later than", "in the wake of",
-    "and at the same time",
-)  # fmt: skip
+# For training, where it paraphrases. Many of either kind: a model that reads few of them learns these words, and takes
+# any other for one or the other kind by chance. None shares its stem with an unseen word.
+_TRAINING = {
+    BEFORE: (
+        "prior to", "ahead of", "preceding", "earlier than", "sooner than", "in advance of", "in front of", "until",
+        "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
+        "turning into", "changing to", "succeeded by", "trailed by", "chased by", "pursued by", "replaced by",
+        "superseded by", "and next", "and later", "and soon", "and eventually", "and subsequently", "and finally",
+        "and in turn",
+    ),
+    AFTER: (
+        "preceded by", "subsequent to", "later than", "succeeding", "in the wake of", "on the heels of", "behind",
+        "right behind", "since", "ever since", "upon", "past", "immediately past", "once there was",
+        "as soon as there was", "not before", "not until there was", "coming out of", "at the end of",
+        "at the close of", "at the finish of", "led by", "introduced by", "heralded by", "triggered by",
+        "in response to",
+    ),
+    WHILE: ("and at the same time",),
+}  # fmt: skip
+TRAINING_CONNECTIVES = tuple(words for ways in _TRAINING.values() for words in ways)
+
+_OTHERS = {BEFORE: (BEFORE, "then", "followed by", "and then"), AFTER: (AFTER, "following"), WHILE: (WHILE, "during")}
+
+# The connectives that are known, by their words.
+PARAPHRASES: dict[str, Connective] = {
+    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *_TRAINING[kind])
+}
 
 SINGLE, DOUBLE = "single", "double"
 _CLASSES = {SINGLE: 1, DOUBLE: 2, BEFORE: 2, AFTER: 2, WHILE: 2}

@@ -67,14 +67,12 @@ class SceneKinds:
 
     @property
     def orders(self) -> list[str]:
-        """The words for an order, as often as captions use them once they paraphrase.
-
-        Every other time that is `before`, else as often one of its kind as one that names the second sound first.
-        """
+        """The words for an order, as often as captions use them once they paraphrase: in turn `before`, another of its
+        kind, and one that names the second sound first."""
         if self.paraphrase_from == 1:
             return [BEFORE]
         turns = range(max(len(_BEFORE), len(_AFTER)))
-        return [w for n in turns for w in (BEFORE, _BEFORE[n % len(_BEFORE)], BEFORE, _AFTER[n % len(_AFTER)])]
+        return [w for n in turns for w in (BEFORE, _BEFORE[n % len(_BEFORE)], _AFTER[n % len(_AFTER)])]
 
 
 # Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
@@ -222,18 +220,15 @@ class SceneCollator:
     def _wording(self, seed: int, row: dict) -> tuple[str, str, str]:
         """What captions begin with, and the words for an order and for both at once; all orders of a scene share them.
 
-        Half of them are plain: bare, or with `before` and `while`.
+        Half of them are bare. A third of the orders is `before`, a third another of its kind; half say `while`.
         """
         rng = np.random.default_rng([seed, 1, row.get("visit", 0)])
-        bare, plain_order, plain_overlay = (rng.random(3) < 0.5).tolist()
-        others = _BEFORE if rng.random() < 0.5 else _AFTER
-        order, at_once = others[rng.integers(len(others))], _AT_ONCE[rng.integers(len(_AT_ONCE))]
-        paraphrase = row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1
-        return (
-            PROMPT if self.kinds.prompted and not bare else "",
-            order if paraphrase and not plain_order else BEFORE,
-            at_once if paraphrase and not plain_overlay else WHILE,
-        )
+        prompt = PROMPT if self.kinds.prompted and rng.random() < 0.5 else ""
+        if not row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1:
+            return prompt, BEFORE, WHILE
+        orders = ([BEFORE], _BEFORE, _AFTER)[rng.integers(3)]
+        at_once = ([WHILE], _AT_ONCE)[rng.integers(2)]
+        return prompt, orders[rng.integers(len(orders))], at_once[rng.integers(len(at_once))]
 
 
 __all__ = ["STAGES", "SceneCollator", "SceneKinds"]
