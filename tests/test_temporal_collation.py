@@ -37,7 +37,8 @@ HEARD_FIRST = dict.fromkeys(
      "and in turn"), 1,
 ) | dict.fromkeys(
     ("preceded by", "subsequent to", "later than", "succeeding", "in the wake of", "on the heels of", "behind",
-     "right behind", "since", "ever since", "upon", "past", "immediately past", "once there was",
+     "right behind", "since", "ever since", "upon", "directly upon", "past", "immediately past", "shortly past",
+     "once past", "once there was", "only once there was",
      "as soon as there was", "not before", "not until there was", "coming out of", "at the end of", "at the close of",
      "at the finish of",
      "led by", "introduced by", "heralded by", "triggered by", "in response to"), 2,
@@ -189,7 +190,7 @@ def test_captions_say_what_is_heard(collate):
     assert set(used) | {"while", "and at the same time"} == set(HEARD_FIRST)
     assert all(PARAPHRASES[words].kind == ("while", "before", "after")[heard] for words, heard in HEARD_FIRST.items())
     by_kind = [sum(used[words] for words in used if HEARD_FIRST[words] == kind) / 1500 for kind in (1, 2)]
-    assert by_kind == pytest.approx([2 / 3, 1 / 3], abs=0.04) and used["before"] == pytest.approx(500, abs=60)
+    assert by_kind == pytest.approx([0.5, 0.5], abs=0.04) and used["before"] == pytest.approx(375, abs=60)
     for row, caption in enumerate(captions):
         kind, one, other = meaning(caption)
         assert kind == ("order", "order", "at once")[row // count]
@@ -197,7 +198,7 @@ def test_captions_say_what_is_heard(collate):
         assert (first, last) == (([one], [other]) if kind == "order" else ([one, other], [one, other])), caption
     with_prompt = sum(caption.startswith(PROMPT) for caption in captions) / len(captions)
     plain = sum(" before " in caption for caption in captions[: 2 * count]) / (2 * count)
-    assert 0.3 < with_prompt < 0.7 and 0.2 < plain < 0.5
+    assert 0.3 < with_prompt < 0.7 and 0.1 < plain < 0.45
 
 
 @pytest.mark.parametrize("doubles", ["mixed", "concat"])
@@ -302,7 +303,7 @@ def test_training_neither_reads_nor_hears_what_tests_are_for(clips, collate, par
         overlays=overlays,
         doubles="concat",
     )
-    batches = [collator(numbers(*range(start, start + 50))) for start in range(0, 500, 50)]
+    batches = [collator(numbers(*range(start, start + 50))) for start in range(0, 2000, 50)]
     captions = [caption for batch in batches for caption in captions_of(collator, batch)]
     assert not any(re.search(r"\b(after|then|followed)\b", caption) for caption in captions)
     said = {words for words in HEARD_FIRST for caption in captions if f" {words} " in caption}

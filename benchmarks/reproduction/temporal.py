@@ -20,7 +20,7 @@ from steps import ROOT, Step, parser, run_for_seeds
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
 SIZES = [
     "--max_steps",
-    "700",
+    "1200",
     "--num_scenes",
     "1000",
     "--per_device_train_batch_size",
@@ -28,7 +28,7 @@ SIZES = [
     "--learning_rate",
     "2e-3",
 ]
-SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true", "--paraphrase_from", "0.4"]
+SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true", "--paraphrase_from", "0.3"]
 AUTHORS = ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"]
 AUTHORS += ["--doubles", "concat"]
 

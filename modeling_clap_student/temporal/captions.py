@@ -44,7 +44,8 @@ _TRAINING = {
     ),
     AFTER: (
         "preceded by", "subsequent to", "later than", "succeeding", "in the wake of", "on the heels of", "behind",
-        "right behind", "since", "ever since", "upon", "past", "immediately past", "once there was",
+        "right behind", "since", "ever since", "upon", "directly upon", "past", "immediately past", "shortly past",
+        "once past", "once there was", "only once there was",
         "as soon as there was", "not before", "not until there was", "coming out of", "at the end of",
         "at the close of", "at the finish of", "led by", "introduced by", "heralded by", "triggered by",
         "in response to",

@@ -67,12 +67,13 @@ class SceneKinds:
 
     @property
     def orders(self) -> list[str]:
-        """The words for an order, as often as captions use them once they paraphrase: in turn `before`, another of its
-        kind, and one that names the second sound first."""
+        """The words for an order, as often as captions use them once they paraphrase: half of them name first what is
+        heard second, a quarter are `before`."""
         if self.paraphrase_from == 1:
             return [BEFORE]
         turns = range(max(len(_BEFORE), len(_AFTER)))
-        return [w for n in turns for w in (BEFORE, _BEFORE[n % len(_BEFORE)], _AFTER[n % len(_AFTER)])]
+        afters = [_AFTER[n % len(_AFTER)] for n in range(2 * len(turns))]
+        return [w for n in turns for w in (BEFORE, afters[2 * n], _BEFORE[n % len(_BEFORE)], afters[2 * n + 1])]
 
 
 # Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
@@ -220,13 +221,13 @@ class SceneCollator:
     def _wording(self, seed: int, row: dict) -> tuple[str, str, str]:
         """What captions begin with, and the words for an order and for both at once; all orders of a scene share them.
 
-        Half of them are bare. A third of the orders is `before`, a third another of its kind; half say `while`.
+        Half of them are bare. Once they paraphrase, half say an order the other way round, a quarter `before`.
         """
         rng = np.random.default_rng([seed, 1, row.get("visit", 0)])
         prompt = PROMPT if self.kinds.prompted and rng.random() < 0.5 else ""
         if not row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1:
             return prompt, BEFORE, WHILE
-        orders = ([BEFORE], _BEFORE, _AFTER)[rng.integers(3)]
+        orders = ([BEFORE], _BEFORE, _AFTER, _AFTER)[rng.integers(4)]
         at_once = ([WHILE], _AT_ONCE)[rng.integers(2)]
         return prompt, orders[rng.integers(len(orders))], at_once[rng.integers(len(at_once))]
 
