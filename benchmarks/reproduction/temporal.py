@@ -18,17 +18,9 @@ from steps import ROOT, Step, parser, run_for_seeds
 
 
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
-SIZES = [
-    "--max_steps",
-    "1200",
-    "--num_scenes",
-    "1000",
-    "--per_device_train_batch_size",
-    "24",
-    "--learning_rate",
-    "2e-3",
-]
-SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true", "--paraphrase_from", "0.3"]
+SIZES = ["--max_steps", "1200", "--eval_steps", "200", "--save_steps", "200", "--num_scenes", "1000"]
+SIZES += ["--per_device_train_batch_size", "24", "--learning_rate", "2e-3", "--paraphrase_from", "0.3"]
+SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true"]
 AUTHORS = ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"]
 AUTHORS += ["--doubles", "concat"]
 
