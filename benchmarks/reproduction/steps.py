@@ -72,7 +72,7 @@ def flags_of(step: Step, args, folder: Path, text_model: str) -> list[str]:
     """The step's flags, with everything filled in."""
     known = {"data": Path(args.data).resolve(), "folder": folder, "seed": folder.name}
     flags = [flag.format(**known) for flag in step.flags]
-    if not any("--improvement_set" in flag for flag in flags):  # what is curated holds none of their clips
+    if not {"--improvement_set", "--task"} & set(flags):  # what is curated holds none of their clips
         flags += ["--task", *(spec.format(**known) for spec in DOMAINS.values())]
     flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
     sizes = {

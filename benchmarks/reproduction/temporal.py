@@ -18,6 +18,7 @@ from steps import ROOT, Step, parser, run_for_seeds
 
 
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
+CLIPS += ["--task", "esc50:5={data}/esc10"]
 SIZES = ["--max_steps", "1200", "--eval_steps", "200", "--save_steps", "200", "--num_scenes", "1000"]
 SIZES += ["--per_device_train_batch_size", "24", "--learning_rate", "2e-3", "--paraphrase_from", "0.3"]
 SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true"]
