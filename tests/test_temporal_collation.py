@@ -41,7 +41,7 @@ HEARD_FIRST = dict.fromkeys(
      "once past", "once there was", "only once there was",
      "as soon as there was", "not before", "not until there was", "coming out of", "at the end of", "at the close of",
      "at the finish of",
-     "led by", "introduced by", "heralded by", "triggered by", "in response to"), 2,
+     "in response to"), 2,
 ) | dict.fromkeys(("while", "and at the same time"), 0)  # fmt: skip
 
 

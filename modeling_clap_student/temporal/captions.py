@@ -47,8 +47,7 @@ _TRAINING = {
         "right behind", "since", "ever since", "upon", "directly upon", "past", "immediately past", "shortly past",
         "once past", "once there was", "only once there was",
         "as soon as there was", "not before", "not until there was", "coming out of", "at the end of",
-        "at the close of", "at the finish of", "led by", "introduced by", "heralded by", "triggered by",
-        "in response to",
+        "at the close of", "at the finish of", "in response to",
     ),
     WHILE: ("and at the same time",),
 }  # fmt: skip
