@@ -60,26 +60,30 @@ def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], fol
 
 
 def predict(rows: list[Row], seed: Path, data: str) -> dict[str, Predictions]:
-    """domain -> what each model of the rows makes of its clips, from one run of run_eval.py."""
-    output = seed / "eval"
-    models = sorted({name for row in rows for name in (*row.models.values(), *row.baselines.values())})
-    known = {path.name for path in map(Path, _evaluated(output))}
-    if not set(models) <= known:
+    """domain -> what each model of the rows makes of its clips, from runs of run_eval.py; none is scored twice."""
+    wanted = {name for row in rows for name in (*row.models.values(), *row.baselines.values())}
+    found = _predictions(seed)
+    if missing := sorted(wanted - set(found[next(iter(DOMAINS))].by_model)):
         tasks = [spec.format(data=data) for spec in DOMAINS.values()]
-        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *(str(seed / name) for name in models)]
+        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *(str(seed / name) for name in missing)]
+        output = seed / f"eval_{len(list(seed.glob('eval_*')))}"
         subprocess.run([*command, "--task", *tasks, "--output_dir", str(output)], check=True)
-    details = json.loads((output / "details.json").read_text(encoding="utf-8"))
-    found = {}
-    for domain, task in zip(DOMAINS, details["tasks"], strict=True):
-        of_task = [result for result in details["results"] if result["task"] == task["task"]]
-        by_model = {Path(result["model"]).name: np.array(result["predictions"], dtype=object) for result in of_task}
-        found[domain] = Predictions(list(task["classes"]), np.array(task["labels"], dtype=object), by_model)
+        found = _predictions(seed)
     return found
 
 
-def _evaluated(output: Path) -> list[str]:
-    file = output / "details.json"
-    return [model["model"] for model in json.loads(file.read_text())["models"]] if file.exists() else []
+def _predictions(seed: Path) -> dict[str, Predictions]:
+    found = {domain: Predictions([], np.array([]), {}) for domain in DOMAINS}
+    for file in sorted(seed.glob("eval_*/details.json")):
+        details = json.loads(file.read_text(encoding="utf-8"))
+        for domain, task in zip(DOMAINS, details["tasks"], strict=True):
+            of_task = [result for result in details["results"] if result["task"] == task["task"]]
+            by_model = {
+                Path(result["model"]).name: np.array(result["predictions"], dtype=object) for result in of_task
+            }
+            labels = np.array(task["labels"], dtype=object)
+            found[domain] = Predictions(list(task["classes"]), labels, found[domain].by_model | by_model)
+    return found
 
 
 def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
