@@ -60,29 +60,28 @@ def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], fol
 
 
 def predict(rows: list[Row], seed: Path, data: str) -> dict[str, Predictions]:
-    """domain -> what each model of the rows makes of its clips, from runs of run_eval.py; none is scored twice."""
-    wanted = {name for row in rows for name in (*row.models.values(), *row.baselines.values())}
-    found = _predictions(seed)
-    if missing := sorted(wanted - set(found[next(iter(DOMAINS))].by_model)):
-        tasks = [spec.format(data=data) for spec in DOMAINS.values()]
-        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *(str(seed / name) for name in missing)]
-        output = seed / f"eval_{len(list(seed.glob('eval_*')))}"
-        subprocess.run([*command, "--task", *tasks, "--output_dir", str(output)], check=True)
-        found = _predictions(seed)
+    """domain -> what the models that the rows name for it make of its clips, by run_eval.py; none is scored twice."""
+    found = {}
+    for domain, spec in DOMAINS.items():
+        named = [(row.models, row.baselines) for row in rows]
+        wanted = {models[domain] for both in named for models in both if domain in models}
+        found[domain] = _predictions(seed, domain)
+        if missing := sorted(wanted - set(found[domain].by_model)):
+            models = [str(seed / name) for name in missing]
+            output = seed / f"eval_{domain}_{len(list(seed.glob(f'eval_{domain}_*')))}"
+            command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
+            subprocess.run([*command, "--task", spec.format(data=data)], check=True)
+            found[domain] = _predictions(seed, domain)
     return found
 
 
-def _predictions(seed: Path) -> dict[str, Predictions]:
-    found = {domain: Predictions([], np.array([]), {}) for domain in DOMAINS}
-    for file in sorted(seed.glob("eval_*/details.json")):
+def _predictions(seed: Path, domain: str) -> Predictions:
+    found = Predictions([], np.array([]), {})
+    for file in sorted(seed.glob(f"eval_{domain}_*/details.json")):
         details = json.loads(file.read_text(encoding="utf-8"))
-        for domain, task in zip(DOMAINS, details["tasks"], strict=True):
-            of_task = [result for result in details["results"] if result["task"] == task["task"]]
-            by_model = {
-                Path(result["model"]).name: np.array(result["predictions"], dtype=object) for result in of_task
-            }
-            labels = np.array(task["labels"], dtype=object)
-            found[domain] = Predictions(list(task["classes"]), labels, found[domain].by_model | by_model)
+        task, labels = details["tasks"][0], np.array(details["tasks"][0]["labels"], dtype=object)
+        by_model = {Path(one["model"]).name: np.array(one["predictions"], dtype=object) for one in details["results"]}
+        found = Predictions(list(task["classes"]), labels, found.by_model | by_model)
     return found
 
 
