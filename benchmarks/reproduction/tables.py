@@ -49,7 +49,8 @@ def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], fol
         of_table = [row for row in rows if row.table == table]
         lines, domains = [line_of(row, predictions) for row in of_table], list(of_table[0].models)
         titles = [f"{domain}, % | {_AGAINST.get(table, 'against its teacher')} | p" for domain in domains]
-        head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * 3 * len(domains)}"
+        titles += ["p, both sets"] * (len(domains) > 1)
+        head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * ' | '.join(titles).count('|')}---|"
         parts.append("\n".join([f"### {_NAMES[table]}", "", head, *lines]))
     seeds_told = (
         f"Mean ± s.d. over {len(predictions)} seeds; differences are paired by clip and seed, with 95 % bootstrap "
@@ -86,7 +87,7 @@ def _predictions(seed: Path, domain: str) -> Predictions:
 
 
 def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
-    cells = []
+    cells, pooled = [], []
     for domain, model in row.models.items():
         mine = np.array([of_seed[domain].right(model) for of_seed in predictions])
         baseline = row.baselines[domain]
@@ -102,6 +103,9 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
         low, high = bootstrap_interval(differences)
         cells.append(f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})")
         cells.append(f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}")
+        pooled.append((mine.ravel(), theirs.ravel()))
+    if len(row.models) > 1:
+        cells.append(f"{mcnemar(*map(np.concatenate, zip(*pooled, strict=True))):.2g}" if pooled else "")
     return f"| {row.title} | {' | '.join(cells)} |"
 
 
