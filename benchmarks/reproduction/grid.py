@@ -1,6 +1,6 @@
 """The rows of the paper's tables and their ablations, as commands of this package.
 
-The protocol, fixed before any result was seen:
+The protocol, of which docs/results.md says what was known when it was chosen:
 
 captioned    `captioned_sfx`, `esc50_extra`, ESC-10 folds 1 and 2, the last two with their recordings' titles
 pool         `wild`, UrbanSound8K fold 1, ESC-10 fold 3: audio alone
@@ -10,7 +10,7 @@ downstream   ESC-10 folds 4 and 5, UrbanSound8K fold 2: of these curation sees t
 A domain is one of the two downstream sets: DS and ADS are curated for it. Everything else is the same for both. Sizes
 follow from the corpora alone: the fifth of the captions that lies nearest to the domain's prompts, about as many pairs
 as the teacher has, shared evenly among the classes (`--balance_labels`). The text tower keeps its weights
-(`steps.RATES`). Both were chosen by the labels of the pool, with another seed; nothing by a downstream score.
+(`steps.RATES`). Both were chosen by the labels of the pool, with another seed.
 """
 
 from dataclasses import dataclass

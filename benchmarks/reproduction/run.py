@@ -16,9 +16,12 @@ from steps import parser, run_for_seeds
 from tables import predict, write_tables
 
 
+TABLES = ["2", "3", "ablations"]
+
+
 def main():
     flags = parser(__doc__.splitlines()[0])
-    flags.add_argument("--tables", nargs="+", default=["2", "3", "ablations"], help="Which to fill.")
+    flags.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES, help="Which to fill.")
     args = flags.parse_args()
     steps, rows = grid(args.tables)
     folders = run_for_seeds(steps, args)

@@ -124,7 +124,9 @@ def table(arms: dict[str, str], of_seeds: list[dict], metrics: list[str]) -> str
 
 def main():
     flags = parser(__doc__.splitlines()[0])
-    flags.add_argument("--arms", nargs="+", default=list(ARMS), help="Which to run, besides the base.")
+    flags.add_argument(
+        "--arms", nargs="+", default=list(ARMS), choices=list(ARMS), help="Which to run, besides the base."
+    )
     flags.add_argument("--scenes", type=int, default=500, help="Of the test.")
     args = flags.parse_args()
     arms = {title: name for title, name in ARMS.items() if title == "base" or title in args.arms}

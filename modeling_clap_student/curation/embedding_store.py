@@ -1,8 +1,8 @@
 """Embeddings on disk, each under a key of its own: written as they are computed, found by any later run.
 
-Keys are those of `data.clip_keys`. What a vector
-depends on beside that, the teacher's weights and how it hears and reads, is the name of the store's folder: a changed
-teacher finds nothing. Another corpus, label set, threshold or strategy finds what is there.
+Keys are those of `data.clip_keys`. What a vector depends on beside that, the teacher's weights and how it hears and
+reads, is the name of the store's folder: a changed teacher finds nothing. Another corpus, label set, threshold or
+strategy finds what is there.
 """
 
 import csv

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..errors import InputError
 from ..output_folders import make_folder
 from ..resampling_clap_student import Resampled
 from .clip_keys import clip_keys, key_of
@@ -64,6 +65,7 @@ class SpectrogramCache:
 
         Raises:
             ClipError: as `open_clip`.
+            InputError: the folder can't be written, for instance a full disk.
         """
         stored = self._stored(row)
         frames, length = self.num_frames(size), len(stored) - 2 * self.margin
@@ -96,6 +98,8 @@ class SpectrogramCache:
                 for start in range(first, last, _FRAMES_AT_ONCE):
                     file.write(self._frames(clip, start, min(start + _FRAMES_AT_ONCE, last)).tobytes())
             os.replace(partial, path)
+        except OSError as error:
+            raise InputError(f"can't keep spectrograms in {self.folder}: {error.strerror or error}") from error
         finally:
             partial.unlink(missing_ok=True)
 

@@ -161,9 +161,7 @@ class SceneCollator:
             return self._heard[number]
         scene, heard = self._rendered(number)
         if self.listen is not None:
-            heard = {
-                part: list(self.listen(torch.from_numpy(np.stack(of)))) if of else [] for part, of in heard.items()
-            }
+            heard = {part: self._listened(waveforms) for part, waveforms in heard.items()}
             size = sum(audio.nbytes for of_part in heard.values() for audio in of_part)
             if self._bytes + size <= _MOST_BYTES:
                 self._bytes += size
