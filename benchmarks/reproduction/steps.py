@@ -60,6 +60,8 @@ def parser(description: str) -> ArgumentParser:
 
 def run_for_seeds(steps: list[Step], args) -> list[Path]:
     """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders."""
+    if not Path(args.data).is_dir():
+        sys.exit(f"no such folder: {args.data}; it holds captioned_sfx, esc50_extra, esc10, urbansound8k and wild")
     folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in args.seeds]
     todo = [(step, folder) for step in steps for folder in folders if not is_done(step, folder)]
     print(f"{len(steps)} steps for each of {len(args.seeds)} seeds, {len(todo)} to do", flush=True)
