@@ -44,8 +44,10 @@ def labels(benchmark: Benchmark) -> dict[str, str]:
 def tut17(root: Path, development: str, evaluation: str, table: str = "evaluation_setup/evaluate.txt") -> Path:
     """Both sets, in these folders; the evaluation set's labels in this file."""
     put(root / development / "meta.txt", DEVELOPMENT)
-    put(root / development / "evaluation_setup" / "fold1_train.txt", DEVELOPMENT)
-    put(root / development / "evaluation_setup" / "fold1_evaluate.txt", DEVELOPMENT)
+    first, second, _ = DEVELOPMENT.splitlines()
+    for number, train, test in ((1, first, second), (2, second, first)):
+        put(root / development / "evaluation_setup" / f"fold{number}_train.txt", train)
+        put(root / development / "evaluation_setup" / f"fold{number}_evaluate.txt", "\t".join(test.split("\t")[:2]))
     put(root / evaluation / "evaluation_setup" / "test.txt", "audio/1.wav\naudio/2.wav\n")
     put(root / evaluation / table, EVALUATION)
     for part, folder in (("development", development), ("evaluation", evaluation)):
@@ -79,6 +81,8 @@ def test_tut17(tmp_path, development, evaluation, table):
         "1.wav": "beach",
         "2.wav": "cafe restaurant",
     }
+    folds = ["2", "1", "development", "evaluation", "evaluation"]  # the third clip is in no fold's list
+    assert benchmark.clips["fold"][:] == folds
     assert len(set(benchmark.clips["audio_id"])) == 5
     assert sorted(labels(read(f"tut17:evaluation={root}")[0])) == sorted(NAMES["evaluation"])
     assert sorted(labels(read(f"tut17:development={root}")[0])) == sorted(NAMES["development"])

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
+from sklearn.metrics import average_precision_score
 
 from modeling_clap_student.evaluation.statistics import (
+    average_precision_interval,
     bootstrap_interval,
     macro_interval,
     mcnemar,
+    median_interval,
     wilson_interval,
 )
 
@@ -49,6 +52,37 @@ def test_macro_interval_draws_within_classes():
     got = macro_interval(np.array([3, 180]), np.array([5, 200]))
     assert got == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.02)
     assert got[1] - got[0] > 3 * np.diff(wilson_interval(183, 205))[0]
+
+
+def test_average_precision_interval_is_that_of_drawing_clips():
+    """Guards against counting a clip once that was drawn twice, and ties by their order; scikit-learn draws too."""
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 1, 2], [12, 30, 20])
+    scores = (rng.normal(size=(62, 3)) + 1.2 * (truth[:, None] == np.arange(3))).round(1)
+    means = []
+    for _ in range(1000):
+        drawn = np.concatenate([rng.choice(np.flatnonzero(truth == c), (truth == c).sum()) for c in range(3)])
+        means.append(np.mean([average_precision_score(truth[drawn] == c, scores[drawn, c]) for c in range(3)]))
+    got = average_precision_interval(scores, truth, resamples=2000)
+    assert got == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.015)
+    assert 0.1 < got[1] - got[0] < 0.4
+    assert average_precision_interval((truth[:, None] == np.arange(3)).astype(float), truth) == (1, 1)
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 7, 50, 481, 5000])
+def test_median_interval_counts_heads(n):
+    """Guards against an end that is one value off, and numbers that overflow for a thousand queries."""
+    values = np.random.default_rng(n).permutation(n)  # a value is its own place
+    low, high = median_interval(values)
+    k = max(1, int(binom.ppf(0.025, n, 0.5)))
+    assert (low, high) == (k - 1, n - k)
+    assert n < 6 or 2 * binom.cdf(low, n, 0.5) <= 0.05 < 2 * binom.cdf(low + 1, n, 0.5)
+
+
+def test_median_interval_of_nothing():
+    """Guards against an IndexError."""
+    with pytest.raises(ValueError, match="at least one"):
+        median_interval(np.zeros(0))
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(0, 0), (1, 0), (5, 5), (9, 2), (3, 40), (1500, 1400)])

@@ -7,6 +7,8 @@ pool         `wild`, UrbanSound8K fold 1, ESC-10 fold 3: audio alone
 downstream   ESC-10 folds 4 and 5, UrbanSound8K fold 2: of these curation sees the class names alone, and every command
              leaves out their clips and recordings (`--task`)
 
+The labels of the pool's folds rank options (`steps.POOL_SETS`); nothing is trained on them.
+
 A domain is one of the two downstream sets: DS and ADS are curated for it. Everything else is the same for both. Sizes
 follow from the corpora alone: the fifth of the captions that lies nearest to the domain's prompts, about as many pairs
 as the teacher has, shared evenly among the classes (`--balance_labels`). The text tower keeps its weights
@@ -15,7 +17,7 @@ as the teacher has, shared evenly among the classes (`--balance_labels`). The te
 
 from dataclasses import dataclass
 
-from steps import DOMAINS, Step
+from steps import DOMAINS, POOL_SETS, Step
 
 
 CAPTIONED = ["audiofolder={data}/captioned_sfx", "esc50={data}/esc50_extra", "esc50:1,2={data}/esc10"]
@@ -27,7 +29,7 @@ BETA = "0.3"
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: for each domain, the model that is scored and the one it is compared with."""
+    """A line of a table: for each labelled set, the model that is scored and the one it is compared with."""
 
     table: str
     title: str
@@ -142,31 +144,31 @@ _CHANGES = {
 }
 
 
-ABLATED = "urbansound8k"  # the set with more clips
-
-
 def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
-    """One thing at a time that differs from ADS+SL, on one of the sets; with β = 0 it is ADS."""
-
-    def row(title: str, name: str) -> Row:
-        return Row("ablations", title, {ABLATED: name}, {ABLATED: "teacher"})
-
-    rows.append(row("ADS+SL: β = 0.3, n = l1, replay, 1500 pairs shared by the classes", f"ads_sl_{ABLATED}"))
-    rows.append(row("β = 0 (ADS)", f"ads_{ABLATED}"))
+    """One thing at a time that differs from ADS+SL; with β = 0 it is ADS."""
+    titles = {"ADS+SL: β = 0.3, n = l1, replay, 1500 pairs shared by the classes": "ads_sl", "β = 0 (ADS)": "ads"}
     for title, (name, beta, flags) in _CHANGES.items():
-        steps.append(student(f"ads_{name}", "ads", "teacher", f"pairs_ads_{ABLATED}", beta, *flags))
-        rows.append(row(title, f"ads_{name}"))
+        titles[title] = f"ads_{name}"
+        for domain in DOMAINS:
+            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", f"pairs_ads_{domain}", beta, *flags))
     for title, name, *settings in (
         ("500 pairs", "500", "500"),
         ("5000 pairs", "5000", "5000"),
         ("the 1500 nearest pairs, whatever their class", "nearest", NUM_PAIRS, "false"),
     ):
-        steps.append(pairs(f"pairs_ads_{name}", "ads", "teacher", ABLATED, *settings))
-        steps.append(student(f"ads_{name}", "ads", "teacher", f"pairs_ads_{name}"))
-        rows.append(row(title, f"ads_{name}"))
-    first = f"ads_sl_{ABLATED}"
-    steps += [pairs("pairs_second", "ads", first, ABLATED), student("second", "ads", first, "pairs_second")]
-    rows.append(row("a second round, teacher ← student", "second"))
+        titles[title] = f"ads_{name}"
+        for domain in DOMAINS:
+            of = f"pairs_ads_{name}_{domain}"
+            steps.append(pairs(of, "ads", "teacher", domain, *settings))
+            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", of))
+    titles["a second round, teacher ← student"] = "second"
+    for domain in DOMAINS:
+        first, of = f"ads_sl_{domain}", f"pairs_second_{domain}"
+        steps += [pairs(of, "ads", first, domain), student(f"second_{domain}", "ads", first, of)]
+    for table, evaluated in {"ablations": DOMAINS, "pool": POOL_SETS}.items():
+        for title, name in titles.items():
+            models = {of: f"{name}_{of.removeprefix('pool_')}" for of in evaluated}
+            rows.append(Row(table, title, models, dict.fromkeys(evaluated, "teacher")))
 
 
 __all__ = ["Row", "grid", "pairs", "student", "teacher"]

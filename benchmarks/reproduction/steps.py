@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = {"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"}
+# The parts of the pool that have classes, which no command reads: one can ask there, and not below, what is better.
+POOL_SETS = {"pool_esc10": "esc50:3={data}/esc10", "pool_urbansound8k": "urbansound8k:1={data}/urbansound8k"}
 RATES = ["--learning_rate", "5e-4", "--per_device_train_batch_size", "32", "--logging_steps", "50"]
 RATES += ["--freeze_text_encoder", "true"]  # 1400 captions teach a text tower less than they make it forget
 MODEL = ["--projection_dim", "512", "--dropout", "0.2", "--hop_length", "640"]
@@ -144,4 +146,4 @@ def minilm() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-__all__ = ["DOMAINS", "ROOT", "Step", "parser", "run_for_seeds"]
+__all__ = ["DOMAINS", "POOL_SETS", "ROOT", "Step", "parser", "run_for_seeds"]

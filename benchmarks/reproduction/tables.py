@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from grid import Row
-from steps import DOMAINS, ROOT
+from steps import DOMAINS, POOL_SETS, ROOT
 
 from modeling_clap_student.evaluation.statistics import bootstrap_interval, mcnemar
 
@@ -19,13 +19,14 @@ _NAMES = {
     "order": "Which strategy is better",
     "3": "As in the paper's Table 3",
     "ablations": "What differs from ADS+SL",
+    "pool": "The same on the pool's labels, which may choose",
 }
 _AGAINST = {"order": "difference"}
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one seed's models on one domain's clips.
+    """Of one seed's models on one labelled set's clips.
 
     Attributes:
         classes: their names.
@@ -47,9 +48,9 @@ def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], fol
     parts = []
     for table in dict.fromkeys(row.table for row in rows):
         of_table = [row for row in rows if row.table == table]
-        lines, domains = [line_of(row, predictions) for row in of_table], list(of_table[0].models)
-        titles = [f"{domain}, % | {_AGAINST.get(table, 'against its teacher')} | p" for domain in domains]
-        titles += ["p, both sets"] * (len(domains) > 1)
+        lines, sets = [line_of(row, predictions) for row in of_table], list(of_table[0].models)
+        titles = [f"{name}, % | {_AGAINST.get(table, 'against its teacher')} | p" for name in sets]
+        titles.append("p, both sets")
         head = f"| model | {' | '.join(titles)} |\n|---|{'---|' * ' | '.join(titles).count('|')}---|"
         parts.append("\n".join([f"### {_NAMES[table]}", "", head, *lines]))
     seeds_told = (
@@ -61,24 +62,24 @@ def write_tables(rows: list[Row], predictions: list[dict[str, Predictions]], fol
 
 
 def predict(rows: list[Row], seed: Path, data: str) -> dict[str, Predictions]:
-    """domain -> what the models that the rows name for it make of its clips, by run_eval.py; none is scored twice."""
+    """Set -> what the models that the rows name for it make of its clips, by run_eval.py; none is scored twice."""
     found = {}
-    for domain, spec in DOMAINS.items():
+    for labelled, spec in (DOMAINS | POOL_SETS).items():
         named = [(row.models, row.baselines) for row in rows]
-        wanted = {models[domain] for both in named for models in both if domain in models}
-        found[domain] = _predictions(seed, domain)
-        if missing := sorted(wanted - set(found[domain].by_model)):
+        wanted = {models[labelled] for both in named for models in both if labelled in models}
+        found[labelled] = _predictions(seed, labelled)
+        if missing := sorted(wanted - set(found[labelled].by_model)):
             models = [str(seed / name) for name in missing]
-            output = seed / f"eval_{domain}_{len(list(seed.glob(f'eval_{domain}_*')))}"
+            output = seed / f"eval_{labelled}_{len(list(seed.glob(f'eval_{labelled}_*')))}"
             command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
             subprocess.run([*command, "--task", spec.format(data=data)], check=True)
-            found[domain] = _predictions(seed, domain)
+            found[labelled] = _predictions(seed, labelled)
     return found
 
 
-def _predictions(seed: Path, domain: str) -> Predictions:
+def _predictions(seed: Path, labelled: str) -> Predictions:
     found = Predictions([], np.array([]), {})
-    for file in sorted(seed.glob(f"eval_{domain}_*/details.json")):
+    for file in sorted(seed.glob(f"eval_{labelled}_*/details.json")):
         details = json.loads(file.read_text(encoding="utf-8"))
         task, labels = details["tasks"][0], np.array(details["tasks"][0]["labels"], dtype=object)
         by_model = {Path(one["model"]).name: np.array(one["predictions"], dtype=object) for one in details["results"]}
@@ -88,10 +89,10 @@ def _predictions(seed: Path, domain: str) -> Predictions:
 
 def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
     cells, pooled = [], []
-    for domain, model in row.models.items():
-        mine = np.array([of_seed[domain].right(model) for of_seed in predictions])
-        baseline = row.baselines[domain]
-        theirs = np.array([of_seed[domain].right(baseline) for of_seed in predictions])
+    for labelled, model in row.models.items():
+        mine = np.array([of_seed[labelled].right(model) for of_seed in predictions])
+        baseline = row.baselines[labelled]
+        theirs = np.array([of_seed[labelled].right(baseline) for of_seed in predictions])
         accuracies = [100 * value for value in mine.mean(axis=1)]
         spread = f" ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else ""
         cells.append(f"{statistics.mean(accuracies):.1f}{spread}")
@@ -104,8 +105,7 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
         cells.append(f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})")
         cells.append(f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}")
         pooled.append((mine.ravel(), theirs.ravel()))
-    if len(row.models) > 1:
-        cells.append(f"{mcnemar(*map(np.concatenate, zip(*pooled, strict=True))):.2g}" if pooled else "")
+    cells.append(f"{mcnemar(*map(np.concatenate, zip(*pooled, strict=True))):.2g}" if pooled else "")
     return f"| {row.title} | {' | '.join(cells)} |"
 
 

@@ -9,7 +9,7 @@ from ..data.tasks import CaptionedSet
 from ..embedding import embed_clips_of_pairs, embed_texts
 from .retrieval import DIRECTIONS, QueryScores, retrieval_by_query
 from .scores import ItemScores, score_row
-from .statistics import bootstrap_interval, wilson_interval
+from .statistics import bootstrap_interval, median_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RetrievalResult:
         """`{task, metric, value, n, low, high}` of all scores, n counting queries.
 
         R@k has Wilson's interval, which takes queries for independent of each other, mAP@10 a bootstrap one of this
-        seed, and the median rank none.
+        seed, and the median rank one between two ranks.
         """
         rows = []
         for way in DIRECTIONS:
@@ -47,7 +47,8 @@ class RetrievalResult:
                 hits = values.dtype == bool
                 interval = wilson_interval(int(values.sum()), n) if hits else bootstrap_interval(values, seed)
                 rows.append(score_row(self.task, f"{way}_{name}", float(values.mean()), n, interval))
-            rows.append(score_row(self.task, f"{way}_median_rank", float(np.median(scores.best)), n))
+            median, interval = float(np.median(scores.best)), median_interval(scores.best)
+            rows.append(score_row(self.task, f"{way}_median_rank", median, n, interval))
         return rows
 
     def item_scores(self) -> dict[str, ItemScores]:

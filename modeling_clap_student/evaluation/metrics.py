@@ -78,16 +78,30 @@ class MeanAveragePrecision(evaluate.Metric):
         if scores.ndim != 2 or positive.shape != scores.shape or not positive.any():
             raise ValueError(f"expected scores and positive items of one shape, got {scores.shape}, {positive.shape}")
         classes = np.flatnonzero(positive.any(axis=0))
-        average = {int(c): _average_precision(scores[:, c], positive[:, c]) for c in classes}
+        average = {int(c): average_precision(scores[:, c], positive[:, c]).item() for c in classes}
         return {"mAP": float(np.mean(list(average.values()))), "class_average_precision": average}
 
 
-def _average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+def average_precision(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
+    """Of one class's scores.
+
+    Args:
+        scores: (items,) of the class.
+        positive: (items,) bool, whether an item is of the class.
+        counts: (draws, items) int, how often each draw holds an item; every item once by default. Each draw holds as
+            many positive items, at least one.
+
+    Returns:
+        (draws,) in [0, 1].
+    """
+    counts = np.ones((1, len(scores)), dtype=np.int64) if counts is None else counts
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each group of equal scores
-    found = np.cumsum(positive[order])[last]
-    return float(np.sum(np.diff(found, prepend=0) * found / (last + 1)) / found[-1])
+    before = np.cumsum(counts[:, order], axis=1)[:, last]
+    found = np.cumsum(counts[:, order] * positive[order], axis=1)[:, last]
+    precision = found / np.maximum(before, 1)
+    return np.sum(np.diff(found, prepend=0, axis=1) * precision, axis=1) / found[:, -1]
 
 
 class Retrieval(evaluate.Metric):
@@ -113,4 +127,4 @@ class Retrieval(evaluate.Metric):
         return retrieval(audio_embeds, text_embeds, np.asarray(clip_of_text))
 
 
-__all__ = ["Accuracy", "MacroAccuracy", "MeanAveragePrecision", "Retrieval"]
+__all__ = ["Accuracy", "MacroAccuracy", "MeanAveragePrecision", "Retrieval", "average_precision"]

@@ -95,7 +95,8 @@ def _retrieval_table(scores: dict, models: list[str], task: CaptionedSet) -> Rep
         row = scores[model, task.name, f"{way}_{metric}"]
         if metric != "median_rank":
             return percent(row)
-        return f"{row['value']:.1f}" + (f" ± {row['deviation']:.1f}" if "deviation" in row else "")
+        spread = f"± {row['deviation']:.1f}" if "deviation" in row else f"({row['low']:.0f} – {row['high']:.0f})"
+        return f"{row['value']:.1f} {spread}"
 
     cells = [
         [model, way.replace("_", " "), *(cell(model, way, metric) for metric in RETRIEVAL)]

@@ -5,6 +5,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from .metrics import average_precision
+
 
 RESAMPLES = 10_000
 
@@ -78,6 +80,56 @@ def macro_interval(
     return _percentiles((drawn / totals).mean(axis=1), confidence)
 
 
+def average_precision_interval(
+    scores: np.ndarray, truth: np.ndarray, seed: int = 0, resamples: int = 1000, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The same of the mean over the classes of their average precision; a resample costs a pass over all scores.
+
+    Args:
+        scores: (items, classes).
+        truth: (items,) int, the class of each.
+        seed, resamples, confidence: as for `bootstrap_interval`.
+
+    Returns:
+        its two ends.
+    """
+    rng, classes, means = np.random.default_rng(seed), np.unique(truth), []
+    at_once = max(1, 2**21 // len(truth))
+    for start in range(0, resamples, at_once):
+        counts = np.zeros((min(at_once, resamples - start), len(truth)), dtype=np.int64)
+        for c in classes:
+            total = int((truth == c).sum())
+            counts[:, truth == c] = rng.multinomial(total, np.full(total, 1 / total), size=len(counts))
+        means.append(np.mean([average_precision(scores[:, c], truth == c, counts) for c in classes], axis=0))
+    return _percentiles(np.concatenate(means), confidence)
+
+
+def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a median whose ends are two of the values, whatever these are distributed like.
+
+    Of n values, as many as a coin shows heads lie below the median: between the k-th from below and the k-th from
+    above it lies with probability 1 - 2 P(heads < k), and k is the largest for which that is enough.
+
+    Args:
+        values: (n,) at least one.
+        confidence: of the interval; of few values, all of them span less.
+
+    Returns:
+        its two ends.
+
+    Source: Conover 1999, Practical Nonparametric Statistics, section 3.2.
+    """
+    ordered, n = np.sort(values), len(values)
+    if n == 0:
+        raise ValueError("need at least one value")
+    k, term, below = 0, 1, 0  # term / 2ⁿ is P(heads = k), below / 2ⁿ is P(heads < k): whole numbers have no end
+    allowed = int((1 - confidence) / 2 * 2**53) * 2**n // 2**53
+    while below + term <= allowed:
+        below, term, k = below + term, term * (n - k) // (k + 1), k + 1
+    k = max(k, 1)
+    return float(ordered[k - 1]), float(ordered[n - k])
+
+
 def _percentiles(means: np.ndarray, confidence: float) -> tuple[float, float]:
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
@@ -106,4 +158,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     return min(1.0, 2 * tail / 2**differing)
 
 
-__all__ = ["RESAMPLES", "bootstrap_interval", "macro_interval", "mcnemar", "wilson_interval"]
+__all__ = [
+    "RESAMPLES",
+    "average_precision_interval",
+    "bootstrap_interval",
+    "macro_interval",
+    "mcnemar",
+    "median_interval",
+    "wilson_interval",
+]

@@ -10,7 +10,7 @@ from ..embedding import embed_clips
 from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
 from .prompts import Prompts, embed_classes
 from .scores import ItemScores, score_row
-from .statistics import macro_interval, wilson_interval
+from .statistics import average_precision_interval, macro_interval, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,15 @@ class ZeroShotResult:
         return score_row(self.task, "accuracy", self.accuracy, self.num_clips, (self.low, self.high))
 
     def as_rows(self, seed: int = 0) -> list[dict]:
-        """All scores; the seed is of the macro accuracy's bootstrap."""
+        """All scores; the seed is of the bootstrap intervals of the macro accuracy and the mAP."""
         _, totals = np.unique(self.truth, return_counts=True)
         of_class = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
         interval = macro_interval(of_class[np.unique(self.truth)], totals, seed)
+        of_precision = average_precision_interval(self.clip_embeds @ self.class_embeds.T, self.truth, seed)
         return [
             self.as_row(),
             score_row(self.task, "macro_accuracy", self.macro_accuracy, self.num_clips, interval),
-            score_row(self.task, "mAP", self.mean_average_precision, self.num_clips),
+            score_row(self.task, "mAP", self.mean_average_precision, self.num_clips, of_precision),
         ]
 
     def item_scores(self) -> dict[str, ItemScores]:

@@ -1,7 +1,8 @@
 """TUT Acoustic Scenes 2017 (Mesaros et al. 2016): 10-s clips of 15 places, in a development and an evaluation set.
 
 The two are published apart. The evaluation set's labels are in `evaluation_setup/evaluate.txt`; DCASE's own tools
-write a `meta.txt` from it, such as the development set has.
+write a `meta.txt` from it, such as the development set has. A clip's fold is the one of the development set's four
+that it is tested in, `evaluation_setup/fold*_evaluate.txt`, or the name of its set.
 """
 
 from pathlib import Path
@@ -22,13 +23,14 @@ _SCENES = {
 _META, _EVALUATE = "meta.txt", "evaluation_setup/evaluate.txt"
 
 
-def _rows(source: Source) -> list[tuple[Path, str, str]]:
-    """(file, id, label) of the parts asked for, both by default."""
+def _rows(source: Source) -> list[tuple[Path, str, str, str]]:
+    """(file, id, label, fold) of the parts asked for, both by default."""
     parts = source.choose(_PARTS, default=_PARTS)
     rows = [
-        (folder / name, str((folder / name).relative_to(source.path)), label)
+        (folder / name, str((folder / name).relative_to(source.path)), label, folds.get(name, part))
         for part, folder, names in _sets(source.path)
         if part in parts
+        for folds in [_folds(folder) if part == "development" else {}]
         for name, label in names
     ]
     if not rows:
@@ -50,6 +52,12 @@ def _sets(root: Path) -> list[tuple[str, Path, list[tuple[str, str]]]]:
     return [(part, root, names) for part, names in ((part, rest), ("evaluation", evaluate)) if names]
 
 
+def _folds(folder: Path) -> dict[str, str]:
+    """Clip -> the one of the development set's four folds that it is tested in."""
+    lists = sorted((folder / "evaluation_setup").glob("fold*_evaluate.txt"))
+    return {name: table.name.removeprefix("fold").split("_")[0] for table in lists for name, _ in _read(table)}
+
+
 def _list(folder: Path) -> list[tuple[str, str]]:
     return _read(folder / _META) or _read(folder / _EVALUATE)
 
@@ -66,12 +74,13 @@ def _read(table: Path) -> list[tuple[str, str]]:
 
 
 def _clips(source: Source) -> Dataset:
-    files, ids, _ = zip(*_rows(source), strict=True)
+    files, ids, _, _ = zip(*_rows(source), strict=True)
     return clip_table(source, files, ids)
 
 
 def _labelled(source: Source) -> Dataset:
-    return labelled_table(source, *zip(*_rows(source), strict=True))
+    files, ids, labels, folds = zip(*_rows(source), strict=True)
+    return labelled_table(source, files, ids, labels, folds=folds)
 
 
 TUT17 = Corpus(
