@@ -34,11 +34,11 @@ from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
 from modeling_clap_student.evaluation.comparison import Result, compare
 from modeling_clap_student.evaluation.confusion import draw_confusion
-from modeling_clap_student.evaluation.details import checkpoint_facts, details
+from modeling_clap_student.evaluation.details import checkpoint_facts, details, told_how
 from modeling_clap_student.evaluation.embedding_plot import draw_embeddings
 from modeling_clap_student.evaluation.prompts import PLACE, Prompts, read_descriptions
 from modeling_clap_student.evaluation.report import as_markdown, detail_tables, model_index, score_tables
-from modeling_clap_student.evaluation.zero_shot import ZeroShotResult, zero_shot
+from modeling_clap_student.evaluation.zero_shot import ZeroShotResult, zero_shot_of_all
 from modeling_clap_student.evaluation.zste.evaluation import evaluate_scenes
 from modeling_clap_student.evaluation.zste.plot import draw_tasks
 from modeling_clap_student.evaluation.zste.result import ZsteResult
@@ -148,33 +148,26 @@ def read_prompts(args: EvalArguments, tasks: list[Task]) -> Prompts:
     return prompts
 
 
-def score(model, processor, task: Task, prompts: Prompts, skipped: SkippedClips, batch_size: int) -> Result:
+def load_all(args: EvalArguments) -> tuple[dict[str, tuple], list[dict]]:
+    """Model -> a copy of it for inference and its processor; what is known of each one's weights."""
+    checkpoints, facts = {}, []
+    for name in args.models:
+        model, processor = load_checkpoint(name)
+        facts.append(checkpoint_facts(name, model, processor))
+        checkpoints[name] = for_inference(model.to(PartialState().device), args.dtype), processor
+    return checkpoints, facts
+
+
+def score(
+    checkpoints: dict[str, tuple], task: Task, prompts: Prompts, skipped: SkippedClips, batch_size: int
+) -> dict[str, Result]:
+    """Model -> its result. Models hear a task's clips or scenes side by side, so that each is made once."""
+    heading(f"Evaluation on {task.name}")
     if isinstance(task, Benchmark):
-        return zero_shot(model, processor, task, skipped, batch_size, prompts)
-    return find_captioned(model, processor, task, skipped, batch_size)
-
-
-def score_all(
-    args: EvalArguments, checkpoints: dict[str, tuple], tasks: list[Task], prompts: Prompts, skipped: SkippedClips
-) -> dict[str, list[Result]]:
-    """Model -> its result on each task. Models hear scenes side by side, so that each scene is made once."""
-    device = PartialState().device
-    results: dict[str, list[Result]] = {}
-    for name, (model, processor) in checkpoints.items():
-        heading(f"Evaluation of {name}")
-        fast = for_inference(model.to(device), args.dtype)
-        others = [task for task in tasks if not isinstance(task, SceneSet)]
-        results[name] = [score(fast, processor, task, prompts, skipped, args.batch_size) for task in others]
-        model.to("cpu")
-    for place, task in enumerate(tasks):
-        if isinstance(task, SceneSet):
-            heading(f"Evaluation on {task.name}")
-            fast = {name: (for_inference(m.to(device), args.dtype), p) for name, (m, p) in checkpoints.items()}
-            for name, result in evaluate_scenes(fast, task, skipped, args.batch_size, prompts).items():
-                results[name].insert(place, result)
-            for model, _ in checkpoints.values():
-                model.to("cpu")
-    return results
+        return zero_shot_of_all(checkpoints, task, skipped, batch_size, prompts)
+    if isinstance(task, SceneSet):
+        return evaluate_scenes(checkpoints, task, skipped, batch_size, prompts)
+    return find_captioned(checkpoints, task, skipped, batch_size)
 
 
 def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict]) -> None:
@@ -202,21 +195,21 @@ def evaluate(args: EvalArguments) -> None:
         tables = {task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks}
         report_data(tables)
         return
-    # All of them first: a wrong name is told before hours of work.
-    checkpoints = {name: load_checkpoint(name) for name in args.models}
-    facts = [checkpoint_facts(name, *checkpoint) for name, checkpoint in checkpoints.items()]
+    checkpoints, facts = load_all(args)  # of all of them: a wrong name is told before hours of work
     with output_folder(args.output_dir) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
-        results = score_all(args, checkpoints, tasks, prompts, skipped)
+        of_tasks = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
+        results = {name: [of_task[name] for of_task in of_tasks] for name in args.models}
         report_skipped(skipped)
         rows = compare(results, args.baseline, args.seed)
         tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
         more = [*detail_tables(results), *scene_detail_tables(rows, results)]
-        device = str(PartialState().device)
+        device = PartialState().device.type
         settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
         notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
         notes += scene_notes(tasks)
-        write_json(Path(args.output_json) if args.output_json else folder / "results.json", rows)
+        told = told_how(rows, settings, facts, tasks, prompts)
+        write_json(Path(args.output_json) if args.output_json else folder / "results.json", told)
         write_json(folder / "details.json", details(settings, facts, tasks, prompts, results))
         write_text(folder / "results.md", as_markdown([*tables, *more], notes))
         write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))

@@ -1,14 +1,16 @@
 """Tables and lists to embeddings, clip by clip: the same clip gives the same vector, to the bit."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .data.decoding import ClipReader, ClipWindows
 from .data.filters import column_of
@@ -23,7 +25,8 @@ def iter_clips(
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
     Args:
-        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode.
+        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or some of them
+            `SideBySide`.
         processor: the model's own.
         rows: with `audio` and `audio_id`.
         skipped: where clips that can't be read are listed.
@@ -54,6 +57,49 @@ def iter_clips(
     yield from unreadable
 
 
+class SideBySide:
+    """Stands for several models where clips are embedded: each is read and analysed once for all of them.
+
+    An embedding is (models, dim), each model's what it is by itself, to the bit.
+
+    Args:
+        models: in eval mode, on one device, with equal feature extractors and embeddings of one length.
+    """
+
+    def __init__(self, models: Sequence):
+        self.models = list(models)
+        self.device = self.models[0].device
+
+    def eval(self) -> "SideBySide":
+        for model in self.models:
+            model.eval()
+        return self
+
+    def get_audio_features(self, values: torch.Tensor) -> BaseModelOutputWithPooling:
+        embeds = [model.get_audio_features(values).pooler_output.float() for model in self.models]
+        return BaseModelOutputWithPooling(pooler_output=torch.stack(embeds, dim=1))
+
+
+def side_by_side(checkpoints: Mapping[str, tuple]) -> list[tuple[list[str], SideBySide, object]]:
+    """Groups models that hear a clip alike.
+
+    Args:
+        checkpoints: name -> (model, processor).
+
+    Returns:
+        of each group the names, the models side by side in their order, and their processor.
+    """
+    groups: dict[tuple, list[str]] = {}
+    for name, (model, processor) in checkpoints.items():
+        extractor = processor.feature_extractor
+        alike = (type(extractor), extractor.to_json_string(), model.config.projection_dim)
+        groups.setdefault(alike, []).append(name)
+    return [
+        (names, SideBySide([checkpoints[name][0] for name in names]), checkpoints[names[0]][1])
+        for names in groups.values()
+    ]
+
+
 def embed_clips(
     model, processor, clips: Dataset, skipped: SkippedClips, batch_size: int = 32, description: str = "embedding clips"
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,7 +111,8 @@ def embed_clips(
         description: for the progress bar.
 
     Returns:
-        (kept, dim) float32 unit vectors, and (kept,) int64 rows of `clips` they belong to, ascending.
+        (kept, dim) float32 unit vectors, of models side by side (kept, models, dim), and (kept,) int64 rows of
+        `clips` they belong to, ascending.
 
     Raises:
         InputError: not one clip can be read, or more of them can't than `skipped` allows.
@@ -99,8 +146,8 @@ def embed_clips_of_pairs(
     """Embeds the clips of a captioned table, each once, however many rows it has.
 
     Returns:
-        (clips, dim) float32 unit vectors of those that can be read, and (rows,) int64 the clip of each row among
-        them, -1 if it can't be read.
+        (clips, dim) float32 unit vectors of those that can be read, of models side by side (clips, models, dim), and
+        (rows,) int64 the clip of each row among them, -1 if it can't be read.
 
     Raises:
         InputError: as `embed_clips`.
@@ -126,4 +173,12 @@ def embed_texts(model, processor, texts: list[str], description: str | None = No
     return embed_distinct_texts(model.eval(), processor.tokenizer, texts, description=description).numpy()
 
 
-__all__ = ["embed_clips", "embed_clips_of_pairs", "embed_texts", "iter_clips", "nothing_readable"]
+__all__ = [
+    "SideBySide",
+    "embed_clips",
+    "embed_clips_of_pairs",
+    "embed_texts",
+    "iter_clips",
+    "nothing_readable",
+    "side_by_side",
+]

@@ -20,12 +20,12 @@ from .resampling_clap_student import Resampled
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
-    """(windows, dim) -> (clips, dim): the mean of each clip's consecutive windows, L2-normalised.
+    """(windows, ..., dim) -> (clips, ..., dim): the mean of each clip's consecutive windows, L2-normalised.
 
     A clip of one window passes as it is, so that it does not change with the lengths of its neighbours.
     """
     clips = embeds.split(num_windows.tolist())
-    return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=0) for clip in clips])
+    return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=-1) for clip in clips])
 
 
 def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Tensor:

@@ -74,8 +74,8 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
     right = np.array(result["predictions"]) == np.array(task["labels"])
     assert rows["accuracy"]["value"] == right.mean() and rows["accuracy"]["n"] == 12
     assert (rows["accuracy"]["low"], rows["accuracy"]["high"]) == wilson_interval(int(right.sum()), 12)
-    assert task["folds"] == [str(number % 3 + 1) for number in range(12)] and task["dataset"]["name"] == spec
-    by_fold = {fold: right[np.array(task["folds"]) == fold].mean() for fold in "123"}
+    assert task["fold_of_clip"] == [str(number % 3 + 1) for number in range(12)] and task["dataset"]["name"] == spec
+    by_fold = {fold: right[np.array(task["fold_of_clip"]) == fold].mean() for fold in "123"}
     assert result["fold_accuracy"] == pytest.approx(by_fold)
     by_class = {name: right[np.array(task["labels"]) == name].mean() for name in ("hiss", "low hum", "whistle")}
     assert result["class_accuracy"] == pytest.approx(by_class)
@@ -84,6 +84,12 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
     assert task["classes"]["low hum"] == ["this is a sound of low hum"]
     assert {"torch", "transformers"} <= set(details["packages"]) and details["dtype"] == "float32"
     assert len(details["models"][0]["fingerprint"]) == 32 and details["models"][0]["sampling_rate"] == 44100
+    made = rows["accuracy"]["made_with"]
+    assert [name for name, row in rows.items() if "made_with" in row] == ["accuracy"]
+    assert made["model"] == "one" and made["fingerprint"] == details["models"][0]["fingerprint"]
+    assert made["dataset"]["name"] == spec and made["folds"] == ["1", "2", "3"] and made["classes"] == task["classes"]
+    assert made["prompts"] == details["prompts"] and made["packages"] == details["packages"]
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
     for pair in result["most_confused"]:
         places = [task["audio_ids"].index(clip) for clip in pair["clips"]]
         assert all(task["labels"][place] == pair["label"] for place in places)
@@ -119,6 +125,9 @@ def test_several_models_and_a_baseline(command, models, labelled_folder, caption
         assert found[name]["value"] == right[name].mean()
         assert found[name]["difference"] == pytest.approx(right[name].mean() - right["old"].mean())
         assert found[name]["mcnemar_p"] == mcnemar(right[name], right["old"])
+    assert [(row["model"], row["task"]) for row in rows if "made_with" in row] == [
+        (model, str(task)) for task in tasks[1:] for model in ("old", "one", "two")
+    ]
     values = [right[name].mean() for name in ("one", "two")]
     assert found["mean of 2"]["value"] == pytest.approx(np.mean(values))
     assert found["mean of 2"]["deviation"] == pytest.approx(np.std(values, ddof=1))

@@ -1,12 +1,13 @@
 """One model on one captioned set: clips that look for their captions, and captions for their clips."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..data.skipping import SkippedClips
 from ..data.tasks import CaptionedSet
-from ..embedding import embed_clips_of_pairs, embed_texts
+from ..embedding import embed_clips_of_pairs, embed_texts, side_by_side
 from .retrieval import DIRECTIONS, QueryScores, retrieval_by_query
 from .scores import ItemScores, score_row
 from .statistics import bootstrap_interval, median_interval, wilson_interval
@@ -65,26 +66,35 @@ class RetrievalResult:
 
 
 def find_captioned(
-    model, processor, captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
-) -> RetrievalResult:
+    checkpoints: Mapping[str, tuple], captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
+) -> dict[str, RetrievalResult]:
     """Embeds a captioned set, each clip whole and once, and ranks by cosine.
 
     Args:
-        model, processor, skipped, batch_size: as for `embed_clips`.
+        checkpoints: name -> (model, processor), all on one device; a clip is read once for all that hear it alike.
         captioned: clips and their captions. Those of a clip that can't be read are left out.
+        skipped, batch_size: as for `embed_clips`.
+
+    Returns:
+        name -> its result, in the order of the models.
 
     Raises:
         InputError: not one clip can be read, or embeddings that are not finite.
     """
-    audio_embeds, clip_of_text = embed_clips_of_pairs(
-        model, processor, captioned.pairs, skipped, batch_size, description=f"evaluating on {captioned.name}"
-    )
-    rows = np.flatnonzero(clip_of_text >= 0)
-    pairs = captioned.pairs.select(rows)
-    text_embeds = embed_texts(model, processor, pairs["caption"][:])
-    _, first = np.unique(clip_of_text[rows], return_index=True)
-    scores = retrieval_by_query(audio_embeds, text_embeds, clip_of_text[rows])
-    return RetrievalResult(captioned, rows, np.array(pairs["audio_id"])[first], scores)
+    results = {}
+    for names, models, processor in side_by_side(checkpoints):
+        audio_embeds, clip_of_text = embed_clips_of_pairs(
+            models, processor, captioned.pairs, skipped, batch_size, description=f"evaluating on {captioned.name}"
+        )
+        rows = np.flatnonzero(clip_of_text >= 0)
+        pairs = captioned.pairs.select(rows)
+        _, first = np.unique(clip_of_text[rows], return_index=True)
+        clip_ids = np.array(pairs["audio_id"])[first]
+        for place, name in enumerate(names):
+            text_embeds = embed_texts(*checkpoints[name], pairs["caption"][:])
+            scores = retrieval_by_query(audio_embeds[:, place], text_embeds, clip_of_text[rows])
+            results[name] = RetrievalResult(captioned, rows, clip_ids, scores)
+    return {name: results[name] for name in checkpoints}
 
 
 __all__ = ["RetrievalResult", "find_captioned"]

@@ -1,4 +1,5 @@
-"""What an evaluation needs to be made again, and each clip's outcome, so that paired tests can be: `details.json`."""
+"""What an evaluation needs to be made again, beside its scores in `results.json`; and `details.json`, with each clip's
+outcome too, so that paired tests can be made."""
 
 import platform
 from collections.abc import Sequence
@@ -36,6 +37,26 @@ def checkpoint_facts(name: str, model, processor) -> dict:
     }
 
 
+def told_how(rows: Sequence[dict], settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts):
+    """Scores of which each model's first on each task has `made_with`: dataset, folds, classes, prompts, weights and
+    versions. The others' are the same.
+
+    Args:
+        rows: of `compare`.
+        settings, checkpoints, tasks, prompts: as for `details`.
+    """
+    of_model = {facts["model"]: facts for facts in checkpoints}
+    of_task = {task.name: _facts(task, prompts) for task in tasks}
+    told, made = set(of_model), _made_by(settings, prompts)
+    first = {(row["model"], row["task"]): row for row in reversed(rows) if row["model"] in told}
+    return [
+        row | {"made_with": of_model[row["model"]] | of_task[row["task"]] | made}
+        if first.get((row["model"], row["task"])) is row
+        else row
+        for row in rows
+    ]
+
+
 def details(
     settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts, results: dict[str, list[Result]]
 ) -> dict:
@@ -49,32 +70,50 @@ def details(
         results: model -> its result on each task.
     """
     return {
+        **_made_by(settings, prompts),
+        "models": list(checkpoints),
+        "tasks": [_facts(task, prompts) | _items(task, prompts) for task in tasks],
+        "results": [{"model": model, **_of_result(result)} for model, of in results.items() for result in of],
+    }
+
+
+def _made_by(settings: dict, prompts: Prompts) -> dict:
+    return {
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         **settings,
         "prompts": list(prompts.templates),
         "class_descriptions": prompts.descriptions,
-        "models": list(checkpoints),
-        "tasks": [_of_task(task, prompts) for task in tasks],
-        "results": [{"model": model, **_of_result(result)} for model, of in results.items() for result in of],
     }
 
 
-def _of_task(task, prompts: Prompts) -> dict:
+def _facts(task, prompts: Prompts) -> dict:
+    """Of a task as a whole; classes with the texts that stand for them."""
     dataset = task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
     facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
     if isinstance(task, CaptionedSet):
-        pairs = task.pairs
-        return facts | {"audio_ids": pairs["audio_id"][:], "captions": pairs["caption"][:]}
+        return facts
+    clips, classes = (
+        (task.benchmark.clips, task.benchmark.class_names)
+        if isinstance(task, SceneSet)
+        else (task.clips, task.class_names)
+    )
+    folds = sorted(set(clips["fold"])) if "fold" in clips.column_names else None
+    return facts | {"classes": {name: prompts.texts(name) for name in classes}, "folds": folds}
+
+
+def _items(task, prompts: Prompts) -> dict:
+    """Of its clips, captions or scenes."""
+    if isinstance(task, CaptionedSet):
+        return {"audio_ids": task.pairs["audio_id"][:], "captions": task.pairs["caption"][:]}
     if isinstance(task, SceneSet):
-        return facts | scene_facts(task, prompts)
+        return scene_facts(task, prompts)
     clips = task.clips
-    return facts | {
-        "classes": {name: prompts.texts(name) for name in task.class_names},
+    return {
         "audio_ids": clips["audio_id"][:],
         "labels": clips["label"][:],
-        "folds": clips["fold"][:] if "fold" in clips.column_names else None,
+        "fold_of_clip": clips["fold"][:] if "fold" in clips.column_names else None,
     }
 
 
@@ -103,4 +142,4 @@ def _ranks(result: RetrievalResult, way: str) -> dict:
     }
 
 
-__all__ = ["checkpoint_facts", "details"]
+__all__ = ["checkpoint_facts", "details", "told_how"]

@@ -83,7 +83,11 @@ def macro_interval(
 def average_precision_interval(
     scores: np.ndarray, truth: np.ndarray, seed: int = 0, resamples: int = 1000, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The same of the mean over the classes of their average precision; a resample costs a pass over all scores.
+    """The bootstrap's normal interval of the mean over the classes of their average precision.
+
+    Each class's items are drawn among themselves, and the interval reaches as many standard deviations of the
+    resamples' means to both sides: their percentiles would lie too high, since an item that is drawn twice finds
+    itself. A resample costs a pass over all scores.
 
     Args:
         scores: (items, classes).
@@ -91,7 +95,9 @@ def average_precision_interval(
         seed, resamples, confidence: as for `bootstrap_interval`.
 
     Returns:
-        its two ends.
+        its two ends, within [0, 1].
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.
     """
     rng, classes, means = np.random.default_rng(seed), np.unique(truth), []
     at_once = max(1, 2**21 // len(truth))
@@ -101,7 +107,9 @@ def average_precision_interval(
             total = int((truth == c).sum())
             counts[:, truth == c] = rng.multinomial(total, np.full(total, 1 / total), size=len(counts))
         means.append(np.mean([average_precision(scores[:, c], truth == c, counts) for c in classes], axis=0))
-    return _percentiles(np.concatenate(means), confidence)
+    center = np.mean([average_precision(scores[:, c], truth == c) for c in classes])
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.concatenate(means).std()
+    return float(max(0.0, center - reach)), float(min(1.0, center + reach))
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:

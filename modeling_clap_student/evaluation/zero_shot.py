@@ -1,12 +1,13 @@
 """Zero-shot classification: the class whose prompt lies nearest to the clip."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..data.benchmarks import Benchmark
 from ..data.skipping import SkippedClips
-from ..embedding import embed_clips
+from ..embedding import embed_clips, side_by_side
 from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
 from .prompts import Prompts, embed_classes
 from .scores import ItemScores, score_row
@@ -120,11 +121,37 @@ def zero_shot(
 
     Source: Wang et al. 2023, arXiv 2305.01864, section 3.
     """
+    return zero_shot_of_all({"": (model, processor)}, benchmark, skipped, batch_size, prompts)[""]
+
+
+def zero_shot_of_all(
+    checkpoints: Mapping[str, tuple],
+    benchmark: Benchmark,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    prompts: Prompts | None = None,
+) -> dict[str, ZeroShotResult]:
+    """The same of several models, which hear a clip side by side: it is read once for all that hear it alike.
+
+    Args:
+        checkpoints: name -> (model, processor), all on one device.
+
+    Returns:
+        name -> its result, in the order of the models.
+    """
+    results = {}
+    for names, models, processor in side_by_side(checkpoints):
+        clips, rows = embed_clips(
+            models, processor, benchmark.clips, skipped, batch_size, description=f"evaluating on {benchmark.name}"
+        )
+        for place, name in enumerate(names):
+            classes = embed_classes(*checkpoints[name], benchmark.class_names, prompts or Prompts())
+            results[name] = _classified(benchmark, clips[:, place], rows, classes)
+    return {name: results[name] for name in checkpoints}
+
+
+def _classified(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
     names = benchmark.class_names
-    classes = embed_classes(model, processor, names, prompts or Prompts())
-    clips, rows = embed_clips(
-        model, processor, benchmark.clips, skipped, batch_size, description=f"evaluating on {benchmark.name}"
-    )
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
     number = {name: place for place, name in enumerate(names)}
@@ -144,4 +171,4 @@ def zero_shot(
     )
 
 
-__all__ = ["ZeroShotResult", "zero_shot"]
+__all__ = ["ZeroShotResult", "zero_shot", "zero_shot_of_all"]

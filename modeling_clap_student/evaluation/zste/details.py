@@ -14,7 +14,6 @@ def scene_facts(scene_set: SceneSet, prompts: Prompts) -> dict:
         "seed": None if scene_set.manifest else SEED,
         "scenes": [scene.id for scene in scene_set.scenes],
         "forward_heard": hears_forward(len(scene_set.scenes)).tolist(),
-        "classes": {name: prompts.texts(name) for name in scene_set.benchmark.class_names},
         "caption_prompts": list(prompts.templates),
         "position_prompts": [FIRST, SECOND],
         "most_candidates": NUM_CANDIDATES,

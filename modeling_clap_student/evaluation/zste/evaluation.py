@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...data.skipping import SkippedClips
-from ...embedding import embed_clips
+from ...embedding import embed_clips, side_by_side
 from ...errors import InputError
 from ...temporal.scenes import SceneRenderer
 from ..prompts import Prompts
@@ -44,6 +44,7 @@ def evaluate_scenes(
     by_rate: dict[int, list[str]] = {}
     for name, (_, processor) in checkpoints.items():
         by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
+    singles = _single_sounds(checkpoints, scene_set, skipped, batch_size)
     results = {}
     for rate, names in by_rate.items():
         render = every_variant(SceneRenderer(scene_set.benchmark.clips, rate, skipped))
@@ -51,11 +52,22 @@ def evaluate_scenes(
         embeds, rows = embed_scenes(some, scene_set.scenes, render, skipped, batch_size, f"scenes at {rate} Hz")
         if len(rows) < 2:
             raise InputError(f"{scene_set.name}: only one scene can be heard, and at least 2 are needed")
-        for name, checkpoint, of_model in zip(names, some, embeds, strict=True):
-            results[name] = _result(
-                checkpoint, scene_set, questions.select(rows), of_model, rows, skipped, batch_size, prompts
-            )
+        for name, of_model in zip(names, embeds, strict=True):
+            asked = questions.select(rows)
+            results[name] = _result(checkpoints[name], scene_set, asked, of_model, rows, singles[name], prompts)
     return {name: results[name] for name in checkpoints}
+
+
+def _single_sounds(
+    checkpoints: dict[str, tuple], scene_set: SceneSet, skipped: SkippedClips, batch_size: int
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Model -> embeddings of the clips as they are, and their rows."""
+    found = {}
+    for names, models, processor in side_by_side(checkpoints):
+        description = f"single sounds of {scene_set.name}"
+        embeds, rows = embed_clips(models, processor, scene_set.benchmark.clips, skipped, batch_size, description)
+        found |= {name: (embeds[:, place], rows) for place, name in enumerate(names)}
+    return found
 
 
 def _result(
@@ -64,15 +76,14 @@ def _result(
     questions: Questions,
     embeds: np.ndarray,
     rows: np.ndarray,
-    skipped: SkippedClips,
-    batch_size: int,
+    heard_alone: tuple[np.ndarray, np.ndarray],
     prompts: Prompts,
 ) -> ZsteResult:
     model, processor = checkpoint
     texts = embed_questions(model, processor, questions, prompts)
     audio = control_audio(embeds)
     clips = scene_set.benchmark.clips
-    singles, kept = embed_clips(model, processor, clips, skipped, batch_size, f"single sounds of {scene_set.name}")
+    singles, kept = heard_alone
     number = {name: place for place, name in enumerate(questions.class_names)}
     truth = np.array([number[label] for label in np.array(clips["label"])[kept]])
     sorted_texts = embed_questions(model, processor, questions, prompts, bag_of_words)
