@@ -88,9 +88,8 @@ def test_too_many_bad_clips_end_a_command_in_one_line(command, teacher, labelled
         with open(labelled_folder / "metadata.csv", "a") as file:
             file.write(f"bad{number}.wav,low_hum\n")
     flags = ["--model", teacher, "--task", labelled_folder, "--output_dir", "eval"]
-    assert command(run_eval, *flags) == 1
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("error: ") and "--max_skipped_fraction is 0.1; for instance labelled/bad" in last
+    code = command(run_eval, *flags)
+    check_failure(code, capsys, "--max_skipped_fraction is 0.1; for instance labelled/bad")
     assert not Path("eval").exists()
     assert command(run_eval, *flags, "--max_skipped_fraction", "0.8") == 0
     assert command(run_eval, *flags, "--max_skipped_fraction", "8") == 1

@@ -15,12 +15,14 @@ as the teacher has, shared evenly among the classes (`--balance_labels`). The te
 (`steps.RATES`). Both were chosen by the labels of the pool, with another seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steps import DOMAINS, POOL_SETS, Step
 
 
 CAPTIONED = ["audiofolder={data}/captioned_sfx", "esc50={data}/esc50_extra", "esc50:1,2={data}/esc10"]
+TEXTS = ["{data}/captions/audiocaps_train.csv", "{data}/captions/clotho_captions_development.csv"]  # without audio
 POOL = ["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:3={data}/esc10"]
 
 CAPTION_QUANTILE, NUM_PAIRS = "0.8", "1500"
@@ -48,8 +50,9 @@ def pairs(
     domain: str | None = None,
     num_pairs: str = NUM_PAIRS,
     balanced: str = "true",
+    texts: Sequence[str] = (),
 ) -> Step:
-    flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--captions", *CAPTIONED]
+    flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--captions", *CAPTIONED, *texts]
     if strategy != "ds":
         flags += ["--audio", *POOL, "--num_pairs", num_pairs]
     if strategy == "ads":
@@ -155,6 +158,7 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
         ("500 pairs", "500", "500"),
         ("5000 pairs", "5000", "5000"),
         ("the 1500 nearest pairs, whatever their class", "nearest", NUM_PAIRS, "false"),
+        ("to choose from, 64 000 captions of AudioCaps and Clotho too", "texts", NUM_PAIRS, "true", TEXTS),
     ):
         titles[title] = f"ads_{name}"
         for domain in DOMAINS:
