@@ -7,14 +7,9 @@ The base is the teacher of `run.py`, whose folder is shared. Scenes are made of 
 selected on fold 4, and fold 5 is tested; the teacher has heard folds 1 and 2 with their titles, and neither 4 nor 5.
 """
 
-import json
-import statistics
-import subprocess
-import sys
-from pathlib import Path
-
 from grid import BETA, pairs, student, teacher
-from steps import ROOT, Step, parser, run_for_seeds
+from steps import Step, parser, run_for_seeds
+from temporal_tables import BASE, scores, write_tables
 
 
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
@@ -61,7 +56,7 @@ STEPS = [
     Step("improved_temporal", "run_student.py", [*IMPROVED.flags, "--init", "{folder}/temporal_b"], ["student"]),
 ]
 ARMS = {
-    "base": "teacher",
+    BASE: "teacher",
     "A": "temporal_a",
     "B": "temporal_b",
     "A→B": "temporal_ab",
@@ -75,7 +70,6 @@ ARMS = {
     "ADS+SL, then B": "temporal_improved",
     "B, then ADS+SL": "improved_temporal",
 }
-SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "6A", "6B", "unseen_connectives")
 
 
 def needed(names: set[str]) -> list[Step]:
@@ -85,61 +79,18 @@ def needed(names: set[str]) -> list[Step]:
     return [step for step in STEPS if step.name in names]
 
 
-def scores(folder: Path, names: list[str], args) -> dict[str, dict[str, dict]]:
-    """model -> metric -> its row, of one run of run_eval.py, unless they are all there."""
-    output = folder / "zste"
-    if not set(names) <= scored(output).keys():
-        models = [str(folder / name) for name in names]
-        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
-        command += ["--task", f"zste=esc50:5={args.data}/esc10", "--zste_scenes", str(args.scenes)]
-        subprocess.run(command, check=True)
-    return scored(output)
-
-
-def scored(output: Path) -> dict[str, dict[str, dict]]:
-    file, found = output / "results.json", {}
-    for row in json.loads(file.read_text(encoding="utf-8")) if file.exists() else ():
-        found.setdefault(Path(row["model"]).name, {})[row["metric"]] = row
-    return found
-
-
-def cell(rows: list[dict]) -> str:
-    values = [100 * row["value"] for row in rows]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    ends = [(100 * row["low"], 100 * row["high"]) for row in rows if row["low"] is not None]
-    interval = f" ({min(low for low, _ in ends):.0f} – {max(high for _, high in ends):.0f})" if ends else ""
-    return f"{statistics.mean(values):.1f}{spread}{interval}"
-
-
-def table(arms: dict[str, str], of_seeds: list[dict], metrics: list[str]) -> str:
-    """Markdown: arms × metrics."""
-    lines = [f"| arm | {' | '.join(metrics)} |", f"|---|{'---|' * len(metrics)}"]
-    chances = [of_seeds[0]["teacher"][metric]["chance"] for metric in metrics]
-    lines.append(f"| chance | {' | '.join('–' if c is None else f'{100 * c:.2g}' for c in chances)} |")
-    for title, name in arms.items():
-        cells = [cell([seed[name][metric] for seed in of_seeds]) for metric in metrics]
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main():
     flags = parser(__doc__.splitlines()[0])
     flags.add_argument(
         "--arms", nargs="+", default=list(ARMS), choices=list(ARMS), help="Which to run, besides the base."
     )
-    flags.add_argument("--scenes", type=int, default=500, help="Of the test.")
+    flags.add_argument("--scenes", type=int, default=300, help="Of the test.")
     args = flags.parse_args()
-    arms = {title: name for title, name in ARMS.items() if title == "base" or title in args.arms}
+    arms = {title: name for title, name in ARMS.items() if title == BASE or title in args.arms}
     folders = run_for_seeds(needed(set(arms.values())), args)
-    if args.dry_run:
-        return
-    of_seeds = [scores(folder, list(arms.values()), args) for folder in folders]
-    controls = [name for name in of_seeds[0]["teacher"] if name.startswith("3C/control/")]
-    text = f"{len(folders)} seeds: mean ± s.d.; in brackets from the lowest to the highest end of the seeds' 95 % "
-    text += "intervals.\n\n" + table(arms, of_seeds, list(SHOWN)) + "\n\n### Controls of 3C\n\n"
-    text += table(arms, of_seeds, controls) + "\n"
-    (args.output_dir / "temporal.md").write_text(text, encoding="utf-8")
-    print(text)
+    if not args.dry_run:
+        of_seeds = [scores(folder, list(arms.values()), args) for folder in folders]
+        write_tables({title: [of[name] for of in of_seeds] for title, name in arms.items()}, args.output_dir)
 
 
 if __name__ == "__main__":
