@@ -11,6 +11,7 @@ their teacher, which is made first when it is not there. `run_eval.py --task zst
 """
 
 import copy
+import json
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.temporal_validation import TemporalValidation
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
-from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.run_config import ARGUMENTS, save_arguments
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.temporal.collation import STAGES, SceneCollator, SceneKinds
 from modeling_clap_student.temporal.order_aware import order_aware
@@ -51,6 +52,7 @@ from modeling_clap_student.temporal.scenes import CONSTRUCTIONS, Deck, SceneRend
 from modeling_clap_student.temporal.trainer import TemporalTrainer
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
+from modeling_clap_student.training.record import touches_weights
 
 
 @dataclass
@@ -266,11 +268,12 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
         refuse_used_folder(first.parent)  # before stage A, not after
     results = {}
     for stage, name, folder in (("a", start, first), ("b", str(first), first.parent)):
-        if stage == "a" and (first / "results.json").exists():
-            say(f"reusing stage A in {first}")
-            continue
         of_stage = replace(args, stage=stage, model=name, base=base)
         of_stage.flags = args.flags | {"stage": stage, "model": name, "base": base, "output_dir": str(folder)}
+        if stage == "a" and (first / "results.json").exists():
+            refuse_other_flags(first, of_stage.flags)
+            say(f"reusing stage A in {first}")
+            continue
         settings = copy.deepcopy(training_args)
         settings.output_dir = str(folder)
         settings.push_to_hub = settings.push_to_hub and stage == "b"
@@ -278,6 +281,15 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
             settings.resume_from_checkpoint = None
         results = train_stage(of_stage, settings)
     return results
+
+
+def refuse_other_flags(folder: Path, flags: dict) -> None:
+    """Raises an InputError where a stage that is there would have become another one with these flags."""
+    told, now = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")), json.loads(json.dumps(flags))
+    for name in sorted(filter(touches_weights, told.keys() & now.keys() - {"dry_run"})):
+        if told[name] != now[name]:
+            was = f"{folder} was trained with --{name} {told[name]}, not {now[name]}"
+            raise InputError(f"{was}: name another --output_dir, or delete the folder")
 
 
 def print_results(results: dict) -> None:

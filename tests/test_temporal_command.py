@@ -127,7 +127,8 @@ def test_a_stage_from_files_to_a_model(command, made, inputs, stage, flags, caps
 
 def test_both_stages(command, made, inputs, capsys):
     """Guards against a stage B that starts from the base again, or keeps what stage A made of single sounds, and
-    against a stage A trained twice, and a stage B that starts anew, after each has broken off."""
+    against a stage A trained twice, one of other flags that is reused, and a stage B that starts anew, after each has
+    broken off."""
     flags = ["--stage", "ab", *inputs, "--save_steps", "1", "--eval_steps", "1", "--output_dir"]
     pushed = []
     with pytest.MonkeyPatch.context() as patch:
@@ -149,7 +150,10 @@ def test_both_stages(command, made, inputs, capsys):
             patch.setattr("modeling_clap_student.temporal.trainer.stop_at_bad_loss", breaks_off_in(broken))
             check_failure(command(run_temporal, *flags, "out", *resume), capsys, "the light went out")
         assert [path.name for path in Path(broken).glob("checkpoint-*")] == ["checkpoint-1"]
-    assert command(run_temporal, *flags, "out", "--resume_from_checkpoint") == 0
+    others = ["--resume_from_checkpoint", "--doubles", "concat"]
+    told = "out/stage_a was trained with --doubles mixed, not concat: name another --output_dir"
+    check_failure(command(run_temporal, *flags, "out", *others), capsys, told)
+    assert command(run_temporal, *flags, "out", "--resume_from_checkpoint", "--logging_steps", "7") == 0
     assert "reusing stage A in out/stage_a" in capsys.readouterr().out
     assert same_weights("out/stage_a", "whole/stage_a") and same_weights("out", "whole")
 

@@ -17,10 +17,15 @@ _NO_HYPERPARAMETER = re.compile(
 )
 
 
+def touches_weights(flag: str) -> bool:
+    """Whether a flag can change what is learnt."""
+    return not _NO_HYPERPARAMETER.match(flag)
+
+
 def hyperparameters(args: TrainingArguments) -> dict:
     """Every argument that can touch the weights; no token is among them."""
     values = args.to_sanitized_dict()
-    return {name: values[name] for name in sorted(values) if not _NO_HYPERPARAMETER.match(name)}
+    return {name: values[name] for name in sorted(values) if touches_weights(name)}
 
 
 def model_source(model) -> dict | None:
@@ -59,4 +64,4 @@ class RecordMixin:
             model_card(self.args.hub_model_id or str(folder), model.config).save(folder / "README.md")
 
 
-__all__ = ["RecordMixin", "hyperparameters", "model_source"]
+__all__ = ["RecordMixin", "hyperparameters", "model_source", "touches_weights"]
