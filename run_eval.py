@@ -34,7 +34,7 @@ from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
 from modeling_clap_student.evaluation.comparison import Result, compare
 from modeling_clap_student.evaluation.confusion import draw_confusion
-from modeling_clap_student.evaluation.details import checkpoint_facts, details, told_how
+from modeling_clap_student.evaluation.details import checkpoint_facts, details, provenance, with_provenance
 from modeling_clap_student.evaluation.embedding_plot import draw_embeddings
 from modeling_clap_student.evaluation.prompts import PLACE, Prompts, read_descriptions
 from modeling_clap_student.evaluation.report import as_markdown, detail_tables, model_index, score_tables
@@ -54,7 +54,8 @@ from modeling_clap_student.temporal.scenes import write_manifest
 class EvalArguments(ReadingArguments):
     model: list[str] = field(
         metadata={
-            "help": "Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too.",
+            "help": "Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too; they are "
+            "held in memory together, and a clip is read once for all.",
             "action": "extend",
             "nargs": "+",
         }
@@ -208,9 +209,10 @@ def evaluate(args: EvalArguments) -> None:
         settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
         notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
         notes += scene_notes(tasks)
-        told = told_how(rows, settings, facts, tasks, prompts)
+        made = provenance(settings, facts, tasks, prompts)
+        told = with_provenance(rows, made)
         write_json(Path(args.output_json) if args.output_json else folder / "results.json", told)
-        write_json(folder / "details.json", details(settings, facts, tasks, prompts, results))
+        write_json(folder / "details.json", details(made, tasks, results))
         write_text(folder / "results.md", as_markdown([*tables, *more], notes))
         write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
         for task in tasks:

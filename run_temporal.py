@@ -238,8 +238,8 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             "seconds": watch.seconds,
             "seed": training_args.seed,
         }
-        write_json(folder / "results.json", results)
         save_arguments(folder, args)
+        write_json(folder / "results.json", results)
         draw_curves(trainer.state.log_history, folder / "curves.png")
     say(f"saved in {training_args.output_dir} after {watch.seconds:.0f} s")
     push_if_asked(training_args)
@@ -284,11 +284,11 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
 
 
 def refuse_other_flags(folder: Path, flags: dict) -> None:
-    """Raises an InputError where a stage that is there would have become another one with these flags."""
+    """Raises an InputError where a stage that is there is of a run with other flags."""
     told, now = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")), json.loads(json.dumps(flags))
     for name in sorted(filter(touches_weights, told.keys() & now.keys() - {"dry_run"})):
         if told[name] != now[name]:
-            was = f"{folder} was trained with --{name} {told[name]}, not {now[name]}"
+            was = f"{folder} is of a run with --{name} {told[name]}, not {now[name]}"
             raise InputError(f"{was}: name another --output_dir, or delete the folder")
 
 

@@ -58,7 +58,7 @@ def iter_clips(
 
 
 class SideBySide:
-    """Stands for several models where clips are embedded: each is read and analysed once for all of them.
+    """Stands for several models where clips are embedded: each is read once for all of them.
 
     An embedding is (models, dim), each model's what it is by itself, to the bit.
 

@@ -16,6 +16,7 @@ from test_commands import check_failure
 
 import run_eval
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark
+from modeling_clap_student.data.decoding import ClipReader
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.evaluation.paper_scores import PAPER_CLIPS, in_paper
 from modeling_clap_student.evaluation.report import score_tables
@@ -84,8 +85,8 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
     assert task["classes"]["low hum"] == ["this is a sound of low hum"]
     assert {"torch", "transformers"} <= set(details["packages"]) and details["dtype"] == "float32"
     assert len(details["models"][0]["fingerprint"]) == 32 and details["models"][0]["sampling_rate"] == 44100
-    made = rows["accuracy"]["made_with"]
-    assert [name for name, row in rows.items() if "made_with" in row] == ["accuracy"]
+    made = rows["accuracy"]["provenance"]
+    assert [name for name, row in rows.items() if "provenance" in row] == ["accuracy"]
     assert made["model"] == "one" and made["fingerprint"] == details["models"][0]["fingerprint"]
     assert made["dataset"]["name"] == spec and made["folds"] == ["1", "2", "3"] and made["classes"] == task["classes"]
     assert made["prompts"] == details["prompts"] and made["packages"] == details["packages"]
@@ -125,7 +126,7 @@ def test_several_models_and_a_baseline(command, models, labelled_folder, caption
         assert found[name]["value"] == right[name].mean()
         assert found[name]["difference"] == pytest.approx(right[name].mean() - right["old"].mean())
         assert found[name]["mcnemar_p"] == mcnemar(right[name], right["old"])
-    assert [(row["model"], row["task"]) for row in rows if "made_with" in row] == [
+    assert [(row["model"], row["task"]) for row in rows if "provenance" in row] == [
         (model, str(task)) for task in tasks[1:] for model in ("old", "one", "two")
     ]
     values = [right[name].mean() for name in ("one", "two")]
@@ -145,6 +146,27 @@ def test_several_models_and_a_baseline(command, models, labelled_folder, caption
     assert command(run_eval, *repeated, "--output_dir", "again") == 0
     again = json.loads(Path("again/results.json").read_text())
     assert again == [row for row in rows if row["task"] == str(labelled_folder)]
+
+
+def test_models_together_score_as_each_alone(command, models, captioned_folder, esc50, monkeypatch):
+    """Guards against one model's clips with another's texts, and a clip that is read once a model."""
+    tasks, opened = ["--task", esc50, f"retrieval={captioned_folder}"], []
+    read_windows = ClipReader.read_windows
+    monkeypatch.setattr(
+        ClipReader, "read_windows", lambda self, rows, *a: opened.extend(rows) or read_windows(self, rows, *a)
+    )
+    assert command(run_eval, "--model", "one", "two", "old", *tasks, "--output_dir", "eval") == 0
+    read_together, opened[:] = len(opened), []
+    together = {name: [of for of in read("details.json")["results"] if of["model"] == name] for name in ("one", "two")}
+    fingerprints = [row["provenance"]["fingerprint"] for row in read("results.json") if "provenance" in row][:3]
+    assert fingerprints == [of["fingerprint"] for of in read("details.json")["models"]] and len(set(fingerprints)) == 3
+    for name in ("one", "two"):
+        assert command(run_eval, "--model", name, *tasks, "--output_dir", f"eval/{name}") == 0
+        alone = read(f"{name}/details.json")["results"]
+        assert alone == together[name]
+    assert len(opened) == 2 * read_together
+    for mine, other in zip(together["one"], together["two"], strict=True):
+        assert mine | {"model": ""} != other | {"model": ""}
 
 
 def test_prompts_change_what_is_embedded(command, models, labelled_folder):

@@ -122,8 +122,10 @@ def test_beside_other_tasks(command, made, capsys):
     assert command(run_eval, "--model", "one", "two", *tasks, "--output_dir", "eval") == 0
     rows = read("results.json")
     assert list(dict.fromkeys(row["task"] for row in rows)) == ["zste=set", "set"]
-    one = {(row["task"], row["metric"]): row["value"] for row in rows if row["model"] == "one"}
-    assert one["zste=set", "1A"] == one["set", "accuracy"]
+    values = {(row["model"], row["task"], row["metric"]): row["value"] for row in rows}
+    for model in ("one", "two"):
+        assert values[model, "zste=set", "1A"] == values[model, "set", "accuracy"]
+    assert values["one", "set", "mAP"] != values["two", "set", "mAP"]
     assert [(r["model"], r["task"]) for r in read("details.json")["results"]] == [
         ("one", "zste=set"), ("one", "set"), ("two", "zste=set"), ("two", "set")
     ]  # fmt: skip

@@ -1,5 +1,5 @@
 """What became of each class: how true its curated pairs are, how well it is known before and after, and for what it is
-taken. Labels of the pool are read here, after everything is trained, and nowhere else."""
+taken. Labels of the pool are read here, and to rank options, after everything is trained."""
 
 from pathlib import Path
 

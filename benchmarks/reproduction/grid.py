@@ -15,7 +15,7 @@ as the teacher has, shared evenly among the classes (`--balance_labels`). The te
 (`steps.RATES`). Both were chosen by the labels of the pool, with another seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from steps import DOMAINS, POOL_SETS, Step
@@ -92,6 +92,11 @@ def _each(name: str) -> dict[str, str]:
     return {domain: f"{name}_{domain}" for domain in DOMAINS}
 
 
+def _for_sets(name: str | None, evaluated: Iterable[str]) -> dict[str, str]:
+    """Of each set the model of its domain; the teacher without a name."""
+    return {of: f"{name}_{of.removeprefix('pool_')}" if name else "teacher" for of in evaluated}
+
+
 def _add_main(steps: list[Step], rows: list[Row]) -> None:
     """The paper's Table 2."""
     steps += [teacher("teacher"), student("sl", "none", "teacher", None), pairs("pairs_du", "du", "teacher")]
@@ -158,7 +163,13 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
         ("500 pairs", "500", "500"),
         ("5000 pairs", "5000", "5000"),
         ("the 1500 nearest pairs, whatever their class", "nearest", NUM_PAIRS, "false"),
-        ("to choose from, 64 000 captions of AudioCaps and Clotho too", "texts", NUM_PAIRS, "true", TEXTS),
+        (
+            "to choose from, 64 000 captions of AudioCaps and Clotho too (and fewer to rehearse)",
+            "texts",
+            NUM_PAIRS,
+            "true",
+            TEXTS,
+        ),
     ):
         titles[title] = f"ads_{name}"
         for domain in DOMAINS:
@@ -169,10 +180,14 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
     for domain in DOMAINS:
         first, of = f"ads_sl_{domain}", f"pairs_second_{domain}"
         steps += [pairs(of, "ads", first, domain), student(f"second_{domain}", "ads", first, of)]
-    for table, evaluated in {"ablations": DOMAINS, "pool": POOL_SETS}.items():
+    for table, evaluated, baseline in (
+        ("ablations", DOMAINS, None),
+        ("changes", DOMAINS, "ads_sl"),
+        ("pool", POOL_SETS, "ads_sl"),
+    ):
         for title, name in titles.items():
-            models = {of: f"{name}_{of.removeprefix('pool_')}" for of in evaluated}
-            rows.append(Row(table, title, models, dict.fromkeys(evaluated, "teacher")))
+            models, baselines = (_for_sets(of, evaluated) for of in (name, baseline))
+            rows.append(Row(table, title, models, baselines))
 
 
 __all__ = ["Row", "grid", "pairs", "student", "teacher"]

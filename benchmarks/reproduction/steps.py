@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = {"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"}
-# The parts of the pool that have classes, which no command reads: one can ask there, and not below, what is better.
+# The parts of the pool that have classes, which no training and no curation reads: they may rank options.
 POOL_SETS = {"pool_esc10": "esc50:3={data}/esc10", "pool_urbansound8k": "urbansound8k:1={data}/urbansound8k"}
 RATES = ["--learning_rate", "5e-4", "--per_device_train_batch_size", "32", "--logging_steps", "50"]
 RATES += ["--freeze_text_encoder", "true"]  # 1400 captions teach a text tower less than they make it forget
@@ -63,7 +63,9 @@ def parser(description: str) -> ArgumentParser:
 def run_for_seeds(steps: list[Step], args) -> list[Path]:
     """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders."""
     if not Path(args.data).is_dir():
-        sys.exit(f"no such folder: {args.data}; it holds captioned_sfx, esc50_extra, esc10, urbansound8k and wild")
+        sys.exit(
+            f"no such folder: {args.data}; it holds captioned_sfx, esc50_extra, esc10, urbansound8k, wild and captions"
+        )
     folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in args.seeds]
     todo = [(step, folder) for step in steps for folder in folders if not is_done(step, folder)]
     print(f"{len(steps)} steps for each of {len(args.seeds)} seeds, {len(todo)} to do", flush=True)

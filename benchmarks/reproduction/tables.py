@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ _NAMES = {
     "2": "As in the paper's Table 2",
     "order": "Which strategy is better",
     "3": "As in the paper's Table 3",
-    "ablations": "What differs from ADS+SL",
-    "pool": "The same on the pool's labels, which may choose",
+    "ablations": "What differs from ADS+SL, against the teacher",
+    "changes": "What differs from ADS+SL, against ADS+SL",
+    "pool": "The same on the pool's labels",
 }
-_AGAINST = {"order": "difference"}
+_AGAINST = {"order": "difference", "changes": "against ADS+SL", "pool": "against ADS+SL"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,16 @@ def predict(rows: list[Row], seed: Path, data: str) -> dict[str, Predictions]:
         found[labelled] = _predictions(seed, labelled)
         if missing := sorted(wanted - set(found[labelled].by_model)):
             models = [str(seed / name) for name in missing]
-            output = seed / f"eval_{labelled}_{len(list(seed.glob(f'eval_{labelled}_*')))}"
+            output = free_name(seed, f"eval_{labelled}")
             command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
             subprocess.run([*command, "--task", spec.format(data=data)], check=True)
             found[labelled] = _predictions(seed, labelled)
     return found
+
+
+def free_name(folder: Path, stem: str) -> Path:
+    """The first of `stem_0`, `stem_1`, … that is not there."""
+    return next(path for number in count() if not (path := folder / f"{stem}_{number}").exists())
 
 
 def _predictions(seed: Path, labelled: str) -> Predictions:
@@ -109,4 +116,4 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
     return f"| {row.title} | {' | '.join(cells)} |"
 
 
-__all__ = ["Predictions", "predict", "write_tables"]
+__all__ = ["Predictions", "free_name", "predict", "write_tables"]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from steps import ROOT
+from tables import free_name
 
-from modeling_clap_student.evaluation.statistics import mcnemar
+from modeling_clap_student.evaluation.statistics import bootstrap_interval, mcnemar
 
 
 CONTROLS = "3C/control/"
@@ -35,24 +36,23 @@ class Scored:
 
 
 def scores(folder: Path, names: list[str], args) -> dict[str, Scored]:
-    """What ZSTE finds of models, by runs of run_eval.py; none is scored twice."""
-    missing = [name for name in names if name not in scored(folder)]
-    if missing:
-        output = folder / f"zste_{len(list(folder.glob('zste_*')))}"
+    """What ZSTE finds of models, by runs of run_eval.py; none is scored twice on as many scenes."""
+    stem = f"zste_{args.scenes}"
+    if missing := [name for name in names if name not in scored(folder, stem)]:
         models = [str(folder / name) for name in missing]
-        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models, "--output_dir", str(output)]
+        command = [sys.executable, str(ROOT / "run_eval.py"), "--model", *models]
         command += ["--task", f"zste=esc50:5={args.data}/esc10", "--zste_scenes", str(args.scenes)]
-        subprocess.run(command, check=True)
-    return scored(folder)
+        subprocess.run([*command, "--output_dir", str(free_name(folder, stem))], check=True)
+    return scored(folder, stem)
 
 
-def scored(folder: Path) -> dict[str, Scored]:
+def scored(folder: Path, stem: str) -> dict[str, Scored]:
     found = {}
-    for output in sorted(folder.glob("zste_*")):
-        details = json.loads((output / "details.json").read_text(encoding="utf-8"))
-        orders = {Path(of["model"]).name: np.array(of["order"], dtype=object) for of in details["results"]}
+    for file in sorted(folder.glob(f"{stem}_*/details.json")):
+        outcomes = json.loads(file.read_text(encoding="utf-8"))["results"]
+        orders = {Path(of["model"]).name: np.array(of["order"], dtype=object) for of in outcomes}
         rows: dict[str, dict] = {name: {} for name in orders}
-        for row in json.loads((output / "results.json").read_text(encoding="utf-8")):
+        for row in json.loads(file.with_name("results.json").read_text(encoding="utf-8")):
             rows.get(Path(row["model"]).name, {})[row["metric"]] = row
         found |= {name: Scored(rows[name], order) for name, order in orders.items()}
     return found
@@ -80,17 +80,24 @@ def tasks_table(arms: dict[str, list[Scored]], metrics: list[str]) -> str:
 def arms_table(arms: dict[str, list[Scored]]) -> str:
     """Markdown: arms × (a few metrics, how far 3C is from the first arm's on the same scenes)."""
     first, *_ = arms
-    titles = [*FEW, f"3C against {first} (McNemar's p)"]
+    titles = [*FEW, f"3C against {first}", "p"]
     lines = [f"| arm | {' | '.join(titles)} |", f"|---|{'---|' * len(titles)}"]
-    theirs = np.concatenate([seed.order for seed in arms[first]])
+    theirs = np.array([seed.order for seed in arms[first]])
     for name, of_seeds in arms.items():
-        mine = np.concatenate([seed.order for seed in of_seeds])
-        heard = np.array([None not in pair for pair in zip(mine, theirs, strict=True)])
-        pair = mine[heard].astype(bool), theirs[heard].astype(bool)
-        difference = f"{100 * (pair[0].mean() - pair[1].mean()):+.1f} ({mcnemar(*pair):.2g})"
-        cells = [*(cell(of_seeds, metric) for metric in FEW), "" if name == first else difference]
+        mine = np.array([seed.order for seed in of_seeds])
+        cells = [*(cell(of_seeds, metric) for metric in FEW), *(["", ""] if name == first else _apart(mine, theirs))]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _apart(mine: np.ndarray, theirs: np.ndarray) -> list[str]:
+    """(seeds, scenes) of two arms -> their difference with its interval, and McNemar's p."""
+    heard = np.array([None not in scene for scene in np.concatenate([mine, theirs]).T])
+    mine, theirs = mine[:, heard].astype(bool), theirs[:, heard].astype(bool)
+    differences = (mine.astype(float) - theirs).mean(axis=0)  # a scene's seeds are drawn together
+    low, high = bootstrap_interval(differences)
+    told = f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})"
+    return [told, f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}"]
 
 
 def write_tables(arms: dict[str, list[Scored]], folder: Path) -> None:
@@ -102,7 +109,8 @@ def write_tables(arms: dict[str, list[Scored]], folder: Path) -> None:
 
     parts = [
         f"{len(base)} seeds: mean ± s.d. in %; in brackets from the lowest to the highest end of the seeds' 95 % "
-        "intervals.",
+        "intervals. Differences are paired by scene and seed, with 95 % bootstrap intervals over scenes and McNemar's "
+        "exact p over all of them.",
         "### Tasks\n\n" + tasks_table(some(MAIN), list(SHOWN)),
         "### Controls of 3C\n\n" + tasks_table(some(MAIN), [m for m in base[0].rows if m.startswith(CONTROLS)]),
     ]

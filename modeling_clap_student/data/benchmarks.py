@@ -1,6 +1,6 @@
 """Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names.
 
-A set that has folds has the column `fold` too.
+A set that has folds has the column `fold` too, null for a clip of none.
 """
 
 from collections.abc import Iterable
@@ -41,6 +41,12 @@ class Benchmark:
     layout: str
     clips: Dataset
     class_names: list[str]
+
+    @property
+    def folds(self) -> list[str] | None:
+        """The names of its folds in order, 2 before 10; None where it has none."""
+        names = set(self.clips["fold"]) - {None} if "fold" in self.clips.column_names else set()
+        return sorted(names, key=lambda name: (len(name), name)) or None
 
 
 _FILE, _LABEL = ("file_name", "path", "filename"), ("label", "class", "category")

@@ -37,8 +37,8 @@ class RetrievalResult:
     def as_rows(self, seed: int = 0) -> list[dict]:
         """`{task, metric, value, n, low, high}` of all scores, n counting queries.
 
-        R@k has Wilson's interval, which takes queries for independent of each other, mAP@10 a bootstrap one of this
-        seed, and the median rank one between two ranks.
+        R@k has Wilson's interval, mAP@10 a bootstrap one of this seed, and the median rank one between two ranks. All
+        take queries for independent of each other, which captions of one clip are not quite.
         """
         rows = []
         for way in DIRECTIONS:

@@ -13,7 +13,7 @@ from .captioned_retrieval import RetrievalResult
 from .comparison import Result
 from .confusion import confusion_rows
 from .prompts import Prompts
-from .zste.details import scene_facts, scene_outcomes
+from .zste.details import scene_facts, scene_items, scene_outcomes
 from .zste.result import ZsteResult
 from .zste.scene_set import SceneSet
 
@@ -37,47 +37,15 @@ def checkpoint_facts(name: str, model, processor) -> dict:
     }
 
 
-def told_how(rows: Sequence[dict], settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts):
-    """Scores of which each model's first on each task has `made_with`: dataset, folds, classes, prompts, weights and
-    versions. The others' are the same.
+def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts) -> dict:
+    """What the numbers depend on: `models` and `tasks`, a list each, and versions, prompts and settings for all.
 
     Args:
-        rows: of `compare`.
-        settings, checkpoints, tasks, prompts: as for `details`.
-    """
-    of_model = {facts["model"]: facts for facts in checkpoints}
-    of_task = {task.name: _facts(task, prompts) for task in tasks}
-    told, made = set(of_model), _made_by(settings, prompts)
-    first = {(row["model"], row["task"]): row for row in reversed(rows) if row["model"] in told}
-    return [
-        row | {"made_with": of_model[row["model"]] | of_task[row["task"]] | made}
-        if first.get((row["model"], row["task"])) is row
-        else row
-        for row in rows
-    ]
-
-
-def details(
-    settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts, results: dict[str, list[Result]]
-) -> dict:
-    """For a json file.
-
-    Args:
-        settings: what else the numbers depend on: dtype, device, seed, baseline.
+        settings: what else there is: dtype, device, seed, baseline.
         checkpoints: of `checkpoint_facts`.
         tasks: what was evaluated on.
         prompts: what stood for the classes.
-        results: model -> its result on each task.
     """
-    return {
-        **_made_by(settings, prompts),
-        "models": list(checkpoints),
-        "tasks": [_facts(task, prompts) | _items(task, prompts) for task in tasks],
-        "results": [{"model": model, **_of_result(result)} for model, of in results.items() for result in of],
-    }
-
-
-def _made_by(settings: dict, prompts: Prompts) -> dict:
     return {
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
@@ -85,6 +53,43 @@ def _made_by(settings: dict, prompts: Prompts) -> dict:
         **settings,
         "prompts": list(prompts.templates),
         "class_descriptions": prompts.descriptions,
+        "models": list(checkpoints),
+        "tasks": [_facts(task, prompts) for task in tasks],
+    }
+
+
+def with_provenance(rows: Sequence[dict], made: dict) -> list[dict]:
+    """The same scores; the first of each model on each task has `provenance`, the model's, the task's and all's.
+
+    Args:
+        rows: of `compare`.
+        made: of `provenance`.
+    """
+    of_model = {facts["model"]: facts for facts in made["models"]}
+    of_task = {facts["task"]: facts for facts in made["tasks"]}
+    of_all = {name: value for name, value in made.items() if name not in ("models", "tasks")}
+    told, seen = [], set()
+    for row in rows:
+        model, task = row["model"], row["task"]
+        if model in of_model and (model, task) not in seen:
+            seen.add((model, task))
+            row = row | {"provenance": of_model[model] | of_task[task] | of_all}
+        told.append(row)
+    return told
+
+
+def details(made: dict, tasks: Sequence, results: dict[str, list[Result]]) -> dict:
+    """For a json file.
+
+    Args:
+        made: of `provenance`.
+        tasks: what was evaluated on.
+        results: model -> its result on each task.
+    """
+    return {
+        **made,
+        "tasks": [facts | _items(task) for facts, task in zip(made["tasks"], tasks, strict=True)],
+        "results": [{"model": model, **_of_result(result)} for model, of in results.items() for result in of],
     }
 
 
@@ -94,21 +99,17 @@ def _facts(task, prompts: Prompts) -> dict:
     facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
     if isinstance(task, CaptionedSet):
         return facts
-    clips, classes = (
-        (task.benchmark.clips, task.benchmark.class_names)
-        if isinstance(task, SceneSet)
-        else (task.clips, task.class_names)
-    )
-    folds = sorted(set(clips["fold"])) if "fold" in clips.column_names else None
-    return facts | {"classes": {name: prompts.texts(name) for name in classes}, "folds": folds}
+    benchmark = task.benchmark if isinstance(task, SceneSet) else task
+    facts |= {"classes": {name: prompts.texts(name) for name in benchmark.class_names}, "folds": benchmark.folds}
+    return facts | (scene_facts(task, prompts) if isinstance(task, SceneSet) else {})
 
 
-def _items(task, prompts: Prompts) -> dict:
+def _items(task) -> dict:
     """Of its clips, captions or scenes."""
     if isinstance(task, CaptionedSet):
         return {"audio_ids": task.pairs["audio_id"][:], "captions": task.pairs["caption"][:]}
     if isinstance(task, SceneSet):
-        return scene_facts(task, prompts)
+        return scene_items(task)
     clips = task.clips
     return {
         "audio_ids": clips["audio_id"][:],
@@ -142,4 +143,4 @@ def _ranks(result: RetrievalResult, way: str) -> dict:
     }
 
 
-__all__ = ["checkpoint_facts", "details", "told_how"]
+__all__ = ["checkpoint_facts", "details", "provenance", "with_provenance"]

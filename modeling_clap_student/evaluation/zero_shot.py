@@ -77,11 +77,11 @@ class ZeroShotResult:
     @property
     def fold_accuracy(self) -> dict[str, float]:
         """Accuracy of each fold, in their order; empty where the benchmark has none."""
-        if "fold" not in self.benchmark.clips.column_names:
+        names = self.benchmark.folds
+        if names is None:
             return {}
-        folds = np.array(self.benchmark.clips["fold"])[self.rows]
-        order = sorted(set(folds.tolist()), key=lambda name: (len(name), name))  # 2 before 10
-        return {name: float(self.correct[folds == name].mean()) for name in order}
+        folds = np.array(self.benchmark.clips["fold"], dtype=object)[self.rows]
+        return {name: float(self.correct[folds == name].mean()) for name in names if name in folds}
 
     def as_row(self) -> dict:
         """The accuracy as `{task, metric, value, n, low, high}`."""

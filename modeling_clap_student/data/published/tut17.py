@@ -2,7 +2,7 @@
 
 The two are published apart. The evaluation set's labels are in `evaluation_setup/evaluate.txt`; DCASE's own tools
 write a `meta.txt` from it, such as the development set has. A clip's fold is the one of the development set's four
-that it is tested in, `evaluation_setup/fold*_evaluate.txt`, or the name of its set.
+that it is tested in, `evaluation_setup/fold*_evaluate.txt`; the evaluation set's clips have none.
 """
 
 from pathlib import Path
@@ -23,11 +23,11 @@ _SCENES = {
 _META, _EVALUATE = "meta.txt", "evaluation_setup/evaluate.txt"
 
 
-def _rows(source: Source) -> list[tuple[Path, str, str, str]]:
+def _rows(source: Source) -> list[tuple[Path, str, str, str | None]]:
     """(file, id, label, fold) of the parts asked for, both by default."""
     parts = source.choose(_PARTS, default=_PARTS)
     rows = [
-        (folder / name, str((folder / name).relative_to(source.path)), label, folds.get(name, part))
+        (folder / name, str((folder / name).relative_to(source.path)), label, folds.get(name))
         for part, folder, names in _sets(source.path)
         if part in parts
         for folds in [_folds(folder) if part == "development" else {}]

@@ -12,11 +12,18 @@ def scene_facts(scene_set: SceneSet, prompts: Prompts) -> dict:
     return {
         "manifest": scene_set.manifest or manifest_name(scene_set),
         "seed": None if scene_set.manifest else SEED,
-        "scenes": [scene.id for scene in scene_set.scenes],
-        "forward_heard": hears_forward(len(scene_set.scenes)).tolist(),
+        "num_scenes": len(scene_set.scenes),
         "caption_prompts": list(prompts.templates),
         "position_prompts": [FIRST, SECOND],
         "most_candidates": NUM_CANDIDATES,
+    }
+
+
+def scene_items(scene_set: SceneSet) -> dict:
+    """Of its scenes: their ids, and whether tasks of one order hear the forward one."""
+    return {
+        "scenes": [scene.id for scene in scene_set.scenes],
+        "forward_heard": hears_forward(len(scene_set.scenes)).tolist(),
     }
 
 
@@ -39,4 +46,4 @@ def scene_outcomes(result: ZsteResult) -> dict:
     }
 
 
-__all__ = ["scene_facts", "scene_outcomes"]
+__all__ = ["scene_facts", "scene_items", "scene_outcomes"]

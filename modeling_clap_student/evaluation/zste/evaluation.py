@@ -27,7 +27,7 @@ def evaluate_scenes(
     Scenes are rendered once for all models of one sampling rate. Task 1A takes the set's clips as they are, each once.
 
     Args:
-        checkpoints: name -> (model, processor), in eval mode, each on its device.
+        checkpoints: name -> (model, processor), in eval mode, all on one device.
         scene_set: clips and scenes.
         skipped: where clips that can't be read are listed; a scene with one of them is left out.
         batch_size: windows to embed at a time.
@@ -44,18 +44,19 @@ def evaluate_scenes(
     by_rate: dict[int, list[str]] = {}
     for name, (_, processor) in checkpoints.items():
         by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
-    singles = _single_sounds(checkpoints, scene_set, skipped, batch_size)
-    results = {}
+    heard: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for rate, names in by_rate.items():
         render = every_variant(SceneRenderer(scene_set.benchmark.clips, rate, skipped))
         some = [checkpoints[name] for name in names]
         embeds, rows = embed_scenes(some, scene_set.scenes, render, skipped, batch_size, f"scenes at {rate} Hz")
         if len(rows) < 2:
             raise InputError(f"{scene_set.name}: only one scene can be heard, and at least 2 are needed")
-        for name, of_model in zip(names, embeds, strict=True):
-            asked = questions.select(rows)
-            results[name] = _result(checkpoints[name], scene_set, asked, of_model, rows, singles[name], prompts)
-    return {name: results[name] for name in checkpoints}
+        heard |= {name: (of_model, rows) for name, of_model in zip(names, embeds, strict=True)}
+    singles = _single_sounds(checkpoints, scene_set, skipped, batch_size)
+    return {
+        name: _result(checkpoint, scene_set, questions, heard[name], singles[name], prompts)
+        for name, checkpoint in checkpoints.items()
+    }
 
 
 def _single_sounds(
@@ -74,16 +75,15 @@ def _result(
     checkpoint: tuple,
     scene_set: SceneSet,
     questions: Questions,
-    embeds: np.ndarray,
-    rows: np.ndarray,
-    heard_alone: tuple[np.ndarray, np.ndarray],
+    scenes_heard: tuple[np.ndarray, np.ndarray],
+    clips_heard: tuple[np.ndarray, np.ndarray],
     prompts: Prompts,
 ) -> ZsteResult:
-    model, processor = checkpoint
+    (model, processor), (embeds, rows), (singles, kept) = checkpoint, scenes_heard, clips_heard
+    questions = questions.select(rows)
     texts = embed_questions(model, processor, questions, prompts)
     audio = control_audio(embeds)
     clips = scene_set.benchmark.clips
-    singles, kept = heard_alone
     number = {name: place for place, name in enumerate(questions.class_names)}
     truth = np.array([number[label] for label in np.array(clips["label"])[kept]])
     sorted_texts = embed_questions(model, processor, questions, prompts, bag_of_words)
