@@ -44,7 +44,7 @@ def test_the_chain_from_files_to_results(command, teacher, files, labelled_folde
     assert command(run_eval, "--model", "student", "--task", labelled_folder, "--output_json", "scores.json") == 0
     score, *others = json.loads(Path("scores.json").read_text())
     assert score["metric"] == "accuracy" and [row["metric"] for row in others] == ["macro_accuracy", "mAP"]
-    assert set(score) == {"task", "metric", "value", "n", "low", "high", "model"}
+    assert set(score) == {"task", "metric", "value", "n", "low", "high", "model", "provenance"}
     assert score["value"] == results["student_accuracy"] and score["n"] == 6
 
 

@@ -87,8 +87,9 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
     assert len(details["models"][0]["fingerprint"]) == 32 and details["models"][0]["sampling_rate"] == 44100
     made = rows["accuracy"]["provenance"]
     assert [name for name, row in rows.items() if "provenance" in row] == ["accuracy"]
-    assert made["model"] == "one" and made["fingerprint"] == details["models"][0]["fingerprint"]
-    assert made["dataset"]["name"] == spec and made["folds"] == ["1", "2", "3"] and made["classes"] == task["classes"]
+    assert made["model"] == details["models"][0] and made["model"]["model"] == "one"
+    assert made["task"]["dataset"]["name"] == spec and made["task"]["classes"] == task["classes"]
+    assert made["task"]["folds"] == ["1", "2", "3"]
     assert made["prompts"] == details["prompts"] and made["packages"] == details["packages"]
     assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
     for pair in result["most_confused"]:
@@ -158,7 +159,9 @@ def test_models_together_score_as_each_alone(command, models, captioned_folder, 
     assert command(run_eval, "--model", "one", "two", "old", *tasks, "--output_dir", "eval") == 0
     read_together, opened[:] = len(opened), []
     together = {name: [of for of in read("details.json")["results"] if of["model"] == name] for name in ("one", "two")}
-    fingerprints = [row["provenance"]["fingerprint"] for row in read("results.json") if "provenance" in row][:3]
+    fingerprints = [row["provenance"]["model"]["fingerprint"] for row in read("results.json") if "provenance" in row][
+        :3
+    ]
     assert fingerprints == [of["fingerprint"] for of in read("details.json")["models"]] and len(set(fingerprints)) == 3
     for name in ("one", "two"):
         assert command(run_eval, "--model", name, *tasks, "--output_dir", f"eval/{name}") == 0

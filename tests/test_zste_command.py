@@ -104,14 +104,19 @@ def test_a_manifest_makes_the_run_again(command, made):
     """Guards against scenes, candidates or orders that another run draws anew."""
     assert command(run_eval, "--model", "one", *FLAGS, "--output_dir", "eval") == 0
     first = read("results.json")
+    drawn = first[0]["provenance"]["task"]
+    assert drawn["manifest"] == "zste_manifest_set.csv" and drawn["seed"] == 0 and drawn["num_scenes"] == 12
     Path("eval/zste_manifest_set.csv").rename("scenes.csv")
     again = ["--zste_manifest", "scenes.csv", "--zste_scenes", "99", "--task", "zste=set"]
     assert command(run_eval, "--model", "one", *again, "--output_dir", "eval") == 0
-    assert read("results.json") == first
+    second = read("results.json")
+    assert [row | {"provenance": None} for row in second] == [row | {"provenance": None} for row in first]
     (task,) = read("details.json")["tasks"]
     assert task["manifest"] == str(Path("scenes.csv").resolve()) and task["seed"] is None
     assert Path("eval/zste_manifest_set.csv").read_text() == Path("scenes.csv").read_text()
     assert command(run_eval, "--model", "one", *FLAGS, "--output_dir", "eval", "--seed", "5") == 0
+    made = read("results.json")[0]["provenance"]
+    assert made["seed"] == 5 and made["task"]["seed"] == 0
     values = [[row["value"] for row in rows] for rows in (first, read("results.json"))]
     assert values[0] == values[1]
 

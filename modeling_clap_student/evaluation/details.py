@@ -59,7 +59,7 @@ def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, pro
 
 
 def with_provenance(rows: Sequence[dict], made: dict) -> list[dict]:
-    """The same scores; the first of each model on each task has `provenance`, the model's, the task's and all's.
+    """The same scores; the first of each model on each task has `provenance`: of `model`, of `task`, and of all.
 
     Args:
         rows: of `compare`.
@@ -73,7 +73,7 @@ def with_provenance(rows: Sequence[dict], made: dict) -> list[dict]:
         model, task = row["model"], row["task"]
         if model in of_model and (model, task) not in seen:
             seen.add((model, task))
-            row = row | {"provenance": of_model[model] | of_task[task] | of_all}
+            row = row | {"provenance": {"model": of_model[model], "task": of_task[task], **of_all}}
         told.append(row)
     return told
 
