@@ -1,4 +1,4 @@
-"""What `details.json` tells of scenes."""
+"""What is told of scenes beside their scores."""
 
 from ...temporal.captions import RELATIONS
 from ..prompts import Prompts
