@@ -82,19 +82,14 @@ def grid(tables: list[str]) -> tuple[list[Step], list[Row]]:
     return steps, rows
 
 
-def _both(name: str) -> dict[str, str]:
-    """One model for both domains."""
-    return dict.fromkeys(DOMAINS, name)
+def _both(name: str, sets: Iterable[str] = tuple(DOMAINS)) -> dict[str, str]:
+    """One model for all sets."""
+    return dict.fromkeys(sets, name)
 
 
-def _each(name: str) -> dict[str, str]:
-    """A model a domain."""
-    return {domain: f"{name}_{domain}" for domain in DOMAINS}
-
-
-def _for_sets(name: str | None, evaluated: Iterable[str]) -> dict[str, str]:
-    """Of each set the model of its domain; the teacher without a name."""
-    return {of: f"{name}_{of.removeprefix('pool_')}" if name else "teacher" for of in evaluated}
+def _each(name: str, sets: Iterable[str] = tuple(DOMAINS)) -> dict[str, str]:
+    """For each set the model of its domain."""
+    return {of: f"{name}_{of.removeprefix('pool_')}" for of in sets}
 
 
 def _add_main(steps: list[Step], rows: list[Row]) -> None:
@@ -180,14 +175,12 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
     for domain in DOMAINS:
         first, of = f"ads_sl_{domain}", f"pairs_second_{domain}"
         steps += [pairs(of, "ads", first, domain), student(f"second_{domain}", "ads", first, of)]
-    for table, evaluated, baseline in (
-        ("ablations", DOMAINS, None),
-        ("changes", DOMAINS, "ads_sl"),
-        ("pool", POOL_SETS, "ads_sl"),
+    for table, sets, baselines in (
+        ("ablations", DOMAINS, _both("teacher")),
+        ("changes", DOMAINS, _each("ads_sl")),
+        ("pool", POOL_SETS, _each("ads_sl", POOL_SETS)),
     ):
-        for title, name in titles.items():
-            models, baselines = (_for_sets(of, evaluated) for of in (name, baseline))
-            rows.append(Row(table, title, models, baselines))
+        rows += [Row(table, title, _each(name, sets), baselines) for title, name in titles.items()]
 
 
 __all__ = ["Row", "grid", "pairs", "student", "teacher"]

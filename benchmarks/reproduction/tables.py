@@ -106,14 +106,18 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
         if model == baseline:
             cells += ["", ""]
             continue
-        # A clip's seeds are no independent clips: they are drawn together.
-        differences = (mine.astype(float) - theirs).mean(axis=0)
-        low, high = bootstrap_interval(differences)
-        cells.append(f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})")
-        cells.append(f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}")
+        cells += apart(mine, theirs)
         pooled.append((mine.ravel(), theirs.ravel()))
     cells.append(f"{mcnemar(*map(np.concatenate, zip(*pooled, strict=True))):.2g}" if pooled else "")
     return f"| {row.title} | {' | '.join(cells)} |"
 
 
-__all__ = ["Predictions", "free_name", "predict", "write_tables"]
+def apart(mine: np.ndarray, theirs: np.ndarray) -> list[str]:
+    """(seeds, items) bool of two models, whether each is right -> their difference with its interval, McNemar's p."""
+    differences = (mine.astype(float) - theirs).mean(axis=0)  # an item's seeds are not independent: drawn together
+    low, high = bootstrap_interval(differences)
+    told = f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})"
+    return [told, f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}"]
+
+
+__all__ = ["Predictions", "apart", "free_name", "predict", "write_tables"]

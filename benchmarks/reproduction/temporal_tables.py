@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from steps import ROOT
-from tables import free_name
-
-from modeling_clap_student.evaluation.statistics import bootstrap_interval, mcnemar
+from tables import apart, free_name
 
 
 CONTROLS = "3C/control/"
@@ -85,19 +83,11 @@ def arms_table(arms: dict[str, list[Scored]]) -> str:
     theirs = np.array([seed.order for seed in arms[first]])
     for name, of_seeds in arms.items():
         mine = np.array([seed.order for seed in of_seeds])
-        cells = [*(cell(of_seeds, metric) for metric in FEW), *(["", ""] if name == first else _apart(mine, theirs))]
+        heard = np.array([None not in scene for scene in np.concatenate([mine, theirs]).T])
+        difference = apart(mine[:, heard].astype(bool), theirs[:, heard].astype(bool))
+        cells = [*(cell(of_seeds, metric) for metric in FEW), *(["", ""] if name == first else difference)]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _apart(mine: np.ndarray, theirs: np.ndarray) -> list[str]:
-    """(seeds, scenes) of two arms -> their difference with its interval, and McNemar's p."""
-    heard = np.array([None not in scene for scene in np.concatenate([mine, theirs]).T])
-    mine, theirs = mine[:, heard].astype(bool), theirs[:, heard].astype(bool)
-    differences = (mine.astype(float) - theirs).mean(axis=0)  # a scene's seeds are drawn together
-    low, high = bootstrap_interval(differences)
-    told = f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})"
-    return [told, f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}"]
 
 
 def write_tables(arms: dict[str, list[Scored]], folder: Path) -> None:
