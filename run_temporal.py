@@ -11,7 +11,6 @@ their teacher, which is made first when it is not there. `run_eval.py --task zst
 """
 
 import copy
-import json
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,15 +43,14 @@ from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.temporal_validation import TemporalValidation
 from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
-from modeling_clap_student.run_config import ARGUMENTS, save_arguments
+from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.temporal.collation import STAGES, SceneCollator, SceneKinds
 from modeling_clap_student.temporal.order_aware import order_aware
 from modeling_clap_student.temporal.scenes import CONSTRUCTIONS, Deck, SceneRenderer
 from modeling_clap_student.temporal.trainer import TemporalTrainer
-from modeling_clap_student.training.checkpointing import whole_checkpoints
+from modeling_clap_student.training.checkpointing import refuse_other_flags, whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
-from modeling_clap_student.training.record import touches_weights
 
 
 @dataclass
@@ -281,15 +279,6 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
             settings.resume_from_checkpoint = None
         results = train_stage(of_stage, settings)
     return results
-
-
-def refuse_other_flags(folder: Path, flags: dict) -> None:
-    """Raises an InputError where a stage that is there is of a run with other flags."""
-    told, now = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")), json.loads(json.dumps(flags))
-    for name in sorted(filter(touches_weights, told.keys() & now.keys() - {"dry_run"})):
-        if told[name] != now[name]:
-            was = f"{folder} is of a run with --{name} {told[name]}, not {now[name]}"
-            raise InputError(f"{was}: name another --output_dir, or delete the folder")
 
 
 def print_results(results: dict) -> None:

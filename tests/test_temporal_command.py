@@ -151,7 +151,7 @@ def test_both_stages(command, made, inputs, capsys):
             check_failure(command(run_temporal, *flags, "out", *resume), capsys, "the light went out")
         assert [path.name for path in Path(broken).glob("checkpoint-*")] == ["checkpoint-1"]
     others = ["--resume_from_checkpoint", "--doubles", "concat"]
-    told = "out/stage_a is of a run with --doubles mixed, not concat: name another --output_dir"
+    told = "out/stage_a is of another run: doubles was 'mixed' and is 'concat': name another --output_dir"
     check_failure(command(run_temporal, *flags, "out", *others), capsys, told)
     assert command(run_temporal, *flags, "out", "--resume_from_checkpoint", "--logging_steps", "7") == 0
     assert "reusing stage A in out/stage_a" in capsys.readouterr().out

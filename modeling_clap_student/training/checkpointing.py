@@ -12,12 +12,16 @@ from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
 from ..errors import InputError
 from ..output_folders import write_json
+from ..run_config import ARGUMENTS
+from .record import touches_weights
 
 
 _MARK = "run.json"  # written last: a folder without it was left by a crash, and holds parts
 
 # What may be another when a run goes on: how far it goes, and how its data are fetched.
 _FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version")
+# And of a finished run's flags, for one that goes on from what it made.
+_NO_MATTER = re.compile(r"dataloader_|dry_run|max_skipped_fraction")
 
 
 def whole_checkpoints(folder: str | Path) -> list[Path]:
@@ -94,6 +98,25 @@ def last_whole(run_dir: str | Path) -> str:
     return f"the last whole checkpoint is {found[-1]}" if found else "there is no whole checkpoint yet"
 
 
+def refuse_other_flags(folder: Path, flags: dict) -> None:
+    """For a run that would go on from the finished one in a folder.
+
+    Args:
+        folder: with the other's `arguments.json`.
+        flags: of this run, as the other's are.
+
+    Raises:
+        InputError: they differ in what can touch the weights.
+    """
+    told, now = (
+        {name: value for name, value in json.loads(text).items() if touches_weights(name)}
+        for text in ((folder / ARGUMENTS).read_text(encoding="utf-8"), json.dumps(flags))
+    )
+    if differences := _differences(told, now, free=_NO_MATTER):
+        told_apart = "; ".join(differences[:3])
+        raise InputError(f"{folder} is of another run: {told_apart}: name another --output_dir, or delete the folder")
+
+
 def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_dir: str | Path) -> None:
     """Raises instead of training on.
 
@@ -107,17 +130,17 @@ def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_di
         )
 
 
-def _differences(theirs: dict, ours: dict, name: str = "") -> list[str]:
+def _differences(theirs: dict, ours: dict, name: str = "", free: re.Pattern = _FREE) -> list[str]:
     found = []
     for key in sorted(theirs.keys() | ours.keys()):
         one, other = theirs.get(key), ours.get(key)
-        if _FREE.match(key) or one == other:
+        if free.match(key) or one == other:
             continue
         if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{name}{key}.")
+            found += _differences(one, other, f"{name}{key}.", free)
         else:
             found.append(f"{name}{key} was {one!r} and is {other!r}")
     return found
 
 
-__all__ = ["CheckpointingMixin", "last_whole", "stop_at_bad_loss", "whole_checkpoints"]
+__all__ = ["CheckpointingMixin", "last_whole", "refuse_other_flags", "stop_at_bad_loss", "whole_checkpoints"]
