@@ -34,9 +34,10 @@ from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
 from modeling_clap_student.evaluation.comparison import Result, compare
 from modeling_clap_student.evaluation.confusion import draw_confusion
-from modeling_clap_student.evaluation.details import checkpoint_facts, details, provenance, with_provenance
+from modeling_clap_student.evaluation.details import details
 from modeling_clap_student.evaluation.embedding_plot import draw_embeddings
 from modeling_clap_student.evaluation.prompts import PLACE, Prompts, read_descriptions
+from modeling_clap_student.evaluation.provenance import checkpoint_facts, provenance, with_provenance
 from modeling_clap_student.evaluation.report import as_markdown, detail_tables, model_index, score_tables
 from modeling_clap_student.evaluation.zero_shot import ZeroShotResult, zero_shot_of_all
 from modeling_clap_student.evaluation.zste.evaluation import evaluate_scenes
