@@ -161,11 +161,11 @@ def embed_clips_of_pairs(
     return embeds, numbers[clips]
 
 
-def nothing_readable(count: int, skipped: SkippedClips) -> InputError:
-    """The error for clips of which not one can be read."""
+def nothing_readable(count: int, skipped: SkippedClips, what: str = "clips") -> InputError:
+    """The error for clips, or what is made of them, of which not one can be read."""
     reasons = skipped.read()
     example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
-    return InputError(f"none of the {count} clips could be read{example}")
+    return InputError(f"none of the {count} {what} could be read{example}")
 
 
 def embed_texts(model, processor, texts: list[str], description: str | None = None) -> np.ndarray:

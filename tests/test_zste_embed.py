@@ -117,7 +117,7 @@ def test_a_scene_of_a_broken_clip_is_left_out(heard, folder, skipped):
     for name in ("0.wav", "1.wav"):
         for label in ("dog", "hen", "rain", "train"):
             (folder / label / name).write_text("broken")
-    with pytest.raises(InputError, match="none of the 12 clips"):
+    with pytest.raises(InputError, match="none of the 12 scenes"):
         evaluate_scenes({"m": heard}, SceneSet("zste=set", benchmark, scenes), skipped)
 
 

@@ -93,7 +93,7 @@ def embed_scenes(
     skipped.check()
     numbers = np.array([number for of_process, _ in everything for number in of_process], dtype=np.int64)
     if len(numbers) == 0:
-        raise nothing_readable(len(scenes), skipped)
+        raise nothing_readable(len(scenes), skipped, "scenes")
     rows, counts = np.unique(numbers, return_counts=True)
     embeds = [
         np.stack([vector for _, of_models in everything for vector in of_models[place]])
