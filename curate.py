@@ -36,7 +36,7 @@ from modeling_clap_student.cli import (
     skipped_clips,
 )
 from modeling_clap_student.curation.advisor import AUTO, estimate_precision
-from modeling_clap_student.curation.arguments import CurateArguments
+from modeling_clap_student.curation.arguments import METHOD, SOURCES, CurateArguments
 from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredVectors
 from modeling_clap_student.curation.histogram import similarity_histogram
 from modeling_clap_student.curation.improvement_set import (
@@ -70,7 +70,7 @@ from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.main_process import from_main_process
 from modeling_clap_student.output_folders import whole_folder
-from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.run_config import read_flags, save_arguments
 from run_teacher import built_in_folder
 
 
@@ -78,10 +78,7 @@ def defaults(flags: Namespace) -> dict:
     """Of a set that is made again, its arguments; the built-in corpus where no data is named, and sizes that suit its
     teacher, whose cosines are not the paper's."""
     if flags.remake:
-        arguments = (read_provenance(flags.remake) or {}).get("arguments")
-        if arguments is None:
-            raise InputError(f"{flags.remake} does not tell how it was made: it has no provenance.json with arguments")
-        return arguments
+        return arguments_of(flags.remake)
     if flags.captions or flags.audio or flags.labels:
         return {}
     folder = built_in_folder(flags.seed)
@@ -98,6 +95,24 @@ def defaults(flags: Namespace) -> dict:
         "output_dir": str(folder / f"improvement_set_{flags.strategy}"),
         **number,
     }
+
+
+def arguments_of(path: str) -> dict:
+    """The arguments that an Improvement-Set was made with, shown: it may be somebody else's.
+
+    Raises:
+        InputError: it does not tell them, or a value that is none.
+    """
+    arguments = (read_provenance(path) or {}).get("arguments")
+    if not isinstance(arguments, dict):
+        raise InputError(f"{path} does not tell how it was made: it has no provenance.json with arguments")
+    method = {name: arguments[name] for name in METHOD if name in arguments}
+    for name in SOURCES:
+        if name in method:
+            say(f"{path}: --{name} {method[name]}")
+    if passed_over := sorted(map(str, arguments.keys() - method.keys())):
+        say(f"{path}: not taken, for they say nothing of the method: {', '.join(passed_over)}")
+    return read_flags(method, (CurateArguments,), f"{path}/provenance.json")
 
 
 def read_inputs(

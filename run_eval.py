@@ -9,10 +9,12 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from accelerate import PartialState
 from transformers import set_seed
 
+from modeling_clap_student.checked_arguments import COUNT, SEED, Range
 from modeling_clap_student.checkpoints import load_checkpoint
 from modeling_clap_student.cli import (
     heading,
@@ -53,6 +55,8 @@ from modeling_clap_student.temporal.scenes import write_manifest
 
 @dataclass
 class EvalArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "batch_size": COUNT, "seed": SEED}
+
     model: list[str] = field(
         metadata={
             "help": "Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too; they are "
@@ -104,8 +108,6 @@ class EvalArguments(ReadingArguments):
         for flag, names in (("model", self.models), ("task", self.task)):
             if again := [name for place, name in enumerate(names) if name in names[:place]]:
                 raise ValueError(f"--{flag} {again[0]} is given twice")
-        if self.zste_scenes < 2:
-            raise ValueError(f"--zste_scenes must be at least 2, got {self.zste_scenes}")
         if self.zste_manifest and sum(name.startswith(ZSTE) for name in self.task) != 1:
             raise ValueError("--zste_manifest needs one --task zste=…, whose clips it names")
 

@@ -11,12 +11,14 @@ Without --corpus it trains a small teacher on the built-in soundscapes.
 from argparse import Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from datasets import Dataset
 from transformers import set_seed
 
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
+from modeling_clap_student.checked_arguments import Range
 from modeling_clap_student.cli import (
     Stopwatch,
     heading,
@@ -53,6 +55,8 @@ BUILT_IN_MODEL = {"text_model": SCRATCH, "base_channels": 8, "hop_length": 882, 
 
 @dataclass
 class TeacherArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
+
     corpus: list[str] | None = field(
         default=None,
         metadata={
@@ -75,8 +79,6 @@ class TeacherArguments(ReadingArguments):
     def __post_init__(self):
         super().__post_init__()
         self.corpus = self.corpus or ["soundscapes"]
-        if not 0 < self.subset_fraction <= 1:
-            raise ValueError(f"--subset_fraction must lie in (0, 1], got {self.subset_fraction}")
 
 
 def built_in_folder(seed: int) -> Path:

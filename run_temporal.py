@@ -14,12 +14,14 @@ import copy
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from datasets import Dataset, concatenate_datasets
 from transformers import set_seed
 
 import run_teacher
 from modeling_clap_student import ClapStudentModel, InputError
+from modeling_clap_student.checked_arguments import SHARE, Range
 from modeling_clap_student.checkpoints import load_checkpoint
 from modeling_clap_student.cli import (
     Stopwatch,
@@ -55,6 +57,8 @@ from modeling_clap_student.training.curves import draw_curves
 
 @dataclass
 class TemporalArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
+
     stage: str = field(
         metadata={
             "help": "a: one sound or two; b: their order; ab: b after a; joint: both in each batch.",
@@ -110,11 +114,6 @@ class TemporalArguments(ReadingArguments):
         },
     )
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.paraphrase_from <= 1:
-            raise ValueError(f"--paraphrase_from must lie in [0, 1], got {self.paraphrase_from:g}")
 
 
 def defaults(flags: Namespace) -> dict:

@@ -12,6 +12,7 @@ def chart_style(ink: str, muted: str, rule: str) -> dict:
     """matplotlib's settings for a chart of these colours: of text, of labels, and of lines behind the data."""
     return {
         "font.size": 9,
+        "text.parse_math": False,  # names of classes and files are no formulas
         "text.color": ink,
         "axes.edgecolor": rule,
         "axes.labelcolor": muted,

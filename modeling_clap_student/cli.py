@@ -1,11 +1,14 @@
 """What the commands share: how they read arguments, speak, fail and leave results."""
 
 import atexit
+import re
 import sys
 import time
+import traceback
 from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 
 import datasets
@@ -14,6 +17,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
@@ -23,22 +27,32 @@ from .data.listing import list_corpora
 from .data.skipping import SkippedClips
 from .data.summary import summarise
 from .errors import InputError
+from .redaction_clap_student import without_secrets
 from .run_config import read_config
 
 
 console = Console(highlight=False, soft_wrap=True)
 
 
+# Control characters, by which a name could steer the terminal or turn a line around, and what no terminal can encode.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(message: str) -> str:
+    """One line that may be shown: without secrets, and without characters that do something."""
+    return _UNPRINTABLE.sub("\ufffd", without_secrets(" ".join(message.splitlines())))
+
+
 def say(message: str) -> None:
     """Prints a line, from the main process alone."""
     if PartialState().is_main_process:
-        console.print(message, markup=False)
+        console.print(Text(printable(message)))
 
 
 def heading(message: str) -> None:
     """Announces a stage."""
     if PartialState().is_main_process:
-        console.rule(f"[bold]{message}", align="left")
+        console.rule(Text(printable(message), style="bold"), align="left")
 
 
 def parse_arguments(
@@ -69,8 +83,8 @@ def parse_arguments(
     flags.pop("config", None)
     try:
         parsed = parser.parse_dict(flags)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    except Exception as error:  # transformers' own arguments raise a dozen unrelated types
+        raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
     parsed[0].flags = flags
     return parsed
 
@@ -81,7 +95,23 @@ def _config_file(argv: list[str]) -> str | None:
     return parser.parse_known_args(argv)[0].config
 
 
-class _Parser(HfArgumentParser):
+class OneLineParser(ArgumentParser):
+    """`ArgumentParser` whose errors are one line. A value that belongs to no flag is not shown: it may be a token."""
+
+    def parse_args(self, args=None, namespace=None):
+        flags, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [text.partition("=")[0] for text in unknown if text.startswith("--")]
+            near = get_close_matches(names[0], self._option_string_actions, 1) if names else []
+            hint = f"; is it {near[0]}?" if near else ""
+            self.error(f"no flag is called {names[0]}{hint}" if names else "a value belongs to no flag: quote it")
+        return flags
+
+    def error(self, message: str):
+        self.exit(2, f"error: {printable(message)} (--help lists all flags)\n")
+
+
+class _Parser(OneLineParser, HfArgumentParser):
     """A parser for flags of which a file has told some: these need not be typed, and give way to what is typed."""
 
     def __init__(self, types: Sequence[type], config: dict, **options):
@@ -145,11 +175,15 @@ def run(main: Callable[[], None]) -> None:
         PartialState().destroy_process_group()
     except InputError as error:
         # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
-        print(f"error: {str(error).strip().splitlines()[-1].rpartition('InputError: ')[2]}", file=sys.stderr)
+        lines = str(error).strip().splitlines() or [""]
+        print(f"error: {printable(lines[-1].rpartition('InputError: ')[2])}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception:  # a defect: its traceback helps to mend it, and may hold addresses
+        print(without_secrets(traceback.format_exc()), file=sys.stderr)
+        sys.exit(1)
 
 
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
@@ -208,11 +242,11 @@ def push_if_asked(args: TrainingArguments) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Prints a table, first column left-aligned, from the main process alone."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=Text(printable(title), style="italic"), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(Text(printable(column)), justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     if PartialState().is_main_process:
         console.print(table)
 
@@ -229,10 +263,12 @@ class Stopwatch:
 
 
 __all__ = [
+    "OneLineParser",
     "Stopwatch",
     "heading",
     "parse_arguments",
     "print_table",
+    "printable",
     "push_if_asked",
     "report_data",
     "report_excluded",

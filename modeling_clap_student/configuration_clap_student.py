@@ -2,8 +2,21 @@
 
 from transformers import BertConfig, PretrainedConfig
 
+from .redaction_clap_student import public
 
-class ClapStudentAudioConfig(PretrainedConfig):
+
+class _RecordedConfig(PretrainedConfig):
+    """A config that travels with a pushed model: where things lay on the user's machine stays out of its file."""
+
+    def to_dict(self) -> dict:
+        content = super().to_dict()
+        for name in ("record", "_name_or_path", *self.sub_configs):
+            if name in content:
+                content[name] = public(content[name])
+        return content
+
+
+class ClapStudentAudioConfig(_RecordedConfig):
     """The log-mel front end and the CNN14 tower (Kong et al., PANNs, arXiv 1912.10211).
 
     The defaults are Microsoft CLAP 2022's: 5 s at 44.1 kHz, 690 frames of 64 mel bins, 2048-wide embeddings.
@@ -77,7 +90,7 @@ class ClapStudentAudioConfig(PretrainedConfig):
         return self.block_channels[-1]
 
 
-class ClapStudentConfig(PretrainedConfig):
+class ClapStudentConfig(_RecordedConfig):
     """Both towers, the joint space and the initial temperature.
 
     Args:

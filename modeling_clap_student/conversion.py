@@ -6,7 +6,6 @@
 The paper's own checkpoints hold CLAP 2022's module and convert in the same way.
 """
 
-import argparse
 import hashlib
 import pickle
 import re
@@ -19,7 +18,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, BertConfig, PreTrainedModel
 
 from .checkpoints import check_hub_id, push_folder
-from .cli import run, say
+from .cli import OneLineParser, run, say
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from .errors import InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
@@ -330,7 +329,7 @@ def _save(model: PreTrainedModel, source: Path | str, output_dir: Path | str, st
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="CLAP_weights_2022.pth, a checkpoint of the paper's, or Cnn14_….pth")
     parser.add_argument("--output_dir", required=True, help="A new folder.")
     parser.add_argument("--tokenizer", help="Of CLAP's text tower: Hub id or folder. Default: bert-base-uncased.")
@@ -338,6 +337,10 @@ def main():
     parser.add_argument("--private", action="store_true", help="Make the new repository private.")
     parser.add_argument("--license", default="unknown", help="Of the weights, for the pushed card.")
     args = parser.parse_args()
+    if empty := next(
+        (name for name, value in vars(args).items() if isinstance(value, str) and not value.strip()), None
+    ):
+        raise InputError(f"{empty} is empty: give it a value, or leave it out")
     if args.push_to_hub:
         check_hub_id(args.push_to_hub)
     if checkpoint_kind(read_state_dict(args.checkpoint)) == "panns":

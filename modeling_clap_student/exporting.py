@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .checked_arguments import CheckedArguments
 from .checkpoints import load_checkpoint
 from .cli import parse_arguments, run, say
 from .errors import InputError
@@ -110,7 +111,7 @@ def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[
 
 
 @dataclass
-class ExportArguments:
+class ExportArguments(CheckedArguments):
     model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
     output_dir: str = field(default="outputs/onnx", metadata={"help": "Where the two .onnx files go."})
 

@@ -1,6 +1,7 @@
 """A checkpoint whole: the processor is loaded and saved with the weights, and pushed with a card."""
 
 import hashlib
+import json
 import os
 import tempfile
 import warnings
@@ -11,6 +12,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, try_to_load_f
 from torch import nn
 
 from .model_card_clap_student import model_card
+from .redaction_clap_student import public
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -30,13 +32,17 @@ def cached_commit(name: str, revision: str | None = None, cache_dir: str | None 
     return Path(file).parent.name if isinstance(file, str) else None
 
 
+# What this package leaves beside a result; the paths in it are those of the user's machine.
+_WITH_PATHS = ("arguments.json", "config.json", "details.json", "provenance.json", "results.json")
+
+
 def commit_folder(
     folder: str | Path, repo_id: str, commit_message: str, token: str | bool | None = None, **kwargs
 ) -> CommitInfo:
     """Uploads the files of a folder as one commit, however long it takes: `upload_folder` may make several.
 
     An upload that breaks off leaves the repository as it was; tried again, it sends only what is missing. Training
-    checkpoints inside the folder stay where they are.
+    checkpoints inside the folder stay where they are. Of paths on this machine, the last part alone is uploaded.
 
     Args:
         kwargs: for `HfApi.create_commit`: `repo_type`, `revision`, `create_pr`.
@@ -44,8 +50,17 @@ def commit_folder(
     files = sorted(file.relative_to(folder) for file in Path(folder).rglob("*") if file.is_file())
     files = [file for file in files if not file.parts[0].startswith(("_", "."))]
     files = [file for file in files if not any(part.startswith("checkpoint-") for part in file.parts[:-1])]
-    operations = [CommitOperationAdd(file.as_posix(), str(Path(folder) / file)) for file in files]
+    operations = [CommitOperationAdd(file.as_posix(), _to_upload(Path(folder) / file)) for file in files]
     return HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message, **kwargs)
+
+
+def _to_upload(file: Path) -> str | bytes:
+    """A file's path, or its content without the paths in it."""
+    if file.name not in _WITH_PATHS:
+        return str(file)
+    content = json.loads(file.read_text(encoding="utf-8"))
+    shared = public(content)
+    return str(file) if shared == content else (json.dumps(shared, indent=2) + "\n").encode()
 
 
 class WholeCheckpointMixin:

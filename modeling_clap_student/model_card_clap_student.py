@@ -5,6 +5,7 @@ import re
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from .redaction_clap_student import public
 from .version import __version__
 
 
@@ -54,7 +55,7 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
         weights: their fingerprint. If the record's `fingerprint` is another, what it tells is of other weights: the
             scores are left out, and the card says so.
     """
-    record = dict(getattr(config, "record", None) or {})
+    record, repo_id = public(dict(getattr(config, "record", None) or {})), public(repo_id)
     if weights and record.get("fingerprint", weights) != weights:
         told = record.pop("origin", "")
         record["origin"] = f"{told} The weights were changed since, and were not evaluated again.".strip()
@@ -104,13 +105,21 @@ def _eval_result(row: dict) -> EvalResult:
     )
 
 
+_MARKS = re.compile(r"[\\`*\[\]<>|&!]")
+
+
+def markdown_text(text: str) -> str:
+    """A text that Markdown shows as it is, in one line: no table is broken, no tag or picture made."""
+    return _MARKS.sub(lambda mark: f"\\{mark[0]}", " ".join(text.split()))
+
+
 def _table(rows: list[dict]) -> str:
     lines = ["| model | task | metric | value | 95 % interval | n |", "|---|---|---|---|---|---|"]
     for row in rows:
         name = row.get("model", "this")
         value = f"{row['value']:.1%} | {row['low']:.1%} – {row['high']:.1%}"
-        lines.append(f"| {name} | {row['task']} | {row['metric']} | {value} | {row['n']} |")
+        lines.append(f"| {name} | {markdown_text(row['task'])} | {row['metric']} | {value} | {row['n']} |")
     return "\n".join(lines)
 
 
-__all__ = ["model_card"]
+__all__ = ["markdown_text", "model_card"]

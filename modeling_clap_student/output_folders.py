@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from .errors import InputError
+from .redaction_clap_student import without_secrets
 
 
 def make_folder(folder: Path) -> None:
@@ -112,11 +113,11 @@ def write_json(path: Path, content: dict | list) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all, from the main process alone."""
+    """Writes a text file without secrets, whole or not at all, from the main process alone."""
     if PartialState().is_main_process:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(without_secrets(text), encoding="utf-8")
         partial.replace(path)
 
 

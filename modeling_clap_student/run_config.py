@@ -42,6 +42,20 @@ def read_config(path: str | Path, types: Sequence[type]) -> dict[str, Any]:
     Raises:
         InputError: no such file, one that can't be read, or no mapping; an unknown flag or a value that it can't take.
     """
+    return read_flags(_read_mapping(Path(path)), types, path)
+
+
+def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str, Any]:
+    """The values of flags, as `read_config` reads them.
+
+    Args:
+        content: names of flags to values.
+        types: the dataclasses that the flags belong to.
+        place: where they stand, for the message.
+
+    Raises:
+        InputError: an unknown flag or a value that it can't take.
+    """
     known = {
         name.lstrip("-"): (field, hints[field.name])
         for kind in types
@@ -51,13 +65,13 @@ def read_config(path: str | Path, types: Sequence[type]) -> dict[str, Any]:
         for name in (field.name, *field.metadata.get("aliases", []))
     }
     values = {}
-    for key, value in _read_mapping(Path(path)).items():
+    for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
             near = get_close_matches(name, known, 1)
-            raise InputError(f"{path}: no flag is called {key}" + (f"; is it {near[0]}?" if near else ""))
+            raise InputError(f"{place}: no flag is called {key}" + (f"; is it {near[0]}?" if near else ""))
         field, hint = known[name]
-        values[field.name] = _read_value(value, field, hint, f"{path}: {key}")
+        values[field.name] = _read_value(value, field, hint, f"{place}: {key}")
     return values
 
 
@@ -85,7 +99,8 @@ def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
     if not fitting:
         words = " or ".join(_IN_WORDS[kind] for kind in map(_plain, kinds) if kind in _IN_WORDS)
         quotes = "; put a word such as no in quotes" if isinstance(value, bool) else ""
-        raise InputError(f"{place} must be {words}, got {value!r}{quotes}")
+        shown = "another" if field.name.endswith("token") else repr(value)
+        raise InputError(f"{place} must be {words}, got {shown}{quotes}")
     choices = field.metadata.get("choices")
     if choices and fitting[0] not in (None, *choices):
         raise InputError(f"{place} must be one of {', '.join(choices)}, got {value!r}")
@@ -131,4 +146,4 @@ def save_arguments(folder: Path, args) -> None:
         write_json(folder / ARGUMENTS, {k: v for k, v in args.flags.items() if not k.endswith(left_out)})
 
 
-__all__ = ["ARGUMENTS", "read_config", "save_arguments"]
+__all__ = ["ARGUMENTS", "read_config", "read_flags", "save_arguments"]

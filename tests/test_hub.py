@@ -6,8 +6,11 @@ empty cache.
 
 import hashlib
 import inspect
+import io
 import json
 import re
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,7 +133,7 @@ def test_the_card_tells_how_the_student_was_made(hub):
     results = json.loads((out / "student" / "results.json").read_text())
     (score,) = card.data.eval_results
     assert score.metric_value == pytest.approx(results["student_accuracy"], abs=1e-4)
-    assert score.dataset_name == results["scores"][0]["student"]["task"] and score.metric_args["n"] == 8
+    assert score.dataset_name == Path(results["scores"][0]["student"]["task"]).name and score.metric_args["n"] == 8
     assert card.data.license == "cc-by-4.0" and card.data.library_name == "transformers"
     assert card.data.base_model == "me/teacher" and card.data.datasets == ["me/esc50-ads"]
     assert card.data.pipeline_tag == "zero-shot-audio-classification"
@@ -142,6 +145,23 @@ def test_the_card_tells_how_the_student_was_made(hub):
     settings = record["hyperparameters"]
     assert settings["soft_label_weight"] == 0.3 and settings["max_steps"] == 2 and settings["learning_rate"] == 1e-4
     assert f"| teacher | {score.dataset_name} | accuracy |" in card.text
+
+
+def test_folders_of_the_machine_are_not_pushed(hub):
+    """Guards against the name of a user in arguments.json, results.json, a card or training_args.bin."""
+    server, out, _ = hub
+    pushed = {
+        (name, path): data
+        for kind, name in server.repos
+        for commit in range(len(server.repos[kind, name].commits))
+        for path, data in stored(server, kind, name, commit).items()
+    }
+    for place, data in list(pushed.items()):
+        if zipfile.is_zipfile(file := io.BytesIO(data)):
+            with zipfile.ZipFile(file) as archive:
+                pushed |= {(*place, name): archive.read(name) for name in archive.namelist()}
+    assert {"arguments.json", "config.json", "provenance.json", "results.json"} <= {path for _, path, *_ in pushed}
+    assert not [place for place, data in pushed.items() if str(out.parent).encode() in data]
 
 
 def test_pushed_pairs_are_a_dataset_like_any_other(hub):

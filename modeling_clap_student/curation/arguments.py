@@ -1,7 +1,9 @@
 """The arguments of a curation: what is paired with what, and how near is near enough."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+from ..checked_arguments import COUNT, SEED, Range
 from ..checkpoints import check_hub_id
 from ..data.skipping import ReadingArguments
 from ..inference import DTYPES
@@ -11,14 +13,33 @@ from .matching import MAX_PAIRS
 from .threshold import Threshold
 
 
-# Where the results go, and how fast: not what they are.
-_NOT_REPEATED = ("output_dir", "push_to_hub", "private", "dry_run", "remake", "embedding_store", "embed_audio")
-
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
+SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
+# What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
+# is published, for the set may be somebody else's.
+METHOD = (
+    "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions", "pair_threshold", "precision",
+    "pair_quantile", "num_pairs", "balance_labels", *MATCHING, "batch_size", "dtype", "max_skipped_fraction", "seed",
+)  # fmt: skip
 
 
 @dataclass
 class CurateArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {
+        "num_captions": COUNT,
+        "precision": Range(0, 1, above=True),
+        "num_pairs": COUNT,
+        "max_captions_per_clip": COUNT,
+        "max_clips_per_caption": COUNT,
+        "csls_neighbours": COUNT,
+        "max_pairs": COUNT,
+        "batch_size": COUNT,
+        "seed": SEED,
+        "caption_threshold": Range(-1, 1),
+        "caption_quantile": Range(0, 1),
+        "pair_quantile": Range(0, 1),
+    }
+
     strategy: str | None = field(default=None, metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
     teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
     captions: list[str] | None = field(
@@ -144,10 +165,6 @@ class CurateArguments(ReadingArguments):
             raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
 
     def _check_matching(self) -> None:
-        limits = {name: getattr(self, name) for name in MATCHING if name != "mutual_nearest"}
-        for name, value in limits.items():
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
             raise ValueError("--balance_labels is for ads, and for pairs by --num_pairs or --pair_quantile")
         options = self.matching_options()
@@ -161,8 +178,6 @@ class CurateArguments(ReadingArguments):
             )
 
     def _check_auto(self) -> None:
-        if not 0 < self.precision <= 1:
-            raise ValueError(f"--precision must lie in (0, 1], got {self.precision}")
         if self.pair_threshold != AUTO:
             return
         if self.strategy != "ads":
@@ -178,7 +193,7 @@ class CurateArguments(ReadingArguments):
 
     def to_repeat(self) -> dict:
         """The arguments that decide what comes out, to make the same set again."""
-        return {name: value for name, value in asdict(self).items() if name not in _NOT_REPEATED and value is not None}
+        return {name: getattr(self, name) for name in METHOD if getattr(self, name) is not None}
 
 
 def _number(value: str | float) -> float:
@@ -188,4 +203,4 @@ def _number(value: str | float) -> float:
         raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {value!r}") from None
 
 
-__all__ = ["CurateArguments"]
+__all__ = ["METHOD", "SOURCES", "CurateArguments"]

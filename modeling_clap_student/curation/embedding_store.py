@@ -16,7 +16,7 @@ import numpy as np
 from accelerate import PartialState
 
 from ..data.clip_keys import key_of
-from ..errors import InputError
+from ..errors import InputError, reading
 from ..hub_clap_student import fingerprint
 from ..output_folders import make_folder, write_json
 from ..version import __version__
@@ -53,7 +53,9 @@ class EmbeddingStore:
             make_folder(self.folder)
             write_json(about, identity)
         PartialState().wait_for_everyone()
-        if json.loads(about.read_text(encoding="utf-8")) != identity:
+        with reading(about, "description of a store; remove its folder"):
+            held = json.loads(about.read_text(encoding="utf-8"))
+        if held != identity:
             raise InputError(f"{self.folder} holds the embeddings of another teacher: remove it")
         self._own: dict[str, tuple[io.FileIO, io.FileIO]] = {}
         self._parts: dict[str, _Parts] = {}
@@ -127,6 +129,8 @@ class _Parts:
         self.files, keys, readable, self.starts = [], [], [], [0]
         for file in sorted(folder.glob(f"{kind}-*.keys")):
             vectors = file.with_suffix(".vectors")
+            if not vectors.is_file():
+                continue  # lost: what it held is embedded again
             count = min(file.stat().st_size // _KEY.itemsize, vectors.stat().st_size // (4 * dim))
             if count:
                 held = np.fromfile(file, _KEY, count)

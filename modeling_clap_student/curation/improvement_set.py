@@ -14,7 +14,8 @@ from ..data.decoding import audio_bytes
 from ..data.sources import Source, hub_name, split_revision
 from ..data.streams import read_captioned_stream
 from ..data.tables import UNDECODED, load_table
-from ..errors import InputError
+from ..errors import InputError, reading
+from ..redaction_clap_student import public, without_secrets
 from ..run_config import ARGUMENTS
 
 
@@ -86,7 +87,8 @@ def save_improvement_set(
         for number in tqdm(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
             part = table.shard(count, number, contiguous=True)
             _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
-    (folder / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    shown = without_secrets(json.dumps(provenance, indent=2))
+    (folder / "provenance.json").write_text(shown + "\n", encoding="utf-8")
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted((folder / "data").iterdir()):
         digest.update(file.read_bytes())
@@ -128,7 +130,13 @@ def read_provenance(path: Path | str) -> dict | None:
             file = Path(hf_hub_download(name, "provenance.json", repo_type="dataset", revision=revision))
         except (OSError, ValueError):  # no such file, no such repository, no network, or no Hub id
             return None
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    with reading(file, "provenance of an Improvement-Set"):
+        made = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(made, dict):
+        raise InputError(f"{file} holds no mapping: an Improvement-Set's provenance is one")
+    return made
 
 
 def _card(provenance: dict, splits: list[str], digest: str, name: str) -> DatasetCard:
@@ -144,8 +152,11 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
                 "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
             }
         ],
-        improvement_set={key: provenance[key] for key in ("strategy", "teacher", "num_pairs", "seed", "version")},
+        improvement_set={
+            key: public(provenance[key]) for key in ("strategy", "teacher", "num_pairs", "seed", "version")
+        },
     )
+    name, provenance = public(name), public(provenance)
     body = _CARD.format(
         name=name,
         strategy=provenance["strategy"],

@@ -15,6 +15,7 @@ from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..data.soundscapes import holds_event
+from ..redaction_clap_student import public
 from .report_charts import Spread, histogram_chart, kept_chart
 from .report_clips import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt
 from .report_tables import hub_captions, hub_clips, label_rows, nearest_rows, numbers, random_rows
@@ -229,7 +230,8 @@ def facts(made: dict) -> list[tuple[str, str]]:
         "seed": "Seed",
         "version": "Version of modeling_clap_student",
     }
-    return [(name, _shorten(_in_words(made[key]))) for key, name in names.items() if made.get(key) not in (None, [])]
+    given = {key: public(made[key]) for key in names if made.get(key) not in (None, [])}
+    return [(name, _shorten(_in_words(given[key]))) for key, name in names.items() if key in given]
 
 
 def _in_words(value) -> str:

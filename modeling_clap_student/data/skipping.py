@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..checked_arguments import SHARE, CheckedArguments, Range
 from ..errors import InputError
 
 
@@ -20,7 +21,7 @@ _SLOTS = 2**20
 
 
 @dataclass(kw_only=True)
-class ReadingArguments:
+class ReadingArguments(CheckedArguments):
     """Base of the arguments of a command that reads clips.
 
     Attributes:
@@ -28,14 +29,11 @@ class ReadingArguments:
     """
 
     flags: ClassVar[dict[str, Any] | None] = None
+    ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
     max_skipped_fraction: float = field(
         default=0.1,
         metadata={"help": "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."},
     )
-
-    def __post_init__(self):
-        if not 0 <= self.max_skipped_fraction <= 1:
-            raise ValueError(f"--max_skipped_fraction must lie in [0, 1], got {self.max_skipped_fraction}")
 
 
 class SkippedClips:

@@ -7,6 +7,7 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from ..errors import InputError
+from ..redaction_clap_student import without_secrets
 from .excluded import Excluded
 
 
@@ -47,7 +48,7 @@ class Source:
             return self.label
         if isinstance(self.path, Path):
             return self.path.stem if self.path.is_file() else self.path.name
-        return self.path or self.layout
+        return without_secrets(self.path) if self.path else self.layout
 
     def wants(self, part: str) -> bool:
         """Whether a fold or split was asked for."""

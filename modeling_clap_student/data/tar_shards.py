@@ -17,6 +17,7 @@ import fsspec
 from datasets import IterableDataset
 
 from ..errors import InputError
+from ..redaction_clap_student import without_secrets
 from .captions import caption_key
 from .sources import TAR_SUFFIXES, Source
 from .tables import AUDIO_SUFFIXES, ENCODED_CLIPS, ENCODED_PAIRS
@@ -54,10 +55,10 @@ def _shards(source: Source) -> dict:
         )
     shards = find_shards(str(source.path))
     names = [posixpath.basename(shard) for shard in shards]
-    where = dict(zip(shards, names if len(set(names)) == len(names) else shards, strict=True))
-    folder = Path(str(source.path))
+    where = names if len(set(names)) == len(names) else map(without_secrets, shards)
+    folder = Path(without_secrets(str(source.path)))
     name = source.label or (folder.name if folder.is_dir() else folder.parent.name or source.layout)
-    return {"shards": shards, "names": [f"{name}/{where[shard]}" for shard in shards], "source": name}
+    return {"shards": shards, "names": [f"{name}/{place}" for place in where], "source": name}
 
 
 def find_shards(place: str) -> list[str]:
@@ -123,7 +124,7 @@ def _members(shard: str, name: str, suffixes: set[str]) -> Iterator[tuple[str, b
                     yield member.name, archive.extractfile(member).read()
                     last = member.name
     except (tarfile.TarError, EOFError, OSError) as error:
-        yield f"{name} broken after {last}: {error}", None
+        yield without_secrets(f"{name} broken after {last}: {error}"), None
 
 
 def _clip(member: str, content: bytes | None, name: str, source: str) -> dict:

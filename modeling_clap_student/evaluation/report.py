@@ -12,6 +12,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..data.benchmarks import Benchmark
 from ..data.sources import split_revision
 from ..data.tasks import ZSTE, CaptionedSet, short_name
+from ..model_card_clap_student import markdown_text
 from .comparison import Result
 from .confusion import Confusion, most_confused
 from .paper_scores import PAPER_SCORES, in_paper
@@ -43,11 +44,8 @@ class ReportTable:
         """With the first column to the left, the others to the right."""
         rule = ["---", *["---:"] * (len(self.columns) - 1)]
         lines = [self.columns, rule, *self.rows]
-        return "\n".join([f"## {self.title}", "", *("| " + " | ".join(map(_cell, line)) + " |" for line in lines)])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+        rows = ["| " + " | ".join(map(markdown_text, line)) + " |" for line in lines]
+        return "\n".join([f"## {markdown_text(self.title)}", "", *rows])
 
 
 def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
@@ -195,6 +193,7 @@ def _task_of(scored: dict[str, ZeroShotResult]) -> str:
 
 def as_markdown(tables: Sequence[ReportTable], notes: Sequence[str]) -> str:
     """`results.md`: notes, then the tables."""
+    notes = map(markdown_text, notes)
     return "\n\n".join(["# Evaluation", *notes, *(table.as_markdown() for table in tables)]) + "\n"
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from transformers.trainer_utils import SaveStrategy
+
+from ..checked_arguments import COUNT, SHARE, Range
 from ..training.arguments import ClapTrainingArguments
 
 
@@ -14,19 +17,19 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         ValueError: a value out of its range.
     """
 
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "alpha_same": (0, 100),
-        "alpha_cross": (0, 100),
-        "alpha_same_overlay": (0, 100),
-        "alpha_cross_overlay": (0, 100),
-        "reverse_weight": (0, 100),
-        "overlay_weight": (0, 100),
-        "retention_weight": (0, 1000),
-        "encoder_learning_rate": (0, 1),
-        "max_steps": (1, 1e9),
-        "per_device_train_batch_size": (2, 1e6),
-        "num_scenes": (2, 1e9),
-        "validation_scenes": (2, 1e6),
+    ranges: ClassVar[dict[str, Range]] = {
+        "alpha_same": Range(0, 100),
+        "alpha_cross": Range(0, 100),
+        "alpha_same_overlay": Range(0, 100),
+        "alpha_cross_overlay": Range(0, 100),
+        "reverse_weight": Range(0, 100),
+        "overlay_weight": Range(0, 100),
+        "retention_weight": Range(0, 1000),
+        "encoder_learning_rate": SHARE,
+        "max_steps": COUNT,
+        "per_device_train_batch_size": Range(2),
+        "num_scenes": Range(2),
+        "validation_scenes": Range(2),
     }
 
     alpha_same: float = field(
@@ -71,7 +74,10 @@ class TemporalTrainingArguments(ClapTrainingArguments):
     max_grad_norm: float = field(default=0.5, metadata={"help": "Longest gradient; longer ones are cut."})
     eval_strategy: str = field(default="steps", metadata={"help": "When to score the model on validation scenes."})
     eval_steps: float | None = field(default=100, metadata={"help": "Score it every so many steps."})
-    save_strategy: str = field(default="steps", metadata={"help": "When to save a checkpoint."})
+    save_strategy: str = field(
+        default="steps",
+        metadata={"help": "When to save a checkpoint.", "choices": [moment.value for moment in SaveStrategy]},
+    )
     save_steps: float = field(default=100, metadata={"help": "Save one every so many steps."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
     metric_for_best_model: str | None = field(

@@ -1,28 +1,60 @@
 """The arguments of a training run: transformers' own, and the few of the method."""
 
 import copy
+import json
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
+from ..checked_arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range
 from ..errors import InputError
 from ..losses import NORMALIZATIONS
+from ..redaction_clap_student import public
 
 
 @dataclass(repr=False)  # the base class's hides tokens
-class ClapTrainingArguments(TrainingArguments):
+class ClapTrainingArguments(CheckedArguments, TrainingArguments):
     """`transformers.TrainingArguments` with defaults that suit every training of this package.
-
-    Attributes:
-        ranges: argument -> its least and largest value.
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    ranges: ClassVar[dict[str, Range]] = {
+        "per_device_train_batch_size": COUNT,
+        "per_device_eval_batch_size": COUNT,
+        "num_train_epochs": POSITIVE,
+        "max_steps": COUNT,
+        "learning_rate": NOT_NEGATIVE,
+        "warmup_steps": NOT_NEGATIVE,
+        "weight_decay": NOT_NEGATIVE,
+        "adam_beta1": Range(0, 0.999999),
+        "adam_beta2": Range(0, 0.999999),
+        "adam_epsilon": NOT_NEGATIVE,
+        "gradient_accumulation_steps": COUNT,
+        "max_grad_norm": NOT_NEGATIVE,
+        "label_smoothing_factor": SHARE,
+        "neftune_noise_alpha": NOT_NEGATIVE,
+        "torch_empty_cache_steps": COUNT,
+        "logging_steps": POSITIVE,
+        "eval_steps": POSITIVE,
+        "eval_delay": NOT_NEGATIVE,
+        "eval_accumulation_steps": COUNT,
+        "save_steps": POSITIVE,
+        "save_total_limit": COUNT,
+        "seed": SEED,
+        "data_seed": SEED,
+        "dataloader_num_workers": Range(0, 1024),
+        "dataloader_prefetch_factor": COUNT,
+        "ddp_bucket_cap_mb": COUNT,
+        "ddp_timeout": COUNT,
+        "local_rank": NOT_NEGATIVE,
+    }
 
     resume_from_checkpoint: str | None = field(
         default=None,
@@ -33,7 +65,10 @@ class ClapTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
     num_train_epochs: float = field(default=20.0, metadata={"help": "Total number of training epochs."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs a process and step."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "The learning rate's course."})
+    lr_scheduler_type: str = field(
+        default="cosine",
+        metadata={"help": "The learning rate's course.", "choices": [course.value for course in SchedulerType]},
+    )
     warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
     logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
     # Hidden NaN losses would train on; the rows carry columns that no model takes.
@@ -42,18 +77,36 @@ class ClapTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
     report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    hub_strategy: str = field(default="end", metadata={"help": "When to push, with --push_to_hub."})
+    save_strategy: str = field(
+        default="epoch",
+        metadata={"help": "When to save a checkpoint.", "choices": [moment.value for moment in SaveStrategy]},
+    )
+    hub_strategy: str = field(
+        default="end",
+        metadata={"help": "When to push, with --push_to_hub.", "choices": [moment.value for moment in HubStrategy]},
+    )
     save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
 
     def __post_init__(self):
+        self.check()
+        if self.remove_unused_columns:
+            raise ValueError("--remove_unused_columns must stay false: clips are decoded from columns no model takes")
+        _check_reporting(self.report_to)
+        self._check_mappings()
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
-        super().__post_init__()
+        TrainingArguments.__post_init__(self)
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
-        for name, (least, most) in self.ranges.items():
+
+    def _check_mappings(self) -> None:
+        for name in self._VALID_DICT_FIELDS:
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ValueError(f"--{name} must lie in [{least:g}, {most:g}], got {value:g}")
+            if isinstance(value, str) and value.startswith("{"):
+                try:
+                    json.loads(value)
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"--{name} is no JSON: {error}") from error
+        if self.optim_args and not all("=" in pair for pair in self.optim_args.replace(" ", "").split(",")):
+            raise ValueError(f"--optim_args takes name=value,name=value, got {self.optim_args}")
 
     def refuse_data_parallel(self) -> None:
         """For a Trainer with negatives: DataParallel would take each GPU's own alone, and say nothing.
@@ -68,14 +121,26 @@ class ClapTrainingArguments(TrainingArguments):
             )
 
     def __getstate__(self) -> dict:
-        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens."""
-        return {name: None if name.endswith("_token") else value for name, value in self.__dict__.items()}
+        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens and folders."""
+        return {name: None if name.endswith("_token") else public(value) for name, value in self.__dict__.items()}
 
     def __deepcopy__(self, memo: dict) -> "ClapTrainingArguments":
         """A copy within the process keeps its tokens."""
         twin = type(self).__new__(type(self))
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
+
+
+def _check_reporting(report_to: str | list[str] | None) -> None:
+    names = report_to if isinstance(report_to, list) else [report_to or "none"]
+    for name in names:
+        if name in ("none", "all"):
+            continue
+        if name not in INTEGRATION_TO_CALLBACK:
+            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ValueError(f"--report_to {name} is unknown: give none, all or one of {known}")
+        if name not in get_available_reporting_integrations():
+            raise ValueError(f"--report_to {name} needs a package that is not installed: pip install {name}")
 
 
 @dataclass(repr=False)  # the base class's hides tokens
@@ -86,16 +151,18 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         ValueError: a weight or probability outside [0, 1], or a temperature that does not fit.
     """
 
-    ranges: ClassVar[dict[str, tuple[float, float]]] = {
-        "soft_label_weight": (0, 1),
-        "replay_probability": (0, 1),
-        "random_gain_db": (0, 60),
-        "mixup_alpha": (0, 100),
-        "time_mask": (0, 10_000),
-        "frequency_mask": (0, 1000),
-        "layer_wise_lr_decay": (0.01, 1),
-        "ema_decay": (0.01, 0.99999),
-        "validation_fraction": (0, 0.9),
+    ranges: ClassVar[dict[str, Range]] = {
+        "soft_label_weight": SHARE,
+        "soft_label_temperature": POSITIVE,
+        "replay_probability": SHARE,
+        "contrastive_batch_size": Range(2),
+        "random_gain_db": Range(0, 60),
+        "mixup_alpha": Range(0, 100),
+        "time_mask": Range(0, 10_000),
+        "frequency_mask": Range(0, 1000),
+        "layer_wise_lr_decay": Range(0.01, 1),
+        "ema_decay": Range(0.01, 0.99999),
+        "validation_fraction": Range(0, 0.9),
     }
 
     soft_label_weight: float = field(
