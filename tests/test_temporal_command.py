@@ -117,7 +117,7 @@ def test_a_stage_from_files_to_a_model(command, made, inputs, stage, flags, caps
     frozen_pooling = "--frozen_pooling" in flags
     assert model.config.audio_config.temporal_pooling == ("mean_max" if frozen_pooling else "attention")
     record = model.config.record
-    assert record["stage"] == stage and record["start"]["name"] == str(made / "model")
+    assert record["stage"] == stage and record["start"]["name"] == "model"
     assert record["hyperparameters"]["frozen_pooling"] is frozen_pooling
     assert set(record["connectives"]) & {"after", "then", "followed by"} == set()
     assert ("while" in record["connectives"]) is (stage != "a" and "--overlays" not in flags)

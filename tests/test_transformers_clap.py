@@ -127,7 +127,7 @@ def test_the_chain_with_it_as_teacher(
     for name in ("fresh", "from_tiny"):
         results = json.loads(Path(name, "results.json").read_text())
         assert results["num_pairs"] == 8 and results["teacher_accuracy"] is not None
-        assert json.loads(Path(name, "config.json").read_text())["record"]["teacher"]["name"] == clap_folder
+        assert json.loads(Path(name, "config.json").read_text())["record"]["teacher"]["name"] == Path(clap_folder).name
     assert command(run_eval, "--model", clap_folder, "--task", labelled_folder) == 0
     capsys.readouterr()
     assert command(run_student, *flags, "--output_dir", "copy") == 1
