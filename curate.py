@@ -61,11 +61,13 @@ from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, s
 from modeling_clap_student.curation.threshold import Threshold
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_labels, task_clips
 from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.decoding import readable_rows
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.filters import with_audio
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.main_process import from_main_process
@@ -119,7 +121,7 @@ def read_inputs(
     args: CurateArguments, evaluated: list[Dataset], kept_out: KeptOut
 ) -> tuple[Dataset, Dataset, Dataset | IterableDataset | None, list[str], str | None]:
     """The captioned rows, their captions each once, the pool, the class names and the label set's layout."""
-    excluded = Excluded()
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     corpus = read_corpora(args.captions, args.strategy == "ds", excluded, KeptOut(evaluated))
     _, first = np.unique(corpus["caption_id"], return_index=True)
     captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
@@ -179,6 +181,8 @@ def curate(args: CurateArguments) -> None:
                 lambda: matched(args, model, tables, selected, class_names, layout, Path(scratch, "pairs.arrow"))
             )
             pairs, replay = found.pairs, replay_set(args.strategy, corpus, captions, selected, class_names)
+            if replay is not None and (args.embed_audio or args.push_to_hub):
+                replay = readable(replay, skipped)
             made_by |= {"pair_threshold": found.threshold, "highest_similarity": found.highest}
             made_by |= args.matching_options() | precisions
         if selected is not None:
@@ -308,6 +312,12 @@ def replay_set(
         return training_pairs(corpus)
     pairs = select_training_pairs(corpus, captions, selected, class_names)
     return pairs if len(pairs) else None
+
+
+def readable(replay: Dataset, skipped: SkippedClips) -> Dataset | None:
+    """The part of the replay set that decodes: what is put into a set that others may get is audio, nothing else."""
+    rows = from_main_process(lambda: readable_rows(replay, skipped))
+    return replay.select(rows) if len(rows) else None
 
 
 def with_similarity(

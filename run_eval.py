@@ -121,7 +121,7 @@ Task = Benchmark | CaptionedSet | SceneSet
 
 
 def read_tasks(args: EvalArguments) -> list[Task]:
-    excluded = Excluded()
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     tasks = [
         read_scenes(spec, args.zste_scenes, args.zste_manifest, excluded)
         if spec.startswith(ZSTE)

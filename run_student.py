@@ -148,6 +148,8 @@ def read_pairs(args: StudentArguments, kept_out: KeptOut, excluded: Excluded) ->
         args.teacher = f"{name}@{revision}" if revision else name
     if args.teacher is None:
         raise InputError("--teacher is missing: the checkpoint that curated the Improvement-Set")
+    if kept_out and isinstance(pairs, Dataset) and "origin_id" not in pairs.column_names:
+        say(f"{args.improvement_set} tells no recordings: evaluation clips in it are found by their bytes alone")
     pairs = without_clips(pairs, kept_out, args.improvement_set, excluded)
     if args.replay:
         return pairs, read_corpora(args.replay, excluded=excluded, kept_out=kept_out, streams=True)
@@ -226,7 +228,7 @@ def train_student(
 ) -> dict:
     """Reads, trains, evaluates, saves; returns the results."""
     watch = Stopwatch()
-    excluded = Excluded()
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     benchmarks = [read_benchmark(spec, excluded) for spec in args.task or ()]
     kept_out = KeptOut(benchmark.clips for benchmark in benchmarks)
     pairs, replay = read_pairs(args, kept_out, excluded)

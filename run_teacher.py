@@ -111,7 +111,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     watch = Stopwatch()
     set_seed(training_args.seed)
     heading(f"Teacher: trained on {', '.join(args.corpus)}")
-    excluded = Excluded()
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     kept_out, held_out = KeptOut(task_clips(args.task)), None
     corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
     report_excluded(excluded)

@@ -140,10 +140,11 @@ _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
 
 def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
     """Labelled clips to train on and to validate on; neither are those of the evaluation sets."""
-    excluded = Excluded()
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     kept_out = KeptOut(task_clips(args.task))
     if args.validation_clips:
-        validation = kept_out.out_of(read_benchmark(args.validation_clips).clips, args.validation_clips, excluded)
+        validation = read_benchmark(args.validation_clips, excluded).clips
+        validation = kept_out.out_of(validation, args.validation_clips, excluded)
         kept_out = KeptOut([*task_clips(args.task), validation])
     tables = [kept_out.out_of(read_benchmark(spec, excluded).clips, spec, excluded) for spec in args.clips]
     clips = concatenate_datasets([table.select_columns(_COLUMNS) for table in tables])

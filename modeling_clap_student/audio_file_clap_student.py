@@ -37,6 +37,7 @@ _SEEKABLE_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT",
 # 9 frames of 1152 or 23 of 576 samples.
 _MP3_RESERVOIR = 16384
 _LONGEST_VORBIS_BLOCK = 8192
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's, of a flac file that was written to a pipe
 _LAST_SAMPLES = 8192  # two flac blocks: libFLAC needs up to 0.1 s to find the last sample itself in a long file
 
 
@@ -66,7 +67,7 @@ class AudioFile:
 
     Attributes:
         rate: Hz.
-        frames: samples a channel, as the header has it.
+        frames: samples a channel, as the header has it; counted where it was written before they were known.
 
     Raises:
         ClipError: missing, not decodable, empty, too long, or seen to be cut.
@@ -89,6 +90,9 @@ class AudioFile:
                 self._file = _Decoder(handle, closefd=False)
             self.rate, self.frames = self._file.samplerate, self._file.frames
             self._check_header()
+            if self.frames == _UNKNOWN_LENGTH:
+                self.frames = self._count()
+                self._check_length()
         except BaseException:
             self.close()
             raise
@@ -192,11 +196,27 @@ class AudioFile:
     def _check_header(self) -> None:
         if not _RATES[0] <= self.rate <= _RATES[1]:
             raise ClipError(f"a sampling rate of {self.rate} Hz, not within {_RATES[0]} to {_RATES[1]}")
+        if self.frames != _UNKNOWN_LENGTH:
+            self._check_length()
+        check_wav_end(self._file.extra_info)
+
+    def _check_length(self) -> None:
         if self.frames <= 0:
             raise ClipError("holds no samples")
         if self.frames > LONGEST_HOURS * 3600 * self.rate:
             raise ClipError(f"longer than {LONGEST_HOURS} hours")
-        check_wav_end(self._file.extra_info)
+
+    def _count(self) -> int:
+        """Decodes the file once, block by block, to see how long it is; no further than the longest that is read."""
+        count = 0
+        with _as_clip_errors():
+            while count <= LONGEST_HOURS * 3600 * self.rate:
+                samples = len(self._file.read(self._block, dtype="float32", always_2d=True))
+                if samples == 0:
+                    break
+                count += samples
+            self._file.seek(0)
+        return count
 
 
 def _check_samples(samples: np.ndarray) -> None:

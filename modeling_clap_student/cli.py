@@ -191,8 +191,9 @@ def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
     skipped = SkippedClips(folder / "skipped.csv", max_fraction)
     if PartialState().is_main_process:
         skipped.start_afresh()
-        atexit.register(skipped.close)  # also of a run that fails
     PartialState().wait_for_everyone()
+    if PartialState().is_local_main_process:
+        atexit.register(skipped.close)  # also of a run that fails
     return skipped
 
 
@@ -214,6 +215,8 @@ def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int 
         for audio_id, reason in list(reasons.items())[:most]:
             say(f"  {audio_id}: {reason}")
     skipped.check()
+    PartialState().wait_for_everyone()
+    skipped.close()
     return len(reasons)
 
 

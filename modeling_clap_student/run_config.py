@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 from transformers.hf_argparser import string_to_bool
 
+from .data.metadata import load_yaml
 from .errors import InputError
 from .output_folders import write_json
 
@@ -78,13 +79,13 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
 def _read_mapping(path: Path) -> dict:
     try:
         text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        content = json.loads(text) if path.suffix == ".json" else load_yaml(text)
     except FileNotFoundError as error:
         raise InputError(f"no such file: {path}: --config takes a .yaml or .json file") from error
     except OSError as error:
         raise InputError(f"can't read {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is malformed: {' '.join(str(error).split())}") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} is malformed: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no mapping: it takes lines such as `learning_rate: 0.001`")
     return content

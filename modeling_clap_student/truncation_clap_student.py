@@ -17,13 +17,14 @@ _LONGEST_MP3_FRAME = 2881  # some programs count the header's own frame, some do
 def check_wav_end(log: str) -> None:
     """Reads libsndfile's log, which tells of a data chunk shorter than its header says; decoding goes on in silence.
 
-    Programs that write to a pipe can't know the size and leave the largest number there: such files are whole.
+    Programs that write to a pipe can't know the size and leave the largest number there, of 32 bits or of 31: such
+    files are whole.
 
     Raises:
         ClipError: truncated.
     """
     remark = re.search(r"data : (\d+) \(should be", log)
-    if remark is not None and int(remark[1]) < 2**32 - 2**12:
+    if remark is not None and not any(top - 2**12 <= int(remark[1]) < top for top in (2**31, 2**32)):
         raise ClipError("truncated")
 
 

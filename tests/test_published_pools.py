@@ -172,6 +172,9 @@ def test_fifty_thousand_names_stay_no_objects(tmp_path, monkeypatch):
         def is_file(self):
             return True
 
+        def is_symlink(self):
+            return False
+
     class Listing:
         def __enter__(self):
             return map(Entry, range(50_000))

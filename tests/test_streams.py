@@ -309,7 +309,7 @@ def test_a_stream_that_has_changed(tiny, shards, tmp_path):
     """Guards against pairs that lose their audio without a word."""
     _, kept = embed_stream(*tiny, read_pools([str(shards)]), SkippedClips(tmp_path / "s.csv"))
     empty = [None] * len(kept)
-    pairs = kept.remove_columns(["share", "origin_id"]).add_column("caption", ["a"] * len(kept))
+    pairs = kept.remove_columns("share").add_column("caption", ["a"] * len(kept))
     for name in ("similarity", "caption_id", "label", "label_similarity"):
         pairs = pairs.add_column(name, empty)
     (shards / "pool-002.tar").unlink()

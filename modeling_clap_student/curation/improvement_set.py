@@ -10,11 +10,13 @@ from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
 from pyarrow.parquet import ParquetWriter
 from tqdm.auto import tqdm
 
+from ..audio_file_clap_student import AudioFile
 from ..data.decoding import audio_bytes
+from ..data.excluded import Excluded
 from ..data.sources import Source, hub_name, split_revision
 from ..data.streams import read_captioned_stream
 from ..data.tables import UNDECODED, load_table
-from ..errors import InputError, reading
+from ..errors import ClipError, InputError, reading
 from ..redaction_clap_student import public, without_secrets
 from ..run_config import ARGUMENTS
 
@@ -31,6 +33,7 @@ FEATURES = Features(
         "label": Value("string"),
         "label_similarity": Value("float32"),
         "source": Value("string"),
+        "origin_id": Value("string"),
     }
 )
 
@@ -108,8 +111,18 @@ def _write_parquet(table: Dataset, path: Path, with_audio: bool) -> None:
 def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
     """A batch of `FEATURES`' columns with the encoded bytes of these clips in it."""
     schema = FEATURES.arrow_schema
-    clips = [{"bytes": audio_bytes(clip), "path": Path(clip["path"] or "").name} for clip in audio]
+    clips = [{"bytes": _encoded(clip), "path": Path(clip["path"] or "").name} for clip in audio]
     return batch.set_column(0, "audio", pa.array(clips, schema.field("audio").type)).cast(schema)
+
+
+def _encoded(clip: dict) -> bytes:
+    """The bytes of a clip, which must be audio: a set is published, and a path may lead to another file by now."""
+    encoded = audio_bytes(clip)
+    try:
+        with AudioFile(encoded):
+            return encoded
+    except ClipError as error:
+        raise InputError(f"{clip['path']} can't be put into the set: {error}") from error
 
 
 def is_improvement_set(folder: Path) -> bool:
@@ -188,7 +201,10 @@ def load_improvement_set(
         place = str(path).removeprefix(STREAMED)
         provenance = read_provenance(place) or {}
         splits = ("train", "replay") if provenance.get("num_replay") else ("train",)
-        streams = [read_captioned_stream(Source(str(path), "stream", place, (split,))) for split in splits]
+        # Of the clips of a pool that is on this machine the set holds the paths; what is trained on is not published.
+        anywhere = Excluded(allow_outside_paths=True)
+        sources = [Source(str(path), "stream", place, (split,), excluded=anywhere) for split in splits]
+        streams = [read_captioned_stream(source) for source in sources]
         return streams[0], (streams[1] if len(streams) > 1 else None), provenance
     local = Path(path)
     if local.exists() and not (local / "data").is_dir():

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 
+from ..data.tables import POOL_COLUMNS
 from .improvement_set import FEATURES, STRATEGIES
 from .matching import match, match_by_label
 from .selection import SelectedCaptions
@@ -55,7 +56,7 @@ def match_pool(
     """DU, or ADS where captions were selected: the pool's clips with the captions that are similar enough.
 
     Args:
-        pool: table with `audio audio_id source`.
+        pool: table with `audio audio_id source`, and `origin_id` where it is known.
         pool_embeds: (len(pool), dim) unit vectors.
         captions: table with `caption caption_id`, each caption once.
         caption_embeds: (len(captions), dim) unit vectors.
@@ -115,7 +116,7 @@ def _table(
     def part(start: int) -> pa.Table:
         some = slice(start, start + _ROWS_AT_ONCE)
         clip, text = clips[clip_rows[some]], texts[text_rows[some]]
-        columns = {name: clip[name] for name in ("audio", "audio_id", "source")}
+        columns = {name: clip[name] for name in POOL_COLUMNS if name in clip.column_names}
         columns |= {name: text[name] for name in ("caption", "caption_id")}
         columns |= {name: pa.array(values[some]) for name, values in facts.items()}
         missing = {name: pa.nulls(len(clip)) for name in FEATURES if name not in columns}

@@ -3,26 +3,28 @@
 A set that has folds has the column `fold` too, null for a clip of none.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict, concatenate_datasets
+from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
-from ..errors import InputError
+from ..errors import InputError, reading
 from . import soundscapes
-from .captions import label_text
+from .captions import LONGEST_TEXT, TOO_LONG, label_text
 from .columns import find_column
 from .excluded import Excluded
-from .filters import with_audio, without_repeated_clips
-from .hub_tables import hub_clips
-from .metadata import read_rows
+from .filters import inside, with_audio, with_short_texts, without_repeated_clips
+from .hub_tables import hub_clips, refuse_nested
+from .metadata import FILE_COLUMNS, METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
+from .recordings import origin_of
 from .scanning import list_audio
 from .sources import BUILT_IN, Source
-from .tables import labelled_table, load_table
+from .tables import is_unicode, labelled_table, load_table
 
 
 @dataclass(frozen=True)
@@ -49,23 +51,24 @@ class Benchmark:
         return sorted(names, key=lambda name: (len(name), name)) or None
 
 
-_FILE, _LABEL = ("file_name", "path", "filename"), ("label", "class", "category")
+_LABEL = ("label", "class", "category")
 
 
 def _read_metadata(source: Source, metadata: Path) -> Dataset:
     """A csv or jsonl with a column of files, relative to it, and one of class names."""
     rows = read_rows(metadata)
-    file = find_column(source, metadata, rows[0], "audio", *_FILE)
+    file = find_column(source, metadata, rows[0], "audio", *FILE_COLUMNS)
     label = find_column(source, metadata, rows[0], "label", *_LABEL)
-    if blank := sum(not row[label].strip() for row in rows):
+    names, labels = texts(metadata, rows, file), texts(metadata, rows, label)
+    if blank := sum(not text.strip() for text in labels):
         raise InputError(f"{metadata}: {blank} of {len(rows)} rows have no {label}")
-    names, labels = [row[file] for row in rows], [row[label] for row in rows]
-    folds = [row["fold"] for row in rows] if "fold" in rows[0] else None
-    return labelled_table(source, [metadata.parent / name for name in names], names, labels, folds=folds)
+    folds = texts(metadata, rows, "fold") if "fold" in rows[0] else None
+    audio, origins = [metadata.parent / name for name in names], map(origin_of, rows)
+    return labelled_table(source, audio, names, labels, origins, folds)
 
 
 def _read_audiofolder(source: Source) -> Dataset:
-    metadata = next(p for n in ("metadata.csv", "metadata.jsonl") if (p := source.path / n).exists())
+    metadata = next(p for n in METADATA if (p := source.path / n).exists())
     return _read_metadata(source, metadata)
 
 
@@ -96,6 +99,7 @@ def _read_hub(source: Source) -> Dataset:
     splits = [load_table(source.path, split=split) for split in source.parts] or [_evaluation_split(source)]
     table = concatenate_datasets(splits)
     label = find_column(source, source.spec, table.column_names, "label", *_LABEL)
+    refuse_nested(source, table, label)
     names = getattr(table.features[label], "names", None)  # of a ClassLabel, whose rows are numbers; -1 is none
     labels = table[label][:]
     if names is not None:
@@ -103,8 +107,11 @@ def _read_hub(source: Source) -> Dataset:
     labels = ["" if text is None else label_text(str(text)) for text in labels]
     if blank := labels.count(""):
         raise InputError(f"{source.spec}: {blank} of {len(labels)} rows have no {label}")
-    clips = hub_clips(source, table).add_column("label", labels)
-    return clips.add_column("fold", [str(fold) for fold in table["fold"]]) if "fold" in table.column_names else clips
+    clips = hub_clips(source, table).add_column("label", labels, feature=Value("string"))
+    if "fold" not in table.column_names:
+        return clips
+    folds = [None if fold is None else str(fold) for fold in table["fold"]]
+    return clips.add_column("fold", folds, feature=Value("string"))
 
 
 def _evaluation_split(source: Source) -> Dataset:
@@ -140,22 +147,23 @@ def read_benchmark(spec: str, excluded: Excluded | None = None) -> Benchmark:
         InputError: a spec that can't be read, no clips, or fewer than 2 classes.
     """
     excluded = Excluded() if excluded is None else excluded
-    listed = _read(spec, excluded)
-    clips = without_repeated_clips(with_audio(listed.clips, spec, excluded), spec, excluded)
+    listed, source = _read(spec, excluded)
+    clips = with_short_texts(inside(listed.clips, source), spec, excluded)
+    clips = without_repeated_clips(with_audio(clips, spec, excluded), spec, excluded)
     if len(clips) == 0:
         raise InputError(f"{spec} lists {len(listed.clips)} clips, but not one of their files is there")
     return replace(listed, clips=clips)
 
 
-def _read(spec: str, excluded: Excluded) -> Benchmark:
-    """An evaluation set as it is listed, whether its audio is there or not."""
+def _read(spec: str, excluded: Excluded) -> tuple[Benchmark, Source]:
+    """An evaluation set as it is listed, whether its audio is there or not, and where it is."""
     source = replace(
         parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label")), excluded=excluded
     )
     clips = READERS[source.layout](source)
     if len(clips) == 0:
         raise InputError(f"{spec} holds no clips")
-    return Benchmark(spec, source.layout, clips, _at_least_two(sorted(set(clips["label"])), spec))
+    return Benchmark(spec, source.layout, clips, _checked(set(clips["label"]), spec)), source
 
 
 def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
@@ -177,11 +185,11 @@ def evaluation_clips(spec: str) -> Dataset | None:
         InputError: a spec that can't be read.
     """
     path = Path(spec)
-    if spec != BUILT_IN and path.is_file():
+    if spec != BUILT_IN and os.path.isfile(spec):
         is_table = path.suffix in (".csv", ".jsonl")
-        if not is_table or not set(_FILE) & set(read_rows(path)[0]):
+        if not is_table or not set(FILE_COLUMNS) & set(read_rows(path)[0]):
             return None
-    return _read(spec, Excluded()).clips
+    return _read(spec, Excluded())[0].clips
 
 
 def read_labels(spec: str, excluded: Excluded | None = None) -> tuple[list[str], str | None]:
@@ -198,22 +206,20 @@ def read_labels(spec: str, excluded: Excluded | None = None) -> tuple[list[str],
     Raises:
         InputError: a spec that can't be read, or fewer than 2 names.
     """
-    if spec != BUILT_IN and Path(spec).is_file():
+    if spec != BUILT_IN and os.path.isfile(spec):
         path = Path(spec)
         if path.suffix in (".csv", ".jsonl"):
-            lines = [row["label"] for row in read_rows(path, "label")]
+            lines = texts(path, read_rows(path, "label"), "label")
         else:
             lines = _lines(path, Excluded() if excluded is None else excluded)
-        return _at_least_two(sorted({label_text(line) for line in lines if line.strip()}), spec), None
-    benchmark = _read(spec, Excluded())
+        return _checked({label_text(line) for line in lines if line.strip()}, spec), None
+    benchmark, _ = _read(spec, Excluded())
     return benchmark.class_names, benchmark.layout
 
 
 def _lines(path: Path, excluded: Excluded) -> list[str]:
-    try:
+    with reading(path, "text file of class names"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text file of class names") from error
     names = [line for line in lines if line.strip()]
     repeated = [name for place, name in enumerate(names) if label_text(name) in map(label_text, names[:place])]
     excluded.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {_first_blank(lines)}")
@@ -225,10 +231,14 @@ def _first_blank(lines: list[str]) -> int:
     return next((number for number, line in enumerate(lines, start=1) if not line.strip()), 0)
 
 
-def _at_least_two(names: list[str], spec: str) -> list[str]:
+def _checked(names: set[str], spec: str) -> list[str]:
+    """The class names in order: at least two, and texts."""
     if len(names) < 2:
         raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed")
-    return names
+    for name in names:
+        if not is_unicode(name) or len(name) > LONGEST_TEXT:
+            raise InputError(f"{spec}: the class name {ascii(name)[:80]} is no text, or {TOO_LONG}")
+    return sorted(names)
 
 
 __all__ = ["READERS", "Benchmark", "evaluation_clips", "read_benchmark", "read_labels", "task_clips"]

@@ -5,6 +5,11 @@ import html
 import re
 
 
+LONGEST_TEXT = 131_072  # characters of a caption or a name; the csv reader's own limit
+
+NO_WORDS = "no word in the caption"
+TOO_LONG = f"a text of more than {LONGEST_TEXT} characters"
+
 _EXTENSION = re.compile(r"\.(wav|wave|aiff?|mp3|flac|ogg|oga|opus|m4a|wma)$", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\x([0-9a-fA-F]{2})")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -61,9 +66,28 @@ def has_words(caption: str | None) -> bool:
     return any(letter.isalnum() for letter in caption or "")
 
 
+def fault(caption: str | None) -> str | None:
+    """Why a caption can't be used; None where it can."""
+    if not has_words(caption):
+        return NO_WORDS
+    return TOO_LONG if len(caption) > LONGEST_TEXT else None
+
+
 def label_text(label: str) -> str:
     """A class name as words: underscores and slashes become blanks."""
     return " ".join(re.sub(r"[_/]", " ", label).split())
 
 
-__all__ = ["caption_key", "clean_title", "exact_key", "has_words", "label_text", "shorten", "strip_html"]
+__all__ = [
+    "LONGEST_TEXT",
+    "NO_WORDS",
+    "TOO_LONG",
+    "caption_key",
+    "clean_title",
+    "exact_key",
+    "fault",
+    "has_words",
+    "label_text",
+    "shorten",
+    "strip_html",
+]

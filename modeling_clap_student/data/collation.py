@@ -6,13 +6,13 @@ import torch
 from ..errors import InputError
 from ..processing_clap_student import tokenize
 from ..resampling_clap_student import resample
-from .captions import caption_key, exact_key, has_words
+from .captions import caption_key, exact_key, fault
 from .decoding import ClipReader
-from .filters import NO_WORDS
 from .leakage import KeptOut
 from .replay import MOST_DRAWS
 from .skipping import SkippedClips
 from .spectrograms import SpectrogramCache
+from .tables import refusal
 
 
 def _as_int64(digest: str) -> int:
@@ -112,7 +112,7 @@ class ClapCollator:
         return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:
-        reason = self.kept_out.reason(row) or (None if has_words(row["caption"]) else NO_WORDS)
+        reason = self.kept_out.reason(row) or refusal(row["audio"]) or fault(row["caption"])
         if reason is not None:
             self.reader.skipped.add(row["audio_id"], reason)
         return reason is None

@@ -3,19 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
-from datasets import Dataset, IterableDataset, concatenate_datasets
+import pyarrow as pa
+from datasets import Dataset, IterableDataset, Value, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
 from .captions import caption_key
 from .columns import caption_columns, find_column
 from .excluded import Excluded
-from .filters import with_audio, with_words, without_repeats
-from .hub_tables import hub_clips
+from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
+from .hub_tables import arrow_type, hub_clips, refuse_nested
 from .leakage import KeptOut
-from .metadata import read_rows
+from .metadata import METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
+from .recordings import origin_of
 from .sources import Source, told_apart
 from .streams import as_stream, read_captioned_stream
 from .tables import CAPTION_COLUMNS, captioned_table, load_table
@@ -28,19 +30,22 @@ def _read_metadata(source: Source, metadata: Path, needs_files: bool = False) ->
     has_files = needs_files or source.column("audio")
     file_name = find_column(source, metadata, rows[0], "audio", "file_name") if has_files else "file_name"
     columns = caption_columns(source, metadata, rows[0])
-    audio, ids, captions = [], [], []
+    if has_files or file_name in rows[0]:
+        texts(metadata, rows, file_name)
+    audio, ids, captions, origins = [], [], [], []
     for number, row in enumerate(rows):
         cells = [row[column] for column in columns]
-        texts = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
+        said = [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
         file = row.get(file_name)
-        audio += [metadata.parent / file if file else None] * len(texts)
-        ids += [file or str(number)] * len(texts)
-        captions += texts
-    return captioned_table(source, audio, ids, captions)
+        audio += [metadata.parent / file if file else None] * len(said)
+        ids += [file or str(number)] * len(said)
+        origins += [origin_of(row)] * len(said)
+        captions += said
+    return captioned_table(source, audio, ids, captions, origins)
 
 
 def _read_audiofolder(source: Source) -> Dataset:
-    metadata = next(p for n in ("metadata.csv", "metadata.jsonl") if (p := source.path / n).exists())
+    metadata = next(p for n in METADATA if (p := source.path / n).exists())
     return _read_metadata(source, metadata, needs_files=True)
 
 
@@ -61,17 +66,25 @@ def _read_hub(source: Source) -> Dataset:
     clips = hub_clips(source, table)
     captions = caption_columns(source, source.spec, table.column_names)
     if captions == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
-        return clips.add_column("caption", table["caption"][:]).add_column("caption_id", table["caption_id"][:])
+        refuse_nested(source, table, "caption_id")
+        for name in ("caption", "caption_id"):
+            values = ["" if text is None else str(text) for text in table[name][:]]
+            clips = clips.add_column(name, values, feature=Value("string"))
+        return clips
     # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
-    texts = [texts for column in captions for texts in _columns_of_texts(table, column)]
-    return concatenate_datasets([_with_captions(clips, column) for column in texts])
+    said = [column for name in captions for column in _columns_of_texts(source, table, name)]
+    return concatenate_datasets([_with_captions(clips, column) for column in said or [[""] * len(clips)]])
 
 
 def _is_text(table: Dataset, column: str) -> bool:
     return getattr(table.features[column], "dtype", None) in ("string", "large_string")
 
 
-def _columns_of_texts(table: Dataset, column: str) -> list[list[str | None]]:
+def _columns_of_texts(source: Source, table: Dataset, column: str) -> list[list[str | None]]:
+    kind = arrow_type(table, column)
+    kind = kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        raise InputError(f"{source.spec}: the column {column} holds {kind}, neither text nor lists of texts")
     if _is_text(table, column):
         return [table[column][:]]
     lists = [texts if isinstance(texts, list) else [texts] for texts in table[column][:]]
@@ -128,6 +141,7 @@ def read_corpora(
     excluded = Excluded() if excluded is None else excluded
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
+    sources = [replace(source, excluded=excluded) for source in sources]
     if evaluates:
         sources = [_to_evaluate_on(source) for source in sources]
     corpora = []
@@ -148,6 +162,7 @@ def _to_evaluate_on(source: Source) -> Source:
 
 def _usable(table: Dataset, source: Source, needs_audio: bool, excluded: Excluded, kept_out: KeptOut) -> Dataset:
     spec, table = source.spec, table.select_columns(list(CAPTION_COLUMNS))
+    table = with_short_texts(inside(table, source), spec, excluded)
     table = without_repeats(with_words(table, spec, excluded), spec, excluded)
     if needs_audio:
         total, table = len(table), with_audio(table, spec, excluded)

@@ -15,14 +15,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from datasets import Dataset
 
 from ..audio_file_clap_student import AudioFile
 from ..errors import ClipError, InputError
 from ..resampling_clap_student import Resampled
 from . import soundscapes
 from .skipping import SkippedClips
+from .tables import refusal
 
 
+# Of clips that are only tried: samples of one that are decoded at a time, clips, and a rate that is not used.
+_PART, _CLIPS_AT_ONCE, _ANY_RATE = 2**20, 64, 1000
 _READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
 
 
@@ -62,6 +66,8 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
     if audio is None:
         raise ClipError("has no audio")
     data, path = audio.get("bytes"), audio.get("path") or ""
+    if (reason := refusal(audio)) is not None:
+        raise ClipError(reason)
     is_file = data is not None or not soundscapes.is_soundscape(path)
     with AudioFile(path if data is None else data) if is_file else _Soundscape(path) as source:
         yield Resampled(source, sampling_rate)
@@ -135,6 +141,14 @@ def audio_bytes(audio: dict) -> bytes:
         raise InputError(f"can't read {audio['path']}: {error.strerror}") from error
 
 
+def _decode_through(row: dict) -> None:
+    """Decodes a whole clip, a part at a time in memory."""
+    with open_clip(row["audio"], _ANY_RATE) as clip:
+        source = clip.source
+        for start in range(0, source.frames, _PART):
+            source.read(start, min(start + _PART, source.frames))
+
+
 class ClipWindows:
     """The windows of one clip. The first ones are there, the others of a long clip are read as they are asked for.
 
@@ -198,6 +212,10 @@ class ClipReader:
         jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
         return _good(self._each(jobs, lambda job: cache.crop(job, size, job["draw"])))
 
+    def readable(self, rows: list[dict]) -> np.ndarray:
+        """(rows,) bool: whether each clip decodes from its beginning to its end."""
+        return np.array([not isinstance(result, ClipError) for result in self._each(rows, _decode_through)], bool)
+
     def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
         """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
 
@@ -223,6 +241,21 @@ class ClipReader:
         return result
 
 
+def readable_rows(table: Dataset, skipped: SkippedClips) -> np.ndarray:
+    """The rows of a table whose clip decodes from its beginning to its end, each clip tried once.
+
+    Args:
+        table: with `audio` and `audio_id`.
+        skipped: where the others are listed. It raises an InputError when they are too many.
+    """
+    ids = np.array(table["audio_id"][:])
+    _, first, clips = np.unique(ids, return_index=True, return_inverse=True)
+    tried = table.select_columns(["audio", "audio_id"])
+    reader, parts = ClipReader(_ANY_RATE, skipped), np.array_split(first, -(-len(first) // _CLIPS_AT_ONCE))
+    good = np.concatenate([reader.readable([tried[int(row)] for row in rows]) for rows in parts])
+    return np.flatnonzero(good[clips])
+
+
 def _good(results: list) -> list:
     return [None if isinstance(result, ClipError) else result for result in results]
 
@@ -236,4 +269,5 @@ __all__ = [
     "decode_crop",
     "decode_windows",
     "open_clip",
+    "readable_rows",
 ]

@@ -27,7 +27,7 @@ def _listing(folder: str) -> dict[str, str]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_file()]
-    except OSError:  # no folder
+    except (OSError, ValueError):  # no folder, or none that could be: a NUL byte in its name
         return {}
     return {same_name(name): name for name in names} | {name: name for name in names}
 

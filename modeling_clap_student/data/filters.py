@@ -7,12 +7,15 @@ from datasets import Dataset
 
 from ..errors import InputError
 from . import soundscapes
+from .captions import LONGEST_TEXT, NO_WORDS, TOO_LONG
 from .excluded import Excluded
 from .files import locate
+from .outside import OUTSIDE, are_outside, roots_of
+from .sources import Source
 from .tables import UNDECODED
 
 
-NO_WORDS = "no word in the caption"
+_EXAMPLE = 200  # characters of a row's name that are shown
 
 
 def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
@@ -27,6 +30,41 @@ def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
     if len(table) == 0:
         raise InputError(f"{spec} holds no caption with a word in it")
     return table
+
+
+def with_short_texts(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    """The rows none of whose texts is absurdly long.
+
+    Raises:
+        InputError: each has one.
+    """
+    short = np.ones(len(table), bool)
+    for name in (name for name, feature in table.features.items() if getattr(feature, "dtype", None) == "string"):
+        length = pc.fill_null(pc.utf8_length(column_of(table, name)), 0)
+        short &= length.to_numpy(zero_copy_only=False) <= LONGEST_TEXT
+    if len(table) and not short.any():
+        raise InputError(f"{spec} holds nothing but rows with {TOO_LONG}")
+    return kept_rows(table, short, spec, TOO_LONG, excluded)
+
+
+def inside(table: Dataset, source: Source) -> Dataset:
+    """The rows whose audio is no file, or one in the folder that the user pointed at, links resolved.
+
+    Raises:
+        InputError: not one row is left.
+    """
+    roots = roots_of(source)
+    if roots is None:
+        return table
+    audio = column_of(table, "audio")
+    held = pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
+    outside = are_outside(pc.struct_field(audio, "path"), roots) & ~held
+    if len(table) and outside.all():
+        raise InputError(
+            f"{source.spec}: none of its {len(table)} files lies in {' or '.join(roots) or 'its folder'} "
+            "(--allow_outside_paths takes others)"
+        )
+    return kept_rows(table, ~outside, source.spec, OUTSIDE, source.excluded)
 
 
 def without_repeats(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
@@ -69,7 +107,7 @@ def kept_rows(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: st
     keep = np.asarray(keep, dtype=bool)
     if keep.all():
         return table
-    example = table[int(np.argmin(keep))]["audio_id"]
+    example = (table[int(np.argmin(keep))]["audio_id"] or "")[:_EXAMPLE]
     excluded.add(spec, reason, int((~keep).sum()), len(table), example)
     return table.select(np.flatnonzero(keep))
 
@@ -81,10 +119,11 @@ def column_of(table: Dataset, column: str) -> pa.Array:
 
 
 __all__ = [
-    "NO_WORDS",
     "column_of",
+    "inside",
     "kept_rows",
     "with_audio",
+    "with_short_texts",
     "with_words",
     "without_repeated_clips",
     "without_repeats",

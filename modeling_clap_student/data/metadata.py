@@ -1,13 +1,22 @@
-"""Metadata files: csv and jsonl as lists of rows, json."""
+"""Metadata files: csv and jsonl as lists of rows, json, yaml."""
 
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
-from ..errors import InputError
+import yaml
+
+from ..errors import InputError, reading
 
 
-def read_rows(path: Path, *needed: str, fallback: str | None = None) -> list[dict[str, str | list]]:
+METADATA = ("metadata.csv", "metadata.jsonl")  # of a folder
+FILE_COLUMNS = ("file_name", "path", "filename")
+
+_DEEPEST = 100  # levels of a yaml file
+
+
+def read_rows(path: Path, *needed: str, fallback: str | None = None) -> list[dict[str, Any]]:
     """Reads a csv (with a header; a byte-order mark is ignored) or jsonl file.
 
     Args:
@@ -16,21 +25,18 @@ def read_rows(path: Path, *needed: str, fallback: str | None = None) -> list[dic
         fallback: an encoding for a file that is not UTF-8.
 
     Returns:
-        a dict a row; what is missing is "", and a list in a jsonl stays one.
+        a dict a row; what is missing is "", a number in a jsonl becomes text, a list or a mapping stays one.
 
     Raises:
         InputError: a file that is missing, empty, not text, or lacks a needed column.
     """
-    try:
-        rows = _parse(path, "utf-8-sig")
-    except UnicodeDecodeError as error:
-        if fallback is None:
-            raise InputError(f"{path} is no readable {path.suffix.lstrip('.')} file: {error}") from error
-        rows = _parse(path, fallback)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    except (json.JSONDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no readable {path.suffix.lstrip('.')} file: {error}") from error
+    with reading(path, f"{path.suffix.lstrip('.')} file"):
+        try:
+            rows = _parse(path, "utf-8-sig")
+        except UnicodeDecodeError:
+            if fallback is None:
+                raise
+            rows = _parse(path, fallback)
     if not rows:
         raise InputError(f"{path} holds no rows")
     columns = list(rows[0]) if isinstance(rows[0], dict) else []
@@ -50,8 +56,22 @@ def _parse(path: Path, encoding: str) -> list:
         return [*csv.DictReader(file)]
 
 
-def _text(value) -> str | list:
-    return "" if value is None else value if isinstance(value, list) else str(value)
+def _text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_text(item) for item in value]
+    return "" if value is None else value if isinstance(value, dict) else str(value)
+
+
+def texts(path: Path, rows: list[dict[str, Any]], column: str) -> list[str]:
+    """A column of `read_rows` that must hold a text each row.
+
+    Raises:
+        InputError: a list or a mapping.
+    """
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row[column], str):
+            raise InputError(f"{path}: row {number}: {column} must be a text, not a {type(row[column]).__name__}")
+    return [row[column] for row in rows]
 
 
 def read_json(path: Path) -> dict | list:
@@ -60,12 +80,28 @@ def read_json(path: Path) -> dict | list:
     Raises:
         InputError: a file that is missing or no json.
     """
-    try:
+    with reading(path, "json file"):
         return json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no readable json file: {error}") from error
 
 
-__all__ = ["read_json", "read_rows"]
+def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
+    """Reads YAML that says everything itself: a few hundred bytes of aliases of aliases would fill any memory.
+
+    Args:
+        text: the file's.
+        loader: PyYAML's, which decides what a plain word stands for.
+
+    Raises:
+        yaml.YAMLError: no YAML, an alias, or nested too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases are not taken: write out what *{event.anchor} stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+    return yaml.load(text, loader)
+
+
+__all__ = ["FILE_COLUMNS", "METADATA", "load_yaml", "read_json", "read_rows", "texts"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from ..errors import InputError
 from .published import PUBLISHED
-from .sources import BUILT_IN, TAR_SUFFIXES, Source, hub_name
+from .sources import BUILT_IN, TAR_SUFFIXES, Source, hub_name, is_there
 
 
 _NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(:(?P<parts>[\w,]+))?(=(?P<path>.+))?", re.DOTALL)
+_PREFIX = re.compile(r"^[a-z][a-z0-9_]*(:[\w,]+)?=")
 _WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream", "webdataset")
 # Layouts that a user may say something is read in, whatever it looks like.
 _ANY_PLACE = ("folder", "hub", "stream", "webdataset")
@@ -39,12 +40,12 @@ def parse_source(spec: str, known: dict[str, Callable], what: str, columns: tupl
 def _split_columns(spec: str, columns: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """`SPEC#audio=a,caption=b` -> SPEC, ((audio, a), (caption, b)). Neither # nor a comma needs quotes in a shell."""
     text, mark, named = spec.rpartition("#")
-    if not mark or Path(spec.partition("=")[2] or spec).expanduser().exists():
+    if not mark or is_there(spec) or is_there(_PREFIX.sub("", spec)):
         return spec, ()
     pairs = tuple(tuple(pair.split("=", 1)) for pair in named.split(","))
     if not all(len(pair) == 2 and pair[0] in columns and pair[1] for pair in pairs):
         if not columns:
-            raise InputError(f"no such file or folder: {spec!r} (columns can't be named here)")
+            raise InputError(f"no such file or folder: {shown(spec)} (columns can't be named here)")
         form = ",".join(f"{column}=COLUMN" for column in columns)
         raise InputError(f"{spec}: after # stands which column holds what: #{form}")
     return text, pairs
@@ -53,7 +54,7 @@ def _split_columns(spec: str, columns: tuple[str, ...]) -> tuple[str, tuple[tupl
 def _parse(spec: str, known: dict[str, Callable], what: str) -> Source:
     match = _NAMED.fullmatch(spec)
     bare = match and match["path"] is None
-    if match and (not Path(spec).exists() or match["name"] == BUILT_IN) and (not bare or match["name"] in known):
+    if match and (not is_there(spec) or match["name"] == BUILT_IN) and (not bare or match["name"] in known):
         name = match["name"]
         if name not in known:
             raise InputError(f"unknown name {name!r} for {what}: known are {', '.join(sorted(known))}")
@@ -81,15 +82,19 @@ def _parse(spec: str, known: dict[str, Callable], what: str) -> Source:
 
 
 def _existing(text: str, hint: str = "") -> Path:
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise InputError(f"no such file or folder: {text!r}{hint}")
-    return path.resolve()
+    if not is_there(text):
+        raise InputError(f"no such file or folder: {shown(text)}{hint}")
+    return Path(os.path.expanduser(text)).resolve()
+
+
+def shown(spec: str) -> str:
+    """A user's word in an error, which stays a line that can be read."""
+    return repr(spec if len(spec) <= 300 else f"{spec[:150]}…{spec[-150:]}")
 
 
 def _is_pattern(text: str) -> bool:
     """Whether a text stands for tar archives without being one's path: a glob, `x-{00..99}.tar`, an address."""
-    return text.endswith(TAR_SUFFIXES) and not Path(text).exists() and re.search(r"[*?\[{]|://", text) is not None
+    return text.endswith(TAR_SUFFIXES) and not is_there(text) and re.search(r"[*?\[{]|://", text) is not None
 
 
 def has_layout(path: Path, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which published recording a clip was cut from, and the clips that are kept out for that."""
+"""The recordings that some data is made of, for clips that are kept out for that."""
 
 from collections.abc import Iterable
 
@@ -8,23 +8,9 @@ from ..errors import InputError
 from .metadata import read_rows
 from .naming import parse_source
 from .published import PUBLISHED
+from .recordings import ORIGIN_COLUMNS, origin_of, origins_of
 from .sources import Source
 from .tables import load_table
-
-
-# Columns that tell it: of this package's tables, AudioCaps' csv, and the Hub's copies of AudioSet and FSD50K.
-_COLUMNS = {
-    "youtube": ("youtube_id", "ytid", "YTID", "video_id"),
-    "freesound": ("freesound_id", "fsID", "src_file"),
-}
-ORIGIN_COLUMNS = ("origin_id", *(column for columns in _COLUMNS.values() for column in columns))
-
-
-def origin_of(row: dict) -> str | None:
-    """`youtube:…` or `freesound:…`, of the first column that tells; None where none does."""
-    if row.get("origin_id"):
-        return row["origin_id"]
-    return next((f"{site}:{row[c]}" for site, columns in _COLUMNS.items() for c in columns if row.get(c)), None)
 
 
 def _of_metadata(source: Source) -> Iterable[str | None]:
@@ -35,7 +21,7 @@ def _of_dataset(source: Source) -> Iterable[str | None]:
     tables = load_table(source.path)
     tables = tables.values() if isinstance(tables, DatasetDict) else [tables]
     for table in tables:
-        yield from map(origin_of, table.select_columns([c for c in ORIGIN_COLUMNS if c in table.column_names]))
+        yield from origins_of(table)
 
 
 def _of_corpus(source: Source) -> Iterable[str | None]:

@@ -2,22 +2,25 @@
 
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, IterableDataset, Value, concatenate_datasets
+from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from ..errors import InputError
 from . import soundscapes
-from .columns import find_column
 from .excluded import Excluded
-from .filters import with_audio, without_repeated_clips
+from .files import same_name
+from .filters import inside, with_audio, with_short_texts, without_repeated_clips
+from .hub_tables import hub_clips
 from .leakage import KeptOut
+from .metadata import FILE_COLUMNS, METADATA, read_rows
 from .naming import parse_source
-from .origins import ORIGIN_COLUMNS, origin_of
 from .published import PUBLISHED
+from .recordings import ORIGIN_COLUMNS, origin_of
 from .scanning import list_audio
 from .sources import Source, told_apart
 from .streams import as_stream, read_stream
-from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, UNDECODED, clip_table, load_table
+from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, clip_table, load_table
 from .tar_shards import read_tar_shards
 
 
@@ -25,7 +28,24 @@ def _read_folder(source: Source) -> Dataset:
     files = list_audio(source.path)
     if len(files) == 0:
         raise InputError(f"{source.path} holds no audio files ({' '.join(sorted(AUDIO_SUFFIXES))})")
-    return clip_table(source, pc.binary_join_element_wise(str(source.path), files, "/"), files)
+    audio = pc.binary_join_element_wise(str(source.path), files, "/")
+    return clip_table(source, audio, files, _origins(source, files))
+
+
+def _origins(source: Source, files: pa.Array) -> pa.Array | None:
+    """The recording of each file, where the folder's metadata tells it; nothing else of that is read."""
+    table = next((path for name in METADATA if (path := source.path / name).is_file()), None)
+    if table is None:
+        return None
+    try:
+        rows = read_rows(table)
+    except InputError:  # a list of something else, which a pool does not need
+        return None
+    file = next((name for name in FILE_COLUMNS if name in rows[0]), None)
+    if file is None or not set(ORIGIN_COLUMNS) & set(rows[0]):
+        return None
+    known = {same_name(str(row[file])): origin_of(row) for row in rows}
+    return pa.array([known.get(same_name(name)) for name in files.to_pylist()], pa.string())
 
 
 def _read_soundscapes(source: Source) -> Dataset:
@@ -34,17 +54,8 @@ def _read_soundscapes(source: Source) -> Dataset:
 
 
 def _read_hub(source: Source) -> Dataset:
-    table = concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
-    audio, name = find_column(source, source.spec, table.column_names, "audio", "audio"), str(source.path)
-    told = table.select_columns([column for column in ORIGIN_COLUMNS if column in table.column_names])
-    table = table.select_columns([c for c in (audio, "audio_id", "source") if c in table.column_names])
-    table = (table if audio == "audio" else table.rename_column(audio, "audio")).cast_column("audio", UNDECODED)
-    if "audio_id" not in table.column_names:
-        table = table.add_column("audio_id", [f"{name}/{i}" for i in range(len(table))])
-    if "source" not in table.column_names:
-        table = table.add_column("source", [name] * len(table))
-    origins = [origin_of(row) for row in told] if told.column_names else [None] * len(table)
-    return table.add_column("origin_id", origins, feature=Value("string"))
+    tables = [load_table(source.path, split=split) for split in source.parts or ("train",)]
+    return hub_clips(source, concatenate_datasets(tables))
 
 
 READERS = {
@@ -89,6 +100,7 @@ def read_pools(
 def _usable(table: Dataset, source: Source, kept_out: KeptOut) -> Dataset:
     spec, excluded = source.spec, source.excluded
     table, total = table.select_columns(list(POOL_COLUMNS)), len(table)
+    table = with_short_texts(inside(table, source), spec, excluded)
     if source.layout in PUBLISHED and PUBLISHED[source.layout].lists_clips:
         table = with_audio(table, spec, excluded)
         if total > len(table) == 0:

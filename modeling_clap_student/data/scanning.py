@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..errors import InputError
-from .tables import AUDIO_SUFFIXES
+from .tables import AUDIO_SUFFIXES, is_unicode
 
 
 _CHUNK = 65536  # names that are Python strings at once
@@ -51,16 +51,8 @@ def as_strings(values: Iterable[str]) -> pa.Array:
         try:
             chunks.append(pa.array(some, pa.string()))
         except UnicodeEncodeError:
-            chunks.append(pa.array([name for name in some if _is_utf8(name)], pa.string()))
+            chunks.append(pa.array([name for name in some if is_unicode(name)], pa.string()))
     return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:

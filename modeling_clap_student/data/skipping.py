@@ -5,7 +5,8 @@ import hashlib
 import io
 import math
 import os
-import tempfile
+import re
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,14 +35,19 @@ class ReadingArguments(CheckedArguments):
         default=0.1,
         metadata={"help": "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."},
     )
+    allow_outside_paths: bool = field(
+        default=False,
+        metadata={"help": "Also read files that a table or a link names outside the folder that was given."},
+    )
 
 
 class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
     It also knows what share of the distinct clips tried they are, over all threads, workers and processes of a
-    machine, through two tables in the temporary folder, tried and bad: a byte a clip, found by its hash. Clips that
-    meet in a byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two million clips, in 2 MB.
+    machine, through two tables beside the list, tried and bad: a byte a clip, found by its hash. Clips that meet in a
+    byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two million clips, in 2 MB. They lie
+    in the run's own folder, hidden, one file a machine: nobody else can put anything in their place.
 
     Args:
         path: the file; it appears with the first entry. Its folder must exist by then.
@@ -59,7 +65,8 @@ class SkippedClips:
     def start_afresh(self) -> None:
         """Forgets an earlier run in the same folder. For one process, before any other goes on."""
         self.path.unlink(missing_ok=True)
-        self._table_path().unlink(missing_ok=True)
+        for tables in self.path.parent.glob(f".{self.path.name}.*"):  # of a run that was killed, on any machine
+            tables.unlink(missing_ok=True)
 
     def tried(self, audio_id: str) -> None:
         """Counts a clip that was read, once however often it is."""
@@ -116,20 +123,36 @@ class SkippedClips:
             return dict(csv.reader(file))
 
     def _table_path(self) -> Path:
-        user = os.getuid() if hasattr(os, "getuid") else 0
-        run = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"clap_student_{user}_{run}.tried"
+        host = re.sub(r"[^\w.-]", "_", socket.gethostname())
+        return self.path.with_name(f".{self.path.name}.{host}")
 
     def _marks(self) -> np.ndarray:
         if self._table is None:
-            with open(self._table_path(), "ab") as file:
-                file.truncate(2 * _SLOTS)  # no other size is ever made, so that it does not matter who is first
-            self._table = np.memmap(self._table_path(), np.uint8, "r+", shape=(2, _SLOTS))
+            path = self._table_path()
+            try:
+                with open(path, "ab") as file:
+                    _reserve(file.fileno(), 2 * _SLOTS)
+                self._table = np.memmap(path, np.uint8, "r+", shape=(2, _SLOTS))
+            except OSError as error:
+                reason = f"{error.strerror or error} (--max_skipped_fraction 1 counts none)"
+                raise InputError(f"can't count the clips in {path}: {reason}") from error
         return self._table
 
     def close(self) -> None:
         """Takes the tables away at the end of a run; the list stays."""
+        self._table = None
         self._table_path().unlink(missing_ok=True)
+
+
+def _reserve(file: int, size: int) -> None:
+    """Makes an open file so large, its space on the disk taken: written to a hole of a full disk, a map is a crash.
+
+    It does not matter which process is first: what is marked stays.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    elif (missing := size - os.fstat(file).st_size) > 0:  # macOS
+        os.write(file, bytes(missing))
 
 
 def _slot(audio_id: str) -> int:

@@ -1,5 +1,6 @@
 """Where some data is: what a user's word for it stands for."""
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,9 +87,14 @@ def told_apart(sources: list[Source]) -> list[Source]:
     return [replace(source, label=names.get(source.path)) for source in sources]
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether a path exists; none that can't be one does: 4500 letters, a NUL byte, the home of nobody."""
+    return os.path.exists(os.path.expanduser(path))
+
+
 def split_revision(name: str | Path) -> tuple[str, str | None]:
     """`someone/model@v1` -> (`someone/model`, `v1`); a name without a revision, or a path -> (name, None)."""
-    match = None if Path(name).exists() else HUB_ID.fullmatch(str(name))
+    match = None if is_there(name) else HUB_ID.fullmatch(str(name))
     return (match["name"], match["revision"]) if match else (str(name), None)
 
 
@@ -97,8 +103,9 @@ def hub_name(spec: str) -> str | None:
 
     `hub:test=someone/data@v1#caption=text` -> `someone/data@v1`
     """
-    name = re.sub(r"^(hub|stream)(:[\w,]+)?=", "", spec).partition("#")[0]
-    is_path = name.startswith(".") or Path(name).expanduser().exists()
+    place = re.sub(r"^(hub|stream)(:[\w,]+)?=", "", spec)
+    name = place.partition("#")[0]
+    is_path = name.startswith(".") or is_there(place) or is_there(name)
     return name if HUB_ID.fullmatch(name) and not is_path else None
 
 
@@ -124,6 +131,7 @@ __all__ = [
     "Source",
     "dataset_source",
     "hub_name",
+    "is_there",
     "split_revision",
     "told_apart",
 ]

@@ -13,9 +13,10 @@ from datasets import Audio, Dataset, IterableDataset, Value, concatenate_dataset
 from ..errors import InputError
 from .captions import caption_key
 from .columns import caption_columns, find_column
-from .origins import ORIGIN_COLUMNS, origin_of
+from .outside import OUTSIDE, is_outside, roots_of
+from .recordings import ORIGIN_COLUMNS, origin_of
 from .sources import Source, split_revision
-from .tables import CAPTION_COLUMNS, ENCODED, ENCODED_CLIPS, ENCODED_PAIRS
+from .tables import CAPTION_COLUMNS, ENCODED, ENCODED_CLIPS, ENCODED_PAIRS, first_line, refused
 
 
 _SHARDS = 64  # of a table that is read as a stream
@@ -53,7 +54,7 @@ def _open(source: Source, split: str) -> IterableDataset:
             return _sharded(table[split] if isinstance(table, dict) else table)
         return load_dataset(name, split=split, revision=revision, streaming=True)
     except Exception as error:  # load_dataset raises a dozen unrelated types
-        raise InputError(f"can't stream {source.path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"can't stream {source.path}: {first_line(error)}") from error
 
 
 def _sharded(table: Dataset) -> IterableDataset:
@@ -85,17 +86,20 @@ def _with_our_columns(source: Source, stream: IterableDataset, captioned: bool) 
             batch_size=_AT_ONCE,
             features=features,
             remove_columns=[name for name in wanted if name not in features],
-            fn_kwargs={"audio": audio, "captions": captions if captioned else None, "name": source.name},
+            fn_kwargs={"audio": audio, "captions": captions if captioned else None, "name": source.name}
+            | {"roots": roots_of(source)},
         )
     )
 
 
-def _as_rows(columns: dict[str, list], audio: str, captions: list[str] | None, name: str) -> dict[str, list]:
+def _as_rows(
+    columns: dict[str, list], audio: str, captions: list[str] | None, name: str, roots: tuple[str, ...] | None
+) -> dict[str, list]:
     """A few rows in our columns; a clip with several captions becomes several rows, one without any a row without."""
     rows = []
     for values in zip(*columns.values(), strict=True):
         row = dict(zip(columns, values, strict=True))
-        clip = _as_clip(row, row[audio], name)
+        clip = _as_clip(row, row[audio], name, roots)
         if captions is None:
             rows.append(clip)
             continue
@@ -107,7 +111,7 @@ def _as_rows(columns: dict[str, list], audio: str, captions: list[str] | None, n
     return {column: [row[column] for row in rows] for column in names}
 
 
-def _as_clip(row: dict, audio: dict | None, name: str) -> dict:
+def _as_clip(row: dict, audio: dict | None, name: str, roots: tuple[str, ...] | None) -> dict:
     if row.get("audio_id"):
         audio_id = row["audio_id"]
     elif "__key__" in row:  # of a Hub dataset of tar shards
@@ -117,6 +121,9 @@ def _as_clip(row: dict, audio: dict | None, name: str) -> dict:
         held = (audio or {}).get("bytes")
         told = held if held is not None else str((audio or {}).get("path")).encode()
         audio_id = f"{name}/{hashlib.blake2b(told, digest_size=12).hexdigest()}"
+    path = (audio or {}).get("path")
+    if path and audio.get("bytes") is None and roots is not None and is_outside(path, roots):
+        audio = refused(f"{OUTSIDE}: {path}")
     return {"audio": audio, "audio_id": audio_id, "source": row.get("source") or name, "origin_id": origin_of(row)}
 
 

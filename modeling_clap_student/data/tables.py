@@ -41,7 +41,7 @@ def clip_table(
 
     Each column may be an arrow array, a list or an iterator.
     """
-    audio, ids = _strings(audio), _strings(ids)
+    audio, ids = _strings(source, audio), _strings(source, ids)
     storage = pa.StructArray.from_arrays(
         [pa.nulls(len(audio), pa.binary()), audio], ["bytes", "path"], mask=pc.is_null(audio)
     )
@@ -49,8 +49,8 @@ def clip_table(
         "audio": storage,
         "audio_id": pc.binary_join_element_wise(source.name, ids, "/"),
         "source": pa.repeat(pa.scalar(source.name), len(audio)),
-        "origin_id": pa.nulls(len(audio), pa.string()) if origins is None else _strings(origins),
-        **{name: _strings(values) for name, values in columns.items()},
+        "origin_id": pa.nulls(len(audio), pa.string()) if origins is None else _strings(source, origins),
+        **{name: _strings(source, values) for name, values in columns.items()},
     }
     features = Features({"audio": UNDECODED, **{name: Value("string") for name in table if name != "audio"}})
     table = pa.table(table)
@@ -70,7 +70,7 @@ def captioned_table(
     source: Source, audio: Iterable, ids: Iterable, captions: Iterable, origins: Iterable | None = None
 ) -> Dataset:
     """A table of (clip, caption) pairs with the columns of `CAPTION_COLUMNS`."""
-    captions = [" ".join((caption or "").split()) for caption in captions]
+    captions = [" ".join(_text(source, caption).split()) for caption in captions]
     keys = [caption_key(caption) for caption in captions]
     return clip_table(source, audio, ids, origins, caption=captions, caption_id=keys)
 
@@ -91,10 +91,55 @@ def labelled_table(
     return clip_table(source, audio, ids, origins, label=map(label_text, labels), **columns)
 
 
-def _strings(values: Iterable) -> pa.Array:
+def _strings(source: Source, values: Iterable) -> pa.Array:
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return pa.array([None if v is None else str(v) for v in values], pa.string())
+    values = [None if v is None else str(v) for v in values]
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError as error:
+        raise no_text(source, error.object) from error
+
+
+def _text(source: Source, value: object) -> str:
+    """A caption as it stands in some table; "" for none.
+
+    Raises:
+        InputError: something else than text, or text that can't be written: half a pair of surrogates.
+    """
+    text = "" if value is None else value
+    if not isinstance(text, str) or not is_unicode(text):
+        raise no_text(source, value)
+    return text
+
+
+def no_text(source: Source, value: object) -> InputError:
+    """The error for a value in place of a text."""
+    return InputError(f"{source.spec}: {ascii(value)[:80]} is no Unicode text, as captions, names and labels must be")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: half a pair of surrogates, which json can hold, can't."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# A path that begins so stands for a clip that is not read, for the reason behind it: a stream can't be searched first.
+REFUSED = "refused://"
+
+
+def refusal(audio: dict | None) -> str | None:
+    """Why a clip is not read; None where it may be."""
+    path = (audio or {}).get("path") or ""
+    return path.removeprefix(REFUSED) if path.startswith(REFUSED) and audio.get("bytes") is None else None
+
+
+def refused(reason: str) -> dict:
+    """What takes the place of a clip's audio; whoever opens it is told the reason."""
+    return {"bytes": None, "path": REFUSED + reason}
 
 
 def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetDict:
@@ -111,11 +156,19 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
             name, revision = split_revision(path)
             table = load_dataset(name, split=split, revision=revision)
     except Exception as error:  # load_dataset raises a dozen unrelated types
-        raise InputError(f"can't load the dataset {path}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"can't load the dataset {path}: {first_line(error)}") from error
     splits = table.values() if isinstance(table, DatasetDict) else [table]
     if all("audio" in data.column_names for data in splits):
-        table = table.cast_column("audio", UNDECODED)
+        try:
+            table = table.cast_column("audio", UNDECODED)
+        except Exception as error:  # arrow's own and datasets', by what the column holds
+            raise InputError(f"{path}: the column audio holds no audio: {first_line(error)}") from error
     return table
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in a line that is not too long."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 __all__ = [
@@ -128,6 +181,11 @@ __all__ = [
     "UNDECODED",
     "captioned_table",
     "clip_table",
+    "first_line",
+    "is_unicode",
     "labelled_table",
     "load_table",
+    "no_text",
+    "refusal",
+    "refused",
 ]

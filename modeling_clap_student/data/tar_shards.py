@@ -6,10 +6,13 @@ archives of several formats, and parses the labels.
 
 import glob
 import json
+import lzma
 import posixpath
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
 
@@ -19,15 +22,24 @@ from datasets import IterableDataset
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
 from .captions import caption_key
+from .recordings import origin_of
 from .sources import TAR_SUFFIXES, Source
-from .tables import AUDIO_SUFFIXES, ENCODED_CLIPS, ENCODED_PAIRS
+from .tables import AUDIO_SUFFIXES, ENCODED_CLIPS, ENCODED_PAIRS, is_unicode, refused
 
+
+# Bytes of a file in an archive: 25 minutes of stereo at 44.1 kHz in 16 bits, and a text. A few megabytes can unpack to
+# any size, and what is read of an archive is in memory.
+LARGEST_CLIP, LARGEST_TEXT = 2**28, 2**20
+# Bytes that are unpacked for nothing, before an archive is given up that unpacks to so many times its size.
+MOST_PASSED_OVER, _LARGEST_RATIO = 2**32, 10
+_PIECE = 2**20
+_LONGEST_NAME = 4096
 
 _TEXTS = ("caption", "captions", "text", "texts")  # of a json beside a clip
 
 
 def read_tar_shards(source: Source) -> IterableDataset:
-    """The audio files, each archive a shard; their other members are not read.
+    """The audio files, each archive a shard; of their other members a json beside a clip may tell its recording.
 
     Raises:
         InputError: no archive, or one that is missing.
@@ -95,58 +107,130 @@ def _glob(pattern: str) -> list[str]:
 def _clips(shards: list[str], names: list[str], source: str) -> Iterator[dict]:
     """The clips of some archives, in their order; a broken archive ends in a row without audio, which gets listed."""
     for shard, name in zip(shards, names, strict=True):
-        for member, content in _members(shard, name, AUDIO_SUFFIXES):
-            yield _clip(member, content, name, source)
+        for clips, beside in _samples(_members(shard, name, {*AUDIO_SUFFIXES, ".json"})):
+            yield from (_clip(member, name, source, beside) for member in clips)
 
 
 def _pairs(shards: list[str], names: list[str], source: str, field: str | None) -> Iterator[dict]:
     for shard, name in zip(shards, names, strict=True):
-        members = _members(shard, name, {*AUDIO_SUFFIXES, ".txt", ".json"})
-        for _, sample in groupby(members, lambda member: posixpath.splitext(member[0])[0]):
-            clips, captions = [], []
-            for member, content in sample:
-                if content is None or _is_audio(member):
-                    clips.append(_clip(member, content, name, source))
-                else:
-                    captions += _captions(member, content, field)
-            for clip in clips:
+        for clips, beside in _samples(_members(shard, name, {*AUDIO_SUFFIXES, ".txt", ".json"})):
+            captions = [text for member in beside for text in _captions(member, field)]
+            fault = "" if captions else next((f"its text is {m.fault} ({m.name})" for m in beside if m.fault), "")
+            for member in clips:
+                clip = _clip(replace(member, content=None, fault=fault) if fault else member, name, source, beside)
                 yield from ({**clip, "caption": text, "caption_id": caption_key(text)} for text in captions or [""])
 
 
-def _members(shard: str, name: str, suffixes: set[str]) -> Iterator[tuple[str, bytes | None]]:
-    """(name, content) of an archive's files of some suffixes; (why, None) where it is broken."""
-    last = "its beginning"
+@dataclass(frozen=True)
+class _Member:
+    """A file of an archive: its content, or why that is not read; no name where the archive itself is at fault."""
+
+    name: str | None
+    content: bytes | None
+    fault: str = ""
+
+
+def _samples(members: Iterator[_Member]) -> Iterator[tuple[list[_Member], list[_Member]]]:
+    """(clips, texts) that lie side by side under one name; no more of them than one clip may be large."""
+    for _, sample in groupby(members, lambda member: member.name and posixpath.splitext(member.name)[0]):
+        clips, beside, held = [], [], 0
+        for member in sample:
+            if member.name and not _is_audio(member.name):
+                beside.append(member)
+                continue
+            held += len(member.content or b"")
+            if clips and held > LARGEST_CLIP:
+                yield clips, beside
+                clips, held = [], len(member.content or b"")
+            clips.append(member)
+        yield clips, beside
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header. Names, attributes and maps of holes may stand in headers of their own, read whole."""
+
+    _LISTS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+              tarfile.GNUTYPE_LONGLINK)  # fmt: skip
+
+    def _proc_member(self, archive):
+        if self.type in self._LISTS and self.size > LARGEST_TEXT:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)
+
+    def _proc_gnusparse_10(self, *_):
+        raise tarfile.ReadError("a file with holes")
+
+
+def _members(shard: str, name: str, suffixes: set[str]) -> Iterator[_Member]:
+    """An archive's files of some suffixes, one in memory at a time, and what is at fault with one, or with it."""
+    last, passed = "its beginning", 0
     try:
-        with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as archive:
-            for member in archive:
-                base = posixpath.basename(member.name)
-                if member.isfile() and not base.startswith(".") and _suffix(base) in suffixes:
-                    yield member.name, archive.extractfile(member).read()
-                    last = member.name
-    except (tarfile.TarError, EOFError, OSError) as error:
-        yield without_secrets(f"{name} broken after {last}: {error}"), None
+        with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # tarfile remembers every member of a stream otherwise
+                member_name = member.name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+                base = posixpath.basename(member_name)
+                wanted = _suffix(base) in suffixes and not base.startswith(".") and not member.isdir()
+                fault = _fault(member) if wanted else ""
+                if wanted:
+                    yield _Member(member_name, None if fault else archive.extractfile(member).read(), fault)
+                for size in _passed_over(archive, member) if fault or not wanted else ():
+                    passed += size
+                    if passed > max(MOST_PASSED_OVER, _LARGEST_RATIO * file.tell()):
+                        raise tarfile.ReadError(f"it unpacks to more than {passed} bytes that are no clips")
+                last = member_name
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        yield _Member(None, None, without_secrets(f"{name} broken after {last}: {error}"))
 
 
-def _clip(member: str, content: bytes | None, name: str, source: str) -> dict:
-    broken = content is None
-    audio = None if broken else {"bytes": content, "path": posixpath.basename(member)}
-    audio_id = member if broken else f"{name}/{member}"
-    return {"audio": audio, "audio_id": audio_id, "source": source, "origin_id": None}
+def _passed_over(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[int]:
+    """The bytes of a file that is not read, piece by piece as they are unpacked."""
+    yield tarfile.BLOCKSIZE
+    if member.isreg() and not member.issparse():
+        content = archive.extractfile(member)
+        while piece := content.read(_PIECE):
+            yield len(piece)
 
 
-def _captions(member: str, content: bytes, field: str | None) -> list[str]:
+def _fault(member: tarfile.TarInfo) -> str:
+    """Why a file of an archive is not read; empty where it is."""
+    if not member.isreg():
+        return "a link or a device in an archive, not a file"
+    most = LARGEST_CLIP if _is_audio(member.name) else LARGEST_TEXT
+    return f"too large: {member.size} bytes in an archive, and {most} are read" if member.size > most else ""
+
+
+def _clip(member: _Member, name: str, source: str, beside: list[_Member]) -> dict:
+    if member.name is None:
+        return {"audio": None, "audio_id": member.fault, "source": source, "origin_id": None}
+    audio = {"bytes": member.content, "path": posixpath.basename(member.name)}
+    if member.content is None:
+        audio = refused(f"{member.fault} ({member.name})")
+    origin = next(filter(None, (origin_of(_fields(text)) for text in beside)), None)
+    return {"audio": audio, "audio_id": f"{name}/{member.name}", "source": source, "origin_id": origin}
+
+
+def _fields(member: _Member) -> dict:
+    """The fields of a json beside a clip; none where it is something else."""
+    try:
+        told = json.loads((member.content or b"").decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _captions(member: _Member, field: str | None) -> list[str]:
     """The texts of a member; none where it is not what its name says, as of a clip without any."""
-    try:
-        if _suffix(member) == ".txt":
-            return [" ".join(content.decode("utf-8-sig").split())]
-        told = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        return []
-    fields = told if isinstance(told, dict) else {}
-    texts = next((fields[key] for key in ((field,) if field else _TEXTS) if fields.get(key)), [])
-    return [
-        " ".join(text.split()) for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str)
-    ]
+    if _suffix(member.name) == ".txt":
+        try:
+            texts = [(member.content or b"").decode("utf-8-sig")]
+        except UnicodeDecodeError:
+            return []
+    else:
+        fields = _fields(member)
+        texts = next((fields[key] for key in ((field,) if field else _TEXTS) if fields.get(key)), [])
+    texts = [text for text in (texts if isinstance(texts, list) else [texts]) if isinstance(text, str)]
+    return [" ".join(text.split()) for text in texts if text.strip() and is_unicode(text)]
 
 
 def _suffix(name: str) -> str:

@@ -17,7 +17,7 @@ def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset
     in the table. So a teacher and its student hold out the same clips, and a smaller share lies within a larger one.
 
     Args:
-        corpus: table with `audio_id` and `origin_id`.
+        corpus: table with `audio_id`, and `origin_id` where it is known.
         fraction: share of the recordings to hold out, in (0, 1); met by chance, so only roughly in a small table.
 
     Returns:
@@ -43,7 +43,8 @@ def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset
 def _numbers(corpus: Dataset) -> np.ndarray:
     """(rows,) uint64 that look random, equal for rows of one recording alone."""
     clips = column_of(corpus, "audio_id")
-    names = pc.coalesce(column_of(corpus, "origin_id"), clips).dictionary_encode()
+    names = pc.coalesce(column_of(corpus, "origin_id"), clips) if "origin_id" in corpus.column_names else clips
+    names = names.dictionary_encode()
     hashes = np.array([int(exact_key(name), 16) for name in names.dictionary.to_pylist()], dtype=np.uint64)
     clips, names = clips.dictionary_encode().indices.to_numpy(), names.indices.to_numpy()
     numbers, before = hashes[names], None

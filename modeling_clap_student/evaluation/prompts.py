@@ -8,8 +8,9 @@ import numpy as np
 import yaml
 
 from ..curation.selection import PROMPT
-from ..data.captions import label_text
-from ..data.metadata import read_rows
+from ..data.captions import LONGEST_TEXT, TOO_LONG, label_text
+from ..data.metadata import load_yaml, read_rows
+from ..data.tables import is_unicode
 from ..embedding import embed_texts
 from ..errors import InputError
 
@@ -95,11 +96,11 @@ def _read_mapping(path: Path) -> list[tuple[str, list[str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         # It makes texts, lists and dicts and nothing else: a class `no` stays a text.
-        content = json.loads(text) if path.suffix == ".json" else yaml.load(text, yaml.BaseLoader)
+        content = json.loads(text) if path.suffix == ".json" else load_yaml(text, yaml.BaseLoader)
     except OSError as error:
         raise InputError(f"can't read --class_descriptions {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is malformed: {' '.join(str(error).split())}") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} is malformed: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} holds no mapping: it takes lines such as `dog: [a dog barks, a puppy]`")
     return [_checked(path, name, texts) for name, texts in content.items()]
@@ -109,6 +110,9 @@ def _checked(path: Path, name: str, texts: object) -> tuple[str, list[str]]:
     texts = texts if isinstance(texts, list) else [texts]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(f"{path}: {name!r} needs a text, or a list of texts, none of them blank")
+    for text in (name, *texts):
+        if not is_unicode(text) or len(text) > LONGEST_TEXT:
+            raise InputError(f"{path}: {ascii(text)[:80]} is no Unicode text, or {TOO_LONG}")
     return name, texts
 
 

@@ -7,6 +7,7 @@ from datasets import Dataset
 
 from ...errors import InputError
 from ..metadata import read_rows
+from ..recordings import recording
 from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
@@ -43,7 +44,8 @@ def _captioned(source: Source) -> Dataset:
     files = _files(source.path)
     ids = [row["youtube_id"] for row in rows]
     audio = [files.get(row["youtube_id"], files.get(row["audiocap_id"])) for row in rows]
-    return captioned_table(source, audio, ids, [row["caption"] for row in rows], [f"youtube:{name}" for name in ids])
+    origins = [recording("youtube", name) for name in ids]
+    return captioned_table(source, audio, ids, [row["caption"] for row in rows], origins)
 
 
 AUDIOCAPS = Corpus(

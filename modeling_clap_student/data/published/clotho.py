@@ -11,6 +11,7 @@ from datasets import Dataset
 from ...errors import InputError
 from ..files import same_name
 from ..metadata import read_rows
+from ..recordings import recording
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
@@ -35,14 +36,14 @@ def _audio_folder(source: Source, part: str) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def _origins(captions: Path) -> dict[str, str]:
+def _origins(captions: Path) -> dict[str, str | None]:
     """File name -> recording on Freesound, of the metadata beside the captions; empty without it."""
     path = captions.with_name(captions.name.replace("captions", "metadata"))
     if not path.exists():
         return {}
     rows = read_rows(path, "file_name", "sound_id", fallback="latin-1")  # version 2's is not UTF-8
-    numbers = {same_name(row["file_name"]): row["sound_id"].strip() for row in rows}
-    return {name: f"freesound:{number}" for name, number in numbers.items() if number.isdigit()}  # or "Not found"
+    # Some of them are "Not found".
+    return {same_name(row["file_name"]): recording("freesound", row["sound_id"]) for row in rows}
 
 
 def _captioned(source: Source) -> Dataset:

@@ -5,6 +5,7 @@ from datasets import Dataset
 from ...errors import InputError
 from ..captions import clean_title
 from ..metadata import read_rows
+from ..recordings import recording
 from ..sources import Source
 from ..tables import captioned_table, clip_table, labelled_table
 from .corpus import Corpus
@@ -17,7 +18,7 @@ def _rows(source: Source, *columns: str) -> list[dict[str, str]]:
 
 def _origins(rows: list[dict[str, str]]) -> list[str | None]:
     """The number of each clip's recording on Freesound: the column `src_file`."""
-    return [f"freesound:{row['src_file']}" if row.get("src_file") else None for row in rows]
+    return [recording("freesound", row.get("src_file")) for row in rows]
 
 
 def _clips(source: Source) -> Dataset:

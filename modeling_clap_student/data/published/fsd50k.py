@@ -1,9 +1,13 @@
 """FSD50K (Fonseca et al. 2022): sounds of Freesound, with what their authors wrote about them."""
 
+from pathlib import Path
+
 from datasets import Dataset
 
+from ...errors import InputError
 from ..captions import clean_title, shorten, strip_html
 from ..metadata import read_json, read_rows
+from ..recordings import recording
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
@@ -14,15 +18,29 @@ PARTS = ("train", "val", "dev", "eval")  # dev is train and val
 # The model reads 100 tokens, some 70 words; and what comes after the first sentences of a description is mostly about
 # the recorder, the licence and the author's other sounds.
 MOST_WORDS = 60
+_TEXTS = ("title", "description")
+_NO_TEXTS = dict.fromkeys(_TEXTS, "")
 
 
 def _caption(info: dict) -> str:
     """Title and description as one text; the title alone, or the description, where the other says nothing."""
-    title = clean_title(strip_html(info.get("title") or ""))
-    text = shorten(strip_html(info.get("description") or ""), MOST_WORDS)
+    title = clean_title(strip_html(info["title"]))
+    text = shorten(strip_html(info["description"]), MOST_WORDS)
     if title and text.lower().startswith(title):
         title = ""
     return ". ".join(part for part in (title, text) if part)
+
+
+def _infos(path: Path) -> dict[str, dict[str, str]]:
+    """Clip -> its title and description."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(info, dict) for info in content.values()):
+        raise InputError(f'{path} is not laid out as {{"CLIP": {{"title": …, "description": …}}, …}}')
+    infos = {name: {key: info.get(key) or "" for key in _TEXTS} for name, info in content.items()}
+    for name, info in infos.items():
+        if wrong := [key for key, text in info.items() if not isinstance(text, str)]:
+            raise InputError(f"{path}: the {wrong[0]} of clip {name} is no text")
+    return infos
 
 
 def _names(source: Source, folder: str, splits: set[str]) -> list[str]:
@@ -40,11 +58,11 @@ def _captioned(source: Source) -> Dataset:
         if parts.isdisjoint(("eval",) if folder == "eval" else ("train", "val", "dev")):
             continue
         chosen = _names(source, folder, splits)
-        info = read_json(source.path / "FSD50K.metadata" / f"{folder}_clips_info_FSD50K.json")
+        infos = _infos(source.path / "FSD50K.metadata" / f"{folder}_clips_info_FSD50K.json")
         names += chosen
         audio += [source.path / f"FSD50K.{folder}_audio" / f"{name}.wav" for name in chosen]
-        captions += [_caption(info.get(name, {})) for name in chosen]
-    return captioned_table(source, audio, names, captions, [f"freesound:{name}" for name in names])
+        captions += [_caption(infos.get(name, _NO_TEXTS)) for name in chosen]
+    return captioned_table(source, audio, names, captions, [recording("freesound", name) for name in names])
 
 
 FSD50K = Corpus(

@@ -5,6 +5,7 @@ from datasets import Dataset
 
 from ...errors import InputError
 from ..files import same_name
+from ..metadata import load_yaml
 from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
@@ -19,11 +20,13 @@ _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 def _captioned(source: Source) -> Dataset:
     path = source.path / "MACS.yaml"
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            clips = yaml.load(file, _LOADER)["files"]
+        clips = load_yaml(path.read_text(encoding="utf-8-sig"), _LOADER)["files"]
         pairs = [(clip["filename"], note["sentence"]) for clip in clips for note in clip["annotations"]]
+        if not all(isinstance(name, str) for name, _ in pairs):
+            raise TypeError("a filename is no text")
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not laid out as files: filename, annotations: sentence: {error!r}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not laid out as files: filename, annotations: sentence: {reason}") from error
     files = {same_name(file.name): file for file in audio_under(source.path)}
     names = [name for name, _ in pairs]
     audio = [files.get(same_name(name)) for name in names]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ...errors import InputError
+from ...errors import InputError, reading
 from ..sources import Source
 from ..tables import clip_table, labelled_table
 from .corpus import Corpus
@@ -66,7 +66,8 @@ def _read(table: Path) -> list[tuple[str, str]]:
     """(name, label) of a tab-separated table, whose further columns tell the recording; none if it is not there."""
     if not table.is_file():
         return []
-    rows = [line.split("\t") for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    with reading(table, "text file"):
+        rows = [line.split("\t") for line in table.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     for number, row in enumerate(rows, start=1):
         if len(row) < 2 or row[1].strip() not in _SCENES:
             raise InputError(f"{table}: line {number} is no audio file, tab, scene: {' '.join(row)[:80]!r}")

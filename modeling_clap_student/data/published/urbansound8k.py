@@ -3,6 +3,7 @@
 from datasets import Dataset
 
 from ..metadata import read_rows
+from ..recordings import recording
 from ..sources import Source
 from ..tables import clip_table, labelled_table
 from .corpus import Corpus
@@ -16,7 +17,7 @@ def _rows(source: Source) -> tuple[list[dict[str, str]], list[str]]:
 
 def _origins(rows: list[dict[str, str]]) -> list[str | None]:
     """The number of the recording on Freesound that each slice was cut from: the column `fsID`."""
-    return [f"freesound:{row['fsID']}" if row.get("fsID") else None for row in rows]
+    return [recording("freesound", row.get("fsID")) for row in rows]
 
 
 def _clips(source: Source) -> Dataset:

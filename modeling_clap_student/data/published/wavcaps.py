@@ -4,11 +4,13 @@ Clips of AudioCaps, Clotho, ESC-50 and UrbanSound8K are among them: see `origin_
 """
 
 from pathlib import Path
+from types import NoneType
 
 from datasets import Dataset
 
 from ...errors import InputError
 from ..metadata import read_json
+from ..recordings import recording
 from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
@@ -24,9 +26,18 @@ def _entries(source: Source, part: str) -> list[dict]:
     path = next(iter(sorted(folder.glob("*_final.json"))), folder / "*_final.json")
     content = read_json(path)
     entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was a bare list once
-    if not isinstance(entries, list) or not all({"id", "caption"} <= set(entry) for entry in entries):
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
         raise InputError(f'{path} is not laid out as {{"data": [{{"id": …, "caption": …}}, …]}}')
     return entries
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and "caption" in entry
+        and isinstance(entry.get("id"), (str, int))
+        and isinstance(entry["caption"], (str, list, NoneType))
+    )
 
 
 def _files(folder: Path) -> dict[tuple[str, str], Path]:
@@ -43,8 +54,8 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
 
 def _origin(part: str, name: str) -> str | None:
     if part == "FreeSound":
-        return f"freesound:{name}"
-    return f"youtube:{name.removeprefix('Y')}" if part == "AudioSet_SL" else None
+        return recording("freesound", name)
+    return recording("youtube", name) if part == "AudioSet_SL" else None
 
 
 def _captioned(source: Source) -> Dataset:

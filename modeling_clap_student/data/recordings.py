@@ -1,0 +1,57 @@
+"""Which published recording a clip was cut from, as any corpus tells it: `freesound:123`, `youtube:abc`."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from datasets import Dataset
+
+
+# Columns that tell it: of this package's tables, AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and
+# UrbanSound8K's csv.
+_COLUMNS = {
+    "youtube": ("youtube_id", "ytid", "YTID", "video_id"),
+    "freesound": ("freesound_id", "fsID", "src_file"),
+}
+ORIGIN_COLUMNS = ("origin_id", *(column for columns in _COLUMNS.values() for column in columns))
+
+# 123, 123.0 of a column with gaps, 123.wav, and 123__author__title.wav as Freesound names what one downloads.
+_FREESOUND = re.compile(r"0*(\d+)(\.0+)?(__.*)?(\.[A-Za-z]\w*)?", re.DOTALL)
+# A video's 11 characters, perhaps after a Y, and perhaps as a file.
+_YOUTUBE = re.compile(r"Y?([\w-]{11})(\.(wav|flac|mp3|ogg|m4a|webm))?", re.ASCII)
+_NOTHING = ("", "nan", "none", "null")
+
+
+def recording(site: str, name: object) -> str | None:
+    """What a site calls a recording, written alike however a table writes it; None for what is no name there.
+
+    `recording("freesound", " 123.0 ")` and `recording("freesound", "123.wav")` are both `freesound:123`. The ids of
+    YouTube keep their case.
+    """
+    text = "" if name is None or isinstance(name, (list, dict)) else str(name).strip()
+    if text.lower() in _NOTHING:
+        return None
+    if site == "freesound":
+        match = _FREESOUND.fullmatch(text)
+        return f"freesound:{match[1]}" if match else None
+    if site == "youtube" and (match := _YOUTUBE.fullmatch(text)):
+        text = match[1]
+    return f"{site}:{text}"
+
+
+def origin_of(row: Mapping) -> str | None:
+    """The recording of a row, from the first of `ORIGIN_COLUMNS` that tells; None where none does."""
+    site, mark, name = str(row.get("origin_id") or "").strip().partition(":")
+    if origin := recording(site, name) if mark else None if site.lower() in _NOTHING else site:
+        return origin
+    told = (recording(site, row.get(column)) for site, columns in _COLUMNS.items() for column in columns)
+    return next((origin for origin in told if origin), None)
+
+
+def origins_of(table: Dataset) -> list[str | None]:
+    """The recording of each row of a table, whatever its columns are."""
+    columns = {column: table[column][:] for column in ORIGIN_COLUMNS if column in table.column_names}
+    rows: Iterable[tuple] = zip(*columns.values(), strict=True) if columns else [()] * len(table)
+    return [origin_of(dict(zip(columns, values, strict=True))) for values in rows]
+
+
+__all__ = ["ORIGIN_COLUMNS", "origin_of", "origins_of", "recording"]
