@@ -106,8 +106,8 @@ def probe_folder(path: str | Path) -> None:
 def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folder: None) -> Iterator[Path]:
     """Makes the folder of a run, for this run alone.
 
-    If the run fails before it has left anything to resume, what it made is taken away again: its list of skipped clips,
-    the folder, and those above that were made for it, unless something else lies there by then.
+    If the run fails before it has left anything to resume, what it made is taken away again: its list of skipped
+    clips, the folder, and those above that were made for it, unless something else lies there by then.
 
     Args:
         path: the folder.

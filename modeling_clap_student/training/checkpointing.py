@@ -131,7 +131,7 @@ class CheckpointingMixin:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
-        """As `Trainer._finalize_training`; the last checkpoint stays beside the best one, and so do others' folders."""
+        """As `Trainer._finalize_training`; the last checkpoint stays, beside the best one."""
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             result = super()._finalize_training(*args, **kwargs)
@@ -144,9 +144,7 @@ class CheckpointingMixin:
     def _run_epoch(self, *args, **kwargs) -> None:
         """As `Trainer._run_epoch`, which takes one step more of a run that was over within an epoch."""
         if self.state.global_step >= self.state.max_steps:
-            say(
-                f"the run was over at step {self.state.global_step}: no step is trained, and what is missing is written"
-            )
+            say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
@@ -183,8 +181,8 @@ class CheckpointingMixin:
             raise InputError(f"can't resume: {asked} is of another run: {'; '.join(differences[:3])}")
         if mark.get("num_threads", ours["num_threads"]) != ours["num_threads"]:
             say(
-                f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}: the weights will differ "
-                "in their last bits from those of an uninterrupted run (OMP_NUM_THREADS sets their number)"
+                f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}: the weights will differ in "
+                "their last bits from those of an uninterrupted run (OMP_NUM_THREADS sets the number)"
             )
         check_state(Path(asked), self.accelerator.unwrap_model(self.model))
         return str(asked)
