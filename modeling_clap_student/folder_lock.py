@@ -65,7 +65,8 @@ def _take(folder: Path) -> tuple[bool, bool]:
         file, descriptor = _open(folder)
         try:
             free = lock_descriptor(descriptor, blocking=False)
-            content = file.read_bytes() if os.fstat(descriptor).st_nlink else None
+            # A file that its holder has just removed locks nothing.
+            content = os.read(descriptor, 4096) if os.fstat(descriptor).st_nlink else None
             if content is not None and not free:
                 raise InputError(
                     f"{folder} is being written by {_holder(content)}: wait, or name another --output_dir"
@@ -109,7 +110,8 @@ def _sign(descriptor: int) -> None:
     )
     with suppress(OSError):  # a file that another user left can be locked, but not written
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(holder).encode())
 
 
 def _read(content: bytes) -> dict | None:

@@ -26,8 +26,9 @@ from .record import touches_weights
 _MARK = "run.json"
 _UNFINISHED = {"unfinished": True}
 # What a training leaves in its folder; `model*` and so on are what `save_pretrained` writes.
+_CODE = ("errors.py", "losses.py", "version.py")
 _LEFT = ("README.md", "results.json", ARGUMENTS, SKIPPED, "curves.png", "training_args.bin", "config.json")
-_SAVED = (*_LEFT, "model*.safetensors*", "processor_config.json", "tokenizer*.json", "*_clap_student.py")
+_SAVED = (*_LEFT, "model*.safetensors*", "processor_config.json", "tokenizer*.json", "*_clap_student.py", *_CODE)
 
 # What may be another when a run goes on: how far it goes, how its data are fetched, and with how many threads.
 _FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version|num_threads")
@@ -181,8 +182,8 @@ class CheckpointingMixin:
             raise InputError(f"can't resume: {asked} is of another run: {'; '.join(differences[:3])}")
         if mark.get("num_threads", ours["num_threads"]) != ours["num_threads"]:
             say(
-                f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}: the weights will differ in "
-                "their last bits from those of an uninterrupted run (OMP_NUM_THREADS sets the number)"
+                f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}, which OMP_NUM_THREADS "
+                "sets: the weights will not be those of an uninterrupted run to the bit"
             )
         check_state(Path(asked), self.accelerator.unwrap_model(self.model))
         return str(asked)
