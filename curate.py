@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import set_seed
@@ -71,7 +72,7 @@ from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.inference import for_inference
 from modeling_clap_student.main_process import from_main_process
-from modeling_clap_student.output_folders import whole_folder
+from modeling_clap_student.output_folders import check_new_folder, whole_folder
 from modeling_clap_student.run_config import read_flags, save_arguments
 from run_teacher import built_in_folder
 
@@ -150,6 +151,8 @@ def curate(args: CurateArguments) -> None:
     watch = Stopwatch()
     set_seed(args.seed)
     heading(f"Curation: {args.strategy} with {args.teacher}")
+    if not args.dry_run:
+        check_new_folder(args.output_dir, is_improvement_set)
     evaluated = evaluation_sets(args)
     kept_out = KeptOut(evaluated, read_origins(args.exclude or []))
     corpus, captions, pool, class_names, layout = read_inputs(args, evaluated, kept_out)
@@ -383,6 +386,7 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
         "exclude": args.exclude,
         "labels": class_names,
         "seed": args.seed,
+        "num_threads": torch.get_num_threads(),
         "version": __version__,
         "arguments": args.to_repeat(),
     }

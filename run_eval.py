@@ -6,6 +6,7 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
                         run_eval.py --model outputs/student --task esc50=/data/ESC-50 clotho=/data/Clotho
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from modeling_clap_student.data.benchmarks import Benchmark
 from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.data.tasks import ZSTE, CaptionedSet, read_task, short_name
-from modeling_clap_student.errors import InputError
+from modeling_clap_student.errors import InputError, reading
 from modeling_clap_student.evaluation.captioned_retrieval import find_captioned
 from modeling_clap_student.evaluation.comparison import Result, compare
 from modeling_clap_student.evaluation.confusion import draw_confusion
@@ -48,8 +49,17 @@ from modeling_clap_student.evaluation.zste.result import ZsteResult
 from modeling_clap_student.evaluation.zste.scene_set import SceneSet, file_stem, manifest_name, read_scenes
 from modeling_clap_student.evaluation.zste.tables import scene_detail_tables, scene_notes, scene_tables
 from modeling_clap_student.inference import DTYPES, for_inference
-from modeling_clap_student.output_folders import output_folder, write_json, write_text
-from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.main_process import from_main_process
+from modeling_clap_student.output_folders import (
+    SKIPPED,
+    is_begun,
+    output_folder,
+    probe_folder,
+    whole_files,
+    write_json,
+    write_text,
+)
+from modeling_clap_student.run_config import ARGUMENTS, save_arguments
 from modeling_clap_student.temporal.scenes import write_manifest
 
 
@@ -190,9 +200,60 @@ def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], ro
             draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")
 
 
+_LEFT = ("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED, "confusion_*", "embeddings_*", "zste_*")
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """An older evaluation may be replaced, and nothing else.
+
+    Raises:
+        InputError: the folder holds a model, or files of these names that no evaluation left.
+    """
+    if is_begun(folder) or (folder / "config.json").exists():
+        raise InputError(f"{folder} is a model's own folder: name another for the evaluation")
+    if not is_evaluation(folder / "details.json", {"models", "tasks", "results"}):
+        for pattern in ("details.json", *_LEFT):
+            for file in folder.glob(pattern):
+                raise InputError(f"{file} was left by no evaluation: name another --output_dir")
+
+
+def refuse_other_file(file: Path) -> None:
+    """For `--output_json`, likewise."""
+    if file.is_dir():
+        raise InputError(f"--output_json {file} is a folder: name a file")
+    if file.exists() and not is_evaluation(file, {"model", "task", "metric", "value"}):
+        raise InputError(f"--output_json {file} was left by no evaluation: name another file")
+    if is_begun(file.parent):
+        raise InputError(f"{file.parent} is a model's own folder: name another for the evaluation")
+
+
+def is_evaluation(file: Path, keys: set[str]) -> bool:
+    """Whether a json file holds a mapping with these keys, or a list of such."""
+    if not file.is_file():
+        return False
+    try:
+        with reading(file, "json file"):
+            content = json.loads(file.read_text(encoding="utf-8"))
+    except InputError:
+        return False
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and keys <= first.keys()
+
+
+def check_places(args: EvalArguments) -> None:
+    """Whether all that the evaluation leaves can be written: told before the work, not after."""
+    probe_folder(args.output_dir)
+    from_main_process(lambda: refuse_other_folder(Path(args.output_dir)))
+    if args.output_json:
+        from_main_process(lambda: refuse_other_file(Path(args.output_json)))
+        probe_folder(Path(args.output_json).parent)
+
+
 def evaluate(args: EvalArguments) -> None:
-    """Reads, embeds, scores, compares, saves, prints."""
+    """Reads, embeds, scores, compares, prints, saves."""
     set_seed(args.seed)
+    if not args.dry_run:
+        check_places(args)
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
     if args.dry_run:
@@ -200,31 +261,50 @@ def evaluate(args: EvalArguments) -> None:
         report_data(tables)
         return
     checkpoints, facts = load_all(args)  # of all of them: a wrong name is told before hours of work
-    with output_folder(args.output_dir) as folder:
-        skipped = skipped_clips(folder, args.max_skipped_fraction)
-        of_tasks = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
-        results = {name: [of_task[name] for of_task in of_tasks] for name in args.models}
-        report_skipped(skipped)
-        rows = compare(results, args.baseline, args.seed)
-        tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
-        more = [*detail_tables(results), *scene_detail_tables(rows, results)]
-        device = PartialState().device.type
-        settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
-        notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
-        notes += scene_notes(tasks)
-        made = provenance(settings, facts, tasks, prompts)
-        told = with_provenance(rows, made)
-        write_json(Path(args.output_json) if args.output_json else folder / "results.json", told)
-        write_json(folder / "details.json", details(made, tasks, results))
-        write_text(folder / "results.md", as_markdown([*tables, *more], notes))
-        write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
-        for task in tasks:
-            if isinstance(task, SceneSet):
-                write_manifest(folder / manifest_name(task), task.scenes)
-        draw(folder, args, results, rows)
-        save_arguments(folder, args)
-    for table in tables:
+    with output_folder(args.output_dir, check=refuse_other_folder) as folder:
+        with whole_files(folder) as new:
+            skipped = skipped_clips(new, args.max_skipped_fraction)
+            of_tasks = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
+            results = {name: [of_task[name] for of_task in of_tasks] for name in args.models}
+            num_skipped = report_skipped(skipped, folder)
+            told = leave(new, args, tasks, prompts, facts, results)
+        if not num_skipped and PartialState().is_main_process:
+            (folder / SKIPPED).unlink(missing_ok=True)  # an older evaluation's
+    if args.output_json:
+        write_json(Path(args.output_json), told)
+
+
+def leave(
+    folder: Path,
+    args: EvalArguments,
+    tasks: list[Task],
+    prompts: Prompts,
+    facts: list[dict],
+    results: dict[str, list[Result]],
+) -> list[dict]:
+    """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
+    rows = compare(results, args.baseline, args.seed)
+    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
+    for table in tables:  # before anything is written: a full disk does not cost the numbers
         print_table(table.title, table.columns, table.rows)
+    more = [*detail_tables(results), *scene_detail_tables(rows, results)]
+    device = PartialState().device.type
+    settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
+    notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
+    notes += scene_notes(tasks)
+    made = provenance(settings, facts, tasks, prompts)
+    told = with_provenance(rows, made)
+    if not args.output_json:
+        write_json(folder / "results.json", told)
+    write_json(folder / "details.json", details(made, tasks, results))
+    write_text(folder / "results.md", as_markdown([*tables, *more], notes))
+    write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
+    for task in tasks:
+        if isinstance(task, SceneSet):
+            write_manifest(folder / manifest_name(task), task.scenes)
+    draw(folder, args, results, rows)
+    save_arguments(folder, args)
+    return told
 
 
 def main():

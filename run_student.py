@@ -14,8 +14,10 @@ import hashlib
 import json
 from argparse import Namespace
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset
 from transformers import set_seed
@@ -48,12 +50,14 @@ from modeling_clap_student.data.skipping import ReadingArguments, SkippedClips
 from modeling_clap_student.data.sources import BUILT_IN, dataset_source, split_revision
 from modeling_clap_student.data.spectrograms import spectrogram_cache
 from modeling_clap_student.data.validation import split_validation
+from modeling_clap_student.errors import reading
 from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.validation import Validation
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 from modeling_clap_student.inference import for_inference
-from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
+from modeling_clap_student.output_folders import output_folder, probe_folder, write_json
 from modeling_clap_student.run_config import save_arguments
+from modeling_clap_student.training.checkpointing import refuse_used_folder
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import ModelArguments, new_model
 from modeling_clap_student.training.streaming import check_steps
@@ -196,7 +200,17 @@ def teacher_results(teacher: str) -> dict:
     file = Path(teacher) / "results.json"
     if not file.is_file():
         raise InputError("--replay is missing: the captioned corpora to train on")
-    return json.loads(file.read_text(encoding="utf-8"))
+    made = read_results(file)
+    if not {"corpus", "subset_fraction", "seed"} <= made.keys():
+        raise InputError(f"{file} is not what run_teacher.py leaves: name the captioned corpora with --replay")
+    return made
+
+
+def read_results(file: Path) -> dict:
+    """The `results.json` of a training; empty where another command's lies there."""
+    with reading(file, "json file"):
+        results = json.loads(file.read_text(encoding="utf-8"))
+    return results if isinstance(results, dict) else {}
 
 
 def teacher_corpus(teacher: str, kept_out: KeptOut, excluded: Excluded) -> Pairs:
@@ -228,6 +242,8 @@ def train_student(
 ) -> dict:
     """Reads, trains, evaluates, saves; returns the results."""
     watch = Stopwatch()
+    if not args.dry_run:
+        probe_folder(training_args.output_dir)
     excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     benchmarks = [read_benchmark(spec, excluded) for spec in args.task or ()]
     kept_out = KeptOut(benchmark.clips for benchmark in benchmarks)
@@ -255,14 +271,13 @@ def train_student(
     key = [asdict(args), asdict(model_args), settings, fingerprint(teacher), content]
     key = json.loads(json.dumps(key, default=str))
     results_file = Path(training_args.output_dir) / "results.json"
-    old = json.loads(results_file.read_text(encoding="utf-8")) if results_file.exists() else {}
+    old = read_results(results_file) if results_file.exists() else {}
     if not streamed and old.get("run") == key:
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
         push_if_asked(training_args)
         return old
-    if not training_args.resume_from_checkpoint:
-        refuse_used_folder(training_args.output_dir)
-    with output_folder(training_args.output_dir) as folder:
+    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    with output_folder(training_args.output_dir, check=may_write) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)
         student, processor = new_student(args, model_args, None if streamed else pairs["caption"])
@@ -311,6 +326,7 @@ def train_student(
             "num_skipped": report_skipped(skipped),
             "seconds": watch.seconds,
             "seed": training_args.seed,
+            "num_threads": torch.get_num_threads(),
             "run": key,
         }
         write_json(results_file, results)

@@ -10,10 +10,12 @@ Without --corpus it trains a small teacher on the built-in soundscapes.
 
 from argparse import Namespace
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import set_seed
 
@@ -41,9 +43,9 @@ from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.spectrograms import spectrogram_cache
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.validation import Validation
-from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
+from modeling_clap_student.output_folders import output_folder, probe_folder, write_json
 from modeling_clap_student.run_config import save_arguments
-from modeling_clap_student.training.checkpointing import whole_checkpoints
+from modeling_clap_student.training.checkpointing import refuse_used_folder, whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
 from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
 from modeling_clap_student.training.streaming import check_steps
@@ -111,6 +113,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     watch = Stopwatch()
     set_seed(training_args.seed)
     heading(f"Teacher: trained on {', '.join(args.corpus)}")
+    if not args.dry_run:
+        probe_folder(training_args.output_dir)
     excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
     kept_out, held_out = KeptOut(task_clips(args.task)), None
     corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
@@ -128,9 +132,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     if args.dry_run:
         report_data({"training pairs": corpus, "validation": held_out})
         return
-    if not training_args.resume_from_checkpoint:
-        refuse_used_folder(training_args.output_dir)
-    with output_folder(training_args.output_dir) as folder:
+    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    with output_folder(training_args.output_dir, check=may_write) as folder:
         model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         trainer = ClapStudentTrainer(
@@ -163,6 +166,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
                 "train_loss": result.training_loss,
                 "seconds": watch.seconds,
                 "seed": training_args.seed,
+                "num_threads": torch.get_num_threads(),
             },
         )
         save_arguments(folder, args)

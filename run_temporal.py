@@ -13,9 +13,11 @@ their teacher, which is made first when it is not there. `run_eval.py --task zst
 import copy
 from argparse import Namespace
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 from datasets import Dataset, concatenate_datasets
 from transformers import set_seed
 
@@ -44,14 +46,14 @@ from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import dataset_source
 from modeling_clap_student.data.validation import split_validation
 from modeling_clap_student.evaluation.temporal_validation import TemporalValidation
-from modeling_clap_student.output_folders import output_folder, refuse_used_folder, write_json
+from modeling_clap_student.output_folders import output_folder, probe_folder, write_json
 from modeling_clap_student.run_config import save_arguments
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.temporal.collation import STAGES, SceneCollator, SceneKinds
 from modeling_clap_student.temporal.order_aware import order_aware
 from modeling_clap_student.temporal.scenes import CONSTRUCTIONS, Deck, SceneRenderer
 from modeling_clap_student.temporal.trainer import TemporalTrainer
-from modeling_clap_student.training.checkpointing import refuse_other_flags, whole_checkpoints
+from modeling_clap_student.training.checkpointing import refuse_other_flags, refuse_used_folder, whole_checkpoints
 from modeling_clap_student.training.curves import draw_curves
 
 
@@ -183,6 +185,8 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
     """Reads, trains one stage, evaluates, saves; returns the results."""
     watch = Stopwatch()
     heading(f"Temporal post-training, stage {args.stage}: {args.model}")
+    if not args.dry_run:
+        probe_folder(training_args.output_dir)
     clips, held_out = read_clips(args)
     deck = Deck(clips, training_args.seed, pairs="seen", without=args.held_out_classes)
     validation_deck = Deck(held_out, training_args.seed + 1, without=args.held_out_classes)
@@ -190,11 +194,10 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
     if args.dry_run:
         report_data({"clips": clips, "validation": held_out})
         return {}
-    if not training_args.resume_from_checkpoint:
-        refuse_used_folder(training_args.output_dir)
     if args.stage == "a" and training_args.metric_for_best_model == "selection":
         training_args.metric_for_best_model = "accuracy_1a"  # there is no order yet
-    with output_folder(training_args.output_dir) as folder:
+    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    with output_folder(training_args.output_dir, check=may_write) as folder:
         set_seed(training_args.seed)
         model, processor, base = read_model(args, training_args)
         skipped = skipped_clips(folder, args.max_skipped_fraction)
@@ -235,6 +238,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             "num_skipped": report_skipped(skipped),
             "seconds": watch.seconds,
             "seed": training_args.seed,
+            "num_threads": torch.get_num_threads(),
         }
         save_arguments(folder, args)
         write_json(folder / "results.json", results)
@@ -259,11 +263,18 @@ def record(args: TemporalArguments, kinds: SceneKinds, model: ClapStudentModel) 
 
 
 def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
+    """Both stages, in a folder that no other run writes meanwhile."""
+    if args.dry_run:
+        return train_in_turn(args, training_args)
+    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))  # before A, not after
+    with output_folder(training_args.output_dir, check=may_write):
+        return train_in_turn(args, training_args)
+
+
+def train_in_turn(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
     """Stage A, and stage B from its best weights; A's checkpoint lies in the folder of B's, `stage_a`."""
     first = Path(training_args.output_dir) / "stage_a"
     base, start = args.base or args.model, args.model
-    if not (args.dry_run or training_args.resume_from_checkpoint):
-        refuse_used_folder(first.parent)  # before stage A, not after
     results = {}
     for stage, name, folder in (("a", start, first), ("b", str(first), first.parent)):
         of_stage = replace(args, stage=stage, model=name, base=base)

@@ -25,6 +25,7 @@ REQUIRES = [
     "accelerate>=1.12",
     "evaluate>=0.4.6",
     "huggingface_hub>=1.31",
+    "filelock>=3.30",
     "tokenizers>=0.23.1",
     "soundfile>=0.13",
     "numpy>=2.0",

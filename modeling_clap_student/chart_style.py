@@ -4,6 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from .output_folders import whole_file
+
 
 MUTED = "#5c636d"
 
@@ -39,9 +41,8 @@ FILE_STYLE = chart_style(ink="#1b1e23", muted=MUTED, rule="#e2e2dc") | {"legend.
 
 def save_chart(figure: Figure, path: Path | str) -> None:
     """Writes a PNG, whole or not at all; an older one is replaced."""
-    partial = Path(path).with_suffix(".partial")
-    figure.savefig(partial, format="png", dpi=160)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=160)
 
 
 def short_number(value: float) -> str:

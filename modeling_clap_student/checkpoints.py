@@ -31,9 +31,9 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
     """
     repository, revision = split_revision(name)
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
-    if not is_hub_id and not Path(repository).is_dir():
-        raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
     try:
+        if not is_hub_id and not Path(repository).is_dir():
+            raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
         kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
         if kind not in kinds:
             raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
@@ -44,11 +44,17 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         model = _load_model(ClapStudentModel, repository, revision)
         if model._processor is None:
             raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
+        tokens, known = len(model.processor.tokenizer), model.config.text_config.vocab_size
+        if tokens > known:
+            raise InputError(f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {known}")
         return model, model.processor
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"can't load a checkpoint from {name}: {str(error).splitlines()[0]}") from error
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"can't load a checkpoint from {name}: a file is nested too deeply") from error
+    except Exception as error:  # transformers, safetensors, tokenizers and torch raise dozens of unrelated types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
 
 
 def _load_model(model_class, name: str, revision: str | None):
@@ -62,6 +68,9 @@ def _load_model(model_class, name: str, revision: str | None):
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise InputError(f"the weights in {name} do not fit its config: {'; '.join(sorted(wrong)[:3])}{more}")
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise InputError(f"the weights in {name} hold NaN or infinite values: {key} does")
     model.config._commit_hash = cached_commit(name, revision)
     return model.eval()
 

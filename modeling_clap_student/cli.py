@@ -1,6 +1,7 @@
 """What the commands share: how they read arguments, speak, fail and leave results."""
 
 import atexit
+import os
 import re
 import sys
 import time
@@ -27,6 +28,7 @@ from .data.listing import list_corpora
 from .data.skipping import SkippedClips
 from .data.summary import summarise
 from .errors import InputError
+from .output_folders import CAN_BE_MENDED, short
 from .redaction_clap_student import without_secrets
 from .run_config import read_config
 
@@ -177,6 +179,12 @@ def run(main: Callable[[], None]) -> None:
         # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
         lines = str(error).strip().splitlines() or [""]
         print(f"error: {printable(lines[-1].rpartition('InputError: ')[2])}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CAN_BE_MENDED:
+            raise
+        place = f": {short(error.filename)}" if error.filename else ""
+        print(f"error: {os.strerror(error.errno)}{place}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -24,7 +24,7 @@ from .errors import InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .model_card_clap_student import model_card
 from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
-from .output_folders import whole_folder
+from .output_folders import check_new_folder, whole_folder
 from .processing_clap_student import MAX_TEXT_LENGTH, ClapStudentProcessor
 from .version import __version__
 
@@ -343,6 +343,7 @@ def main():
         raise InputError(f"{empty} is empty: give it a value, or leave it out")
     if args.push_to_hub:
         check_hub_id(args.push_to_hub)
+    check_new_folder(args.output_dir)
     if checkpoint_kind(read_state_dict(args.checkpoint)) == "panns":
         done = convert_panns_checkpoint(args.checkpoint, args.output_dir)
     else:

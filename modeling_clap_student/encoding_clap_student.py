@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from .audio_file_clap_student import AudioFile
-from .errors import ClipError
+from .errors import ClipError, InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .processing_clap_student import ClapStudentProcessor, longest_text, tokenize
 from .resampling_clap_student import Resampled
@@ -89,9 +89,15 @@ def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int
     windows = [window for _, window in waiting]
     values = np.stack(windows + [windows[0]] * (rows_at_once(batch_size) - len(windows)))
     outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
-    for (clip, _), embed in zip(waiting, outputs.pooler_output.float().cpu(), strict=False):
+    for (clip, _), embed in zip(waiting, _finite(outputs.pooler_output.float().cpu(), "clip"), strict=False):
         clip.embeds.append(embed)
         clip.missing -= 1
+
+
+def _finite(embeds: Tensor, what: str) -> Tensor:
+    if not embeds.isfinite().all():
+        raise InputError(f"the model makes NaN or infinite values of a {what}: its weights are of no use")
+    return embeds
 
 
 def _finished(pending: "deque[_Clip]") -> Iterator[Tensor]:
@@ -130,7 +136,7 @@ def embed_distinct_texts(
                     batch = group[first : first + batch_size]
                     filled = batch + [batch[0]] * (rows_at_once(batch_size) - len(batch))
                     tokens = tokenize(tokenizer, filled, length).to(model.device)
-                    embeds = model.get_text_features(**tokens).pooler_output.float().cpu()
+                    embeds = _finite(model.get_text_features(**tokens).pooler_output.float().cpu(), "text")
                     vectors.update(zip(batch, embeds, strict=False))
                     bar.update(len(batch))
     return torch.stack([vectors[text] for text in texts])

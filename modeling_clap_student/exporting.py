@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from .checked_arguments import CheckedArguments
 from .checkpoints import load_checkpoint
 from .cli import parse_arguments, run, say
-from .errors import InputError
+from .errors import InputError, reading
 from .modeling_clap_student import ClapStudentModel
-from .output_folders import make_folder
+from .output_folders import output_folder, probe_folder, whole_file
 
 
 class AudioTower(nn.Module):
@@ -78,20 +78,38 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
         raise InputError(f"{' and '.join(missing)} missing: pip install onnx onnxscript")
     model = copy.deepcopy(model).cpu().float().eval()
     folder = Path(output_dir)
-    make_folder(folder)
+    with output_folder(folder, check=_refuse_others):
+        return _export(model, folder)
+
+
+def _export(model: ClapStudentModel, folder: Path) -> tuple[Path, Path]:
     waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length without any special property
     # Two tensors: one given twice would be traced as a single input.
     tokens = {"input_ids": torch.ones(2, 8).long(), "attention_mask": torch.ones(2, 8).long()}
     return (
         _write(
-            folder / "audio_tower.onnx",
-            AudioTower(model),
-            {"input_values": waveforms},
-            ("windows", "samples"),
-            "audio_embeds",
+            folder / _AUDIO, AudioTower(model), {"input_values": waveforms}, ("windows", "samples"), _OUTPUTS[_AUDIO]
         ),
-        _write(folder / "text_tower.onnx", TextTower(model), tokens, ("texts", "tokens"), "text_embeds"),
+        _write(folder / _TEXT, TextTower(model), tokens, ("texts", "tokens"), _OUTPUTS[_TEXT]),
     )
+
+
+_AUDIO, _TEXT = "audio_tower.onnx", "text_tower.onnx"
+_OUTPUTS = {_AUDIO: "audio_embeds", _TEXT: "text_embeds"}
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raises an InputError where a file of a graph's name is no such graph."""
+    import onnx  # an extra
+
+    for name, output in _OUTPUTS.items():
+        file = folder / name
+        if not file.exists():
+            continue
+        with reading(file, "graph of a tower, and would be replaced"):
+            graph = onnx.load(file, load_external_data=False).graph
+            if [value.name for value in graph.output] != [output]:
+                raise ValueError("name another --output_dir")
 
 
 def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[str, str], output: str) -> Path:
@@ -105,9 +123,9 @@ def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[
             dynamo=True,
             verbose=False,
         )
-    partial = path.with_suffix(".partial")
-    program.save(partial)
-    return partial.replace(path)
+    with whole_file(path) as partial:
+        program.save(partial)
+    return path
 
 
 @dataclass
@@ -118,6 +136,7 @@ class ExportArguments(CheckedArguments):
 
 def main():
     (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
+    probe_folder(args.output_dir)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
     model, processor = load_checkpoint(args.model, kinds=("clap_student",))
     audio, text = export_onnx(model, args.output_dir)

@@ -24,6 +24,13 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def follow_umask(file: Path) -> None:
+    """Gives a file the mode that the umask leaves to new ones: safetensors makes its own for the user alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    file.chmod(0o666 & ~mask)
+
+
 def cached_commit(name: str, revision: str | None = None, cache_dir: str | None = None) -> str | None:
     """The commit of a Hub repository whose files were just loaded; None for a folder."""
     if os.path.isdir(name):
@@ -116,6 +123,8 @@ class WholeCheckpointMixin:
         hub = {name: kwargs.pop(name) for name in names if name in kwargs} if push_to_hub else {}
         super().save_pretrained(save_directory, *args, **kwargs)
         if kwargs.get("is_main_process", True):
+            for file in Path(save_directory).glob("model*.safetensors"):
+                follow_umask(file)
             if self._processor is None:
                 warnings.warn(
                     "saved without a processor: set model.processor to save one with the model", stacklevel=2
@@ -151,4 +160,4 @@ class WholeCheckpointMixin:
         return commit_folder(folder, repo_id, commit_message, token, revision=revision, **kwargs)
 
 
-__all__ = ["WholeCheckpointMixin", "cached_commit", "commit_folder", "fingerprint"]
+__all__ = ["WholeCheckpointMixin", "cached_commit", "commit_folder", "fingerprint", "follow_umask"]

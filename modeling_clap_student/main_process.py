@@ -18,7 +18,7 @@ def from_main_process(function: Callable[[], T]) -> T:
     if PartialState().is_main_process:
         try:
             outcome = [(function(), None)]
-        except InputError as error:
+        except (InputError, OSError) as error:
             outcome = [(None, error)]
     result, error = broadcast_object_list(outcome)[0]
     if error is not None:

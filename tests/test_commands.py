@@ -194,7 +194,7 @@ def test_wrong_curation(command, teacher, files, tmp_path, capsys, flags, words)
     capsys.readouterr()
     code = command(curate, "--strategy", "ads", "--output_dir", "set", *(x for pair in rest.items() for x in pair))
     check_failure(code, capsys, *words)
-    assert not Path("set").exists() and not list(Path().glob("*.partial"))
+    assert not Path("set").exists() and not list(Path().glob(".partial-*"))
 
 
 def test_limits_on_pairs_are_kept_and_recorded(command, teacher, files):
@@ -232,7 +232,7 @@ def test_a_disk_that_is_full_when_the_set_is_written(command, teacher, files, ca
     with monkeypatch.context() as patch:
         patch.setattr("modeling_clap_student.curation.improvement_set.ParquetWriter", full)
         check_failure(command(curate, *made), capsys, "can't write", "set", "No space left on device")
-    assert not Path("set").exists() and not list(Path().glob("*.partial"))
+    assert not Path("set").exists() and not list(Path().glob(".partial-*"))
     assert command(curate, *made) == 0
 
 

@@ -105,7 +105,7 @@ def test_one_model_leaves_all_that_its_number_needs(command, models, esc50, caps
     assert "| one |" in words and "fold 3" in words and "low hum" in words and "paper" not in words
     assert "Accuracy, %" in said and "Macro accuracy" in said
     assert {"confusion_esc50.png", "embeddings_esc50.png"} <= {file.name for file in Path("eval").iterdir()}
-    assert not list(Path("eval").glob("*.partial"))
+    assert not list(Path("eval").glob(".partial-*"))
 
 
 def test_several_models_and_a_baseline(command, models, labelled_folder, captioned_folder, esc50):

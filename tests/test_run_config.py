@@ -152,7 +152,7 @@ def test_saved_arguments_repeat_a_run(types, adapt, flags):
     first = parse_arguments(types, "", flags, adapt)
     save_arguments(Path("."), first[0])
     assert parse_arguments(types, "", ["--config", ARGUMENTS], adapt) == first
-    assert not list(Path().glob("*.partial"))
+    assert not list(Path().glob(".partial-*"))
 
 
 def test_no_token_is_saved():

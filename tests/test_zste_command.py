@@ -97,7 +97,7 @@ def test_one_run_leaves_every_score_with_what_it_means(command, made, tmp_path, 
         )
     assert "said: reverse" in words and "one: unseen" in words
     assert Path("eval/zste_set.png").stat().st_size > 10_000
-    assert not list(Path("eval").glob("*.partial"))
+    assert not list(Path("eval").glob(".partial-*"))
 
 
 def test_a_manifest_makes_the_run_again(command, made):

@@ -15,6 +15,7 @@ from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..data.soundscapes import holds_event
+from ..output_folders import whole_file
 from ..redaction_clap_student import public
 from .report_charts import Spread, histogram_chart, kept_chart
 from .report_clips import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt
@@ -82,11 +83,8 @@ class ShownPair:
 def write_report(path: Path, data: ReportData) -> None:
     """Writes the page, whole or not at all."""
     page = render_report(data)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def render_report(data: ReportData) -> str:

@@ -4,6 +4,8 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 
+import torch
+
 from ..checkpoints import fingerprint
 from ..data.sources import dataset_source
 from ..data.tasks import RETRIEVAL, ZSTE, CaptionedSet
@@ -45,6 +47,7 @@ def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, pro
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
+        "num_threads": torch.get_num_threads(),
         **settings,
         "prompts": list(prompts.templates),
         "class_descriptions": prompts.descriptions,

@@ -100,6 +100,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
             "start": model_source(model),
             **self.facts,
             "world_size": self.args.world_size,
+            "num_threads": torch.get_num_threads(),
             "mixed_precision": self.accelerator.mixed_precision,
             "hyperparameters": hyperparameters(self.args),
         }

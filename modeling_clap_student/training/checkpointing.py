@@ -3,55 +3,116 @@
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from safetensors import SafetensorError
-from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
+from safetensors import SafetensorError, safe_open
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import TrainOutput, sort_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..errors import InputError
-from ..output_folders import write_json
+from ..cli import say
+from ..errors import InputError, reading
+from ..main_process import from_main_process
+from ..output_folders import SKIPPED, make_folder, whole_files, write_json
 from ..run_config import ARGUMENTS
 from .record import touches_weights
 
 
-_MARK = "run.json"  # written last: a folder without it was left by a crash, and holds parts
+# Says that a folder is ours before anything is written there, and that it is whole when all is.
+_MARK = "run.json"
+_UNFINISHED = {"unfinished": True}
+# What a training leaves in its folder; `model*` and so on are what `save_pretrained` writes.
+_CODE = ("errors.py", "losses.py", "version.py")
+_LEFT = ("README.md", "results.json", ARGUMENTS, SKIPPED, "curves.png", "training_args.bin", "config.json")
+_SAVED = (*_LEFT, "model*.safetensors*", "processor_config.json", "tokenizer*.json", "*_clap_student.py", *_CODE)
 
-# What may be another when a run goes on: how far it goes, and how its data are fetched.
-_FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version")
+# What may be another when a run goes on: how far it goes, how its data are fetched, and with how many threads.
+_FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version|num_threads")
 # And of a finished run's flags, for one that goes on from what it made.
 _NO_MATTER = re.compile(r"dataloader_|dry_run|max_skipped_fraction")
 
 
 def whole_checkpoints(folder: str | Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
-    return [Path(path) for path in sort_checkpoints(str(folder)) if Path(path, _MARK).is_file()]
+    return [path for path, whole in _own_checkpoints(folder).items() if whole]
+
+
+def _own_checkpoints(folder: str | Path) -> dict[Path, bool]:
+    """Those of this package, oldest first, and whether each is whole; other programs' are not touched."""
+    marks = {Path(path): _read_mark(Path(path)) for path in sort_checkpoints(str(folder))}
+    return {path: mark != _UNFINISHED for path, mark in marks.items() if mark is not None}
+
+
+def _read_mark(checkpoint: Path) -> dict | None:
+    """What a checkpoint of this package tells of its run; None for a folder of anybody else."""
+    try:
+        mark = json.loads((checkpoint / _MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    known = isinstance(mark, dict) and (mark == _UNFINISHED or {"version", "hyperparameters"} <= mark.keys())
+    return mark if known else None
+
+
+def refuse_used_folder(path: str | Path, resumes: bool = False) -> None:
+    """For a training that does not go on with what is there.
+
+    Args:
+        path: the folder; it need not be there.
+        resumes: whether it goes on with a checkpoint, if one is there.
+
+    Raises:
+        InputError: the folder holds a model, an unfinished run, or files that the training would replace.
+    """
+    folder = Path(path)
+    own = _own_checkpoints(folder)
+    if resumes and own:
+        return
+    if own and not (folder / "results.json").exists():
+        raise InputError(
+            f"{folder} holds an unfinished run: go on with it, --resume_from_checkpoint, or name another --output_dir"
+        )
+    if (folder / SAFE_WEIGHTS_NAME).exists():
+        raise InputError(f"{folder} holds a trained model already: name another --output_dir, or delete it")
+    for pattern in ("checkpoint-*", *_SAVED):
+        for file in folder.glob(pattern):
+            raise InputError(f"{folder} holds {file.name}, which is not of this run: name another --output_dir")
 
 
 class CheckpointingMixin:
-    """For a `Trainer`: a crash or a full disk while saving costs the checkpoint at hand, never an older one."""
+    """For a `Trainer`: a crash or a full disk while saving costs the checkpoint at hand, never an older one.
+
+    A run that is resumed when it is over trains no further step, and ends with the same weights.
+    """
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As `Trainer.save_model`; files that are there are replaced by whole ones."""
+        """As `Trainer.save_model`; files that are there are replaced by whole ones.
+
+        Raises:
+            InputError: a full disk, a missing right.
+        """
         folder = Path(output_dir or self.args.output_dir)
-        partial = folder / ".partial"
-        super().save_model(str(partial), _internal_call=True)
-        if self.args.should_save:
-            for file in partial.iterdir():
-                file.replace(folder / file.name)
-            partial.rmdir()
+        from_main_process(lambda: make_folder(folder))
+        try:
+            with whole_files(folder) as files:
+                super().save_model(str(files), _internal_call=True)
+        except (RuntimeError, SafetensorError) as error:  # torch's and safetensors' own
+            raise InputError(f"can't save the model in {folder}: {str(error).splitlines()[0]}") from error
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save_checkpoint(self, model, trial) -> None:
         args, run_dir = self.args, self._get_output_dir(trial=trial)
         folder = Path(run_dir, f"checkpoint-{self.state.global_step}")
+        from_main_process(partial(_begin, folder))
         # Older ones go when all processes have written their part of this one.
         limit, args.save_total_limit = args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:
+        except (OSError, RuntimeError, SafetensorError, InputError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise InputError(f"can't save {folder}: {str(error).splitlines()[0]}; {last_whole(run_dir)}") from error
         finally:
@@ -59,37 +120,157 @@ class CheckpointingMixin:
         PartialState().wait_for_everyone()
         write_json(folder / _MARK, self.run_facts())
         if args.should_save:
-            rotate_checkpoints(run_dir, limit, self.state.best_model_checkpoint, use_mtime=True)
+            self._remove_older(folder)
+
+    def _remove_older(self, newest: Path) -> None:
+        """Own checkpoints beyond `save_total_limit`; neither the newest nor the best."""
+        limit, best = self.args.save_total_limit or 0, self.state.best_model_checkpoint
+        kept = {newest, *([Path(best)] if best else [])}
+        older = [path for path in whole_checkpoints(newest.parent) if path not in kept]
+        if limit > 0:
+            for path in older[: len(older) - max(0, limit - len(kept))]:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _finalize_training(self, *args, **kwargs) -> TrainOutput:
+        """As `Trainer._finalize_training`; the last checkpoint stays, beside the best one."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            result = super()._finalize_training(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
+        if self.state.global_step > self._initial_global_step:
+            return result
+        return result._replace(training_loss=_mean_loss(self.state.log_history))
+
+    def _run_epoch(self, *args, **kwargs) -> None:
+        """As `Trainer._run_epoch`, which takes one step more of a run that was over within an epoch."""
+        if self.state.global_step >= self.state.max_steps:
+            say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def run_facts(self) -> dict:
         """What tells this run from another."""
         return json.loads(json.dumps(self.accelerator.unwrap_model(self.model).config.record, default=str))
 
     def checkpoint_to_resume(self, asked: str | bool) -> str:
-        """The folder to go on from, and away with parts that a crash left.
+        """The folder to go on from, and away with parts of it that a crash left.
 
         Args:
             asked: a checkpoint's folder, or True or "last" for the newest whole one of the output folder.
 
         Raises:
-            InputError: there is none, it is not whole, or of another run.
+            InputError: there is none, it is not whole, damaged, or of another run.
         """
         run_dir = self.args.output_dir
         if self.args.should_save:
-            for path in set(map(Path, sort_checkpoints(run_dir))) - set(whole_checkpoints(run_dir)):
-                shutil.rmtree(path)
+            for path, whole in _own_checkpoints(run_dir).items():
+                if not whole:
+                    shutil.rmtree(path)
         PartialState().wait_for_everyone()
-        found = whole_checkpoints(run_dir)
         if asked is True or str(asked).lower() in ("last", "true"):
-            if not found:
+            newest = whole_checkpoints(run_dir)[-1:]
+            if not newest:
                 raise InputError(f"can't resume: there is no whole checkpoint in {run_dir}")
-            asked = found[-1]
-        if not Path(asked, _MARK).is_file():
+            asked = newest[0]
+        mark = _read_mark(Path(asked))
+        if mark in (None, _UNFINISHED):
             raise InputError(f"can't resume: {asked} is no whole checkpoint of this package")
-        differences = _differences(json.loads(Path(asked, _MARK).read_text(encoding="utf-8")), self.run_facts())
-        if differences:
+        ours = self.run_facts()
+        if differences := _differences(mark, ours):
             raise InputError(f"can't resume: {asked} is of another run: {'; '.join(differences[:3])}")
+        if mark.get("num_threads", ours["num_threads"]) != ours["num_threads"]:
+            say(
+                f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}, which OMP_NUM_THREADS "
+                "sets: the weights will not be those of an uninterrupted run to the bit"
+            )
+        check_state(Path(asked), self.accelerator.unwrap_model(self.model))
         return str(asked)
+
+    def _init_training_state(self, max_steps, steps, epochs, resume_from_checkpoint, trial) -> tuple[int, int]:
+        """As `Trainer._init_training_state`; the best checkpoint is looked for where the run is now."""
+        trained = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
+        if resume_from_checkpoint is not None and self.state.best_global_step:
+            best = Path(resume_from_checkpoint).with_name(f"checkpoint-{self.state.best_global_step}")
+            self.state.best_model_checkpoint = str(best) if best in whole_checkpoints(best.parent) else None
+        return trained
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        with reading(Path(resume_from_checkpoint, SAFE_WEIGHTS_NAME), "file of weights"):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        optimizer, scheduler = Path(checkpoint, OPTIMIZER_NAME), Path(checkpoint, SCHEDULER_NAME)
+        if not self.is_fsdp_enabled:
+            self._needs(optimizer)
+        self._needs(scheduler)
+        if scheduler.exists():
+            with reading(scheduler, "state of a schedule"):
+                theirs, ours = torch.load(scheduler, weights_only=True), self.lr_scheduler.state_dict()
+                if not isinstance(theirs["last_epoch"], int) or len(theirs) < len(ours):
+                    raise ValueError("it is of another one")
+        with reading(optimizer, "state of this model's optimiser"):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            for weight, state in getattr(self.optimizer, "state", {}).items():
+                shapes = {value.shape for value in state.values() if isinstance(value, torch.Tensor) and value.ndim}
+                if not shapes <= {weight.shape}:
+                    raise ValueError("its moments have other shapes than the weights")
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        process = f"_{self.args.process_index}" if self.args.world_size > 1 else ""
+        file = Path(checkpoint, f"rng_state{process}.pth")
+        self._needs(file)
+        with reading(file, "state of random numbers"):
+            super()._load_rng_state(checkpoint)
+
+    def _needs(self, file: Path) -> None:
+        """Without it a run would go on otherwise, and `Trainer` would not say so."""
+        if not file.is_file() and not self.args.save_only_model:
+            raise InputError(f"can't resume: {file} is missing")
+
+
+def _begin(folder: Path) -> None:
+    """Marks the folder of a new checkpoint as ours, before anything else is written there."""
+    if folder.exists() and _read_mark(folder) is None and any(folder.iterdir()):
+        raise InputError(
+            f"can't save {folder}: another program's files lie there. Move them, and go on with "
+            f"--resume_from_checkpoint; {last_whole(folder.parent)}"
+        )
+    write_json(folder / _MARK, _UNFINISHED)
+
+
+def check_state(checkpoint: Path, model: torch.nn.Module) -> None:
+    """Whether a checkpoint's weights and progress can be taken up; what else it holds is read when it is needed.
+
+    Raises:
+        InputError: a file is missing or damaged, or of another model; it is named.
+    """
+    file = checkpoint / TRAINER_STATE_NAME
+    with reading(file, "state of a training"):
+        state = TrainerState.load_from_json(str(file))
+        for name, default in vars(TrainerState()).items():
+            kind = (int, float) if isinstance(default, int | float) else type(default)
+            if default is not None and not isinstance(getattr(state, name), kind):
+                raise ValueError(f"{name} is {getattr(state, name)!r}")
+    file = checkpoint / SAFE_WEIGHTS_NAME
+    if not file.exists():  # shared out among processes, or in several files
+        return
+    with reading(file, "file of weights"), safe_open(file, "pt") as weights:
+        theirs = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    ours = {name: list(value.shape) for name, value in model.state_dict().items()}
+    if wrong := sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)):
+        raise InputError(
+            f"{file} is of another model: {wrong[0]} is {theirs.get(wrong[0])} and not {ours.get(wrong[0])}"
+        )
+
+
+def _mean_loss(log_history: list[dict]) -> float | None:
+    """Of a run that was over, as it was logged."""
+    logged, before, total = [entry for entry in log_history if "loss" in entry], 0, 0.0
+    for entry in logged:
+        total, before = total + entry["loss"] * (entry["step"] - before), entry["step"]
+    return total / before if before else None
 
 
 def last_whole(run_dir: str | Path) -> str:
@@ -108,10 +289,11 @@ def refuse_other_flags(folder: Path, flags: dict) -> None:
     Raises:
         InputError: they differ in what can touch the weights.
     """
-    told, now = (
-        {name: value for name, value in json.loads(text).items() if touches_weights(name)}
-        for text in ((folder / ARGUMENTS).read_text(encoding="utf-8"), json.dumps(flags))
-    )
+    with reading(folder / ARGUMENTS, "json file"):
+        told, now = (
+            {name: value for name, value in json.loads(text).items() if touches_weights(name)}
+            for text in ((folder / ARGUMENTS).read_text(encoding="utf-8"), json.dumps(flags))
+        )
     if differences := _differences(told, now, free=_NO_MATTER):
         told_apart = "; ".join(differences[:3])
         raise InputError(f"{folder} is of another run: {told_apart}: name another --output_dir, or delete the folder")
@@ -143,4 +325,11 @@ def _differences(theirs: dict, ours: dict, name: str = "", free: re.Pattern = _F
     return found
 
 
-__all__ = ["CheckpointingMixin", "last_whole", "refuse_other_flags", "stop_at_bad_loss", "whole_checkpoints"]
+__all__ = [
+    "CheckpointingMixin",
+    "last_whole",
+    "refuse_other_flags",
+    "refuse_used_folder",
+    "stop_at_bad_loss",
+    "whole_checkpoints",
+]

@@ -10,6 +10,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
+from ..errors import reading
+from ..hub_clap_student import follow_umask
+
 
 _FILE = "moving_average.safetensors"
 
@@ -47,10 +50,13 @@ class MovingAverage(TrainerCallback):
         """Writes the average into a checkpoint."""
         values = {name: value.clone().contiguous() for name, value in self.average.state_dict().items()}
         save_file(values, Path(folder, _FILE))
+        follow_umask(Path(folder, _FILE))
 
     def load(self, folder: str) -> None:
         """Goes on from a checkpoint's average."""
-        self.average.load_state_dict(load_file(Path(folder, _FILE)))
+        file = Path(folder, _FILE)
+        with reading(file, "moving average of this model's weights"):
+            self.average.load_state_dict(load_file(file))
 
     @torch.no_grad()
     def _put(self, values: dict[str, torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
 from ..model_card_clap_student import model_card
+from ..output_folders import whole_file
 
 
 # Of TrainingArguments, what does not touch the weights: where things go, and how often one looks.
@@ -60,8 +61,10 @@ class RecordMixin:
             model, folder = self.accelerator.unwrap_model(self.model), Path(self.args.output_dir)
             record = {**(getattr(model.config, "record", None) or {}), "fingerprint": fingerprint(model)}
             model.config.record = record | ({"license": license} if license else {})
-            model.config.save_pretrained(folder)
-            model_card(self.args.hub_model_id or str(folder), model.config).save(folder / "README.md")
+            with whole_file(folder / "config.json") as file:
+                model.config.to_json_file(file)
+            with whole_file(folder / "README.md") as file:
+                model_card(self.args.hub_model_id or str(folder), model.config).save(file)
 
 
 __all__ = ["RecordMixin", "hyperparameters", "model_source", "touches_weights"]

@@ -9,7 +9,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers.trainer_utils import IntervalStrategy
 
 from ..data.mixing import MixedStream
-from ..errors import InputError
+from ..errors import InputError, reading
 
 
 _COLUMNS = ["audio", "audio_id", "caption", "origin_id"]  # by origin_id evaluation clips are known
@@ -81,7 +81,9 @@ class StreamingMixin:
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         if self._stream_loader is not None and checkpoint is not None:
-            self._stream_loader.load_state_dict(torch.load(self._stream_state(checkpoint), weights_only=True))
+            file = self._stream_state(checkpoint)
+            with reading(file, "state of a stream"):
+                self._stream_loader.load_state_dict(torch.load(file, weights_only=True))
 
     def _stream_state(self, folder: str) -> Path:
         return Path(folder, f"stream_state_{self.args.process_index}.pth")

@@ -147,6 +147,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             "num_replay": self.num_replay,
             "world_size": trainer_args.world_size,
             "selected_by": self._selection(),
+            "num_threads": torch.get_num_threads(),
             "mixed_precision": self.accelerator.mixed_precision,  # which a launcher may have asked for
             "hyperparameters": hyperparameters(trainer_args),
         }
