@@ -133,7 +133,7 @@ def test_folders_of_the_hugging_face_cache(own, tmp_path):
 def test_nothing_left_is_one_line(secret, own):
     """Guards against `no such audio file` where the file is there."""
     (own.parent / "metadata.csv").write_text(f"file_name,caption\n{secret},a dog\n")
-    with pytest.raises(InputError, match="none of its 1 files lies in .*--allow_outside_paths"):
+    with pytest.raises(InputError, match=r"none of its 1 files lies in .*--allow_outside_paths"):
         read_corpora([str(own.parent)])
 
 
