@@ -150,13 +150,33 @@ def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
         kept_out = KeptOut([*task_clips(args.task), validation])
     tables = [kept_out.out_of(read_benchmark(spec, excluded).clips, spec, excluded) for spec in args.clips]
     clips = concatenate_datasets([table.select_columns(_COLUMNS) for table in tables])
+    if len(clips) == 0:
+        raise InputError(f"{place_of(args, 'training')} holds no clips: all of them are in an evaluation set")
     if not args.validation_clips:
-        clips, validation = split_validation(clips, 0.1)
+        try:
+            clips, validation = split_validation(clips, 0.1)
+        except InputError as error:
+            raise InputError(
+                f"{place_of(args, 'training')} is too small to hold out {place_of(args, 'validation')}"
+            ) from error
     report_excluded(excluded)
     unknown = {label_text(name) for name in args.held_out_classes} - set(clips["label"])
     if unknown:
         raise InputError(f"--held_out_classes {sorted(unknown)[0]!r} is no class of {', '.join(args.clips)}")
     return clips, validation
+
+
+def place_of(args: TemporalArguments, use: str) -> str:
+    """What the clips to train or to validate on are, for errors: the flag that others are named with."""
+    kept = " without the clips of --task" if args.task else ""
+    if use == "training":
+        return f"--clips {' '.join(args.clips)}{kept}"
+    if args.validation_clips:
+        return f"--validation_clips {args.validation_clips}{kept}"
+    return (
+        f"the tenth of {' '.join(args.clips)}{kept} that is held out to validate on (name clips for that with "
+        "--validation_clips)"
+    )
 
 
 def read_model(args: TemporalArguments, training_args: TemporalTrainingArguments) -> tuple:
@@ -188,8 +208,9 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
     if not args.dry_run:
         probe_folder(training_args.output_dir)
     clips, held_out = read_clips(args)
-    deck = Deck(clips, training_args.seed, pairs="seen", without=args.held_out_classes)
-    validation_deck = Deck(held_out, training_args.seed + 1, without=args.held_out_classes)
+    known = {"without": args.held_out_classes}
+    deck = Deck(clips, training_args.seed, pairs="seen", place=place_of(args, "training"), **known)
+    validation_deck = Deck(held_out, training_args.seed + 1, place=place_of(args, "validation"), **known)
     say(f"{len(clips)} clips of {len(deck.class_names)} classes to train on, {len(held_out)} to validate on")
     if args.dry_run:
         report_data({"clips": clips, "validation": held_out})

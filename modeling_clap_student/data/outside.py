@@ -18,6 +18,7 @@ from .soundscapes import is_soundscape
 from .sources import Source, split_revision
 
 
+_DEEPEST = 200  # folders in each other that are resolved one by one
 OUTSIDE = "outside its folder (--allow_outside_paths takes it)"
 
 
@@ -83,7 +84,7 @@ def _folder(path: str, known: dict[str, str]) -> str:
     path = path.rstrip("/") or ("/" if path else ".")
     if path not in known:
         above, name = os.path.split(path)
-        if not above or name in ("", ".", ".."):
+        if not above or name in ("", ".", "..") or path.count("/") > _DEEPEST:
             known[path] = _real(path)
         else:
             place = os.path.join(_folder(above, known), name)

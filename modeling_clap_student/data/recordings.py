@@ -41,7 +41,8 @@ def recording(site: str, name: object) -> str | None:
 def origin_of(row: Mapping) -> str | None:
     """The recording of a row, from the first of `ORIGIN_COLUMNS` that tells; None where none does."""
     site, mark, name = str(row.get("origin_id") or "").strip().partition(":")
-    if origin := recording(site, name) if mark else None if site.lower() in _NOTHING else site:
+    origin = recording(site.strip().lower(), name) if mark else None if site.lower() in _NOTHING else site
+    if origin:
         return origin
     told = (recording(site, row.get(column)) for site, columns in _COLUMNS.items() for column in columns)
     return next((origin for origin in told if origin), None)

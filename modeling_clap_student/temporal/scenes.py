@@ -82,12 +82,20 @@ class Deck:
         seed: of the draws.
         pairs: of classes that are drawn, `all`, or those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
         without: class names that are never drawn.
+        place: what the clips are, for errors.
 
     Raises:
         InputError: fewer than 2 classes, or no pair of them is left.
     """
 
-    def __init__(self, clips: Dataset, seed: int, pairs: str = "all", without: Collection[str] = ()):
+    def __init__(
+        self,
+        clips: Dataset,
+        seed: int,
+        pairs: str = "all",
+        without: Collection[str] = (),
+        place: str = "what scenes are made of",
+    ):
         if pairs not in PAIRS:
             raise ValueError(f"unknown pairs {pairs!r}: known are {', '.join(PAIRS)}")
         self.seed = seed
@@ -98,12 +106,16 @@ class Deck:
                 self._clips.setdefault(label, []).append(audio_id)
         self.class_names = sorted(self._clips)
         if len(self.class_names) < 2:
-            raise InputError(f"scenes need clips of at least 2 classes, and there are {len(self.class_names)}")
+            there = f"{len(self.class_names)}{''.join(f' ({name})' for name in self.class_names)}"
+            raise InputError(
+                f"scenes need clips of at least 2 classes, and there are {there} in {place}, "
+                f"{len(clips)} clip{'s' * (len(clips) != 1)}"
+            )
         allowed = {"all": (False, True), "seen": (False,), "unseen": (True,)}[pairs]
         self._pairs = [pair for pair in combinations(self.class_names, 2) if is_held_out(*pair) in allowed]
         if not self._pairs:
             raise InputError(
-                f"not one pair of the {len(self.class_names)} classes is {pairs}: more classes are needed"
+                f"not one pair of the {len(self.class_names)} classes is {pairs}: more classes are needed in {place}"
             )
 
     def scene(self, number: int) -> Scene:
