@@ -68,13 +68,9 @@ def _take(folder: Path) -> tuple[bool, bool]:
             # A file that its holder has just removed locks nothing.
             content = os.read(descriptor, 4096) if os.fstat(descriptor).st_nlink else None
             if content is not None and not free:
-                raise InputError(
-                    f"{folder} is being written by {_holder(content)}: wait, or name another --output_dir"
-                )
+                raise InputError(f"{folder} is in use by {_holder(content)}: wait, or name another --output_dir")
             if content and _read(content) is None:
-                raise InputError(
-                    f"{file} is in the way: it is no lock of this package. Move it, or name another folder"
-                )
+                raise InputError(f"{file} is in the way, and is no lock of this package: move it")
             if content is not None:
                 _sign(descriptor)
                 _held[folder] = file, descriptor

@@ -77,13 +77,14 @@ def _make(folder: Path) -> list[Path]:
     """Makes a folder, tries whether it can be written, and returns what was made for it, deepest first."""
     made = []
     try:
-        with writing(folder):
-            made = [place for place in (folder, *folder.parents) if not place.exists()]
-            make_folder(folder)
-            new_folder(folder).rmdir()
-    except InputError:
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        make_folder(folder)
+        new_folder(folder).rmdir()
+    except (OSError, InputError) as error:
         _unmake(made)
-        raise
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"can't write {short(folder)}: {error.strerror}") from error
     return made
 
 
@@ -210,9 +211,7 @@ def _put(partial: Path, folder: Path, replaces: Callable[[Path], bool]) -> None:
         if older is not None:
             with suppress(OSError):
                 older.rename(folder)
-        raise InputError(
-            f"can't put the results into {folder}: {error}. They are whole and lie in {partial}"
-        ) from error
+        raise InputError(f"can't put the results into {folder}: {error}. They are whole, in {partial}") from error
     if older is not None:
         print(f"the set that was in {folder} is now in {older}: delete it when you no longer need it")
 

@@ -309,6 +309,8 @@ def test_names_that_are_too_long(
         conversion: ["x.pth"],
     }[module]
     for path in ("x" * 4500, "./" + "y/" * 2250):
+        if flag == "--improvement_set":
+            flags = ["--strategy", "du", "--output_dir", "out"]
         if flag == "--remake":
             flags = ["--strategy", "du"]
         code = command(module, *flags, flag, path)
