@@ -159,7 +159,7 @@ def test_a_finished_run_is_resumed(kind, command, captioned_folder, labelled_fol
         capsys.readouterr()
         assert command(module, *flags, "--resume_from_checkpoint") == 0
         said = capsys.readouterr().out
-        assert weights("run") == expected and "was over at step 4" in said or "reusing" in said or kind == "temporal"
+        assert (weights("run") == expected and "was over at step 4" in said) or "reusing" in said or kind == "temporal"
         assert weights("run") == expected and Path("run/results.json").exists()
 
 
@@ -295,7 +295,7 @@ def test_the_tokenizer_of_a_larger_model(tiny_folder):
     from modeling_clap_student.training.initialization import scratch_tokenizer
 
     scratch_tokenizer([f"word{number} other{number}" for number in range(900)]).save_pretrained(tiny_folder)
-    with pytest.raises(InputError, match="tokenizer in .*tiny is of another model"):
+    with pytest.raises(InputError, match=r"tokenizer in .*tiny is of another model"):
         load_checkpoint(tiny_folder)
 
 
