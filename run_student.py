@@ -276,7 +276,7 @@ def train_student(
         say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
         push_if_asked(training_args)
         return old
-    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    may_write = partial(refuse_used_folder, resume=training_args.resume_from_checkpoint)
     with output_folder(training_args.output_dir, check=may_write) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)
         set_seed(training_args.seed)

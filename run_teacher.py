@@ -132,7 +132,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     if args.dry_run:
         report_data({"training pairs": corpus, "validation": held_out})
         return
-    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    may_write = partial(refuse_used_folder, resume=training_args.resume_from_checkpoint)
     with output_folder(training_args.output_dir, check=may_write) as folder:
         model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
         skipped = skipped_clips(folder, args.max_skipped_fraction)

@@ -217,7 +217,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         return {}
     if args.stage == "a" and training_args.metric_for_best_model == "selection":
         training_args.metric_for_best_model = "accuracy_1a"  # there is no order yet
-    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))
+    may_write = partial(refuse_used_folder, resume=training_args.resume_from_checkpoint)
     with output_folder(training_args.output_dir, check=may_write) as folder:
         set_seed(training_args.seed)
         model, processor, base = read_model(args, training_args)
@@ -287,7 +287,8 @@ def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments
     """Both stages, in a folder that no other run writes meanwhile."""
     if args.dry_run:
         return train_in_turn(args, training_args)
-    may_write = partial(refuse_used_folder, resumes=bool(training_args.resume_from_checkpoint))  # before A, not after
+    resume = training_args.resume_from_checkpoint if whole_checkpoints(training_args.output_dir) else None
+    may_write = partial(refuse_used_folder, resume=resume)  # before stage A, not after
     with output_folder(training_args.output_dir, check=may_write):
         return train_in_turn(args, training_args)
 

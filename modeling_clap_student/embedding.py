@@ -1,4 +1,7 @@
-"""Tables and lists to embeddings, clip by clip: the same clip gives the same vector, to the bit."""
+"""Tables and lists to embeddings, clip by clip: the same clip gives the same vector, to the bit.
+
+On CPUs another number of threads may change the last bits.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence

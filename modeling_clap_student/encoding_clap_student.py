@@ -112,6 +112,8 @@ def embed_distinct_texts(
 ) -> Tensor:
     """Embeds texts, each distinct one once; the same text gives the same vector, to the bit, in whatever company.
 
+    Another number of threads may change the last bits.
+
     The tower always sees as many texts, filled up with repeats, padded to a length that follows from each text's own:
     with another shape the matrix library may add in another order.
 
@@ -206,7 +208,8 @@ class EncodingMixin:
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
     ) -> Tensor:
-        """Embeds clips: the same clip always gives the same vector, to the bit, for the same `batch_size`.
+        """Embeds clips: the same clip always gives the same vector, to the bit, for the same `batch_size` and
+        number of threads.
 
         Files are resampled and their channels averaged. Long clips are cut into windows whose embeddings are
         averaged; short ones are repeated. Files are read window by window, however long they are, up to 24 hours.
@@ -241,7 +244,8 @@ class EncodingMixin:
     def encode_text(
         self, texts: str | list[str], batch_size: int = 64, show_progress_bar: bool | None = None
     ) -> Tensor:
-        """Embeds texts: the same text always gives the same vector, to the bit, for the same `batch_size`.
+        """Embeds texts: the same text always gives the same vector, to the bit, for the same `batch_size` and
+        number of threads.
 
         Args:
             texts: one or a list; longer ones than 100 tokens are cut, with a warning.

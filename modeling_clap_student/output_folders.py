@@ -73,13 +73,14 @@ def _own_name() -> str:
     return f".partial-{token_hex(8)}"
 
 
-def _make(folder: Path) -> list[Path]:
+def _make(folder: Path, tried: bool = True) -> list[Path]:
     """Makes a folder, tries whether it can be written, and returns what was made for it, deepest first."""
     made = []
     try:
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         make_folder(folder)
-        new_folder(folder).rmdir()
+        if tried:
+            new_folder(folder).rmdir()
     except (OSError, InputError) as error:
         _unmake(made)
         if isinstance(error, InputError):
@@ -119,25 +120,26 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
         InputError: it can't be made or written, or another run writes there.
     """
     folder, state = Path(path), PartialState()
-    made = from_main_process(lambda: _make(folder.absolute()))
+    above = from_main_process(lambda: _make(folder.absolute().parent, tried=False))
     try:
         with writing(folder), folder_lock(folder) as killed:
-            if killed and state.is_main_process:
-                (folder / SKIPPED).unlink(missing_ok=True)  # of the run that was
-            from_main_process(lambda: check(folder))
-            listed = (folder / SKIPPED).exists()
+            made = from_main_process(lambda: _make(folder)[:1])
+            listed = (folder / SKIPPED).exists() and not killed
             try:
+                if killed and state.is_main_process:
+                    (folder / SKIPPED).unlink(missing_ok=True)  # of the run that was
+                from_main_process(lambda: check(folder))
                 yield folder
                 state.wait_for_everyone()  # what the main process wrote is there for all
             except BaseException:
                 if state.is_main_process and not is_begun(folder):
                     if not listed:
                         (folder / SKIPPED).unlink(missing_ok=True)
-                    _unmake(made[:1])  # while no other run can have come to use it
+                    _unmake(made)
                 raise
     except BaseException:
-        if state.is_main_process and made and not folder.exists():
-            _unmake(made[1:])
+        if state.is_main_process:
+            _unmake(above)
         raise
 
 

@@ -105,7 +105,8 @@ def test_a_stage_from_files_to_a_model(command, made, inputs, stage, flags, caps
     assert command(run_temporal, "--stage", stage, *inputs, *flags, "--output_dir", "out") == 0
     results = results_of("out")
     assert set(results) == {
-        "stage", "before", "after", "steps", "num_clips", "num_validation", "num_skipped", "seconds", "seed"
+        "stage", "before", "after", "steps", "num_clips", "num_validation", "num_skipped", "seconds", "seed",
+        "num_threads",
     }  # fmt: skip
     assert (results["stage"], results["steps"], results["num_clips"], results["num_validation"]) == (stage, 2, 8, 8)
     for scores in (results["before"], results["after"]):

@@ -57,19 +57,36 @@ def _read_mark(checkpoint: Path) -> dict | None:
     return mark if known else None
 
 
-def refuse_used_folder(path: str | Path, resumes: bool = False) -> None:
+def whole_checkpoint(run_dir: str | Path, asked: str | bool) -> Path:
+    """The checkpoint that a run shall go on from: a folder, or for True or "last" the newest whole one of the run.
+
+    Raises:
+        InputError: there is none, or it is not whole.
+    """
+    if asked is True or str(asked).lower() in ("last", "true"):
+        newest = whole_checkpoints(run_dir)[-1:]
+        if not newest:
+            raise InputError(f"can't resume: there is no whole checkpoint in {run_dir}")
+        return newest[0]
+    if _read_mark(Path(asked)) in (None, _UNFINISHED):
+        raise InputError(f"can't resume: {asked} is no whole checkpoint of this package")
+    return Path(asked)
+
+
+def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> None:
     """For a training that does not go on with what is there.
 
     Args:
         path: the folder; it need not be there.
-        resumes: whether it goes on with a checkpoint, if one is there.
+        resume: the checkpoint that it goes on from, as for `whole_checkpoint`.
 
     Raises:
-        InputError: the folder holds a model, an unfinished run, or files that the training would replace.
+        InputError: the folder holds a model, an unfinished run, or files that the training would replace; or there is
+            no such checkpoint.
     """
     folder = Path(path)
     own = _own_checkpoints(folder)
-    if resumes and own:
+    if resume and whole_checkpoint(folder, resume) and own:
         return
     if own and not (folder / "results.json").exists():
         raise InputError(
@@ -140,12 +157,12 @@ class CheckpointingMixin:
             self.args.save_total_limit = limit
         if self.state.global_step > self._initial_global_step:
             return result
+        say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
         return result._replace(training_loss=_mean_loss(self.state.log_history))
 
     def _run_epoch(self, *args, **kwargs) -> None:
         """As `Trainer._run_epoch`, which takes one step more of a run that was over within an epoch."""
         if self.state.global_step >= self.state.max_steps:
-            say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
@@ -169,15 +186,8 @@ class CheckpointingMixin:
                 if not whole:
                     shutil.rmtree(path)
         PartialState().wait_for_everyone()
-        if asked is True or str(asked).lower() in ("last", "true"):
-            newest = whole_checkpoints(run_dir)[-1:]
-            if not newest:
-                raise InputError(f"can't resume: there is no whole checkpoint in {run_dir}")
-            asked = newest[0]
-        mark = _read_mark(Path(asked))
-        if mark in (None, _UNFINISHED):
-            raise InputError(f"can't resume: {asked} is no whole checkpoint of this package")
-        ours = self.run_facts()
+        asked = whole_checkpoint(run_dir, asked)
+        mark, ours = _read_mark(asked), self.run_facts()
         if differences := _differences(mark, ours):
             raise InputError(f"can't resume: {asked} is of another run: {'; '.join(differences[:3])}")
         if mark.get("num_threads", ours["num_threads"]) != ours["num_threads"]:
@@ -185,7 +195,7 @@ class CheckpointingMixin:
                 f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}, which OMP_NUM_THREADS "
                 "sets: the weights will not be those of an uninterrupted run to the bit"
             )
-        check_state(Path(asked), self.accelerator.unwrap_model(self.model))
+        check_state(asked, self.accelerator.unwrap_model(self.model))
         return str(asked)
 
     def _init_training_state(self, max_steps, steps, epochs, resume_from_checkpoint, trial) -> tuple[int, int]:

@@ -51,16 +51,29 @@ def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None 
     )
 
 
+class _Loader(StatefulDataLoader):
+    """Names the file of a state that it can't take up, which is found out when it starts."""
+
+    state_file: Path | None = None
+
+    def __iter__(self):
+        file, self.state_file = self.state_file, None
+        if file is None:
+            return super().__iter__()
+        with reading(file, "state of this stream"):
+            return super().__iter__()
+
+
 class StreamingMixin:
     """For a `Trainer` whose `train_dataset` may be a `MixedStream`."""
 
-    _stream_loader: StatefulDataLoader | None = None
+    _stream_loader: _Loader | None = None
 
     def get_train_dataloader(self) -> DataLoader:
         """As `Trainer.get_train_dataloader`; a stream is shared among processes and workers here, by its shards."""
         if not isinstance(self.train_dataset, MixedStream):
             return super().get_train_dataloader()
-        self._stream_loader = StatefulDataLoader(
+        self._stream_loader = _Loader(
             self.train_dataset,
             batch_size=None,
             collate_fn=self.data_collator,
@@ -82,8 +95,9 @@ class StreamingMixin:
         super()._load_rng_state(checkpoint)
         if self._stream_loader is not None and checkpoint is not None:
             file = self._stream_state(checkpoint)
-            with reading(file, "state of a stream"):
+            with reading(file, "state of this stream"):
                 self._stream_loader.load_state_dict(torch.load(file, weights_only=True))
+            self._stream_loader.state_file = file
 
     def _stream_state(self, folder: str) -> Path:
         return Path(folder, f"stream_state_{self.args.process_index}.pth")

@@ -201,7 +201,7 @@ def test_one_run_a_folder(command, hold, curation, training, evaluation, tiny_fo
     for module, flags in commands:
         code = command(module, *flags, "taken")
         check_failure(code, capsys, "in use by process 4321 on node7, since 2026-01-02 03:04:05")
-        assert not Path("taken").exists()
+        assert not tree(Path("taken"))
     hold("left", locks=False)
     assert command(run_eval, *evaluation, "left") == 0 and not Path(".left.lock").exists()
     hold("mine", "my notes", locks=False)
