@@ -96,7 +96,10 @@ def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int
 
 def _finite(embeds: Tensor, what: str) -> Tensor:
     if not embeds.isfinite().all():
-        raise InputError(f"the model makes NaN or infinite values of a {what}: its weights are of no use")
+        raise InputError(
+            f"the model's embedding of a {what} is not finite: its weights are damaged, or its training has diverged; "
+            "lower --learning_rate"
+        )
     return embeds
 
 

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from modeling_clap_student import InputError
 from modeling_clap_student.training.curves import draw_curves
 
 
@@ -90,6 +91,6 @@ def test_a_picture_that_breaks_off(monkeypatch, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Figure, "savefig", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match="No space"):
         draw_curves(history(), tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_text() == "older"
