@@ -62,7 +62,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
-    package_data={"modeling_clap_student.curation": ["report.html.jinja"]},
+    package_data={"modeling_clap_student.curation.report": ["page.html.jinja"]},
     install_requires=REQUIRES,
     extras_require={
         "onnx": ONNX,

@@ -19,18 +19,17 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from modeling_clap_student.checkpoints import load_checkpoint
+from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.advisor import estimate_precision
-from modeling_clap_student.curation.selection import label_prompts, select_captions
-from modeling_clap_student.curation.threshold import Threshold
+from modeling_clap_student.curation.selection import Threshold, label_prompts, select_captions
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.data.soundscapes import holds_event
-from modeling_clap_student.embedding import embed_clips, embed_texts
+from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.soundscapes.corpus import holds_event
 
 
 SHARES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)

@@ -30,11 +30,11 @@ from torch import nn
 from transformers import BertConfig
 
 from modeling_clap_student import ClapStudentConfig, ClapStudentFeatureExtractor, ClapStudentModel
+from modeling_clap_student.checkpoints.embedding import embed_clips
+from modeling_clap_student.checkpoints.inference import for_inference
 from modeling_clap_student.data.decoding import open_clip
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.embedding import embed_clips
-from modeling_clap_student.inference import for_inference
 
 
 SECONDS, BATCH = 5, 32

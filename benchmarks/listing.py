@@ -77,8 +77,8 @@ def make_believe(root: Path, clips: int):
 
 
 def as_table(root: Path) -> int:
-    from modeling_clap_student.data.excluded import Excluded
     from modeling_clap_student.data.pools import read_pools
+    from modeling_clap_student.data.sources import Excluded
 
     excluded = Excluded()
     table = read_pools([f"audioset={root}"], excluded)

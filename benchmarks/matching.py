@@ -72,7 +72,7 @@ def faiss(audio, text, threshold: float) -> int:
 
 def match(audio, text, threshold: float) -> int:
     from modeling_clap_student.curation import matching
-    from modeling_clap_student.curation.threshold import Threshold
+    from modeling_clap_student.curation.selection import Threshold
 
     found = matching.match(audio, text, Threshold(value=threshold), max_pairs=10**9, device=audio.device)
     return len(found.clips)
@@ -122,7 +122,6 @@ def peak_mib(device: str) -> float:
 
 
 def measure(way: str, clips: int, captions: int, kept: float, device: str, results) -> None:
-    from modeling_clap_student.curation import matching  # noqa: F401  what importing takes is not matching's
 
     audio, text = embeddings(clips, 1, device), embeddings(captions, 2, device)
     threshold = threshold_for(audio, text, kept)

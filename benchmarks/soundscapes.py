@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import soundfile
 
-from modeling_clap_student.data import soundscapes
 from modeling_clap_student.data.decoding import decode_clip
+from modeling_clap_student.soundscapes import corpus as soundscapes
 
 
 ROUNDS, CLIPS = 5, 60

@@ -17,11 +17,11 @@ import torch
 from embedding import interleaved, machine, write_clips
 
 from modeling_clap_student import ClapStudentConfig, ClapStudentFeatureExtractor, ClapStudentProcessor
+from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.spectrograms import SpectrogramCache
 from modeling_clap_student.modeling_clap_student import ClapStudentAudioModel
-from modeling_clap_student.training.initialization import scratch_tokenizer
 
 
 def rows(folder: Path, count: int) -> list[dict]:

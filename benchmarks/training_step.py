@@ -44,11 +44,11 @@ from modeling_clap_student import (
     ClapStudentTrainer,
     ClapStudentTrainingArguments,
 )
+from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import captioned_table
-from modeling_clap_student.training.initialization import scratch_tokenizer
 
 
 WEIGHT, LEARNING_RATE = 0.3, 1e-4

@@ -12,11 +12,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from .audio_file_clap_student import AudioFile
+from .audio_clap_student import AudioFile, Resampled
 from .errors import ClipError, InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .processing_clap_student import ClapStudentProcessor, longest_text, tokenize
-from .resampling_clap_student import Resampled
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
@@ -280,13 +279,3 @@ class _EvalMode:
 
     def __exit__(self, *_):
         self.model.train(self.was_training)
-
-
-__all__ = [
-    "EncodingMixin",
-    "average_windows",
-    "embed_distinct_texts",
-    "embed_windows",
-    "file_windows",
-    "iter_embeddings",
-]

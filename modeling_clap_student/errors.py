@@ -39,6 +39,3 @@ def reading(path: str | PathLike, kind: str = "file") -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path} is no readable {kind}: {reason}") from error
-
-
-__all__ = ["ClipError", "InputError", "reading"]

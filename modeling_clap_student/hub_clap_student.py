@@ -1,18 +1,140 @@
-"""A checkpoint whole: the processor is loaded and saved with the weights, and pushed with a card."""
+"""A checkpoint on the Hub: pushed whole, with its processor and a card that says how it was made."""
 
 import hashlib
 import json
 import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
 
 import torch
-from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, try_to_load_from_cache
+from huggingface_hub import (
+    CommitInfo,
+    CommitOperationAdd,
+    EvalResult,
+    HfApi,
+    ModelCard,
+    ModelCardData,
+    try_to_load_from_cache,
+)
 from torch import nn
 
-from .model_card_clap_student import model_card
 from .redaction_clap_student import public
+from .version import __version__
+
+
+_CARD = """# {name}
+
+{description} Made with `modeling_clap_student` {version}.
+
+## Use
+
+```python
+{use}
+```
+
+## Results
+
+{results}
+
+## How it was made
+
+{origin}
+
+```json
+{record}
+```
+"""
+_CLAP = """An audio-text model (CLAP): a CNN14 audio tower, which hears {rate} Hz mono, and a BERT text tower in one
+space of {dim} dimensions."""
+_CLAP_USE = """from transformers import AutoModel
+model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
+print(model.encode_audio("clip.wav") @ model.encode_text(["this is a sound of dog", "this is a sound of rain"]).T)"""
+_TOWER = """A CNN14 audio tower: {rate} Hz, mono, to {dim} dimensions."""
+_TOWER_USE = """import torch
+from transformers import AutoModel
+model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
+print(model(torch.zeros(1, {rate})).pooler_output)"""
+
+
+def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
+    """The card of a checkpoint.
+
+    Args:
+        repo_id: where it is or will be; stands in the lines that tell how to use it.
+        config: a `ClapStudentConfig` or `ClapStudentAudioConfig`. Its `record`, which training and conversion leave
+            there, may have `version`, `license`, `origin` (a sentence), `datasets` and `teacher` (each a name or
+            `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low, high}`), `hyperparameters`
+            and anything else.
+        weights: their fingerprint. If the record's `fingerprint` is another, what it tells is of other weights: the
+            scores are left out, and the card says so.
+    """
+    record, repo_id = public(dict(getattr(config, "record", None) or {})), public(repo_id)
+    if weights and record.get("fingerprint", weights) != weights:
+        told = record.pop("origin", "")
+        record["origin"] = f"{told} The weights were changed since, and were not evaluated again.".strip()
+        record.pop("results", None)
+    is_tower = not hasattr(config, "audio_config")
+    rate = config.sampling_rate if is_tower else config.audio_config.sampling_rate
+    dim = config.hidden_size if is_tower else config.projection_dim
+    results = record.get("results") or []
+    data = ModelCardData(
+        license=record.get("license", "unknown"),
+        library_name="transformers",
+        pipeline_tag="feature-extraction" if is_tower else "zero-shot-audio-classification",
+        tags=["audio", "clap", config.model_type],
+        datasets=_hub_ids(record.get("datasets") or []) or None,
+        base_model=(_hub_ids([record.get("teacher")]) or [None])[0],
+        model_name=repo_id.split("/")[-1],
+        eval_results=[_eval_result(row) for row in results if row.get("model", "this") != "teacher"] or None,
+    )
+    body = _CARD.format(
+        name=repo_id.split("/")[-1],
+        description=(_TOWER if is_tower else _CLAP).format(rate=rate, dim=dim),
+        use=(_TOWER_USE if is_tower else _CLAP_USE).format(repo_id=repo_id, rate=rate),
+        version=record.get("version", __version__),
+        results=_table(results) if results else "It was not evaluated when it was made.",
+        origin=record.pop("origin", "No record of how it was made came with the weights."),
+        record=json.dumps(record, indent=2),
+    )
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def _hub_ids(sources: list) -> list[str]:
+    """Those of some names that may stand in a card's metadata: Hub ids, and no folders."""
+    names = [source.get("name") if isinstance(source, dict) else source for source in sources]
+    revisions = [source.get("revision") if isinstance(source, dict) else None for source in sources]
+    pairs = zip(names, revisions, strict=True)
+    return [name for name, revision in pairs if revision and re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
+
+
+def _eval_result(row: dict) -> EvalResult:
+    return EvalResult(
+        task_type="zero-shot-audio-classification",
+        dataset_type=re.sub(r"\W+", "_", row["task"]),
+        dataset_name=row["task"],
+        metric_type=row["metric"],
+        metric_value=round(row["value"], 4),
+        metric_args={"n": row["n"], "low": round(row["low"], 4), "high": round(row["high"], 4)},
+    )
+
+
+_MARKS = re.compile(r"[\\`*\[\]<>|&!]")
+
+
+def markdown_text(text: str) -> str:
+    """A text that Markdown shows as it is, in one line: no table is broken, no tag or picture made."""
+    return _MARKS.sub(lambda mark: f"\\{mark[0]}", " ".join(text.split()))
+
+
+def _table(rows: list[dict]) -> str:
+    lines = ["| model | task | metric | value | 95 % interval | n |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        name = row.get("model", "this")
+        value = f"{row['value']:.1%} | {row['low']:.1%} – {row['high']:.1%}"
+        lines.append(f"| {name} | {markdown_text(row['task'])} | {row['metric']} | {value} | {row['n']} |")
+    return "\n".join(lines)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -158,6 +280,3 @@ class WholeCheckpointMixin:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         model_card(repo_id, self.config, fingerprint(self)).save(Path(folder) / "README.md")
         return commit_folder(folder, repo_id, commit_message, token, revision=revision, **kwargs)
-
-
-__all__ = ["WholeCheckpointMixin", "cached_commit", "commit_folder", "fingerprint", "follow_umask"]

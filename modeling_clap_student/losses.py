@@ -207,12 +207,3 @@ def _as_pair(name: str, alpha: float | tuple[float, float]) -> Tensor:
     if pair.shape != (2,) or (pair < 0).any():
         raise ValueError(f"{name} must be a number ≥ 0, or two of them, got {alpha}")
     return pair
-
-
-__all__ = [
-    "NORMALIZATIONS",
-    "contrastive_loss",
-    "soft_contrastive_loss",
-    "soft_targets",
-    "temporal_contrastive_loss",
-]

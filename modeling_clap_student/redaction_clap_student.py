@@ -54,6 +54,3 @@ def public(value: Any) -> Any:
 
 def _last_part(path: str) -> str:
     return re.split(r"[\\/]", path.rstrip("\\/"))[-1] or path[:1]
-
-
-__all__ = ["public", "without_secrets"]

@@ -116,5 +116,3 @@ class OrderAwareText(OrderHead):
 
 AUDIO_POOLINGS = {"mean_max": lambda config: MeanMaxPooling(), "attention": OrderAwarePooling}
 TEXT_POOLINGS = {"first": lambda config: FirstToken(), "attention": OrderAwareText}
-
-__all__ = ["AUDIO_POOLINGS", "TEXT_POOLINGS", "MeanMaxPooling", "OrderAwarePooling", "OrderAwareText", "OrderHead"]

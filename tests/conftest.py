@@ -32,7 +32,7 @@ def real_data() -> Path:
 
 
 def tiny_arguments():
-    from modeling_clap_student.training.initialization import SCRATCH, ModelArguments
+    from modeling_clap_student.checkpoints.initialization import SCRATCH, ModelArguments
 
     return ModelArguments(text_model=SCRATCH, base_channels=4, hop_length=1024, projection_dim=32, dropout=0.0)
 
@@ -40,7 +40,7 @@ def tiny_arguments():
 def tiny_model():
     import torch
 
-    from modeling_clap_student.training.initialization import new_model
+    from modeling_clap_student.checkpoints.initialization import new_model
 
     torch.manual_seed(0)
     model, processor = new_model(tiny_arguments(), [*CAPTIONS, "this is a sound of hum hiss whistle tone"])
@@ -58,7 +58,7 @@ def tiny_clap(folder: Path, truncation: str = "rand_trunc") -> str:
     import torch
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
-    from modeling_clap_student.training.initialization import scratch_tokenizer
+    from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 
     torch.manual_seed(3)
     tokenizer = scratch_tokenizer([*CAPTIONS, "this is a sound of hum hiss whistle tone"])
@@ -156,7 +156,7 @@ def labelled_folder(tmp_path) -> Path:
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs a script's main with flags, in tmp_path; returns its exit code."""
-    from modeling_clap_student.cli import run
+    from modeling_clap_student.commands.command_line import run
 
     monkeypatch.chdir(tmp_path)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import FAST, SMALL
 
-import curate
-import run_teacher
 from modeling_clap_student import InputError
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.curation import advisor
 from modeling_clap_student.curation.advisor import PrecisionEstimate, estimate_precision, rising_means
 

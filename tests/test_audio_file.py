@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from modeling_clap_student.audio_file_clap_student import AudioFile
+from modeling_clap_student.audio_clap_student import AudioFile
 from modeling_clap_student.errors import ClipError
 
 

@@ -6,9 +6,9 @@ import pytest
 from datasets import Audio, ClassLabel, Dataset
 
 from modeling_clap_student.data.benchmarks import read_benchmark, read_labels
-from modeling_clap_student.data.sound_events import SOUND_CLASSES
-from modeling_clap_student.data.soundscapes import TEST_CLASSES
 from modeling_clap_student.errors import InputError
+from modeling_clap_student.soundscapes.corpus import TEST_CLASSES
+from modeling_clap_student.soundscapes.sounds import SOUND_CLASSES
 
 
 def put(path: Path, text: str, encoding: str = "utf-8") -> str:

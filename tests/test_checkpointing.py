@@ -15,8 +15,8 @@ from conftest import FAST, ROOT, SMALL
 from safetensors.torch import load_file
 from test_training import make_trainer
 
-import run_teacher
 from modeling_clap_student import InputError
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 
 

@@ -6,8 +6,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from modeling_clap_student import InputError
-from modeling_clap_student.checkpoints import fingerprint, load_checkpoint
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.sources import split_revision
+from modeling_clap_student.hub_clap_student import fingerprint
 
 
 def change_config(folder, **changes):

@@ -8,6 +8,7 @@ import soundfile
 import torch
 from datasets import Dataset
 
+from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.decoding import decode_crop
 from modeling_clap_student.data.leakage import KeptOut
@@ -15,7 +16,6 @@ from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
 from modeling_clap_student.processing_clap_student import ClapStudentProcessor
-from modeling_clap_student.training.initialization import scratch_tokenizer
 
 
 RATE = 8000

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from conftest import FAST, ROOT, SMALL, check_failure, numbers, write_tone
 
-import curate
-import run_eval
-import run_student
-import run_teacher
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.curation.improvement_set import load_improvement_set
 
 

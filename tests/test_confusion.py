@@ -11,13 +11,18 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import confusion_matrix as reference
 
 from modeling_clap_student.data.benchmarks import Benchmark
-from modeling_clap_student.data.soundscapes import labelled_clips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import UNDECODED, labelled_table
-from modeling_clap_student.evaluation.confusion import confusion_matrix, draw_confusion, most_confused
-from modeling_clap_student.evaluation.embedding_plot import draw_embeddings, plane
+from modeling_clap_student.evaluation.plots import (
+    confusion_matrix,
+    draw_confusion,
+    draw_embeddings,
+    most_confused,
+    plane,
+)
 from modeling_clap_student.evaluation.report import detail_tables
 from modeling_clap_student.evaluation.zero_shot import ZeroShotResult
+from modeling_clap_student.soundscapes.corpus import labelled_clips
 
 
 def result(truth: list[int], predicted: list[int], names: list[str], unread: int = 0) -> ZeroShotResult:

@@ -7,8 +7,7 @@ import pytest
 from datasets import Dataset
 
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
-from modeling_clap_student.data.sources import Source
+from modeling_clap_student.data.sources import Excluded, Source
 from modeling_clap_student.data.tables import CAPTION_COLUMNS as COLUMNS
 from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.errors import InputError

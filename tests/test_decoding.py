@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from modeling_clap_student.audio_file_clap_student import AudioFile
+from modeling_clap_student.audio_clap_student import AudioFile
 from modeling_clap_student.data.decoding import ClipReader, decode_clip, decode_crop
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.data.soundscapes import render
 from modeling_clap_student.errors import ClipError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
+from modeling_clap_student.soundscapes.corpus import render
 
 
 RATE = 44100

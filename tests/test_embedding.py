@@ -9,9 +9,9 @@ import torch
 from conftest import write_tone
 
 from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts, side_by_side
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.embedding import embed_clips, embed_texts, side_by_side
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours(tiny, pool_folder, tmp_path):

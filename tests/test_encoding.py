@@ -9,9 +9,9 @@ import torch
 from conftest import write_tone
 
 from modeling_clap_student import ClapStudentModel
+from modeling_clap_student.checkpoints.embedding import embed_clips
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.embedding import embed_clips
 
 
 def tone(seconds: float = 2.0, rate: int = 44100) -> np.ndarray:

@@ -14,14 +14,12 @@ import yaml
 from conftest import ROOT, settle, tiny_model, write_tone
 from test_commands import check_failure
 
-import run_eval
+from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark
 from modeling_clap_student.data.decoding import ClipReader
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.evaluation.paper_scores import PAPER_CLIPS, in_paper
-from modeling_clap_student.evaluation.report import score_tables
-from modeling_clap_student.evaluation.scores import score_row
-from modeling_clap_student.evaluation.statistics import mcnemar, wilson_interval
+from modeling_clap_student.evaluation.report import PAPER_CLIPS, in_paper, score_tables
+from modeling_clap_student.evaluation.statistics import mcnemar, score_row, wilson_interval
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 
 
@@ -261,7 +259,7 @@ def test_the_paper_s_numbers_stand_beside_the_same_set_alone(esc50):
 
 def test_defaults_of_zero_shot_are_those_of_the_command(command, models, labelled_folder, tmp_path):
     """Guards against an accuracy in training that is not the one of run_eval.py."""
-    from modeling_clap_student.checkpoints import load_checkpoint
+    from modeling_clap_student.checkpoints.loading import load_checkpoint
 
     assert command(run_eval, "--model", "one", "--task", labelled_folder, "--output_dir", "eval") == 0
     result = zero_shot(

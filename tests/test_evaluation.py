@@ -5,14 +5,14 @@ import pytest
 import soundfile
 import torch
 
+from modeling_clap_student.curation.improvement_set import pair_precision
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.data.soundscapes import captioned_clips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import clip_table
-from modeling_clap_student.evaluation.pair_precision import pair_precision
 from modeling_clap_student.evaluation.statistics import wilson_interval
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.soundscapes.corpus import captioned_clips
 
 
 def test_zero_shot_is_the_nearest_prompt(tiny, labelled_folder, tmp_path):

@@ -7,9 +7,10 @@ import torch
 from conftest import settle, tiny_model, tones
 from torch.export import Dim
 
-from modeling_clap_student import InputError, exporting
-from modeling_clap_student.exporting import AudioTower, TextTower, export_onnx
-from modeling_clap_student.temporal.order_aware import order_aware
+from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints import exporting
+from modeling_clap_student.checkpoints.exporting import AudioTower, TextTower, export_onnx
+from modeling_clap_student.temporal.trainer import order_aware
 
 
 TEXTS = ["hum", "a steady tone", "this is a sound of hiss", "a high whistle", "soft hiss"]

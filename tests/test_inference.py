@@ -10,11 +10,10 @@ from conftest import CAPTIONS, settle, tones, write_tone
 from transformers import BertConfig
 
 from modeling_clap_student import ClapStudentConfig, ClapStudentModel
+from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
+from modeling_clap_student.checkpoints.inference import WinogradConv, for_inference
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.embedding import embed_clips, embed_texts
-from modeling_clap_student.inference import for_inference
-from modeling_clap_student.winograd import WinogradConv
 
 
 def uneven(model: ClapStudentModel) -> ClapStudentModel:

@@ -6,7 +6,7 @@ from conftest import CAPTIONS, tiny_arguments
 from transformers import BertConfig, BertModel, GPT2Config, GPT2Model
 
 from modeling_clap_student import InputError
-from modeling_clap_student.training.initialization import new_model, scratch_tokenizer
+from modeling_clap_student.checkpoints.initialization import new_model, scratch_tokenizer
 
 
 def test_a_local_bert_starts_the_text_tower(tmp_path):

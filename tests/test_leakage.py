@@ -7,15 +7,15 @@ import pytest
 from conftest import FAST, SMALL, write_tone
 from datasets import Dataset
 
-import curate
-import run_student
-import run_teacher
 from modeling_clap_student import InputError
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.benchmarks import evaluation_clips, task_clips
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import SAME_CONTENT, SAME_RECORDING, KeptOut
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.sources import Excluded
 
 
 def put(path: Path, text: str) -> Path:

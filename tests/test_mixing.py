@@ -15,7 +15,7 @@ from datasets import Dataset, Features, IterableDataset, Value, concatenate_data
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from modeling_clap_student import InputError
-from modeling_clap_student.data.mixing import MixedStream, ShuffledEpochs, share
+from modeling_clap_student.data.replay import MixedStream, ShuffledEpochs, share
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tar_shards import read_tar_shards
 

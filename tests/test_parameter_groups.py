@@ -4,7 +4,7 @@ import pytest
 import torch
 from test_training import make_trainer
 
-from modeling_clap_student.training.parameter_groups import parameter_groups
+from modeling_clap_student.training.optimization import parameter_groups
 
 
 def test_layers_learn_the_more_slowly_the_deeper(tiny):

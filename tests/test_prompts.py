@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling_clap_student.embedding import embed_texts
+from modeling_clap_student.checkpoints.embedding import embed_texts
 from modeling_clap_student.errors import InputError
-from modeling_clap_student.evaluation.prompts import Prompts, embed_classes, read_descriptions
+from modeling_clap_student.evaluation.zero_shot import Prompts, embed_classes, read_descriptions
 
 
 def unit(vector: np.ndarray) -> np.ndarray:

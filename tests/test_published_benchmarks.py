@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark, read_labels
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.errors import InputError
 
 

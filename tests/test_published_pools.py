@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-import curate
-from modeling_clap_student.data.excluded import Excluded
-from modeling_clap_student.data.leakage import KeptOut
+from modeling_clap_student.commands import curate
+from modeling_clap_student.data.files import list_audio
+from modeling_clap_student.data.leakage import KeptOut, read_origins
 from modeling_clap_student.data.naming import detect_layout
-from modeling_clap_student.data.origins import read_origins
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.scanning import list_audio
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.data.tables import POOL_COLUMNS
 from modeling_clap_student.errors import InputError
 
@@ -186,7 +185,7 @@ def test_fifty_thousand_names_stay_no_objects(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "os.scandir", lambda path: Listing() if str(path).rstrip("/") == str(tmp_path) else scandir(path)
     )
-    monkeypatch.setattr("modeling_clap_student.data.scanning._CHUNK", 1000)
+    monkeypatch.setattr("modeling_clap_student.data.files._CHUNK", 1000)
     tracemalloc.start()
     pool, left_out = read(f"folder={tmp_path}")
     peak = tracemalloc.get_traced_memory()[1]

@@ -14,9 +14,10 @@ import soundfile
 from conftest import numbers, write_tone
 from datasets import Dataset, DatasetInfo
 
-import curate
+from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, is_improvement_set
-from modeling_clap_student.curation.report import (
+from modeling_clap_student.curation.report.clips import MAX_CLIP_BYTES, RATE, read_excerpt
+from modeling_clap_student.curation.report.page import (
     MAX_PAGE_BYTES,
     NUM_HUBS,
     NUM_NEAREST,
@@ -27,14 +28,7 @@ from modeling_clap_student.curation.report import (
     render_report,
     write_report,
 )
-from modeling_clap_student.curation.report_clips import MAX_CLIP_BYTES, RATE, read_excerpt
-from modeling_clap_student.curation.report_tables import (
-    hub_captions,
-    hub_clips,
-    label_rows,
-    nearest_rows,
-    random_rows,
-)
+from modeling_clap_student.curation.report.tables import hub_captions, hub_clips, label_rows, nearest_rows, random_rows
 
 
 HOSTILE = '<script>document.title = "owned"</script> & "a dog\'s" bark</td>'
@@ -287,7 +281,7 @@ def test_a_failure_to_draw_keeps_the_set(command, tiny_folder, captioned_folder,
     def fail(*_):
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("modeling_clap_student.curation.report.charts", fail)
+    monkeypatch.setattr("modeling_clap_student.curation.report.page.charts", fail)
     flags = ["--strategy", "du", "--teacher", tiny_folder, "--captions", captioned_folder, "--audio", pool_folder]
     assert command(curate, *flags, "--num_pairs", 8, "--output_dir", "set") == 0
     assert is_improvement_set(Path("set")) and not Path("set/report.html").exists()

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from modeling_clap_student import InputError
-from modeling_clap_student.evaluation.metrics import Retrieval
-from modeling_clap_student.evaluation.retrieval import retrieval
+from modeling_clap_student.evaluation.metrics import Retrieval, retrieval
 
 
 def brute_force(scores, own) -> dict[str, float]:

@@ -9,16 +9,16 @@ import yaml
 from conftest import FAST, SMALL, numbers
 from test_commands import check_failure
 
-import curate
-import run_eval
-import run_student
-import run_teacher
 from modeling_clap_student import ClapStudentTrainingArguments, InputError
-from modeling_clap_student.cli import parse_arguments
+from modeling_clap_student.checkpoints.initialization import ModelArguments
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.data.skipping import ReadingArguments
-from modeling_clap_student.run_config import ARGUMENTS, save_arguments
-from modeling_clap_student.training.initialization import ModelArguments
+from modeling_clap_student.utils.arguments import ARGUMENTS, save_arguments
 
 
 STUDENT = (run_student.StudentArguments, ModelArguments, ClapStudentTrainingArguments)

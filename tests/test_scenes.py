@@ -15,8 +15,15 @@ from datasets import Dataset
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import ClipError, InputError
-from modeling_clap_student.temporal.loudness import a_weighting, loudness, mix
-from modeling_clap_student.temporal.preparation import PreparedClips, excerpt, levelled, trimmed
+from modeling_clap_student.temporal.preparation import (
+    PreparedClips,
+    a_weighting,
+    excerpt,
+    levelled,
+    loudness,
+    mix,
+    trimmed,
+)
 from modeling_clap_student.temporal.scenes import (
     Deck,
     Scene,

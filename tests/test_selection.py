@@ -8,10 +8,10 @@ import torch
 from conftest import FAST, SMALL
 from safetensors.torch import load_file
 
-import run_student
-import run_teacher
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.validation import split_validation
+from modeling_clap_student.data.held_out import split_validation
 
 
 VALIDATED = ["--validation_fraction", "0.4", "--max_steps", "6", "--save_strategy", "steps", "--save_steps", "2"]

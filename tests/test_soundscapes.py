@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from modeling_clap_student.data import soundscapes
-from modeling_clap_student.data.sound_events import SOUND_CLASSES, Draw
-from modeling_clap_student.data.soundscapes import (
+from modeling_clap_student.errors import InputError
+from modeling_clap_student.soundscapes import corpus as soundscapes
+from modeling_clap_student.soundscapes.corpus import (
     TEST_CLASSES,
     captioned_clips,
     holds_event,
@@ -15,7 +15,8 @@ from modeling_clap_student.data.soundscapes import (
     pool_clips,
     render,
 )
-from modeling_clap_student.errors import InputError
+from modeling_clap_student.soundscapes.sounds import SOUND_CLASSES
+from modeling_clap_student.soundscapes.synthesis import Draw
 
 
 PARTS = ("train", "pool", "test")

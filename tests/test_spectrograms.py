@@ -6,9 +6,9 @@ import soundfile
 import torch
 from conftest import FAST, SMALL, check_failure, write_tone
 
-import run_student
-import run_teacher
 from modeling_clap_student import ClapStudentConfig, InputError
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data import decoding, spectrograms
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.skipping import SkippedClips

@@ -12,10 +12,10 @@ import torch
 from conftest import CAPTIONS, FAST, tiny_model, write_tone
 from datasets import Dataset
 
-import curate
-import run_student
-import run_teacher
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.skipping import SkippedClips

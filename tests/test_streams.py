@@ -16,19 +16,23 @@ from conftest import ROOT, write_tone
 from datasets import Dataset, IterableDataset, load_dataset
 from datasets.distributed import split_dataset_by_node
 
-import curate
 from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints.embedding import embed_clips
+from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.embedding_store import EmbeddingStore
-from modeling_clap_student.curation.improvement_set import load_improvement_set, save_improvement_set
+from modeling_clap_student.curation.improvement_set import (
+    load_improvement_set,
+    read_streamed_audio,
+    save_improvement_set,
+    save_streamed_pairs,
+)
 from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
-from modeling_clap_student.curation.streamed_pairs import read_streamed_audio, save_streamed_pairs
-from modeling_clap_student.data.decoding import SkippedClips
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import KeptOut
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.data.tables import POOL_COLUMNS, UNDECODED
 from modeling_clap_student.data.tar_shards import expand_braces, find_shards
-from modeling_clap_student.embedding import embed_clips
 
 
 CLIPS = 9
@@ -266,8 +270,8 @@ def as_set(pairs: Dataset) -> set:
 
 def test_curation_of_a_stream(command, tiny_folder, captioned_folder, shards, clips, tmp_path, monkeypatch):
     """Guards against pairs whose audio is lost with the stream, or is another clip's, and rows out of order."""
-    monkeypatch.setattr("modeling_clap_student.curation.streamed_pairs.ROWS_A_GROUP", 3)
-    monkeypatch.setattr("modeling_clap_student.curation.streamed_pairs.ROWS_A_FILE", 8)
+    monkeypatch.setattr("modeling_clap_student.curation.improvement_set.ROWS_A_GROUP", 3)
+    monkeypatch.setattr("modeling_clap_student.curation.improvement_set.ROWS_A_FILE", 8)
     pairs = curated(command, tiny_folder, captioned_folder, shards, "streamed")
     files = sorted(file.name for file in Path("streamed/data").iterdir() if file.name.startswith("train"))
     assert files == [f"train-{n:05d}-of-00003.parquet" for n in range(3)] and len(pairs) >= 20
@@ -329,7 +333,7 @@ def test_little_of_a_stream_is_held(tiny, tmp_path, monkeypatch):
     def read_only(model, clips, batch_size):
         yield from (torch.ones(32) for clip in clips if list(clip))
 
-    monkeypatch.setattr("modeling_clap_student.embedding.iter_embeddings", read_only)
+    monkeypatch.setattr("modeling_clap_student.checkpoints.embedding.iter_embeddings", read_only)
     tracemalloc.start()
     _, kept = embed_stream(*tiny, pool, SkippedClips(tmp_path / "s.csv"), batch_size=2)
     peak = tracemalloc.get_traced_memory()[1]

@@ -3,10 +3,10 @@
 import pytest
 from datasets import IterableDataset
 
-import curate
-import run_eval
-import run_student
-import run_teacher
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.summary import Summary, summarise

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modeling_clap_student.data.benchmarks import Benchmark
-from modeling_clap_student.data.excluded import Excluded
-from modeling_clap_student.data.tasks import CaptionedSet, read_task, short_name
+from modeling_clap_student.data.benchmarks import Benchmark, CaptionedSet, read_task, short_name
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.errors import InputError
 
 

@@ -17,11 +17,11 @@ import torch
 from datasets import Dataset
 
 from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.temporal.captions import PARAPHRASES
 from modeling_clap_student.temporal.collation import SceneCollator, SceneKinds
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer, is_held_out
-from modeling_clap_student.training.initialization import scratch_tokenizer
 
 
 RATE = 8000

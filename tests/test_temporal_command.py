@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from test_commands import check_failure
 from transformers import AutoModel, AutoProcessor
 
-import run_student
-import run_temporal
 from modeling_clap_student import ClapStudentModel, ClapStudentProcessor, InputError
-from modeling_clap_student.checkpoints import load_checkpoint
-from modeling_clap_student.conversion import convert_msclap_checkpoint
+from modeling_clap_student.checkpoints.conversion import convert_msclap_checkpoint
+from modeling_clap_student.checkpoints.loading import load_checkpoint
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.hub_clap_student import commit_folder
 from modeling_clap_student.training.record import RecordMixin
 
@@ -292,7 +292,7 @@ def test_wrong_inputs(command, made, inputs, files, capsys, tmp_path):
 
 def test_a_base_of_other_sizes_is_refused(command, inputs, capsys):
     """Guards against a retention term between vectors of two spaces, or a base that reads other tokens."""
-    from modeling_clap_student.training.initialization import SCRATCH, ModelArguments, new_model
+    from modeling_clap_student.checkpoints.initialization import SCRATCH, ModelArguments, new_model
 
     for number, (size, captions) in enumerate(((16, ["hum"]), (32, ["other words altogether"]))):
         sizes = ModelArguments(text_model=SCRATCH, base_channels=2, hop_length=1024, projection_dim=size)

@@ -12,9 +12,9 @@ import torch
 from conftest import RATE, settle, tones
 
 from modeling_clap_student import ClapStudentModel
+from modeling_clap_student.checkpoints.inference import for_inference
 from modeling_clap_student.configuration_clap_student import ClapStudentAudioConfig
-from modeling_clap_student.inference import for_inference
-from modeling_clap_student.temporal.order_aware import choose_what_learns, learning_rates, order_aware
+from modeling_clap_student.temporal.trainer import choose_what_learns, learning_rates, order_aware
 from modeling_clap_student.temporal_pooling_clap_student import MeanMaxPooling, OrderAwarePooling
 
 

@@ -22,9 +22,8 @@ from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.temporal.collation import SceneCollator, SceneKinds
-from modeling_clap_student.temporal.order_aware import order_aware
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer
-from modeling_clap_student.temporal.trainer import TemporalTrainer, temporal_objective
+from modeling_clap_student.temporal.trainer import TemporalTrainer, order_aware, temporal_objective
 
 
 PITCHES = {"hum": 150, "tone": 500, "whistle": 1500, "hiss": 5000}

@@ -11,14 +11,14 @@ from conftest import CAPTIONS, tiny_arguments
 from datasets import Dataset
 
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
+from modeling_clap_student.checkpoints.initialization import new_model
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.losses import contrastive_loss, soft_contrastive_loss, soft_targets
-from modeling_clap_student.training.gather import gather, row_counts
-from modeling_clap_student.training.initialization import new_model
+from modeling_clap_student.training.objective import gather, row_counts
 
 
 def make_trainer(tiny, folder, tmp_path, teacher=None, replay=None, **arguments):

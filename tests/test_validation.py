@@ -14,11 +14,11 @@ from conftest import CAPTIONS, settle
 
 from modeling_clap_student import ClapStudentModel, InputError
 from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.held_out import split_validation
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import captioned_table
-from modeling_clap_student.data.validation import split_validation
-from modeling_clap_student.evaluation.retrieval import retrieval
+from modeling_clap_student.evaluation.metrics import retrieval
 from modeling_clap_student.evaluation.validation import validate
 from modeling_clap_student.losses import contrastive_loss
 from modeling_clap_student.training.objective import belong_together
@@ -170,7 +170,7 @@ def test_each_clip_is_embedded_once(tiny, pairs, tmp_path, monkeypatch):
         seen.extend(clips["audio_id"])
         return np.eye(len(clips), 32, dtype=np.float32), np.arange(len(clips))
 
-    monkeypatch.setattr("modeling_clap_student.embedding.embed_clips", embed_clips)
+    monkeypatch.setattr("modeling_clap_student.checkpoints.embedding.embed_clips", embed_clips)
     validate(*tiny, pairs, SkippedClips(tmp_path / "s.csv"), 4)
     assert seen == list(dict.fromkeys(pairs["audio_id"]))
 

@@ -14,11 +14,11 @@ import yaml
 from conftest import ROOT, settle, tiny_clap, tiny_model, write_tone
 from test_commands import check_failure
 
-import run_eval
-from modeling_clap_student.data.tasks import short_name
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.data.benchmarks import short_name
 from modeling_clap_student.evaluation.statistics import mcnemar, wilson_interval
-from modeling_clap_student.evaluation.zste.controls import CONTROLS
 from modeling_clap_student.evaluation.zste.result import MAIN_TASKS
+from modeling_clap_student.evaluation.zste.tasks import CONTROLS
 
 
 @pytest.fixture

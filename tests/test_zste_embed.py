@@ -7,15 +7,19 @@ import pytest
 import torch
 from conftest import settle, tiny_clap, tiny_model, write_tone
 
-from modeling_clap_student.checkpoints import load_checkpoint
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
-from modeling_clap_student.evaluation.zste.embed import control_audio, embed_scenes, every_variant
-from modeling_clap_student.evaluation.zste.evaluation import evaluate_scenes
-from modeling_clap_student.evaluation.zste.quick import quick_scores
+from modeling_clap_student.evaluation.zste.evaluation import (
+    control_audio,
+    embed_scenes,
+    evaluate_scenes,
+    every_variant,
+    quick_scores,
+)
+from modeling_clap_student.evaluation.zste.questions import cosines
 from modeling_clap_student.evaluation.zste.scene_set import SceneSet
-from modeling_clap_student.evaluation.zste.shares import cosines
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer
 
 

@@ -5,8 +5,15 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from modeling_clap_student.evaluation.zste.shares import choice, cosines, cosines_at, matched, recall_at_two, top_two
-from modeling_clap_student.evaluation.zste.swap_gap import found_within
+from modeling_clap_student.evaluation.zste.questions import (
+    choice,
+    cosines,
+    cosines_at,
+    matched,
+    recall_at_two,
+    top_two,
+)
+from modeling_clap_student.evaluation.zste.tasks import found_within
 
 
 def ranked(scores, tie_breaks) -> list[int]:

@@ -6,13 +6,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from modeling_clap_student.evaluation.zste.controls import ControlAudio, control_tasks, derangement
-from modeling_clap_student.evaluation.zste.outcomes import outcome
-from modeling_clap_student.evaluation.zste.questions import ask, bag_of_words
+from modeling_clap_student.evaluation.zste.questions import ask, bag_of_words, outcome
 from modeling_clap_student.evaluation.zste.tasks import (
+    ControlAudio,
     SceneAudio,
     Texts,
     confusion,
+    control_tasks,
+    derangement,
     order_accuracy,
     scene_tasks,
     single_sounds,

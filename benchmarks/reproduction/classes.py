@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from steps import DOMAINS
 from tables import Predictions
 
-from modeling_clap_student.chart_style import FILE_STYLE, save_chart
 from modeling_clap_student.curation.improvement_set import load_improvement_set
 from modeling_clap_student.data.benchmarks import read_benchmark
-from modeling_clap_student.evaluation.confusion import confusion_matrix, show_confusion
+from modeling_clap_student.evaluation.plots import confusion_matrix, show_confusion
+from modeling_clap_student.utils.charts import FILE_STYLE, save_chart
 
 
 _ALIKE = {"dog bark": "dog"}  # one set's class is the other's

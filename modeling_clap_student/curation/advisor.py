@@ -122,6 +122,3 @@ def rising_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
         blocks.append((total, count, bins))
     totals, numbers, bins = np.array(blocks).T
     return np.repeat(totals / np.maximum(numbers, 1), bins.astype(int))
-
-
-__all__ = ["AUTO", "PrecisionEstimate", "estimate_precision", "rising_means"]

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checked_arguments import COUNT, SEED, Range
-from ..checkpoints import check_hub_id
+from ..checkpoints.inference import DTYPES
+from ..checkpoints.loading import check_hub_id
 from ..data.skipping import ReadingArguments
-from ..inference import DTYPES
+from ..utils.arguments import COUNT, SEED, Range
 from .advisor import AUTO
 from .improvement_set import STRATEGIES
 from .matching import MAX_PAIRS
-from .threshold import Threshold
+from .selection import Threshold
 
 
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
@@ -201,6 +201,3 @@ def _number(value: str | float) -> float:
         return float(value)
     except ValueError:
         raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {value!r}") from None
-
-
-__all__ = ["METHOD", "SOURCES", "CurateArguments"]

@@ -18,7 +18,7 @@ from accelerate import PartialState
 from ..data.clip_keys import key_of
 from ..errors import InputError, reading
 from ..hub_clap_student import fingerprint
-from ..output_folders import make_folder, write_json
+from ..utils.outputs import make_folder, write_json
 from ..version import __version__
 
 
@@ -218,6 +218,3 @@ def _tokenizer_digest(tokenizer) -> str:
     else:
         reads = sorted(tokenizer.get_vocab().items())
     return key_of(json.dumps(reads)).hex()
-
-
-__all__ = ["EmbeddingStore", "StoredVectors"]

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .histogram import similarity_histogram
-from .neighbours import corrected, nearest
+from .selection import Threshold
 from .similarity_scan import Pairs, SimilarityScan
-from .threshold import Threshold
 
 
 # 20 bytes a pair: a gigabyte.
@@ -202,4 +200,117 @@ def _check(count: int, clips: int, of_clips: int, max_pairs: int) -> None:
         )
 
 
-__all__ = ["MAX_PAIRS", "Matches", "match", "match_by_label"]
+def nearest(scan: SimilarityScan, count: int, cut: float = -np.inf) -> Pairs:
+    """The `count` nearest keys of each query that reach the cut, as float64 brute force finds them.
+
+    Returns:
+        pairs ordered by query, then similarity, the highest first; of equals the lower row comes first.
+    """
+    parts = []
+    for pairs in scan.pairs(cut, nearest=count, exact=True):
+        pairs = pairs[np.lexsort((pairs.keys, -pairs.similarities, pairs.queries))]
+        first = np.searchsorted(pairs.queries, pairs.queries)
+        parts.append(pairs[np.arange(len(pairs)) - first < count])
+    return Pairs.join(parts)
+
+
+class Corrected:
+    """Embeddings whose inner product is 2 cos - r(audio) - r(text) (CSLS), made as they are sliced.
+
+    With r the mean cosine to the nearest neighbours on the other side, [2a, -r(a), 1] · [t, 1, -r(t)] is just that, so
+    that all that is done to cosines can be done to corrected ones.
+
+    Args:
+        embeds: (rows, dim) unit vectors.
+        means: (rows,) r of each, float32.
+        audio: which of the two sides this is.
+
+    Source: Conneau et al. 2018, Word Translation Without Parallel Data, arXiv 1710.04087, section 2.3.
+    """
+
+    def __init__(self, embeds, means: np.ndarray, audio: bool):
+        self.embeds, self.means, self.audio = embeds, means, audio
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        embeds, means = np.asarray(self.embeds[rows], dtype=np.float32), self.means[rows, None]
+        ones = np.ones_like(means)
+        return np.hstack([2 * embeds, -means, ones] if self.audio else [embeds, ones, -means])
+
+
+def corrected(audio, text, neighbours: int, **settings) -> tuple[Corrected, Corrected]:
+    """Both sides for CSLS.
+
+    Args:
+        audio: (clips, dim) unit vectors.
+        text: (captions, dim) unit vectors.
+        neighbours: how many of the other side make a mean.
+        settings: of `SimilarityScan`.
+
+    Raises:
+        InputError: more neighbours than there are.
+    """
+    if neighbours > min(len(audio), len(text)):
+        raise InputError(f"{neighbours} neighbours of {len(audio)} clips and {len(text)} captions can't be had")
+    return (
+        Corrected(audio, _mean_to_nearest(audio, text, neighbours, settings), audio=True),
+        Corrected(text, _mean_to_nearest(text, audio, neighbours, settings), audio=False),
+    )
+
+
+def _mean_to_nearest(queries, keys, neighbours: int, settings: dict) -> np.ndarray:
+    """(queries,) float32."""
+    pairs = nearest(SimilarityScan(queries, keys, **settings), neighbours)
+    return pairs.similarities.reshape(-1, neighbours).mean(axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of similarities in equal bins over [-1, 1]; what lies outside is counted in the first and last.
+
+    Attributes:
+        counts: (bins,) int64.
+        clips: how many clips were compared with all captions, evenly spaced.
+        of_clips: how many there are.
+    """
+
+    counts: np.ndarray
+    clips: int
+    of_clips: int
+
+    @property
+    def edges(self) -> np.ndarray:
+        """(bins + 1,) float64."""
+        return np.linspace(-1, 1, len(self.counts) + 1)
+
+    def cut_for(self, number: float) -> float:
+        """The highest edge with about `number` pairs or more of all clips above it; -inf where no inner edge has."""
+        above = np.cumsum(self.counts[::-1])[::-1] * (self.of_clips / self.clips)
+        enough = np.flatnonzero(above >= number)
+        return float(self.edges[enough[-1]]) if len(enough) and enough[-1] > 0 else -np.inf
+
+
+def similarity_histogram(audio, text, bins: int = 4000, clips: int | None = 1024, block_size: int = 2048) -> Histogram:
+    """Counts the inner products, as float32 gives them, in blocks.
+
+    Counting costs more than the product that finds pairs: hence the sample.
+
+    Args:
+        audio: (clips, dim) array, or whatever gives such when sliced.
+        text: (captions, dim) likewise.
+        bins: over [-1, 1].
+        clips: about how many, evenly spaced; None for all.
+        block_size: captions at a time, and clips at a time where all are taken.
+    """
+    step = 1 if clips is None else -(-len(audio) // clips)
+    counts, taken = np.zeros(bins, np.int64), 0
+    for start in range(0, len(audio), block_size * step):
+        some = np.asarray(audio[start : start + block_size * step : step], dtype=np.float32)
+        taken += len(some)
+        for first in range(0, len(text), block_size):
+            product = some @ np.asarray(text[first : first + block_size], dtype=np.float32).T
+            places = ((product.ravel() + 1) * np.float32(bins / 2)).clip(0, bins - 1).astype(np.int64)
+            counts += np.bincount(places, minlength=bins)
+    return Histogram(counts, taken, len(audio))

@@ -335,6 +335,3 @@ def _full_accumulation(device: torch.device):
     finally:
         if device.type == "cuda":
             settings.allow_bf16_reduced_precision_reduction = before
-
-
-__all__ = ["Pairs", "SimilarityScan", "product_dtype"]

@@ -12,12 +12,12 @@ from datasets import Dataset, DatasetInfo, Features, IterableDataset, Value
 from datasets.distributed import split_dataset_by_node
 from tqdm.auto import tqdm
 
+from ..checkpoints.embedding import embed_texts, iter_clips, nothing_readable
 from ..data.clip_keys import clip_keys, key_of
-from ..data.excluded import Excluded
 from ..data.leakage import LEAKAGE_REASONS, KeptOut
 from ..data.skipping import SkippedClips
+from ..data.sources import Excluded
 from ..data.tables import POOL_COLUMNS, UNDECODED
-from ..embedding import embed_texts, iter_clips, nothing_readable
 from .embedding_store import EmbeddingStore, StoredVectors
 
 
@@ -212,6 +212,3 @@ def _note_left_out(parts: list[dict[str, list[str]]], total: int, excluded: Excl
     for reason in LEAKAGE_REASONS:
         clips = [clip for part in parts for clip in part.get(reason, ())]
         excluded.add("the stream", reason, len(clips), total, clips[0] if clips else "")
-
-
-__all__ = ["StoredEmbedder"]

@@ -12,10 +12,9 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 
 from ..data.tables import POOL_COLUMNS
-from .improvement_set import FEATURES, STRATEGIES
+from .improvement_set import FEATURES
 from .matching import match, match_by_label
-from .selection import SelectedCaptions
-from .threshold import Threshold
+from .selection import SelectedCaptions, Threshold
 
 
 _ROWS_AT_ONCE = 2**17
@@ -129,15 +128,3 @@ def _table(
         for start in starts:
             writer.write_table(part(start))
     return Dataset.from_file(str(scratch))
-
-
-__all__ = [
-    "DEFAULT_THRESHOLDS",
-    "PAPER_DU_THRESHOLD",
-    "PAPER_THRESHOLDS",
-    "STRATEGIES",
-    "Curated",
-    "match_pool",
-    "select_training_pairs",
-    "training_pairs",
-]

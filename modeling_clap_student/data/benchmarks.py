@@ -1,6 +1,7 @@
-"""Evaluation sets: labelled clips in the columns `audio audio_id source origin_id label`, and lists of class names.
+"""Evaluation sets: labelled clips to classify, captioned clips to find, and lists of class names.
 
-A set that has folds has the column `fold` too, null for a clip of none.
+Labelled clips have the columns `audio audio_id source origin_id label`, and `fold` where the set has folds, null for a
+clip of none.
 """
 
 import os
@@ -12,19 +13,18 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
 from ..errors import InputError, reading
-from . import soundscapes
+from ..soundscapes import corpus as soundscapes
+from . import benchmarks, corpora
 from .captions import LONGEST_TEXT, TOO_LONG, label_text
-from .columns import find_column
-from .excluded import Excluded
+from .corpora import read_corpora
+from .files import list_audio
 from .filters import inside, with_audio, with_short_texts, without_repeated_clips
-from .hub_tables import hub_clips, refuse_nested
 from .metadata import FILE_COLUMNS, METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
-from .scanning import list_audio
-from .sources import BUILT_IN, Source
-from .tables import is_unicode, labelled_table, load_table
+from .sources import BUILT_IN, Excluded, Source, find_column
+from .tables import hub_clips, is_unicode, labelled_table, load_table, refuse_nested
 
 
 @dataclass(frozen=True)
@@ -241,4 +241,49 @@ def _checked(names: set[str], spec: str) -> list[str]:
     return sorted(names)
 
 
-__all__ = ["READERS", "Benchmark", "evaluation_clips", "read_benchmark", "read_labels", "task_clips"]
+# Before a spec: its captions are what counts, though it may have labels too.
+RETRIEVAL = "retrieval="
+# Before a spec: scenes of two of its clips are what is evaluated on.
+ZSTE = "zste="
+
+
+@dataclass(frozen=True)
+class CaptionedSet:
+    """A task of audio-text retrieval.
+
+    Attributes:
+        name: as the user named it.
+        layout: the kind of set, for instance `clotho`.
+        pairs: table of `CAPTION_COLUMNS`, whose audio is there; a clip has a row for each of its captions.
+    """
+
+    name: str
+    layout: str
+    pairs: Dataset
+
+
+def read_task(spec: str, excluded: Excluded) -> Benchmark | CaptionedSet:
+    """Reads an evaluation set of either kind.
+
+    Args:
+        spec: as in `parse_source`. After `retrieval=` it is a captioned corpus; without that too where it has captions
+            alone, as Clotho, or names their column.
+        excluded: gets the number of clips that were left out, and why.
+
+    Raises:
+        InputError: a spec that can't be read, or has nothing to evaluate on.
+    """
+    captioned = spec.removeprefix(RETRIEVAL)
+    readers = corpora.READERS if captioned != spec else {**corpora.READERS, **benchmarks.READERS}
+    source = parse_source(captioned, readers, "an evaluation set", columns=("audio", "caption", "label"))
+    if captioned == spec and source.layout in benchmarks.READERS and not source.column("caption"):
+        return read_benchmark(spec, excluded)
+    return CaptionedSet(spec, source.layout, read_corpora([captioned], excluded=excluded, evaluates=True))
+
+
+def short_name(spec: str) -> str:
+    """What to call a task in little room: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
+    named, _, place = spec.rpartition("#")[0].rpartition("=") if "#" in spec else spec.rpartition("=")
+    layout = named.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
+    named = named.replace("=", " ")
+    return named if layout in PUBLISHED else f"{named} {Path(place).name}".strip()

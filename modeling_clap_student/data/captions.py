@@ -76,18 +76,3 @@ def fault(caption: str | None) -> str | None:
 def label_text(label: str) -> str:
     """A class name as words: underscores and slashes become blanks."""
     return " ".join(re.sub(r"[_/]", " ", label).split())
-
-
-__all__ = [
-    "LONGEST_TEXT",
-    "NO_WORDS",
-    "TOO_LONG",
-    "caption_key",
-    "clean_title",
-    "exact_key",
-    "fault",
-    "has_words",
-    "label_text",
-    "shorten",
-    "strip_html",
-]

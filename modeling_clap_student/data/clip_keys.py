@@ -39,6 +39,3 @@ def _clip_key(audio: dict, audio_id: str, of_files: dict[str, bytes]) -> bytes:
         except (OSError, ValueError):  # none, or one that the package makes itself
             of_files[path] = key_of("name", path)
     return of_files[path]
-
-
-__all__ = ["clip_keys", "key_of"]

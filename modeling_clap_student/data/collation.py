@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from ..audio_clap_student import resample
 from ..errors import InputError
 from ..processing_clap_student import tokenize
-from ..resampling_clap_student import resample
 from .captions import caption_key, exact_key, fault
 from .decoding import ClipReader
 from .leakage import KeptOut
@@ -124,6 +124,3 @@ class ClapCollator:
             "teacher_audio": {self.teacher_input: torch.from_numpy(np.concatenate(windows))},
             "teacher_windows": torch.tensor([len(clip) for clip in windows]),
         }
-
-
-__all__ = ["ClapCollator"]

@@ -7,20 +7,17 @@ import pyarrow as pa
 from datasets import Dataset, IterableDataset, Value, concatenate_datasets
 
 from ..errors import InputError
-from . import soundscapes
+from ..soundscapes import corpus as soundscapes
 from .captions import caption_key
-from .columns import caption_columns, find_column
-from .excluded import Excluded
 from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
-from .hub_tables import arrow_type, hub_clips, refuse_nested
 from .leakage import KeptOut
 from .metadata import METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
-from .sources import Source, told_apart
+from .sources import Excluded, Source, caption_columns, find_column, told_apart
 from .streams import as_stream, read_captioned_stream
-from .tables import CAPTION_COLUMNS, captioned_table, load_table
+from .tables import CAPTION_COLUMNS, arrow_type, captioned_table, hub_clips, load_table, refuse_nested
 from .tar_shards import read_captioned_tar_shards
 
 
@@ -174,6 +171,3 @@ def _usable(table: Dataset, source: Source, needs_audio: bool, excluded: Exclude
     if len(table) == 0:
         raise InputError(f"{spec} holds no captions that are not left out: all its clips are kept out")
     return table
-
-
-__all__ = ["READERS", "STREAMS", "read_corpora"]

@@ -17,10 +17,9 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from ..audio_file_clap_student import AudioFile
+from ..audio_clap_student import AudioFile, Resampled
 from ..errors import ClipError, InputError
-from ..resampling_clap_student import Resampled
-from . import soundscapes
+from ..soundscapes import corpus as soundscapes
 from .skipping import SkippedClips
 from .tables import refusal
 
@@ -258,16 +257,3 @@ def readable_rows(table: Dataset, skipped: SkippedClips) -> np.ndarray:
 
 def _good(results: list) -> list:
     return [None if isinstance(result, ClipError) else result for result in results]
-
-
-__all__ = [
-    "ClipReader",
-    "ClipWindows",
-    "audio_bytes",
-    "crop_start",
-    "decode_clip",
-    "decode_crop",
-    "decode_windows",
-    "open_clip",
-    "readable_rows",
-]

@@ -1,4 +1,4 @@
-"""Rows of a corpus that a run can't use are left out, counted: no words, said before, no audio, kept out."""
+"""Rows that a run can't use are left out and counted: no words, said before, no audio, kept out."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,12 +6,11 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..errors import InputError
-from . import soundscapes
+from ..soundscapes import corpus as soundscapes
 from .captions import LONGEST_TEXT, NO_WORDS, TOO_LONG
-from .excluded import Excluded
 from .files import locate
 from .outside import OUTSIDE, are_outside, roots_of
-from .sources import Source
+from .sources import Excluded, Source
 from .tables import UNDECODED
 
 
@@ -116,15 +115,3 @@ def column_of(table: Dataset, column: str) -> pa.Array:
     """A column in arrow, in one piece."""
     values = table.with_format("arrow")[column][:]
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-__all__ = [
-    "column_of",
-    "inside",
-    "kept_rows",
-    "with_audio",
-    "with_short_texts",
-    "with_words",
-    "without_repeated_clips",
-    "without_repeats",
-]

@@ -102,6 +102,3 @@ def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
         if depth > _DEEPEST:
             raise yaml.YAMLError("it is nested too deeply")
     return yaml.load(text, loader)
-
-
-__all__ = ["FILE_COLUMNS", "METADATA", "load_yaml", "read_json", "read_rows", "texts"]

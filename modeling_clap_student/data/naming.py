@@ -135,6 +135,3 @@ def _suffixes(folder: Path) -> set[str]:
         return set()
     with os.scandir(folder) as entries:
         return {os.path.splitext(entry.name.removesuffix(".gz"))[1] for entry in entries if entry.name[0] != "."}
-
-
-__all__ = ["detect_layout", "has_layout", "parse_source"]

@@ -13,8 +13,8 @@ from datasets import config
 from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
+from ..soundscapes.corpus import is_soundscape
 from .files import same_name
-from .soundscapes import is_soundscape
 from .sources import Source, split_revision
 
 
@@ -99,6 +99,3 @@ def _links(folder: str) -> list[str]:
             return [f"{folder}{entry.name}" for entry in entries if entry.is_symlink()]
     except (OSError, ValueError):
         return []
-
-
-__all__ = ["OUTSIDE", "are_outside", "is_outside", "roots_of"]

@@ -7,20 +7,17 @@ import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset, concatenate_datasets
 
 from ..errors import InputError
-from . import soundscapes
-from .excluded import Excluded
-from .files import same_name
+from ..soundscapes import corpus as soundscapes
+from .files import list_audio, same_name
 from .filters import inside, with_audio, with_short_texts, without_repeated_clips
-from .hub_tables import hub_clips
 from .leakage import KeptOut
 from .metadata import FILE_COLUMNS, METADATA, read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import ORIGIN_COLUMNS, origin_of
-from .scanning import list_audio
-from .sources import Source, told_apart
+from .sources import Excluded, Source, told_apart
 from .streams import as_stream, read_stream
-from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, clip_table, load_table
+from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, clip_table, hub_clips, load_table
 from .tar_shards import read_tar_shards
 
 
@@ -109,6 +106,3 @@ def _usable(table: Dataset, source: Source, kept_out: KeptOut) -> Dataset:
     if len(table) == 0:
         raise InputError(f"{spec} holds no clips{' that are not left out' * (total > 0)}")
     return table
-
-
-__all__ = ["READERS", "read_pools"]

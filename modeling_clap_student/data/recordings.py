@@ -53,6 +53,3 @@ def origins_of(table: Dataset) -> list[str | None]:
     columns = {column: table[column][:] for column in ORIGIN_COLUMNS if column in table.column_names}
     rows: Iterable[tuple] = zip(*columns.values(), strict=True) if columns else [()] * len(table)
     return [origin_of(dict(zip(columns, values, strict=True))) for values in rows]
-
-
-__all__ = ["ORIGIN_COLUMNS", "origin_of", "origins_of", "recording"]

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..checked_arguments import SHARE, CheckedArguments, Range
 from ..errors import InputError
+from ..utils.arguments import SHARE, CheckedArguments, Range
 
 
 _ENOUGH = 20  # clips, below which a share says nothing
@@ -158,6 +158,3 @@ def _reserve(file: int, size: int) -> None:
 def _slot(audio_id: str) -> int:
     digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _SLOTS
-
-
-__all__ = ["ReadingArguments", "SkippedClips"]

@@ -1,7 +1,8 @@
-"""Where some data is: what a user's word for it stands for."""
+"""Where some data is, which of its columns holds what, and what its reader leaves out."""
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +10,27 @@ from huggingface_hub import HfApi
 
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
-from .excluded import Excluded
+
+
+@dataclass
+class Excluded:
+    """Rows that were left out, by source and reason.
+
+    Attributes:
+        counts: (source, reason) -> rows.
+        lines: the same in words, with an example each.
+        allow_outside_paths: whether files that a table or a link names outside the given folder are read all the same.
+    """
+
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    allow_outside_paths: bool = False
+
+    def add(self, spec: str, reason: str, count: int, total: int, example: str) -> None:
+        """Notes that of a source's `total` rows `count` were left out; nothing is noted of none."""
+        if count:
+            self.counts[spec, reason] = self.counts.get((spec, reason), 0) + count
+            self.lines.append(f"{spec}: {count} of {total} rows left out: {reason} (for instance {example})")
 
 
 # The one name that needs no path: the package makes these clips itself.
@@ -124,14 +145,45 @@ def dataset_source(spec: str) -> dict:
         return {"name": spec, "revision": None}
 
 
-__all__ = [
-    "BUILT_IN",
-    "HUB_ID",
-    "TAR_SUFFIXES",
-    "Source",
-    "dataset_source",
-    "hub_name",
-    "is_there",
-    "split_revision",
-    "told_apart",
-]
+_CAPTION = re.compile(r"captions?(_\d+)?")
+_HOLDS = {"audio": "the audio", "caption": "the captions", "label": "the class names"}
+
+
+def find_column(source: Source, place: object, columns: Iterable[str], what: str, *known: str) -> str:
+    """The column for `audio`, `caption` or `label`.
+
+    Args:
+        source: of the table; a column named there goes before the usual ones.
+        place: what the columns are of, for the error.
+        columns: the table's.
+        what: is looked for.
+        known: usual names, the first that is there counts.
+
+    Raises:
+        InputError: there is none.
+    """
+    columns, named = list(columns), source.column(what)
+    found = next((column for column in ((named,) if named else known) if column in columns), None)
+    if found is None:
+        raise _missing(source, place, columns, what, named or known[0])
+    return found
+
+
+def caption_columns(source: Source, place: object, columns: Iterable[str]) -> list[str]:
+    """The columns that hold captions: the one that was named, or `caption`, `captions`, `caption_1` …
+
+    Raises:
+        InputError: there is none.
+    """
+    columns, named = [column for column in columns if column], source.column("caption")
+    found = [column for column in columns if column == named or (named is None and _CAPTION.fullmatch(column))]
+    if not found:
+        raise _missing(source, place, columns, "caption", named or "caption")
+    return found
+
+
+def _missing(source: Source, place: object, columns: list[str], what: str, wanted: str) -> InputError:
+    return InputError(
+        f"{place} has no column {wanted}: its columns are {', '.join(map(str, columns)) or 'none'}. "
+        f"Say which one holds {_HOLDS[what]}: {source.spec.partition('#')[0]}#{what}=COLUMN"
+    )

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..audio_clap_student import Resampled
 from ..errors import InputError
-from ..output_folders import make_folder
-from ..resampling_clap_student import Resampled
+from ..utils.outputs import make_folder
 from .clip_keys import clip_keys, key_of
 from .decoding import crop_start, open_clip
 
@@ -120,6 +120,3 @@ class SpectrogramCache:
 def spectrogram_cache(folder: str | None, model) -> SpectrogramCache | None:
     """The cache of a model's spectrograms in a folder; None without one."""
     return folder and SpectrogramCache(folder, model.audio_model.front_end, model.config.audio_config.sampling_rate)
-
-
-__all__ = ["SpectrogramCache", "spectrogram_cache"]

@@ -12,10 +12,9 @@ from datasets import Audio, Dataset, IterableDataset, Value, concatenate_dataset
 
 from ..errors import InputError
 from .captions import caption_key
-from .columns import caption_columns, find_column
 from .outside import OUTSIDE, is_outside, roots_of
 from .recordings import ORIGIN_COLUMNS, origin_of
-from .sources import Source, split_revision
+from .sources import Source, caption_columns, find_column, split_revision
 from .tables import CAPTION_COLUMNS, ENCODED, ENCODED_CLIPS, ENCODED_PAIRS, first_line, refused
 
 
@@ -125,6 +124,3 @@ def _as_clip(row: dict, audio: dict | None, name: str, roots: tuple[str, ...] | 
     if path and audio.get("bytes") is None and roots is not None and is_outside(path, roots):
         audio = refused(f"{OUTSIDE}: {path}")
     return {"audio": audio, "audio_id": audio_id, "source": row.get("source") or name, "origin_id": origin_of(row)}
-
-
-__all__ = ["as_stream", "read_captioned_stream", "read_stream"]

@@ -77,6 +77,3 @@ def _seconds(clips: Dataset) -> Iterator[float | None]:
 
     with ThreadPoolExecutor() as threads:
         yield from threads.map(length, clips)
-
-
-__all__ = ["Summary", "summarise"]

@@ -239,6 +239,3 @@ def _suffix(name: str) -> str:
 
 def _is_audio(name: str) -> bool:
     return _suffix(name) in AUDIO_SUFFIXES
-
-
-__all__ = ["expand_braces", "find_shards", "read_captioned_tar_shards", "read_tar_shards"]

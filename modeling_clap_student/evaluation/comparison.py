@@ -1,4 +1,4 @@
-"""Several models side by side: each one's scores, their mean and spread, and how far they are from a baseline."""
+"""Scores of several models on the same clips, their means, and differences from a baseline."""
 
 import statistics
 from collections.abc import Sequence
@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import InputError
-from .captioned_retrieval import RetrievalResult
-from .scores import ItemScores
-from .statistics import bootstrap_interval, mcnemar
+from .retrieval import RetrievalResult
+from .statistics import ItemScores, bootstrap_interval, mcnemar
 from .zero_shot import ZeroShotResult
 from .zste.result import ZsteResult
 
@@ -107,6 +106,3 @@ def _values(scores: ItemScores, items: np.ndarray) -> np.ndarray:
     """Of some items, which are sorted."""
     order = np.argsort(scores.items)
     return scores.values[order[np.searchsorted(scores.items, items, sorter=order)]]
-
-
-__all__ = ["Result", "compare", "paired_difference"]

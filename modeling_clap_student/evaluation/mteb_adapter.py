@@ -14,16 +14,17 @@ from accelerate import PartialState
 from datasets import Audio, Dataset
 from tqdm.auto import tqdm
 
-from ..checkpoints import fingerprint, load_checkpoint
+from ..audio_clap_student import resample
+from ..checkpoints.embedding import embed_texts
+from ..checkpoints.inference import for_inference
+from ..checkpoints.loading import load_checkpoint
 from ..data.decoding import decode_windows
 from ..data.sources import split_revision
 from ..data.tables import UNDECODED
-from ..embedding import embed_texts
 from ..encoding_clap_student import embed_windows
 from ..errors import ClipError, InputError
-from ..inference import for_inference
+from ..hub_clap_student import fingerprint
 from ..processing_clap_student import longest_text
-from ..resampling_clap_student import resample
 
 
 try:
@@ -118,6 +119,3 @@ def _describe(name: str, model, processor) -> ModelMeta:
             "framework": ["PyTorch"],
         }
     )
-
-
-__all__ = ["MtebModel"]

@@ -1,125 +1,96 @@
-"""Retrieval: how early a clip finds its captions among all captions, and a caption its clip among all clips."""
+"""One model on one captioned set: clips that look for their captions, and captions for their clips."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import InputError
-
-
-DIRECTIONS = ("audio_to_text", "text_to_audio")
-CUTOFFS = (1, 5, 10)  # k of R@k
+from ..checkpoints.embedding import embed_clips_of_pairs, embed_texts, side_by_side
+from ..data.benchmarks import CaptionedSet
+from ..data.skipping import SkippedClips
+from .metrics import DIRECTIONS, QueryScores, retrieval_by_query
+from .statistics import ItemScores, bootstrap_interval, median_interval, score_row, wilson_interval
 
 
 @dataclass(frozen=True)
-class QueryScores:
-    """How one direction of retrieval went, query by query.
+class RetrievalResult:
+    """Scores of both directions.
 
     Attributes:
-        queries: (queries,) int, the row of each, ascending: of a clip, or of a text.
-        best: (queries,) int, the rank of its first own item, from 1.
-        average_precision: (queries,) float, AP@10.
+        captioned: the set.
+        rows: (texts,) int, the set's rows whose clip could be read; only these took part.
+        clip_ids: (clips,) the `audio_id` of each clip.
+        scores: `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
     """
 
-    queries: np.ndarray
-    best: np.ndarray
-    average_precision: np.ndarray
+    captioned: CaptionedSet
+    rows: np.ndarray = field(repr=False)
+    clip_ids: np.ndarray = field(repr=False)
+    scores: dict[str, QueryScores] = field(repr=False)
 
     @property
-    def means(self) -> dict[str, np.ndarray]:
-        """metric -> (queries,) what its value is the mean of: `R@1`, `R@5`, `R@10`, `mAP@10`."""
-        return {**{f"R@{k}": self.best <= k for k in CUTOFFS}, "mAP@10": self.average_precision}
+    def task(self) -> str:
+        """The set's name."""
+        return self.captioned.name
+
+    def as_rows(self, seed: int = 0) -> list[dict]:
+        """`{task, metric, value, n, low, high}` of all scores, n counting queries.
+
+        R@k has Wilson's interval, mAP@10 a bootstrap one of this seed, and the median rank one between two ranks. All
+        take queries for independent of each other, which captions of one clip are not quite.
+        """
+        rows = []
+        for way in DIRECTIONS:
+            scores = self.scores[way]
+            n = len(scores.best)
+            for name, values in scores.means.items():
+                hits = values.dtype == bool
+                interval = wilson_interval(int(values.sum()), n) if hits else bootstrap_interval(values, seed)
+                rows.append(score_row(self.task, f"{way}_{name}", float(values.mean()), n, interval))
+            median, interval = float(np.median(scores.best)), median_interval(scores.best)
+            rows.append(score_row(self.task, f"{way}_median_rank", median, n, interval))
+        return rows
+
+    def item_scores(self) -> dict[str, ItemScores]:
+        """metric -> what each query adds to it."""
+        return {
+            f"{way}_{name}": ItemScores(self.items(way), values)
+            for way in DIRECTIONS
+            for name, values in self.scores[way].means.items()
+        }
+
+    def items(self, way: str) -> np.ndarray:
+        """(queries,) what tells a direction's queries from each other: a clip's id, a caption's row in the set."""
+        return (self.clip_ids if way == "audio_to_text" else self.rows)[self.scores[way].queries]
 
 
-def retrieval(
-    audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray, chunk: int = 256
-) -> dict[str, float]:
-    """Ranks by cosine, in both directions; of equal cosines the lower row comes first.
-
-    A clip may have any number of texts. Without one it is no query, but still stands among what a text may find. A
-    text counts for its own clip alone: where two clips have the same text, only one of them can come first.
-
-    R@k is the share of queries with something of their own among the first k. AP@10 is Σ i / rankᵢ over the query's
-    own items of rank 10 or less, i counting them, divided by the number of all its own, and mAP@10 is its mean. The
-    median rank is that of each query's first own item; ranks count from 1.
+def find_captioned(
+    checkpoints: Mapping[str, tuple], captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
+) -> dict[str, RetrievalResult]:
+    """Embeds a captioned set, each clip whole and once, and ranks by cosine.
 
     Args:
-        audio_embeds: (clips, dim) float32 unit vectors.
-        text_embeds: (texts, dim) float32 unit vectors.
-        clip_of_text: (texts,) int, the row of each text's clip.
-        chunk: queries at a time; chunk × items of the other side are held in memory.
+        checkpoints: name -> (model, processor), all on one device; a clip is read once for all that hear it alike.
+        captioned: clips and their captions. Those of a clip that can't be read are left out.
+        skipped, batch_size: as for `embed_clips`.
 
     Returns:
-        `audio_to_text_R@1`, `_R@5`, `_R@10`, `_mAP@10`, all in [0, 1], and `_median_rank`; the same of
-        `text_to_audio`.
+        name -> its result, in the order of the models.
 
     Raises:
-        ValueError: shapes that don't go together, no text, or a text of a clip that is not there.
-        InputError: an embedding that is not finite. All comparisons with it fail, so that it would come first.
-
-    Source: Manning et al. 2008, Introduction to Information Retrieval, section 8.4; cut at 10: DCASE 2022, task 6b.
+        InputError: not one clip can be read, or embeddings that are not finite.
     """
-    return {
-        f"{way}_{name}": value
-        for way, scores in retrieval_by_query(audio_embeds, text_embeds, clip_of_text, chunk).items()
-        for name, value in _summary(scores).items()
-    }
-
-
-def retrieval_by_query(
-    audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray, chunk: int = 256
-) -> dict[str, QueryScores]:
-    """The same, query by query: `audio_to_text` and `text_to_audio`."""
-    _check(audio_embeds, text_embeds, clip_of_text)
-    texts = np.arange(len(text_embeds))
-    pairs = (
-        (_ranks(audio_embeds, text_embeds, clip_of_text, texts, chunk), clip_of_text),
-        (_ranks(text_embeds, audio_embeds, texts, clip_of_text, chunk), texts),
-    )
-    return {way: _by_query(*found) for way, found in zip(DIRECTIONS, pairs, strict=True)}
-
-
-def _check(audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray) -> None:
-    clips, texts = audio_embeds.shape, text_embeds.shape
-    if len(clips) != 2 or len(texts) != 2 or clips[1] != texts[1] or clip_of_text.shape != texts[:1]:
-        raise ValueError(
-            f"expected (clips, dim), (texts, dim) and (texts,), got {clips}, {texts}, {clip_of_text.shape}"
+    results = {}
+    for names, models, processor in side_by_side(checkpoints):
+        audio_embeds, clip_of_text = embed_clips_of_pairs(
+            models, processor, captioned.pairs, skipped, batch_size, description=f"evaluating on {captioned.name}"
         )
-    if len(text_embeds) == 0 or clip_of_text.min() < 0 or clip_of_text.max() >= len(audio_embeds):
-        raise ValueError(f"expected texts whose clips are rows 0 to {len(audio_embeds) - 1}, got {clip_of_text}")
-    if not (np.isfinite(audio_embeds).all() and np.isfinite(text_embeds).all()):
-        raise InputError("the model's embeddings are not all finite: its training has diverged; lower --learning_rate")
-
-
-def _ranks(queries: np.ndarray, items: np.ndarray, query: np.ndarray, item: np.ndarray, chunk: int) -> np.ndarray:
-    """The rank, from 1, of each pair's item among all items for its query; pairs are rows of the two."""
-    ranks = np.empty(len(query), dtype=np.int64)
-    turned, rows = items.T.astype(np.float64), np.arange(len(items))
-    order = np.argsort(query, kind="stable")  # pairs of one query stand together, and share its cosines
-    for some in np.split(order, range(chunk, len(order), chunk)):
-        distinct, place = np.unique(query[some], return_inverse=True)
-        # Summed in float64, then rounded: of whatever order the library added in, nothing is left to break a tie.
-        cosines = (queries[distinct] @ turned).astype(np.float32)[place]
-        own_row = item[some, None]
-        own = np.take_along_axis(cosines, own_row, axis=1)
-        before = (cosines > own) | ((cosines == own) & (rows < own_row))
-        ranks[some] = 1 + np.count_nonzero(before, axis=1)
-    return ranks
-
-
-def _by_query(ranks: np.ndarray, query: np.ndarray) -> QueryScores:
-    """From the rank of each pair's item for its query."""
-    order = np.lexsort((ranks, query))
-    ranks = ranks[order]
-    queries, first, count = np.unique(query[order], return_index=True, return_counts=True)
-    number = 1 + np.arange(len(ranks)) - np.repeat(first, count)
-    precision = np.where(ranks <= 10, number / ranks, 0.0)
-    return QueryScores(queries, ranks[first], np.add.reduceat(precision, first) / count)
-
-
-def _summary(scores: QueryScores) -> dict[str, float]:
-    means = {name: float(np.mean(values)) for name, values in scores.means.items()}
-    return {**means, "median_rank": float(np.median(scores.best))}
-
-
-__all__ = ["CUTOFFS", "DIRECTIONS", "QueryScores", "retrieval", "retrieval_by_query"]
+        rows = np.flatnonzero(clip_of_text >= 0)
+        pairs = captioned.pairs.select(rows)
+        _, first = np.unique(clip_of_text[rows], return_index=True)
+        clip_ids = np.array(pairs["audio_id"])[first]
+        for place, name in enumerate(names):
+            text_embeds = embed_texts(*checkpoints[name], pairs["caption"][:])
+            scores = retrieval_by_query(audio_embeds[:, place], text_embeds, clip_of_text[rows])
+            results[name] = RetrievalResult(captioned, rows, clip_ids, scores)
+    return {name: results[name] for name in checkpoints}

@@ -1,5 +1,6 @@
-"""How sure a number is, and the difference of two."""
+"""A score and its interval; tests of differences on the same clips."""
 
+from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import NormalDist
 
@@ -167,12 +168,25 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     return min(1.0, 2 * tail / 2**differing)
 
 
-__all__ = [
-    "RESAMPLES",
-    "average_precision_interval",
-    "bootstrap_interval",
-    "macro_interval",
-    "mcnemar",
-    "median_interval",
-    "wilson_interval",
-]
+@dataclass(frozen=True)
+class ItemScores:
+    """What each clip or text adds to a score that is their mean; of two models, the same items are compared.
+
+    Attributes:
+        items: (n,) what tells one item from another, each once: a clip's id, a text's number.
+        values: (n,) bool or float.
+    """
+
+    items: np.ndarray
+    values: np.ndarray
+
+    @property
+    def are_hits(self) -> bool:
+        """Whether each item is right or wrong, and nothing between."""
+        return self.values.dtype == bool
+
+
+def score_row(task: str, metric: str, value: float, n: int, interval: tuple[float, float] | None = None) -> dict:
+    """`{task, metric, value, n, low, high}`; low and high, a 95 % interval, are null where none is known."""
+    low, high = interval or (None, None)
+    return {"task": task, "metric": metric, "value": value, "n": n, "low": low, "high": high}

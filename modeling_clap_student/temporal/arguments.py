@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from transformers.trainer_utils import SaveStrategy
 
-from ..checked_arguments import COUNT, SHARE, Range
 from ..training.arguments import ClapTrainingArguments
+from ..utils.arguments import COUNT, SHARE, Range
 
 
 @dataclass(repr=False)  # the base class's hides tokens
@@ -94,6 +94,3 @@ class TemporalTrainingArguments(ClapTrainingArguments):
             "alpha_cross": (self.alpha_cross, self.alpha_cross if cross is None else cross),
             "block_weights": (1.0, self.reverse_weight, self.overlay_weight)[:num_blocks],
         }
-
-
-__all__ = ["TemporalTrainingArguments"]

@@ -118,22 +118,3 @@ def key_of(kind: str, *classes: str) -> int:
     elif kind != BEFORE:
         names.sort()
     return int(exact_key("\n".join((kind, *names))), 16) >> 1
-
-
-__all__ = [
-    "AFTER",
-    "BEFORE",
-    "DOUBLE",
-    "FORWARD",
-    "OVERLAY",
-    "PARAPHRASES",
-    "RELATIONS",
-    "REVERSE",
-    "SINGLE",
-    "TRAINING_CONNECTIVES",
-    "UNSEEN_CONNECTIVES",
-    "WHILE",
-    "Connective",
-    "key_of",
-    "scene_caption",
-]

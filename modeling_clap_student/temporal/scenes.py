@@ -20,10 +20,9 @@ from ..data.metadata import read_rows
 from ..data.replay import MOST_DRAWS
 from ..data.skipping import SkippedClips
 from ..errors import InputError
-from ..output_folders import write_text
+from ..utils.outputs import write_text
 from .captions import OVERLAY, RELATIONS, REVERSE
-from .loudness import loudness, mix
-from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, trimmed
+from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, loudness, mix, trimmed
 
 
 SECONDS = 10.0
@@ -276,16 +275,3 @@ def _scene(path: Path | str, number: int, row: dict) -> Scene:
     if not SHORTEST <= scene.border <= SECONDS - SHORTEST or scene.seed < 0 or not all(names.values()):
         raise InputError(f"{path}: row {number} is no scene of two clips, with a border inside and a seed")
     return scene
-
-
-__all__ = [
-    "CONSTRUCTIONS",
-    "PAIRS",
-    "SECONDS",
-    "Deck",
-    "Scene",
-    "SceneRenderer",
-    "is_held_out",
-    "read_manifest",
-    "write_manifest",
-]

@@ -11,10 +11,10 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
-from ..checked_arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range
 from ..errors import InputError
 from ..losses import NORMALIZATIONS
 from ..redaction_clap_student import public
+from ..utils.arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range
 
 
 @dataclass(repr=False)  # the base class's hides tokens
@@ -254,6 +254,3 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     def caches_gradients(self) -> bool:
         """Whether the loss compares more pairs than are embedded at a time."""
         return self.contrastive_batch_size is not None and self.gradient_accumulation_steps > 1
-
-
-__all__ = ["ClapStudentTrainingArguments", "ClapTrainingArguments"]

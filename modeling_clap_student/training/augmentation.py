@@ -56,6 +56,3 @@ def masked(spectrograms: Tensor, most_frames: int, most_bins: int) -> Tensor:
         for _ in range(_MASKS if most else 0):
             images = mask_along_axis_iid(images, most, 0.0, axis)
     return images.squeeze(1) + mean
-
-
-__all__ = ["masked", "mixed"]

@@ -14,11 +14,11 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import TrainOutput, sort_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..cli import say
 from ..errors import InputError, reading
-from ..main_process import from_main_process
-from ..output_folders import SKIPPED, make_folder, whole_files, write_json
-from ..run_config import ARGUMENTS
+from ..utils.arguments import ARGUMENTS
+from ..utils.console import say
+from ..utils.outputs import SKIPPED, make_folder, whole_files, write_json
+from ..utils.processes import from_main_process
 from .record import touches_weights
 
 
@@ -333,13 +333,3 @@ def _differences(theirs: dict, ours: dict, name: str = "", free: re.Pattern = _F
         else:
             found.append(f"{name}{key} was {one!r} and is {other!r}")
     return found
-
-
-__all__ = [
-    "CheckpointingMixin",
-    "last_whole",
-    "refuse_other_flags",
-    "refuse_used_folder",
-    "stop_at_bad_loss",
-    "whole_checkpoints",
-]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..chart_style import FILE_STYLE, MUTED, save_chart, short_number
+from ..utils.charts import FILE_STYLE, MUTED, save_chart, short_number
 
 
 _TRAINING, _VALIDATION = "#5b3fd0", "#c2410c"
@@ -92,6 +92,3 @@ def _panel(axes: Axes, title: str, curves: dict[str, tuple[Points, str]]) -> Non
     if len(curves) > 1:
         # Beside the curves, never on them.
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-
-
-__all__ = ["draw_curves"]

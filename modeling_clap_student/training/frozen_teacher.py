@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.inference import for_inference
 from ..encoding_clap_student import average_windows, embed_distinct_texts
-from ..inference import for_inference
 from ..modeling_clap_student import ClapStudentModel
 
 
@@ -69,6 +69,3 @@ def same_front_end(teacher: nn.Module, student: nn.Module) -> bool:
         and theirs.mel_filters.shape == ours.mel_filters.shape
         and bool((theirs.window == ours.window).all() and (theirs.mel_filters == ours.mel_filters).all())
     )
-
-
-__all__ = ["FrozenTeacher", "same_front_end"]

@@ -118,6 +118,3 @@ def _set_random_states(states: list[Tensor], device: torch.device) -> None:
     torch.set_rng_state(states[0])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[1], device)
-
-
-__all__ = ["CachedGradient", "cache_gradients"]

@@ -6,9 +6,8 @@ from pathlib import Path
 from transformers import TrainingArguments
 
 from ..errors import InputError
-from ..hub_clap_student import fingerprint
-from ..model_card_clap_student import model_card
-from ..output_folders import whole_file
+from ..hub_clap_student import fingerprint, model_card
+from ..utils.outputs import whole_file
 
 
 # Of TrainingArguments, what does not touch the weights: where things go, and how often one looks.
@@ -65,6 +64,3 @@ class RecordMixin:
                 model.config.to_json_file(file)
             with whole_file(folder / "README.md") as file:
                 model_card(self.args.hub_model_id or str(folder), model.config).save(file)
-
-
-__all__ = ["RecordMixin", "hyperparameters", "model_source", "touches_weights"]

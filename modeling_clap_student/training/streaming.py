@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 from transformers.trainer_utils import IntervalStrategy
 
-from ..data.mixing import MixedStream
+from ..data.replay import MixedStream
 from ..errors import InputError, reading
 
 
@@ -101,6 +101,3 @@ class StreamingMixin:
 
     def _stream_state(self, folder: str) -> Path:
         return Path(folder, f"stream_state_{self.args.process_index}.pth")
-
-
-__all__ = ["StreamingMixin", "check_steps", "mixed_stream"]

@@ -16,15 +16,13 @@ from ..data.streams import as_stream
 from ..errors import InputError
 from ..version import __version__
 from .augmentation import masked, mixed
-from .batch_norm import synchronise
 from .checkpointing import CheckpointingMixin, stop_at_bad_loss
+from .distributed import fit_for_sharding, make_whole, synchronise
 from .frozen_teacher import FrozenTeacher, same_front_end
 from .gradient_cache import cache_gradients
-from .moving_average import MovingAverage
 from .objective import global_loss
-from .parameter_groups import freeze, parameter_groups
+from .optimization import MovingAverage, freeze, parameter_groups
 from .record import RecordMixin, hyperparameters, model_source
-from .sharding import fit_for_sharding, make_whole
 from .streaming import StreamingMixin, check_steps, mixed_stream
 from .validating import ValidatingMixin
 
@@ -305,6 +303,3 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     def weights_to_score(self) -> AbstractContextManager:
         """The moving average, where there is one."""
         return nullcontext() if self.average is None else self.average.in_place()
-
-
-__all__ = ["ClapStudentTrainer"]

@@ -31,6 +31,3 @@ class ValidatingMixin:
         self.log(scores)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
         return scores
-
-
-__all__ = ["ValidatingMixin"]

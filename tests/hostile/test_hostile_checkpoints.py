@@ -16,13 +16,13 @@ from test_streamed_training import shards, tones  # noqa: F401
 from test_temporal_command import made  # noqa: F401
 from test_training import make_trainer
 
-import curate
-import run_eval
-import run_student
-import run_teacher
-import run_temporal
 from modeling_clap_student import ClapStudentModel, ClapStudentTrainer, ClapStudentTrainingArguments, InputError
-from modeling_clap_student.checkpoints import load_checkpoint
+from modeling_clap_student.checkpoints.loading import load_checkpoint
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.skipping import SkippedClips
@@ -294,7 +294,7 @@ def test_damaged_files_of_a_model(name, kinds, command, tiny_folder, labelled_fo
 
 def test_the_tokenizer_of_a_larger_model(tiny_folder):
     """Guards against tokens that the text tower has no vector for."""
-    from modeling_clap_student.training.initialization import scratch_tokenizer
+    from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 
     scratch_tokenizer([f"word{number} other{number}" for number in range(900)]).save_pretrained(tiny_folder)
     with pytest.raises(InputError, match=r"tokenizer in .*tiny is of another model"):

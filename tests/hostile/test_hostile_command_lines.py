@@ -8,17 +8,17 @@ from typing import get_type_hints
 import pytest
 from conftest import FAST, SMALL
 
-import curate
-import run_eval
-import run_student
-import run_teacher
-import run_temporal
-from modeling_clap_student import conversion
-from modeling_clap_student.checked_arguments import CheckedArguments
-from modeling_clap_student.exporting import ExportArguments
+from modeling_clap_student.checkpoints import conversion
+from modeling_clap_student.checkpoints.exporting import ExportArguments
+from modeling_clap_student.checkpoints.initialization import ModelArguments
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.training.arguments import ClapStudentTrainingArguments
-from modeling_clap_student.training.initialization import ModelArguments
+from modeling_clap_student.utils.arguments import CheckedArguments
 
 
 ARGUMENTS = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import check_failure, numbers
 
-import curate
-import run_student
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import student as run_student
 
 
 @pytest.fixture

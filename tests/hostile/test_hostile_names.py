@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import FAST, numbers, write_tone
 
-import curate
-import run_eval
-import run_student
-from modeling_clap_student.cli import heading, print_table, printable, say
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.evaluation.report import ReportTable, as_markdown
-from modeling_clap_student.model_card_clap_student import markdown_text
+from modeling_clap_student.hub_clap_student import markdown_text
+from modeling_clap_student.utils.console import heading, print_table, printable, say
 
 
 NAMES = ["[red]rain", "[/y]", "a\\|b", "<script>alert(1)", "$x_{$", "![p](http://h/p.png)", "a\x1b[31mb", "`dog`"]

@@ -13,15 +13,16 @@ import pytest
 from conftest import FAST, SMALL, check_failure, tiny_clap
 from matplotlib.figure import Figure
 
-import curate
-import run_eval
-import run_student
-import run_teacher
-from modeling_clap_student import InputError, conversion, exporting
-from modeling_clap_student.chart_style import save_chart
+from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints import conversion, exporting
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import evaluate as run_eval
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.curation.improvement_set import load_improvement_set
-from modeling_clap_student.folder_lock import folder_lock
-from modeling_clap_student.output_folders import output_folder, whole_folder, write_json
+from modeling_clap_student.utils.charts import save_chart
+from modeling_clap_student.utils.outputs import output_folder, whole_folder, write_json
+from modeling_clap_student.utils.processes import folder_lock
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -236,7 +237,7 @@ def test_a_filesystem_without_locks(tmp_path, monkeypatch):
     def none(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("modeling_clap_student.folder_lock.lock_descriptor", none)
+    monkeypatch.setattr("modeling_clap_student.utils.processes.lock_descriptor", none)
     with output_folder(tmp_path / "out") as folder:
         (folder / "x").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -275,7 +276,7 @@ def test_a_disk_that_is_full_or_read_only(module, command, training, evaluation,
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "mkdir", denied)
-            patch.setattr("modeling_clap_student.checkpoints.load_checkpoint", None)
+            patch.setattr("modeling_clap_student.checkpoints.loading.load_checkpoint", None)
             check_failure(command(module, *flags), capsys, "can't", os.strerror(number))
         assert not Path("out").exists()
 

@@ -10,14 +10,14 @@ import pytest
 from conftest import write_tone
 from datasets import Dataset
 
-import curate
-from modeling_clap_student.audio_file_clap_student import AudioFile
+from modeling_clap_student.audio_clap_student import AudioFile
+from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, put_audio
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.outside import OUTSIDE
 from modeling_clap_student.data.pools import read_pools
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.errors import InputError
 
 

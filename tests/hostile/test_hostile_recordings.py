@@ -11,17 +11,17 @@ import pytest
 from conftest import FAST, SMALL, write_tone
 from datasets import Dataset
 
-import curate
-import run_student
-import run_teacher
-import run_temporal
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.curation.improvement_set import FEATURES, load_improvement_set, save_improvement_set
 from modeling_clap_student.data.benchmarks import evaluation_clips
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.leakage import SAME_RECORDING, KeptOut
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.recordings import origin_of
+from modeling_clap_student.data.sources import Excluded
 
 
 COUNT = 6

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from conftest import check_failure, write_tone
 
-import run_temporal
+from modeling_clap_student.commands import temporal as run_temporal
 
 
 NAMES = [f"class_{letter}" for letter in "abcdefghij"]

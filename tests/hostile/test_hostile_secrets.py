@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import FAST, numbers
 
-import curate
-import run_student
+from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.redaction_clap_student import public, without_secrets
 
 

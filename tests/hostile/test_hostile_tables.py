@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import write_tone
 
-from modeling_clap_student.cli import parse_arguments
+from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.captions import LONGEST_TEXT, TOO_LONG
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.excluded import Excluded
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.data.sources import Excluded
 from modeling_clap_student.errors import InputError
-from modeling_clap_student.evaluation.prompts import read_descriptions
-from modeling_clap_student.run_config import read_config
+from modeling_clap_student.evaluation.zero_shot import read_descriptions
+from modeling_clap_student.utils.arguments import read_config
 
 
 def put(path: Path, text: str | bytes) -> Path:

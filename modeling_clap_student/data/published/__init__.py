@@ -23,5 +23,3 @@ CORPORA = (
     WAVCAPS,
 )
 PUBLISHED = {corpus.name: corpus for corpus in CORPORA}
-
-__all__ = ["PUBLISHED"]

@@ -6,9 +6,9 @@ from pathlib import Path
 from datasets import Dataset
 
 from ...errors import InputError
+from ..files import audio_under
 from ..metadata import read_rows
 from ..recordings import recording
-from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
@@ -63,5 +63,3 @@ AUDIOCAPS = Corpus(
     evaluation_parts=("test",),
     captioned=_captioned,
 )
-
-__all__ = ["AUDIOCAPS"]

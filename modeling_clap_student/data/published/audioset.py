@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ...errors import InputError
-from ..scanning import as_strings, list_audio
+from ..files import as_strings, list_audio
 from ..sources import Source
 from ..tables import clip_table
 from .corpus import Corpus
@@ -118,5 +118,3 @@ AUDIOSET = Corpus(
     pool=_clips,
     lists_clips=False,
 )
-
-__all__ = ["AUDIOSET"]

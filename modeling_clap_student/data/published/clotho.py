@@ -72,5 +72,3 @@ CLOTHO = Corpus(
     evaluation_parts=("evaluation",),
     captioned=_captioned,
 )
-
-__all__ = ["CLOTHO"]

@@ -53,6 +53,3 @@ class Corpus:
 def _first_line(path: Path) -> str:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         return file.readline().replace('"', "").replace(" ", "")
-
-
-__all__ = ["Corpus"]

@@ -60,5 +60,3 @@ ESC50 = Corpus(
     pool=_clips,
     labelled=_labelled,
 )
-
-__all__ = ["ESC50"]

@@ -77,5 +77,3 @@ FSD50K = Corpus(
     evaluation_parts=("eval",),
     captioned=_captioned,
 )
-
-__all__ = ["FSD50K"]

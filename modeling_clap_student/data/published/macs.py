@@ -4,9 +4,8 @@ import yaml
 from datasets import Dataset
 
 from ...errors import InputError
-from ..files import same_name
+from ..files import audio_under, same_name
 from ..metadata import load_yaml
-from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
@@ -43,5 +42,3 @@ MACS = Corpus(
     markers=("MACS.yaml",),
     captioned=_captioned,
 )
-
-__all__ = ["MACS"]

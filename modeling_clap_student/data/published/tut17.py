@@ -102,5 +102,3 @@ TUT17 = Corpus(
     pool=_clips,
     labelled=_labelled,
 )
-
-__all__ = ["TUT17"]

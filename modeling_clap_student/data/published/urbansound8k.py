@@ -45,5 +45,3 @@ URBANSOUND8K = Corpus(
     pool=_clips,
     labelled=_labelled,
 )
-
-__all__ = ["URBANSOUND8K"]

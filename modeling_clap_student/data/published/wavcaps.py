@@ -9,9 +9,9 @@ from types import NoneType
 from datasets import Dataset
 
 from ...errors import InputError
+from ..files import audio_under
 from ..metadata import read_json
 from ..recordings import recording
-from ..scanning import audio_under
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
@@ -83,5 +83,3 @@ WAVCAPS = Corpus(
     parts="AudioSet_SL, BBC_Sound_Effects, FreeSound, SoundBible (all by default)",
     captioned=_captioned,
 )
-
-__all__ = ["WAVCAPS"]

@@ -1,12 +1,179 @@
-"""What a model is asked about scenes: every caption there is to choose from, as numbers, the same for all models."""
+"""What is asked about scenes, as numbers alike for all models, and how one answer counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from math import factorial
 
 import numpy as np
 
 from ...temporal.captions import AFTER, BEFORE, WHILE, scene_caption
 from ...temporal.scenes import Scene
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One metric's items, before it is said what a tie counts.
+
+    Attributes:
+        shares: (items, parts) float64 in [0, 1], how right each part of an item is, where ties are broken at random;
+            an item's value is the mean of its parts.
+        chance: the value that random embeddings come to.
+        order_blind: the value of a model that can't tell `forward` from `reverse` and is perfect but for that; None
+            where it is not known.
+        minus: (items, parts), shares that are taken off, of a metric that is a difference.
+        rows: (items,) int, the scenes the items are of; None where they are all scenes, in their order.
+    """
+
+    shares: np.ndarray
+    chance: float
+    order_blind: float | None
+    minus: np.ndarray | None = None
+    rows: np.ndarray | None = None
+
+    def values(self, share_ties: bool = False) -> np.ndarray:
+        """(items,) bool where an item is right or wrong and nothing between, else float64.
+
+        Args:
+            share_ties: whether a tie counts as the probability to guess right among those tied; else as wrong.
+        """
+        values = _means(self.shares, share_ties)
+        return values if self.minus is None else values.astype(float) - _means(self.minus, share_ties)
+
+    def select(self, scenes: np.ndarray) -> "Outcome":
+        """Of the scenes of which a mask, (scenes,) bool, is true."""
+        kept = scenes if self.rows is None else scenes[self.rows]
+        minus = None if self.minus is None else self.minus[kept]
+        rows = None if self.rows is None else self.rows[kept]
+        return Outcome(self.shares[kept], self.chance, self.order_blind, minus, rows)
+
+
+def _means(shares: np.ndarray, share_ties: bool) -> np.ndarray:
+    right = shares if share_ties else shares == 1
+    if right.shape[1] == 1:
+        right = right[:, 0]
+        return right == 1 if np.isin(right, (0, 1)).all() else right
+    return right.mean(axis=1)
+
+
+def outcome(shares: np.ndarray, chance: float, order_blind: float | None = 1.0, **others) -> Outcome:
+    """An `Outcome` of (items,) or (items, parts) shares."""
+    return Outcome(shares if shares.ndim == 2 else shares[:, None], float(chance), order_blind, **others)
+
+
+_ROWS = 128  # whose texts are gathered at a time
+
+
+def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """(n, dim), (k, dim) unit vectors -> (n, k) float32.
+
+    Summed in float64, then rounded: of whatever order the library added in, nothing is left to make or break a tie.
+    """
+    return (audio.astype(np.float64) @ texts.T.astype(np.float64)).astype(np.float32)
+
+
+def cosines_at(audio: np.ndarray, texts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """(n, dim), (k, dim) unit vectors and (n, c) rows of the texts, each item's candidates -> (n, c) float32."""
+    found = np.empty(numbers.shape, dtype=np.float32)
+    for start in range(0, len(audio), _ROWS):
+        some = slice(start, start + _ROWS)
+        found[some] = np.einsum("nd,ncd->nc", audio[some], texts[numbers[some]], dtype=np.float64)
+    return found
+
+
+def choice(scores: np.ndarray, right: np.ndarray | int) -> np.ndarray:
+    """Whether the best candidate is the right one.
+
+    Args:
+        scores: (n, candidates) float.
+        right: (n,) int column of the right one, or one for all.
+
+    Returns:
+        (n,) float64 in [0, 1]: 1 / number tied where the right one is among the best.
+    """
+    right = np.broadcast_to(right, len(scores))
+    own = np.take_along_axis(scores, right[:, None], axis=1)
+    return np.where((scores > own).any(axis=1), 0.0, 1 / (scores == own).sum(axis=1))
+
+
+def top_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """Whether the two best candidates are the two right ones.
+
+    Args:
+        scores: (n, candidates) float.
+        pair: (n, 2) int, two different columns.
+
+    Returns:
+        (n,) float64 in [0, 1].
+    """
+    own = np.take_along_axis(scores, pair, axis=1)
+    lower = own.min(axis=1, keepdims=True)
+    greater = (scores > lower).sum(axis=1)  # with the better one of the two, unless they are equal
+    tied = (scores == lower).sum(axis=1)
+    equal = own[:, 0] == own[:, 1]
+    # Two places for all that tie at the top, or one place for those that tie for the second.
+    share = np.where(equal, 2 / (tied * np.maximum(tied - 1, 1)), 1 / tied)
+    return np.where(greater == np.where(equal, 0, 1), share, 0.0)
+
+
+def recall_at_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
+    """Whether each of two right candidates is among the two best.
+
+    Args:
+        scores: (n, candidates) float.
+        pair: (n, 2) int, two different columns.
+
+    Returns:
+        (n, 2) float64 in [0, 1].
+    """
+    own = np.take_along_axis(scores, pair, axis=1)[:, :, None]
+    greater = (scores[:, None] > own).sum(axis=2)
+    tied = (scores[:, None] == own).sum(axis=2)
+    return np.clip(2 - greater, 0, tied) / tied
+
+
+def matched(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether captions and clips of a group find each other.
+
+    Args:
+        scores: (n, m, m) float, of each clip (row) with each caption (column); the i-th belong together.
+
+    Returns:
+        three (n,) float64 in [0, 1]: every clip finds its caption (CompA's text score), every caption its clip (audio
+        score), both (group score).
+
+    Source: Ghosh et al. 2023, arXiv 2310.08753 (CompA), after Thrush et al. 2022, arXiv 2204.03162 (Winoground).
+    """
+    size = scores.shape[1]
+    text = np.prod([choice(scores[:, i], i) for i in range(size)], axis=0)
+    audio = np.prod([choice(scores[:, :, i], i) for i in range(size)], axis=0)
+    group = text * audio
+    # A tie of a row and one of a column may be the same: then the product is not the probability of both.
+    for row in np.flatnonzero((group > 0) & (group < 1)):
+        ranks = np.unique(scores[row], return_inverse=True)[1]
+        group[row] = _group_share(tuple(ranks.ravel().tolist()), size)
+    return text, audio, group
+
+
+@cache
+def _group_share(ranks: tuple[int, ...], size: int) -> float:
+    """Of the orders that equal ranks leave open, those in which each diagonal entry comes after its row and column."""
+    below = {
+        i * (size + 1): {*range(i * size, (i + 1) * size), *range(i, size * size, size)} - {i * (size + 1)}
+        for i in range(size)
+    }
+
+    @cache
+    def orders(placed: frozenset[int], left: frozenset[int]) -> int:
+        fitting = (cell for cell in left if below.get(cell, set()) <= placed)
+        return sum(orders(placed | {cell}, left - {cell}) for cell in fitting) if left else 1
+
+    share, placed = 1.0, frozenset()
+    for rank in sorted(set(ranks)):
+        tied = frozenset(cell for cell, other in enumerate(ranks) if other == rank)
+        share *= orders(placed, tied) / factorial(len(tied))
+        placed |= tied
+    return share
 
 
 CONNECTIVES = (BEFORE, AFTER, "then", "followed by", "preceded by")  # of tasks 3, 6A and 6B
@@ -117,15 +284,3 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
 def bag_of_words(text: str) -> str:
     """A text whose words stand in the order of the alphabet, so that their order says nothing."""
     return " ".join(sorted(text.split()))
-
-
-__all__ = [
-    "CONNECTIVES",
-    "FIRST",
-    "NUM_CANDIDATES",
-    "SECOND",
-    "Questions",
-    "ask",
-    "bag_of_words",
-    "hears_forward",
-]

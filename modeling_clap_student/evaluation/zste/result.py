@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..scores import ItemScores, score_row
-from ..statistics import RESAMPLES, bootstrap_interval, wilson_interval
-from .outcomes import Outcome
-from .questions import CONNECTIVES, Questions
-from .scene_set import SceneSet
+from ...temporal.captions import RELATIONS
+from ..statistics import RESAMPLES, ItemScores, bootstrap_interval, score_row, wilson_interval
+from ..zero_shot import Prompts
+from .questions import CONNECTIVES, FIRST, NUM_CANDIDATES, SECOND, Outcome, Questions, hears_forward
+from .scene_set import SEED, SceneSet, manifest_name
 from .tasks import metric_of
 
 
@@ -141,4 +141,40 @@ def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return rng.multinomial(len(values), counts / len(values), size=RESAMPLES) @ distinct / len(values)
 
 
-__all__ = ["COMPARED", "CONTROL", "MAIN_TASKS", "SCORE", "SUMMARISED", "ZsteResult"]
+def scene_facts(scene_set: SceneSet, prompts: Prompts) -> dict:
+    """Of a set: what its scenes are, and what a model is asked."""
+    return {
+        "manifest": scene_set.manifest or manifest_name(scene_set),
+        "seed": None if scene_set.manifest else SEED,
+        "num_scenes": len(scene_set.scenes),
+        "caption_prompts": list(prompts.templates),
+        "position_prompts": [FIRST, SECOND],
+        "most_candidates": NUM_CANDIDATES,
+    }
+
+
+def scene_items(scene_set: SceneSet) -> dict:
+    """Of its scenes: their ids, and whether tasks of one order hear the forward one."""
+    return {
+        "scenes": [scene.id for scene in scene_set.scenes],
+        "forward_heard": hears_forward(len(scene_set.scenes)).tolist(),
+    }
+
+
+def scene_outcomes(result: ZsteResult) -> dict:
+    """Of a model. `order` is task 3C, scene by scene of the set: right or wrong, null where a clip can't be read."""
+    order: list[bool | None] = [None] * len(result.scene_set.scenes)
+    for row, right in zip(result.rows.tolist(), result.outcomes["3C"].values().tolist(), strict=True):
+        order[row] = right
+    return {
+        "task": result.task,
+        "num_scenes": result.num_scenes,
+        "num_clips": result.num_clips,
+        "candidates": {
+            "4A": result.questions.candidates_4a.shape[1],
+            "4B": result.questions.candidates_4b.shape[1],
+        },
+        "trained_connectives": result.trained_connectives,
+        "order": order,
+        "confusion": dict(zip(RELATIONS, result.confusion.tolist(), strict=True)),
+    }

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ...data.benchmarks import Benchmark, read_benchmark
-from ...data.excluded import Excluded
-from ...data.tasks import ZSTE, short_name
+from ...data.benchmarks import ZSTE, Benchmark, read_benchmark, short_name
+from ...data.sources import Excluded
 from ...errors import InputError
 from ...temporal.scenes import Deck, Scene, read_manifest
 
@@ -103,6 +102,3 @@ def _check(scenes: list[Scene], benchmark: Benchmark, manifest: str) -> None:
                 )
         if scene.class_a == scene.class_b:
             raise InputError(f"--zste_manifest {manifest}: scene {scene.id} has one class, {scene.class_a!r}, twice")
-
-
-__all__ = ["SEED", "SceneSet", "file_stem", "manifest_name", "read_scenes"]

@@ -1,8 +1,4 @@
-"""The tasks of ZSTE: from embeddings of scenes and of texts to how each scene went.
-
-Their numbers 1 to 5 are those of Sinha et al. (arXiv 2408.09269); the letters but for 1A, 2A and 2C, and the numbers
-from 6 on, are this package's. A tie counts as wrong unless said otherwise: see `shares`.
-"""
+"""The tasks of ZSTE, the swap gap, and the controls that must stay at chance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +7,108 @@ from math import comb
 import numpy as np
 
 from ...temporal.captions import AFTER, BEFORE, UNSEEN_CONNECTIVES
-from .outcomes import Outcome, outcome
-from .questions import CONNECTIVES, Questions
-from .shares import choice, cosines, cosines_at, matched, recall_at_two, top_two
-from .swap_gap import swap_gap
+from ..metrics import CUTOFFS
+from .questions import (
+    CONNECTIVES,
+    Outcome,
+    Questions,
+    choice,
+    cosines,
+    cosines_at,
+    matched,
+    outcome,
+    recall_at_two,
+    top_two,
+)
+
+
+_CHUNK = 256  # captions that look for their scenes at a time
+
+
+def swap_gap(heard: np.ndarray, captions: np.ndarray, questions: Questions) -> dict[str, Outcome]:
+    """Captions that look for the scenes that they describe, as they are and wrong in two ways.
+
+    `original` says what is heard, `reversed` has its two sounds swapped, `replaced` has "after" for "before". The gaps
+    are R@k of `original` minus that of the others, which is 0 for a model that ignores order, or all words but nouns.
+    Each time the scenes looked for are those that `original` describes, of which there may be several; scenes of one
+    caption are one query.
+
+    Args:
+        heard: (n, dim) unit vectors, of each scene in the order that is heard.
+        captions: (captions, dim) unit vectors.
+        questions: of the n scenes.
+
+    Source: after Wu et al. 2023, arXiv 2303.10667, and SynCaps, arXiv 2409.00851.
+    """
+    pair = questions.heard_pair
+    key = pair[:, 0] * len(questions.class_names) + pair[:, 1]
+    keys, rows = np.unique(key, return_index=True)
+    own = np.where(questions.heard_forward[rows], 0, 1)
+    other = 1 - own
+    wordings = {
+        "original": questions.orders[BEFORE][rows, own],
+        "reversed": questions.orders[BEFORE][rows, other],
+        "replaced": questions.orders[AFTER][rows, other],  # "A before B" -> "A after B"
+    }
+    found = {words: found_within(captions[of], keys, heard, key) for words, of in wordings.items()}
+    wanted = _count(key)[rows]
+    alike = _count(np.sort(pair, axis=1) @ [len(questions.class_names), 1])[rows]
+    everything = np.full(len(rows), len(heard))
+    outcomes = {}
+    for k in CUTOFFS:
+        chance, blind = (_guessed(wanted, among, k).mean() for among in (everything, alike))
+        for words in wordings:
+            outcomes[f"6C/{words}_R@{k}"] = outcome(found[words][k], chance, float(blind), rows=rows)
+        for words in ("reversed", "replaced"):
+            minus = found[words][k][:, None]
+            outcomes[f"6C/{words}_gap_R@{k}"] = outcome(found["original"][k], 0.0, 0.0, minus=minus, rows=rows)
+    return outcomes
+
+
+def _count(keys: np.ndarray) -> np.ndarray:
+    """(n,) -> (n,) how often each is there."""
+    _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return counts[place]
+
+
+def found_within(
+    texts: np.ndarray, text_keys: np.ndarray, audio: np.ndarray, audio_keys: np.ndarray
+) -> dict[int, np.ndarray]:
+    """Whether a text finds a clip of its own key among the first k.
+
+    Args:
+        texts, audio: (t, dim) and (n, dim) unit vectors.
+        text_keys, audio_keys: (t,) and (n,) int, equal for texts and clips that belong together.
+
+    Returns:
+        k -> (t,) float64 in [0, 1], the probability where equal cosines stand in random order.
+    """
+    parts: dict[int, list[np.ndarray]] = {k: [] for k in CUTOFFS}
+    turned = audio.T.astype(np.float64)
+    for start in range(0, len(texts), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        scores = (texts[some] @ turned).astype(np.float32)
+        own = text_keys[some, None] == audio_keys
+        best = np.where(own, scores, -np.inf).max(axis=1, keepdims=True)
+        ahead = ((scores > best) & ~own).sum(axis=1)
+        tied_own, tied = ((scores == best) & own).sum(axis=1), (scores == best).sum(axis=1)
+        for k in CUTOFFS:
+            parts[k].append(_guessed(tied_own, tied, k - ahead))
+    return {k: np.concatenate(of) for k, of in parts.items()}
+
+
+def _guessed(wanted: np.ndarray, among: np.ndarray, draws: np.ndarray | int) -> np.ndarray:
+    """The probability to draw one of some wanted items, at least, when so many are drawn among others.
+
+    Args:
+        wanted, among: (n,) int, how many are wanted, and how many there are, these included.
+        draws: (n,) int; none below 1.
+    """
+    missed = np.ones(len(wanted))
+    for drawn in range(max(CUTOFFS)):
+        left = np.maximum(among - drawn, 1)
+        missed *= np.where(drawn < draws, np.maximum(among - wanted - drawn, 0) / left, 1.0)
+    return 1 - missed
 
 
 @dataclass(frozen=True)
@@ -212,13 +306,66 @@ def _mean_over(connectives: tuple[str, ...]) -> Callable[[dict[str, np.ndarray]]
     return lambda shares: np.column_stack([shares[words] for words in connectives])
 
 
-__all__ = [
-    "SceneAudio",
-    "Texts",
-    "confusion",
-    "metric_of",
-    "order_accuracy",
-    "own_captions",
-    "scene_tasks",
-    "single_sounds",
-]
+# control -> its name in a table, and what it does.
+CONTROLS = {
+    "shuffled_audio": ("shuffled", "each scene has the audio of another one"),
+    "bag_of_words": ("bag of words", "the words of each caption stand in alphabetical order"),
+    "time_averaged": ("averaged", "both orders are the mean of the embeddings of the two sounds, each heard alone"),
+    "second_softer": ("2nd −6 dB", "the sound heard second is softer: the louder one comes first"),
+    "second_louder": ("2nd +6 dB", "the sound heard second is louder"),
+}
+GAIN_DB = 6.0
+
+
+@dataclass(frozen=True)
+class ControlAudio:
+    """Embeddings of n scenes, (n, dim) float32 unit vectors each.
+
+    Attributes:
+        plain: of the scenes as they are.
+        first_alone, second_alone: of the two parts of `forward`, each heard alone.
+        softer, louder: (forward, reverse) whose second sound is 6 dB softer, or louder.
+    """
+
+    plain: SceneAudio
+    first_alone: np.ndarray
+    second_alone: np.ndarray
+    softer: tuple[np.ndarray, np.ndarray]
+    louder: tuple[np.ndarray, np.ndarray]
+
+
+def control_tasks(
+    audio: ControlAudio, texts: Texts, sorted_texts: Texts, questions: Questions, seed: int = 0
+) -> dict[str, dict[str, Outcome]]:
+    """control -> metric -> its outcome, whose ties should be shared: without order, all is ties.
+
+    Args:
+        audio: of the scenes, at least 2.
+        texts, sorted_texts: as they are, and with their words in alphabetical order.
+        questions: of the scenes.
+        seed: of which scene gets which other one's audio.
+    """
+    plain = audio.plain
+    other = derangement(len(plain.forward), seed)
+    averaged = unit(audio.first_alone + audio.second_alone)
+    settings = {
+        "shuffled_audio": (SceneAudio(plain.forward[other], plain.reverse[other], plain.overlay[other]), texts),
+        "bag_of_words": (plain, sorted_texts),
+        "time_averaged": (SceneAudio(averaged, averaged, plain.overlay), texts),
+        "second_softer": (SceneAudio(*audio.softer, plain.overlay), texts),
+        "second_louder": (SceneAudio(*audio.louder, plain.overlay), texts),
+    }
+    return {control: scene_tasks(*of, questions) for control, of in settings.items()}
+
+
+def derangement(count: int, seed: int) -> np.ndarray:
+    """(count,) int, a permutation drawn from a seed that leaves none of 2 or more items in its place."""
+    order = np.random.default_rng(seed).permutation(count)
+    moved = np.empty(count, dtype=np.int64)
+    moved[order] = np.roll(order, 1)  # one cycle through all
+    return moved
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """(n, dim) -> the same, of length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)

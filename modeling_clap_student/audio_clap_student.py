@@ -1,0 +1,424 @@
+"""Audio files: any part of one, to the bit as if it were decoded from its start; resampled; whole or cut.
+
+libsndfile decodes wav, flac, ogg, mp3 and more. Its seeking is exact for some of them only, so that a read may begin
+to decode earlier than it is asked to:
+
+- uncompressed files and flac: nowhere earlier;
+- Ogg Vorbis: on the last page it lands anywhere, so never later than just before that page;
+- mp3: a frame may hold bits of some frames before it, so 16384 samples earlier;
+- others (Opus, ADPCM …): from the start, but no further than needed.
+"""
+
+import io
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from .errors import ClipError
+
+
+# Optional: a checkpoint's code must load where it is missing, and only reading files needs it.
+try:
+    import soundfile
+except (ImportError, OSError):
+    soundfile = None
+
+
+LONGEST_HOURS = 24
+_RATES = (1000, 500_000)  # Hz; beyond, it is a damaged header
+_LOUDEST = 2.0**31  # full scale of 32-bit samples that were never scaled to 1; louder is a damaged file
+_BLOCK = 2**20  # samples of all channels decoded at a time
+
+_SEEKABLE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")
+_SEEKABLE_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+# main_data_begin reaches back 511 bytes (255 below 32 kHz), and the smallest frames hold 60 (11) of them:
+# 9 frames of 1152 or 23 of 576 samples.
+_MP3_RESERVOIR = 16384
+_LONGEST_VORBIS_BLOCK = 8192
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's, of a flac file that was written to a pipe
+_LAST_SAMPLES = 8192  # two flac blocks: libFLAC needs up to 0.1 s to find the last sample itself in a long file
+
+
+class _Decoder(soundfile.SoundFile if soundfile else object):
+    """Reads on from where it is. soundfile seeks after each read, to where it is already: that costs time, and what
+    is read next is as wrong as after any seek in the formats named above."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextmanager
+def _as_clip_errors():
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        raise ClipError(f"not decodable: {error.error_string}") from error
+    except (OSError, RuntimeError) as error:
+        raise ClipError(f"not decodable: {error}") from error
+
+
+class AudioFile:
+    """An open file of at most 24 hours, whatever its name says it is. A context manager.
+
+    Args:
+        source: a path, or the file's bytes.
+
+    Attributes:
+        rate: Hz.
+        frames: samples a channel, as the header has it; counted where it was written before they were known.
+
+    Raises:
+        ClipError: missing, not decodable, empty, too long, or seen to be cut.
+        ImportError: soundfile is missing.
+    """
+
+    def __init__(self, source: str | os.PathLike | bytes):
+        if soundfile is None:
+            raise ImportError("reading audio files needs soundfile: pip install soundfile")
+        if not isinstance(source, bytes) and not os.path.isfile(source):
+            raise ClipError("no such file")
+        with _as_clip_errors():
+            self._raw = io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
+        try:
+            with _as_clip_errors():
+                # Without its name: a file is what it holds, and soundfile asks for a rate where a name ends in .raw.
+                handle = self._raw if isinstance(source, bytes) else self._raw.fileno()
+                self._last_ogg_page = check_ogg_end(self._raw)
+                self._raw.seek(0)
+                self._file = _Decoder(handle, closefd=False)
+            self.rate, self.frames = self._file.samplerate, self._file.frames
+            self._check_header()
+            if self.frames == _UNKNOWN_LENGTH:
+                self.frames = self._count()
+                self._check_length()
+        except BaseException:
+            self.close()
+            raise
+        self._position = 0  # of the decoder
+        self._kept, self._kept_from = np.empty(0, np.float32), 0  # the last read, for the next one to go on from
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+        self._raw.close()
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The mean of the channels: (stop - start,) float32. Reads that go on where the last one was do not seek.
+
+        Raises:
+            ClipError: damaged, or NaN, infinite or absurdly loud samples.
+        """
+        if not self._kept_from <= start <= self._position:
+            self._go_to(start)
+        parts = [self._kept[start - self._kept_from :]]
+        if stop > self._position:
+            parts.append(self._decode(stop - self._position))
+        self._kept, self._kept_from = np.concatenate(parts) if len(parts[0]) else parts[-1], start
+        return self._kept[: stop - start]
+
+    def check_end(self) -> None:
+        """Sees whether the file is whole, if it was not read to its end. The last thing to do with it.
+
+        Of wav and its like libsndfile tells on opening, of Ogg the last page, of flac the last samples, of mp3 the
+        size in its header, where an encoder left one. Other compressed files are not checked, nor is what lies
+        between the parts that were read.
+
+        Raises:
+            ClipError: truncated.
+        """
+        if self._position == self.frames:
+            return
+        if self._file.subtype == "MPEG_LAYER_III":
+            with _as_clip_errors():
+                check_mp3_end(self._raw)
+        elif self._jumps_anywhere():
+            try:
+                self._seek(max(0, self.frames - _LAST_SAMPLES))
+                self._decode(min(self.frames, _LAST_SAMPLES))
+            except ClipError as error:
+                if error.__cause__ is None:
+                    raise  # samples that are there, but can't be used
+                raise ClipError("truncated") from error
+
+    def _jumps_anywhere(self) -> bool:
+        file = self._file
+        return file.format == "FLAC" or (file.format in _SEEKABLE_FORMATS and file.subtype in _SEEKABLE_SUBTYPES)
+
+    def _decode_from(self, start: int) -> int:
+        """The latest place from which decoding gives at `start` what decoding from the beginning gives."""
+        if self._jumps_anywhere():
+            return start
+        if self._file.subtype == "VORBIS":
+            return max(0, min(start, self._last_ogg_page - _LONGEST_VORBIS_BLOCK))
+        if self._file.subtype == "MPEG_LAYER_III":
+            return max(0, start - _MP3_RESERVOIR)
+        return 0
+
+    def _seek(self, position: int) -> None:
+        with _as_clip_errors():
+            self._file.seek(position)
+        self._position = position
+
+    def _go_to(self, start: int) -> None:
+        origin = self._decode_from(start)
+        if not origin <= self._position <= start:
+            self._seek(origin)
+        while self._position < start:
+            self._decode(min(start - self._position, self._block))
+        self._kept, self._kept_from = np.empty(0, np.float32), start
+
+    @property
+    def _block(self) -> int:
+        return max(1, _BLOCK // self._file.channels)
+
+    def _decode(self, count: int) -> np.ndarray:
+        """The next samples. Memory follows what the file really holds, not what its header promises."""
+        parts = []
+        while count:
+            with _as_clip_errors():
+                samples = self._file.read(min(count, self._block), dtype="float32", always_2d=True)
+            if len(samples) == 0:
+                raise ClipError("truncated")
+            parts.append(samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32))
+            self._position += len(samples)
+            count -= len(samples)
+            _check_samples(parts[-1])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _check_header(self) -> None:
+        if not _RATES[0] <= self.rate <= _RATES[1]:
+            raise ClipError(f"a sampling rate of {self.rate} Hz, not within {_RATES[0]} to {_RATES[1]}")
+        if self.frames != _UNKNOWN_LENGTH:
+            self._check_length()
+        check_wav_end(self._file.extra_info)
+
+    def _check_length(self) -> None:
+        if self.frames <= 0:
+            raise ClipError("holds no samples")
+        if self.frames > LONGEST_HOURS * 3600 * self.rate:
+            raise ClipError(f"longer than {LONGEST_HOURS} hours")
+
+    def _count(self) -> int:
+        """Decodes the file once, block by block, to see how long it is; no further than the longest that is read."""
+        count = 0
+        with _as_clip_errors():
+            while count <= LONGEST_HOURS * 3600 * self.rate:
+                samples = len(self._file.read(self._block, dtype="float32", always_2d=True))
+                if samples == 0:
+                    break
+                count += samples
+            self._file.seek(0)
+        return count
+
+
+def _check_samples(samples: np.ndarray) -> None:
+    if not np.isfinite(samples.min() + samples.max()):
+        raise ClipError("holds NaN or infinite samples")
+    if max(samples.max(), -samples.min()) > _LOUDEST:
+        raise ClipError("holds samples louder than any audio")
+
+
+_ZERO_CROSSINGS = 6
+_ROLLOFF = 0.99
+_MANY_PHASES = 2000
+# Multiplications in a product that OpenBLAS computes in one thread. More threads would wait for a core where readers
+# use them all already: a hundred times as long, on a busy machine.
+_ONE_THREAD = 2**18
+_PHASES_AT_ONCE = 32  # more waste work on zeros, fewer make the products too small
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """One block: `stride` samples in, `outputs` samples out.
+
+    Attributes:
+        reach: how many samples before and behind it an output hears.
+        groups: for some consecutive outputs each: the first sample they hear, relative to the block, and (taps,
+            outputs) their weights.
+    """
+
+    stride: int
+    outputs: int
+    reach: int
+    groups: tuple[tuple[int, np.ndarray], ...]
+
+
+def _filters(from_rate: int, to_rate: int) -> _Filters:
+    """Made once: a few rates make up a corpus. Two threads that miss at once both make them, which does no harm."""
+    common = to_rate // math.gcd(from_rate, to_rate) <= _MANY_PHASES
+    return _common_filters(from_rate, to_rate) if common else _odd_filters(from_rate, to_rate)
+
+
+def _make_filters(from_rate: int, to_rate: int) -> _Filters:
+    divisor = math.gcd(from_rate, to_rate)
+    period_in, period_out = from_rate // divisor, to_rate // divisor
+    cutoff = min(period_in, period_out) * _ROLLOFF
+    width = math.ceil(_ZERO_CROSSINGS * period_in / cutoff)
+    # Several periods make a block where one is short: rows that overlap by more than their length are no matrix.
+    most_taps = _PHASES_AT_ONCE * period_in // period_out + 2 * width + 4
+    periods = -(-most_taps // period_in)
+    groups = []
+    for begin in range(0, periods * period_out, _PHASES_AT_ONCE):
+        output = np.arange(begin, min(begin + _PHASES_AT_ONCE, periods * period_out))
+        period, phase = np.divmod(output, period_out)
+        first = begin * period_in // period_out - width
+        tap = np.arange(first, output[-1] * period_in // period_out + width + 2)
+        # The phase is rounded to float32 as torchaudio rounds it, for the same weights.
+        delay = (phase.astype(np.float32) / np.float32(period_out)).astype(np.float64)
+        time = ((tap[:, None] - period * period_in) / period_in - delay) * cutoff
+        time = time.clip(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
+        weights = np.sinc(time) * np.cos(time * np.pi / _ZERO_CROSSINGS / 2) ** 2 * cutoff / period_in
+        groups.append((first, weights.astype(np.float32)))
+    return _Filters(periods * period_in, periods * period_out, width + 2, tuple(groups))
+
+
+_common_filters = lru_cache(maxsize=16)(_make_filters)
+_odd_filters = lru_cache(maxsize=1)(_make_filters)  # up to 90 MB, mostly of a damaged header
+
+
+def resampled_length(length: int, from_rate: int, to_rate: int) -> int:
+    """Samples that `length` samples become."""
+    return -(-length * to_rate // from_rate)
+
+
+def _resample_part(samples: np.ndarray, begin: int, start: int, stop: int, filters: _Filters) -> np.ndarray:
+    """Samples [start, stop) of a resampled signal, of which `samples` are those from `begin` on; beyond is silence."""
+    first_block, end_block = start // filters.outputs, -(-stop // filters.outputs)
+    blocks = end_block - first_block
+    heard_from = first_block * filters.stride + min(first for first, _ in filters.groups)
+    heard_to = (end_block - 1) * filters.stride + max(first + len(weights) for first, weights in filters.groups)
+    heard = np.zeros(heard_to - heard_from, np.float32)
+    low, high = max(begin, heard_from), min(begin + len(samples), heard_to)
+    if low < high:
+        heard[low - heard_from : high - heard_from] = samples[low - begin : high - begin]
+    out = np.empty((blocks, filters.outputs), np.float32)
+    done = 0
+    for first, weights in filters.groups:
+        taps, outputs = weights.shape
+        offset = first_block * filters.stride + first - heard_from
+        rows = as_strided(heard[offset:], (blocks, taps), (filters.stride * heard.itemsize, heard.itemsize))
+        step = max(1, _ONE_THREAD // weights.size)
+        for row in range(0, blocks, step):
+            np.matmul(rows[row : row + step], weights, out=out[row : row + step, done : done + outputs])
+        done += outputs
+    return out.reshape(-1)[start - first_block * filters.outputs :][: stop - start]
+
+
+def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """(samples,) float32 at one rate to another, Hz."""
+    if from_rate == to_rate or len(samples) == 0:
+        return samples
+    length = resampled_length(len(samples), from_rate, to_rate)
+    return _resample_part(samples, 0, 0, length, _filters(from_rate, to_rate))
+
+
+class Resampled:
+    """A source of samples, seen at another rate. Only what is asked for is read, and the little its filter hears.
+
+    Args:
+        source: with `rate`, `frames` and `read(start, stop)`: an `AudioFile`, for instance.
+        rate: wanted, Hz.
+    """
+
+    def __init__(self, source, rate: int):
+        self.source = source
+        self.rate = rate
+        self.length = resampled_length(source.frames, source.rate, rate)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """(stop - start,) float32; 0 <= start <= stop <= length."""
+        if self.source.rate == self.rate:
+            return self.source.read(start, stop)
+        filters = _filters(self.source.rate, self.rate)
+        begin = max(0, start * self.source.rate // self.rate - filters.reach)
+        end = min(self.source.frames, stop * self.source.rate // self.rate + filters.reach + 1)
+        return _resample_part(self.source.read(begin, end), begin, start, stop, filters)
+
+    def windows(self, size: int) -> Iterator[np.ndarray]:
+        """Windows of `size` samples side by side, the last one ending where the signal ends; a shorter signal whole.
+
+        One window is read at a time.
+        """
+        last = max(0, self.length - size)
+        for start in [*range(0, last, size), last]:
+            yield self.read(start, min(start + size, self.length))
+
+
+_LONGEST_OGG_PAGE = 65307
+_LONGEST_MP3_FRAME = 2881  # some programs count the header's own frame, some do not
+
+
+def check_wav_end(log: str) -> None:
+    """Reads libsndfile's log, which tells of a data chunk shorter than its header says; decoding goes on in silence.
+
+    Programs that write to a pipe can't know the size and leave the largest number there, of 32 bits or of 31: such
+    files are whole.
+
+    Raises:
+        ClipError: truncated.
+    """
+    remark = re.search(r"data : (\d+) \(should be", log)
+    if remark is not None and not any(top - 2**12 <= int(remark[1]) < top for top in (2**31, 2**32)):
+        raise ClipError("truncated")
+
+
+def check_mp3_end(file: io.RawIOBase | io.BytesIO) -> None:
+    """Compares the size of an mp3 file with the one in its Xing or Info header, where it has one.
+
+    Raises:
+        ClipError: truncated.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    tag = file.read(10)
+    start = 0
+    if len(tag) == 10 and tag[:3] == b"ID3":
+        start = 10 + sum((byte & 127) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(start)
+    frame = file.read(192)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 16:
+        return
+    flags, *counts = (int.from_bytes(frame[at + i : at + i + 4], "big") for i in (4, 8, 12))
+    stated = counts[flags & 1] if flags & 2 else 0  # the size comes after the number of frames, if that is there
+    if size - start < stated - _LONGEST_MP3_FRAME:
+        raise ClipError("truncated")
+
+
+def check_ogg_end(file: io.RawIOBase | io.BytesIO) -> int:
+    """Looks for the page that is marked as the last of an Ogg file; libsndfile takes a cut file for a shorter clip.
+
+    Returns:
+        where that page begins, in samples; 0 where that can't be told, or for files of other kinds.
+
+    Raises:
+        ClipError: truncated.
+    """
+    file.seek(0)
+    head = file.read(18)
+    if head[:4] != b"OggS":
+        return 0
+    file.seek(max(0, file.seek(0, io.SEEK_END) - 2 * _LONGEST_OGG_PAGE))
+    tail = file.read()
+    last = tail.rfind(b"OggS")
+    page = tail[last:] if last >= 0 else b""
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if not segments or not page[5] & 4 or len(page) < 27 + page[26] + sum(segments):
+        raise ClipError("truncated")
+    before = tail.rfind(b"OggS", 0, last)
+    if before < 0 or len({head[14:18], tail[before + 14 : before + 18], tail[last + 14 : last + 18]}) > 1:
+        return 0  # several streams: their counts of samples begin anew
+    return max(0, int.from_bytes(tail[before + 6 : before + 14], "little", signed=True))

@@ -1,0 +1,364 @@
+"""Checkpoints of Microsoft's CLAP 2022 and of PANNs' Cnn14 to ours; their mel matrix travels along.
+
+    python -m modeling_clap_student.conversion CLAP_weights_2022.pth --output_dir clap_2022
+    python -m modeling_clap_student.conversion Cnn14_mAP=0.431.pth --output_dir cnn14 --push_to_hub me/cnn14
+
+The paper's own checkpoints hold CLAP 2022's module and convert in the same way.
+"""
+
+import hashlib
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, BertConfig, PreTrainedModel
+
+from ..commands.command_line import OneLineParser, run
+from ..configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
+from ..errors import InputError
+from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
+from ..hub_clap_student import model_card
+from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
+from ..processing_clap_student import MAX_TEXT_LENGTH, ClapStudentProcessor
+from ..utils.console import say
+from ..utils.outputs import check_new_folder, whole_folder
+from ..version import __version__
+from .loading import check_hub_id, push_folder
+
+
+STFT = "spectrogram_extractor.stft.conv_real.weight"
+# What the published files hold and this model has no use for: the STFT's imaginary half (computed here), the
+# AudioSet classifier, BERT's pooler and its position numbers.
+IGNORED_IN_PANNS = ("spectrogram_extractor.stft.conv_imag.weight", "fc_audioset.weight", "fc_audioset.bias")
+IGNORED_IN_CLAP = (
+    *(f"audio_encoder.base.{key}" for key in IGNORED_IN_PANNS),
+    "caption_encoder.base.pooler.dense.weight",
+    "caption_encoder.base.pooler.dense.bias",
+    "caption_encoder.base.embeddings.position_ids",
+)
+# The rates that published mel matrices were made for, with their upper edges, Hz.
+MEL_MATRICES = {32000: 14000.0, 44100: 14000.0, 16000: 8000.0}
+# Training checkpoints also hold numpy's arrays, of a sampler; these classes carry data and run nothing.
+_NUMPY = [
+    (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+    np._core.multiarray._reconstruct,
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float32", "float64")),
+]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Attributes:
+        output_dir: where the checkpoint is.
+        mel_sampling_rate: the rate the file's mel matrix was made for, Hz; None for an unknown matrix.
+        last_mel_bin: the last frequency bin that the matrix uses.
+        ignored: keys of the file that the model has no use for.
+    """
+
+    output_dir: Path
+    mel_sampling_rate: int | None
+    last_mel_bin: int
+    ignored: list[str]
+
+
+def convert_msclap_checkpoint(
+    checkpoint_path: Path | str, output_dir: Path | str, tokenizer: str | None = None
+) -> Conversion:
+    """Converts CLAP 2022's file, or one of the paper's, into a `ClapStudentModel` checkpoint with its processor.
+
+    Args:
+        checkpoint_path: the `.pth` file. It is opened without executing anything in it.
+        output_dir: a new folder.
+        tokenizer: Hub id or folder of the text tower's tokenizer, bert-base-uncased by default.
+
+    Raises:
+        InputError: another kind of file, keys missing or unexpected, other shapes, or no tokenizer.
+    """
+    state = read_state_dict(checkpoint_path)
+    check_kind(state, "clap", checkpoint_path)
+    return _save(_clap_model(state, checkpoint_path, tokenizer), checkpoint_path, output_dir, state, IGNORED_IN_CLAP)
+
+
+def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str) -> Conversion:
+    """Converts PANNs' Cnn14 (32 or 16 kHz) into a `ClapStudentAudioModel` checkpoint with its feature extractor.
+
+    Args:
+        checkpoint_path: the `.pth` file. It is opened without executing anything in it.
+        output_dir: a new folder.
+
+    Raises:
+        InputError: another kind of file, keys missing or unexpected, other shapes, or an unknown mel matrix.
+    """
+    state = read_state_dict(checkpoint_path)
+    check_kind(state, "panns", checkpoint_path)
+    return _save(_panns_model(state, checkpoint_path), checkpoint_path, output_dir, state, IGNORED_IN_PANNS)
+
+
+def _clap_model(state: dict[str, Tensor], path: Path | str, tokenizer: str | None) -> ClapStudentModel:
+    prefix = "audio_encoder.base."
+    audio = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    config = ClapStudentConfig(
+        audio_config=_audio_config(audio, sampling_rate=44100).to_dict(),
+        text_config=_text_config(state).to_dict(),
+        projection_dim=_shape(state, "audio_encoder.projection.linear1.weight")[0],
+    )
+    model = ClapStudentModel(config)
+    load_weights(model, state, _clap_key, IGNORED_IN_CLAP, path)
+    model.processor = ClapStudentProcessor(
+        ClapStudentFeatureExtractor(sampling_rate=config.audio_config.sampling_rate),
+        _load_tokenizer(tokenizer or "bert-base-uncased", config.text_config.vocab_size),
+    )
+    return model
+
+
+def _panns_model(state: dict[str, Tensor], path: Path | str) -> ClapStudentAudioModel:
+    model = ClapStudentAudioModel(_audio_config(state))
+    load_weights(model, state, _panns_key, IGNORED_IN_PANNS, path)
+    # PANNs was trained on clips of 10 s.
+    model.processor = ClapStudentFeatureExtractor(sampling_rate=model.config.sampling_rate, window_seconds=10.0)
+    return model
+
+
+def load_audio_tower(path: Path | str) -> ClapStudentAudioModel:
+    """The audio tower in a file of either kind; raises as the conversions do."""
+    state = read_state_dict(path)
+    if checkpoint_kind(state) == "clap":
+        prefix = "audio_encoder.base."
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    check_kind(state, "panns", path)
+    return _panns_model(state, path)
+
+
+def read_state_dict(path: Path | str) -> dict[str, Tensor]:
+    """Opens a `.pth` file without executing anything in it: the tensors, wherever training scripts put them.
+
+    Raises:
+        InputError: no such file, or no checkpoint of tensors.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"no such checkpoint file: {path}")
+    try:
+        with torch.serialization.safe_globals(_NUMPY):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen unrelated types on what is no checkpoint
+        reason = "it is damaged, or would run code on opening" if isinstance(error, pickle.UnpicklingError) else error
+        raise InputError(f"{path} is no checkpoint of tensors alone: {' '.join(str(reason).split())[:200]}") from error
+    for name in ("model", "state_dict"):
+        content = content.get(name, content) if isinstance(content, dict) else content
+    pairs = content.items() if isinstance(content, dict) else [(None, None)]
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in pairs):
+        raise InputError(f"{path} holds no state dict, neither by itself nor under 'model' or 'state_dict'")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def checkpoint_kind(state: dict[str, Tensor]) -> str | None:
+    """`clap` for CLAP 2022's layout, `panns` for Cnn14's, None for any other."""
+    if "audio_encoder.base.conv_block1.conv1.weight" in state:
+        return "clap"
+    return "panns" if "conv_block1.conv1.weight" in state else None
+
+
+def check_kind(state: dict[str, Tensor], wanted: str, path: Path | str) -> None:
+    """Raises an InputError that says what the file is, unless it is what was wanted."""
+    names = {
+        "clap": "a CLAP 2022 checkpoint (audio_encoder.base.conv_block1…, caption_encoder…)",
+        "panns": "a PANNs Cnn14 checkpoint (conv_block1…)",
+        None: f"of an unknown layout (its first key is {next(iter(state), 'none')!r})",
+    }
+    if (kind := checkpoint_kind(state)) != wanted:
+        hint = f": use convert_{'panns' if kind == 'panns' else 'msclap'}_checkpoint" if kind else ""
+        raise InputError(f"{path} is {names[kind]} and not {names[wanted]}{hint}")
+
+
+def load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, ignored, path: Path | str) -> None:
+    """Fills a model from a file's tensors.
+
+    Args:
+        source_key: our key -> the file's.
+        ignored: keys of the file that are not needed.
+
+    Raises:
+        InputError: keys missing or unexpected, shapes that differ, or an STFT that is not the model's; names some.
+    """
+    ours = {source_key(key): key for key in model.state_dict()}
+    counters = {key for key in ours if key.endswith("num_batches_tracked")}  # absent from files of old torch
+    shapes = {key: model.state_dict()[ours[key]].shape for key in ours if key in state}
+    shapes |= {key: (shape[0] // 2 + 1, 1, shape[0]) for key, shape in shapes.items() if key.endswith(STFT)}
+    problems = [f"{key} is missing" for key in sorted(ours.keys() - state.keys() - counters)]
+    problems += [f"{key} is unexpected" for key in sorted(state.keys() - ours.keys() - set(ignored))]
+    problems += [
+        f"{key} is {tuple(state[key].shape)} and not {tuple(shape)}"
+        for key, shape in shapes.items()
+        if state[key].shape != shape
+    ]
+    problems += [f"{key} holds NaN or infinite values" for key in shapes if not state[key].isfinite().all()]
+    if problems:
+        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise InputError(f"{path} does not fit: {'; '.join(problems[:4])}{more}")
+    own = model.state_dict()
+    weights = {ours[key]: state[key].to(own[ours[key]].dtype) for key in ours if key in state}
+    window = next(key for key in weights if key.endswith("front_end.window"))
+    weights[window] = _window(weights[window], path)
+    model.load_state_dict(weights, strict=False)  # what is missing was told above
+    model.eval()
+
+
+def _window(kernels: Tensor, path: Path | str) -> Tensor:
+    """(frequencies, 1, n_fft) real STFT kernels -> the window (n_fft,), which is their row of frequency 0."""
+    window = kernels[0, 0].clone()
+    frequency = 2 * torch.pi * torch.arange(len(kernels)) / len(window)
+    expected = torch.cos(frequency[:, None] * torch.arange(len(window))) * window
+    if not torch.allclose(kernels[:, 0], expected, atol=1e-3):
+        raise InputError(f"{path}: its STFT kernels are no windowed Fourier transform, and the model's are")
+    return window
+
+
+def _panns_key(key: str) -> str:
+    special = {"front_end.mel_filters": "logmel_extractor.melW", "front_end.window": STFT}
+    return special.get(key) or re.sub(r"^blocks\.(\d)", lambda match: f"conv_block{int(match[1]) + 1}", key)
+
+
+def _clap_key(key: str) -> str:
+    part, _, rest = key.partition(".")
+    parts = {
+        "audio_projection": "audio_encoder.projection.",
+        "text_model": "caption_encoder.base.",
+        "text_projection": "caption_encoder.projection.",
+    }
+    return f"audio_encoder.base.{_panns_key(rest)}" if part == "audio_model" else parts.get(part, part) + rest
+
+
+def _audio_config(state: dict[str, Tensor], sampling_rate: int | None = None) -> ClapStudentAudioConfig:
+    """The tower's sizes, read off its tensors; its rate is that of the mel matrix unless told."""
+    mel_filters = state.get("logmel_extractor.melW", torch.empty(513, 64))
+    if mel_filters.ndim != 2 or not mel_filters.any():
+        raise InputError(f"logmel_extractor.melW is no mel matrix: its shape is {tuple(mel_filters.shape)}")
+    n_fft = 2 * (len(mel_filters) - 1)
+    mel_rate = mel_sampling_rate(mel_filters)
+    if sampling_rate is None and mel_rate is None:
+        raise InputError(f"its mel matrix (last bin {_last_bin(mel_filters)}) is of no rate in {[*MEL_MATRICES]}")
+    return ClapStudentAudioConfig(
+        sampling_rate=sampling_rate or mel_rate,
+        mel_sampling_rate=mel_rate,
+        n_fft=n_fft,
+        hop_length=n_fft * 5 // 16,  # 320 of 1024, 160 of 512
+        num_mel_bins=mel_filters.shape[1],
+        max_frequency=MEL_MATRICES[mel_rate or sampling_rate],
+        base_channels=_shape(state, "conv_block1.conv1.weight")[0],
+    )
+
+
+def mel_sampling_rate(mel_filters: Tensor) -> int | None:
+    """The rate that a mel matrix (frequencies, bins) was made for, Hz; None if it is none of the known ones."""
+    for rate, max_frequency in MEL_MATRICES.items():
+        config = ClapStudentAudioConfig(
+            sampling_rate=rate,
+            n_fft=2 * (len(mel_filters) - 1),
+            num_mel_bins=mel_filters.shape[1],
+            max_frequency=max_frequency,
+        )
+        if torch.allclose(mel_matrix(config), mel_filters.float(), atol=1e-5):
+            return rate
+    return None
+
+
+def _last_bin(mel_filters: Tensor) -> int:
+    return int(mel_filters.nonzero()[:, 0].max())
+
+
+def _text_config(state: dict[str, Tensor]) -> BertConfig:
+    """BERT's sizes, read off its tensors; heads of 64, as in all of BERT's sizes."""
+    base = "caption_encoder.base."
+    vocab_size, hidden_size = _shape(state, f"{base}embeddings.word_embeddings.weight")
+    layers = [int(match[1]) for key in state if (match := re.match(rf"{base}encoder\.layer\.(\d+)\.", key))]
+    return BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=max(layers, default=-1) + 1,
+        num_attention_heads=max(1, hidden_size // 64),
+        intermediate_size=_shape(state, f"{base}encoder.layer.0.intermediate.dense.weight")[0],
+        max_position_embeddings=_shape(state, f"{base}embeddings.position_embeddings.weight")[0],
+    )
+
+
+def _shape(state: dict[str, Tensor], key: str) -> torch.Size:
+    if key not in state:
+        raise InputError(f"the checkpoint lacks {key}")
+    return state[key].shape
+
+
+def _load_tokenizer(name: str, vocab_size: int):
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"can't load the tokenizer {name}: is it a Hub id, or a folder with tokenizer.json?"
+        ) from error
+    if len(tokenizer) > vocab_size:
+        raise InputError(f"the tokenizer {name} has {len(tokenizer)} tokens and the text tower only {vocab_size}")
+    tokenizer.model_max_length = MAX_TEXT_LENGTH
+    return tokenizer
+
+
+def _save(model: PreTrainedModel, source: Path | str, output_dir: Path | str, state, ignored) -> Conversion:
+    """Writes the checkpoint with its record and card, whole or not at all."""
+    found = getattr(model, "audio_model", model).front_end.mel_filters
+    digest = hashlib.sha256()
+    with open(source, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    model.config.record = {
+        "version": __version__,
+        "license": "unknown",
+        "origin": f"Converted from `{Path(source).name}`; the weights are its own.",
+        "sha256": digest.hexdigest(),
+        "mel_sampling_rate": mel_sampling_rate(found),
+    }
+    with whole_folder(output_dir) as folder:
+        model.save_pretrained(folder)
+        model_card(str(output_dir), model.config).save(folder / "README.md")
+    skipped = sorted(key for key in ignored if key in state)
+    return Conversion(Path(output_dir), mel_sampling_rate(found), _last_bin(found), skipped)
+
+
+def main():
+    parser = OneLineParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", help="CLAP_weights_2022.pth, a checkpoint of the paper's, or Cnn14_….pth")
+    parser.add_argument("--output_dir", required=True, help="A new folder.")
+    parser.add_argument("--tokenizer", help="Of CLAP's text tower: Hub id or folder. Default: bert-base-uncased.")
+    parser.add_argument("--push_to_hub", metavar="ID", help="Also upload the checkpoint.")
+    parser.add_argument("--private", action="store_true", help="Make the new repository private.")
+    parser.add_argument("--license", default="unknown", help="Of the weights, for the pushed card.")
+    args = parser.parse_args()
+    if empty := next(
+        (name for name, value in vars(args).items() if isinstance(value, str) and not value.strip()), None
+    ):
+        raise InputError(f"{empty} is empty: give it a value, or leave it out")
+    if args.push_to_hub:
+        check_hub_id(args.push_to_hub)
+    check_new_folder(args.output_dir)
+    if checkpoint_kind(read_state_dict(args.checkpoint)) == "panns":
+        done = convert_panns_checkpoint(args.checkpoint, args.output_dir)
+    else:
+        done = convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
+    rate = f"{done.mel_sampling_rate} Hz" if done.mel_sampling_rate else "an unknown rate"
+    say(f"mel matrix of {rate} (last bin {done.last_mel_bin}), kept as found")
+    say(f"not needed: {', '.join(done.ignored)}")
+    say(f"saved in {done.output_dir}")
+    if args.push_to_hub:
+        config = AutoConfig.from_pretrained(done.output_dir)
+        config.record["license"] = args.license
+        model_card(args.push_to_hub, config).save(done.output_dir / "README.md")
+        say(f"pushed to {push_folder(done.output_dir, args.push_to_hub, args.private)}")
+
+
+if __name__ == "__main__":
+    run(main)

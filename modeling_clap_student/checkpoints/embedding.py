@@ -1,0 +1,176 @@
+"""Tables and lists to embeddings, clip by clip: the same clip gives the same vector, to the bit.
+
+On CPUs another number of threads may change the last bits.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from ..data.decoding import ClipReader, ClipWindows
+from ..data.filters import column_of
+from ..data.skipping import SkippedClips
+from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
+from ..errors import ClipError, InputError
+
+
+def iter_clips(
+    model, processor, rows: Iterable[dict], skipped: SkippedClips, batch_size: int
+) -> Iterator[tuple[dict, np.ndarray | None, str]]:
+    """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
+
+    Args:
+        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or some of them
+            `SideBySide`.
+        processor: the model's own.
+        rows: with `audio` and `audio_id`.
+        skipped: where clips that can't be read are listed.
+        batch_size: clips to read and windows to embed at a time.
+
+    Yields:
+        (row, (dim,) float32 unit vector, ""), or (row, None, reason) of a clip that can't be read to its end; the
+        order of the latter among the others is not that of the rows.
+    """
+    begun: deque[tuple[dict, ClipWindows]] = deque()
+    unreadable: deque[tuple[dict, None, str]] = deque()
+    reader, rows = ClipReader(processor.feature_extractor.sampling_rate, skipped), iter(rows)
+
+    def windows() -> Iterator[ClipWindows]:
+        while some := list(islice(rows, batch_size)):
+            for row, clip in zip(some, reader.read_windows(some, processor.feature_extractor), strict=True):
+                if isinstance(clip, ClipError):
+                    unreadable.append((row, None, str(clip)))
+                else:
+                    begun.append((row, clip))
+                    yield clip
+
+    for vector in iter_embeddings(model, windows(), batch_size):
+        while unreadable:
+            yield unreadable.popleft()
+        row, clip = begun.popleft()
+        yield (row, vector.numpy(), "") if clip.error is None else (row, None, str(clip.error))
+    yield from unreadable
+
+
+class SideBySide:
+    """Stands for several models where clips are embedded: each is read once for all of them.
+
+    An embedding is (models, dim), each model's what it is by itself, to the bit.
+
+    Args:
+        models: in eval mode, on one device, with equal feature extractors and embeddings of one length.
+    """
+
+    def __init__(self, models: Sequence):
+        self.models = list(models)
+        self.device = self.models[0].device
+
+    def eval(self) -> "SideBySide":
+        for model in self.models:
+            model.eval()
+        return self
+
+    def get_audio_features(self, values: torch.Tensor) -> BaseModelOutputWithPooling:
+        embeds = [model.get_audio_features(values).pooler_output.float() for model in self.models]
+        return BaseModelOutputWithPooling(pooler_output=torch.stack(embeds, dim=1))
+
+
+def side_by_side(checkpoints: Mapping[str, tuple]) -> list[tuple[list[str], SideBySide, object]]:
+    """Groups models that hear a clip alike.
+
+    Args:
+        checkpoints: name -> (model, processor).
+
+    Returns:
+        of each group the names, the models side by side in their order, and their processor.
+    """
+    groups: dict[tuple, list[str]] = {}
+    for name, (model, processor) in checkpoints.items():
+        extractor = processor.feature_extractor
+        alike = (type(extractor), extractor.to_json_string(), model.config.projection_dim)
+        groups.setdefault(alike, []).append(name)
+    return [
+        (names, SideBySide([checkpoints[name][0] for name in names]), checkpoints[names[0]][1])
+        for names in groups.values()
+    ]
+
+
+def embed_clips(
+    model, processor, clips: Dataset, skipped: SkippedClips, batch_size: int = 32, description: str = "embedding clips"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds a table of clips, each process its share.
+
+    Args:
+        model, processor, skipped, batch_size: as for `iter_clips`.
+        clips: table with `audio` and `audio_id`.
+        description: for the progress bar.
+
+    Returns:
+        (kept, dim) float32 unit vectors, of models side by side (kept, models, dim), and (kept,) int64 rows of
+        `clips` they belong to, ascending.
+
+    Raises:
+        InputError: not one clip can be read, or more of them can't than `skipped` allows.
+    """
+    state = PartialState()
+    bounds = np.linspace(0, len(clips), state.num_processes + 1).astype(int)
+    share = range(bounds[state.process_index], bounds[state.process_index + 1])
+    rows = ({**clips[number], "row": number} for number in share)
+    found = []
+    with tqdm(total=len(share), desc=description, unit="clip", disable=not state.is_main_process) as bar:
+        for row, vector, _ in iter_clips(model.eval(), processor, rows, skipped, batch_size):
+            bar.update()
+            if vector is not None:
+                found.append((row["row"], vector))
+    found = [pair for pairs in gather_object([found]) for pair in pairs]
+    skipped.check()
+    if not found:
+        raise nothing_readable(len(clips), skipped)
+    numbers, vectors = zip(*found, strict=True)
+    return np.stack(vectors), np.array(numbers, dtype=np.int64)
+
+
+def embed_clips_of_pairs(
+    model,
+    processor,
+    pairs: Dataset,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    description: str = "embedding clips",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embeds the clips of a captioned table, each once, however many rows it has.
+
+    Returns:
+        (clips, dim) float32 unit vectors of those that can be read, of models side by side (clips, models, dim), and
+        (rows,) int64 the clip of each row among them, -1 if it can't be read.
+
+    Raises:
+        InputError: as `embed_clips`.
+    """
+    clips = column_of(pairs, "audio_id").dictionary_encode().indices.to_numpy()
+    first = np.unique(clips, return_index=True)[1]
+    distinct = pairs.select(first).select_columns(["audio", "audio_id"])
+    embeds, rows = embed_clips(model, processor, distinct, skipped, batch_size, description)
+    numbers = np.full(len(first), -1)
+    numbers[rows] = np.arange(len(rows))
+    return embeds, numbers[clips]
+
+
+def nothing_readable(count: int, skipped: SkippedClips, what: str = "clips") -> InputError:
+    """The error for clips, or what is made of them, of which not one can be read."""
+    reasons = skipped.read()
+    example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
+    return InputError(f"none of the {count} {what} could be read{example}")
+
+
+def embed_texts(model, processor, texts: list[str], description: str | None = None) -> np.ndarray:
+    """Embeds texts, each distinct one once: (texts, dim) float32 unit vectors."""
+    return embed_distinct_texts(model.eval(), processor.tokenizer, texts, description=description).numpy()

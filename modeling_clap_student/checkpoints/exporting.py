@@ -1,0 +1,150 @@
+"""Writes the two towers as ONNX graphs: waveforms or tokens in, unit embeddings out.
+
+python -m modeling_clap_student.exporting --model outputs/student --output_dir outputs/onnx
+"""
+
+import copy
+import logging
+import warnings
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..commands.command_line import parse_arguments, run
+from ..errors import InputError, reading
+from ..modeling_clap_student import ClapStudentModel
+from ..utils.arguments import CheckedArguments
+from ..utils.console import say
+from ..utils.outputs import output_folder, probe_folder, whole_file
+from .loading import load_checkpoint
+
+
+class AudioTower(nn.Module):
+    """(windows, samples) floating-point waveforms in [-1, 1] -> (windows, dim) L2-normalised embeddings.
+
+    A clip of several windows is embedded by the normalised mean of theirs, as `get_audio_features` does it.
+
+    Args:
+        model: whose tower it is; shared, not copied. The embeddings have its dtype.
+
+    Raises:
+        ValueError: from `forward`, not two axes, or fewer samples than `model.audio_model.min_samples`.
+    """
+
+    def __init__(self, model: ClapStudentModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_values: Tensor) -> Tensor:
+        return self.model.get_audio_features(input_values).pooler_output
+
+
+class TextTower(nn.Module):
+    """(texts, tokens) int64 ids and int64 mask, 0 where padded -> (texts, dim) L2-normalised embeddings.
+
+    Args:
+        model: whose tower it is; shared, not copied. The embeddings have its dtype.
+    """
+
+    def __init__(self, model: ClapStudentModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.model.get_text_features(input_ids, attention_mask).pooler_output
+
+
+def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, Path]:
+    """Writes `audio_tower.onnx` and `text_tower.onnx`, in float32 and eval mode, each whole or not at all.
+
+    The audio graph takes `input_values` (windows, samples) float32 and gives `audio_embeds` (windows, dim) float32;
+    the text graph takes `input_ids` and `attention_mask` (texts, tokens) int64 and gives `text_embeds` (texts, dim)
+    float32. Every axis but dim may have any length that the model itself takes.
+
+    Args:
+        model: of any dtype, on any device, in any mode; it stays as it is.
+        output_dir: made if need be; older files of these names are replaced.
+
+    Returns:
+        the paths of the audio and the text graph.
+
+    Raises:
+        InputError: onnx or onnxscript is not installed, or the folder can't be made.
+    """
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise InputError(f"{' and '.join(missing)} missing: pip install onnx onnxscript")
+    model = copy.deepcopy(model).cpu().float().eval()
+    folder = Path(output_dir)
+    with output_folder(folder, check=_refuse_others):
+        return _export(model, folder)
+
+
+def _export(model: ClapStudentModel, folder: Path) -> tuple[Path, Path]:
+    waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length without any special property
+    # Two tensors: one given twice would be traced as a single input.
+    tokens = {"input_ids": torch.ones(2, 8).long(), "attention_mask": torch.ones(2, 8).long()}
+    return (
+        _write(
+            folder / _AUDIO, AudioTower(model), {"input_values": waveforms}, ("windows", "samples"), _OUTPUTS[_AUDIO]
+        ),
+        _write(folder / _TEXT, TextTower(model), tokens, ("texts", "tokens"), _OUTPUTS[_TEXT]),
+    )
+
+
+_AUDIO, _TEXT = "audio_tower.onnx", "text_tower.onnx"
+_OUTPUTS = {_AUDIO: "audio_embeds", _TEXT: "text_embeds"}
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raises an InputError where a file of a graph's name is no such graph."""
+    import onnx  # an extra
+
+    for name, output in _OUTPUTS.items():
+        file = folder / name
+        if not file.exists():
+            continue
+        with reading(file, "graph of a tower, and would be replaced"):
+            graph = onnx.load(file, load_external_data=False).graph
+            if [value.name for value in graph.output] != [output]:
+                raise ValueError("name another --output_dir")
+
+
+def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[str, str], output: str) -> Path:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="# The axis name")  # ids and mask share their axes, and are meant to
+        program = torch.onnx.export(
+            tower.eval(),
+            kwargs=inputs,
+            dynamic_shapes={name: dict(enumerate(axes)) for name in inputs},
+            output_names=[output],
+            dynamo=True,
+            verbose=False,
+        )
+    with whole_file(path) as partial:
+        program.save(partial)
+    return path
+
+
+@dataclass
+class ExportArguments(CheckedArguments):
+    model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
+    output_dir: str = field(default="outputs/onnx", metadata={"help": "Where the two .onnx files go."})
+
+
+def main():
+    (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
+    probe_folder(args.output_dir)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
+    model, processor = load_checkpoint(args.model, kinds=("clap_student",))
+    audio, text = export_onnx(model, args.output_dir)
+    rate, shortest = processor.feature_extractor.sampling_rate, model.audio_model.min_samples
+    say(f"{audio}: input_values (windows, samples at {rate} Hz, {shortest} or more) -> audio_embeds")
+    say(f"{text}: input_ids, attention_mask (texts, tokens) -> text_embeds")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,188 @@
+"""A new model: its towers' sizes, the text tower's weights, the tokenizer."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import ascii_lowercase
+from typing import ClassVar
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from ..configuration_clap_student import ClapStudentConfig
+from ..errors import InputError
+from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
+from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+from ..processing_clap_student import ClapStudentProcessor
+from ..utils.arguments import CheckedArguments, Range
+from .conversion import load_audio_tower
+from .loading import load_checkpoint
+
+
+SCRATCH = "scratch"
+_WINDOW_SECONDS, MIN_FRAMES = 5, 32  # what the extractor cuts, and what survives five poolings
+_SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
+                   "mask_token": "[MASK]"}  # fmt: skip
+
+
+@dataclass
+class ModelArguments(CheckedArguments):
+    """The sizes of a new model. The defaults are the paper's.
+
+    Raises:
+        ValueError: a size out of its range, or a hop that leaves too few frames.
+    """
+
+    ranges: ClassVar[dict[str, Range]] = {
+        "sampling_rate": Range(4000, 384_000),
+        "base_channels": Range(1, 1024),
+        "hop_length": Range(16, 16_384),
+        "projection_dim": Range(1, 65_536),
+        "dropout": Range(0, 1.9),
+    }
+
+    text_model: str = field(
+        default="bert-base-uncased",
+        metadata={
+            "help": "BERT whose weights and tokenizer the text tower starts from: a Hub id or a folder; "
+            f"'{SCRATCH}' for a small one with its own vocabulary, trained from nothing."
+        },
+    )
+    audio_weights: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the audio tower starts from: PANNs' Cnn14 or CLAP 2022 as a .pth file, or a checkpoint of "
+            "this package, folder or Hub id. Random weights without it."
+        },
+    )
+    sampling_rate: int = field(default=44100, metadata={"help": "What the model hears, Hz; 44100 is the paper's."})
+    base_channels: int = field(default=64, metadata={"help": "Channels of CNN14's first block; 64 is the paper's."})
+    hop_length: int = field(default=320, metadata={"help": "Samples between two frames; 320 is the paper's."})
+    projection_dim: int = field(default=1024, metadata={"help": "Size of the joint embedding space."})
+    dropout: float = field(default=1.0, metadata={"help": "Factor on the paper's dropout rates; 0 for none."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        frames = _WINDOW_SECONDS * self.sampling_rate // self.hop_length + 1
+        if frames < MIN_FRAMES:
+            raise ValueError(
+                f"--hop_length {self.hop_length} leaves {frames} frames of {_WINDOW_SECONDS} s at "
+                f"{self.sampling_rate} Hz, and the model needs {MIN_FRAMES}: give a shorter one"
+            )
+
+
+def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+    """Makes a model with the chosen towers and random projections, and its processor.
+
+    Args:
+        args: the sizes.
+        captions: from which the `scratch` vocabulary is made; None where nobody knows them all.
+
+    Raises:
+        InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
+    """
+    if args.text_model == SCRATCH and captions is None:
+        raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
+    if args.text_model == SCRATCH:
+        tokenizer, text_weights = scratch_tokenizer(captions), None
+        text_config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            num_hidden_layers=1,
+            num_attention_heads=4,
+            intermediate_size=256,
+            max_position_embeddings=128,
+            # BERT's 0.02 suits its 768 channels; here it would make all texts alike at first, and learning slow.
+            initializer_range=128**-0.5,
+            hidden_dropout_prob=0.1 * args.dropout,
+            attention_probs_dropout_prob=0.1 * args.dropout,
+        )
+    else:
+        text_weights, tokenizer = load_text_tower(args.text_model)
+        text_config = text_weights.config
+    audio_weights = load_audio_weights(args) if args.audio_weights else None
+    config = ClapStudentConfig(
+        text_config=text_config.to_dict(),
+        audio_config=_audio_config(args, audio_weights),
+        projection_dim=args.projection_dim,
+        projection_dropout=0.5 * args.dropout,
+    )
+    model = ClapStudentModel(config)
+    if text_weights is not None:
+        model.text_model.load_state_dict(text_weights.state_dict())
+    if audio_weights is not None:
+        model.audio_model.load_state_dict(audio_weights.state_dict())
+    extractor = ClapStudentFeatureExtractor(sampling_rate=config.audio_config.sampling_rate)
+    model.processor = ClapStudentProcessor(extractor, tokenizer)
+    return model, model.processor
+
+
+def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:
+    """The front end is that of the weights, at the rate asked for, as in the paper: PANNs' weights at 44.1 kHz."""
+    front_end = {"max_frequency": min(14000.0, args.sampling_rate / 2)}
+    if audio_weights is not None:
+        names = ("n_fft", "num_mel_bins", "min_frequency", "max_frequency", "mel_sampling_rate")
+        front_end = {name: getattr(audio_weights.config, name) for name in names}
+    return {
+        **front_end,
+        "sampling_rate": args.sampling_rate,
+        "base_channels": args.base_channels,
+        "hop_length": args.hop_length,
+        "block_dropout": 0.2 * args.dropout,
+        "hidden_dropout": 0.5 * args.dropout,
+    }
+
+
+def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
+    """Loads the tower that `--audio_weights` names.
+
+    Raises:
+        InputError: not to be had, of another architecture, or of another width than `--base_channels`.
+    """
+    name = args.audio_weights
+    if Path(name).is_file():
+        tower = load_audio_tower(name)
+    else:
+        loaded = load_checkpoint(name, kinds=("clap_student", "clap_student_audio_model"))[0]
+        tower = getattr(loaded, "audio_model", loaded)
+    if tower.config.base_channels != args.base_channels:
+        raise InputError(f"{name} has {tower.config.base_channels} channels: give --base_channels to match it")
+    return tower
+
+
+def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
+    """Loads a BERT without pooler, and its tokenizer.
+
+    Raises:
+        InputError: not to be had, or of another architecture.
+    """
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+        if kind != "bert":
+            raise InputError(f"the text model {name} is a {kind!r} model: the text tower is a BERT")
+        return BertModel.from_pretrained(name, add_pooling_layer=False), AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"can't load the text model {name}: {str(error).splitlines()[0]}") from error
+
+
+def scratch_tokenizer(captions: list[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer of BERT's kind that knows the captions' commonest words, and all letters.
+
+    The vocabulary is the same for the same captions: that of tokenizers' own trainer differs from run to run.
+    """
+    words = Counter(word for caption in captions for word in re.findall(r"\w+|[^\w\s]", caption.lower()))
+    letters = sorted({letter for word in words for letter in word} | set(ascii_lowercase))
+    common = sorted(words, key=lambda word: (-words[word], word))
+    pieces = [*_SPECIAL_TOKENS.values(), *letters, *(f"##{letter}" for letter in letters), *common]
+    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces[:vocab_size]))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=128, **_SPECIAL_TOKENS)

@@ -1,0 +1,161 @@
+"""Opens checkpoints of this package and of transformers' CLAP."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import HfApi
+from huggingface_hub.utils import validate_repo_id
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from ..data.sources import split_revision
+from ..errors import InputError
+from ..hub_clap_student import cached_commit, commit_folder
+from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+
+
+def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
+    """Loads a model, in eval mode, and its processor.
+
+    Args:
+        name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
+            `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
+        kinds: the model types that will do.
+
+    Returns:
+        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
+        `ClapStudentAudioModel` and None.
+
+    Raises:
+        InputError: nothing there, another model type, files missing, or weights of other shapes.
+    """
+    repository, revision = split_revision(name)
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
+    try:
+        if not is_hub_id and not Path(repository).is_dir():
+            raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
+        kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
+        if kind not in kinds:
+            raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
+        if kind == "clap":
+            return _load_model(TeacherClapModel, repository, revision), load_clap_processor(repository, revision)
+        if kind == "clap_student_audio_model":
+            return _load_model(ClapStudentAudioModel, repository, revision), None
+        model = _load_model(ClapStudentModel, repository, revision)
+        if model._processor is None:
+            raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
+        tokens, known = len(model.processor.tokenizer), model.config.text_config.vocab_size
+        if tokens > known:
+            raise InputError(f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {known}")
+        return model, model.processor
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError(f"can't load a checkpoint from {name}: a file is nested too deeply") from error
+    except Exception as error:  # transformers, safetensors, tokenizers and torch raise dozens of unrelated types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
+
+
+def _load_model(model_class, name: str, revision: str | None):
+    """`from_pretrained` that refuses what it would otherwise fill with random numbers."""
+    model, report = model_class.from_pretrained(
+        name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    wrong = [f"{key} is {tuple(theirs)} and not {tuple(ours)}" for key, theirs, ours in report["mismatched_keys"]]
+    wrong += [f"{key} is missing" for key in report["missing_keys"] if not _is_constant(key)]
+    wrong += [f"{key} is unknown" for key in report["unexpected_keys"] if not _is_constant(key)]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise InputError(f"the weights in {name} do not fit its config: {'; '.join(sorted(wrong)[:3])}{more}")
+    for key, value in model.state_dict().items():
+        if not value.isfinite().all():
+            raise InputError(f"the weights in {name} hold NaN or infinite values: {key} does")
+    model.config._commit_hash = cached_commit(name, revision)
+    return model.eval()
+
+
+def _is_constant(key: str) -> bool:
+    """Numbers that some versions of transformers write into checkpoints and others make anew."""
+    return key.endswith(("position_ids", "token_type_ids", "relative_position_index"))
+
+
+def check_hub_id(name: str) -> None:
+    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
+    try:
+        validate_repo_id(name)
+    except ValueError as error:
+        raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error
+
+
+def push_folder(
+    folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
+) -> str:
+    """Uploads a finished folder in one commit; returns its address.
+
+    Raises:
+        InputError: no right to, no connection, or an upload that broke off.
+    """
+    api = HfApi(token=token)
+    try:
+        repo_id = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True).repo_id
+        commit_folder(folder, repo_id, "Upload", token, repo_type=repo_type)
+    except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(
+            f"can't push to {repo_id}: {reason}. What was made is whole; run the same command again to push it"
+        ) from error
+    return f"{api.endpoint}/{'datasets/' * (repo_type == 'dataset')}{repo_id}"
+
+
+class WindowedClapFeatureExtractor(ClapFeatureExtractor):
+    """Cuts clips into windows of `max_length_s` seconds, the last one ending where the clip ends.
+
+    Left to itself, the extractor takes a random window of a longer clip: another embedding each time.
+    """
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one window."""
+        return int(self.nb_max_samples)
+
+    def windows(self, waveform: np.ndarray) -> np.ndarray:
+        """(samples,) -> (windows, channels, frames, mel bins), float32."""
+        size = self.window_samples
+        starts = [*range(0, len(waveform) - size, size), max(0, len(waveform) - size)]
+        parts = [waveform[start : start + size] for start in starts]
+        features = [self(part, sampling_rate=self.sampling_rate, return_tensors="np") for part in parts]
+        return np.concatenate([f["input_features"] for f in features]).astype(np.float32)
+
+
+class TeacherClapModel(ClapModel):
+    """A `ClapModel` for windows: none of its inputs is ever longer than a window."""
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
+        return self.logit_scale_a
+
+    def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        is_longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
+        return super().get_audio_features(input_features.to(self.dtype), is_longer=is_longer)
+
+
+@dataclass(frozen=True)
+class TeacherClapProcessor:
+    """What a `TeacherClapModel` needs."""
+
+    feature_extractor: WindowedClapFeatureExtractor
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load_clap_processor(name: str, revision: str | None = None) -> TeacherClapProcessor:
+    """The feature extractor and the tokenizer of a `ClapModel` checkpoint: a folder or a Hub id."""
+    return TeacherClapProcessor(
+        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision),
+        AutoTokenizer.from_pretrained(name, revision=revision),
+    )

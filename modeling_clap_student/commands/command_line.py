@@ -1,0 +1,282 @@
+"""What the commands share: how they read flags, list what can be named, report and fail."""
+
+import atexit
+import os
+import sys
+import traceback
+from argparse import SUPPRESS, Action, ArgumentParser
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate import PartialState
+from datasets import Dataset, IterableDataset
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from ..checkpoints.loading import push_folder
+from ..data.published import PUBLISHED
+from ..data.published.corpus import Corpus
+from ..data.skipping import SkippedClips
+from ..data.sources import Excluded
+from ..data.summary import summarise
+from ..errors import InputError
+from ..redaction_clap_student import without_secrets
+from ..utils.arguments import read_config
+from ..utils.console import print_table, printable, say
+from ..utils.outputs import CAN_BE_MENDED, short
+
+
+def parse_arguments(
+    types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None
+) -> tuple:
+    """Reads flags into dataclasses; those in the file of `--config` count as typed, unless they are typed too.
+
+    Args:
+        types: the dataclasses.
+        description: of the command, for `--help`.
+        argv: the flags; the process's by default.
+        adapt: given the flags as read, returns other defaults for some of them; a flag that was typed keeps its value.
+
+    Returns:
+        the dataclasses; the first one's `flags` are all flags as they were read, for `run_config.save_arguments`.
+
+    Raises:
+        InputError: a value that a dataclass refuses, or a file that can't be used.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    file = _config_file(argv)
+    config = {} if file is None else read_config(file, types)
+    parser = _Parser(types, config, description=description)
+    if adapt is not None:
+        adapted = adapt(parser.parse_args(argv))
+        parser.set_defaults(**{name: value for name, value in adapted.items() if name not in config})
+    flags = vars(parser.parse_args(argv))
+    flags.pop("config", None)
+    try:
+        parsed = parser.parse_dict(flags)
+    except Exception as error:  # transformers' own arguments raise a dozen unrelated types
+        raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
+    parsed[0].flags = flags
+    return parsed
+
+
+def _config_file(argv: list[str]) -> str | None:
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--config")
+    return parser.parse_known_args(argv)[0].config
+
+
+class OneLineParser(ArgumentParser):
+    """`ArgumentParser` whose errors are one line. A value that belongs to no flag is not shown: it may be a token."""
+
+    def parse_args(self, args=None, namespace=None):
+        flags, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            names = [text.partition("=")[0] for text in unknown if text.startswith("--")]
+            near = get_close_matches(names[0], self._option_string_actions, 1) if names else []
+            hint = f"; is it {near[0]}?" if near else ""
+            self.error(f"no flag is called {names[0]}{hint}" if names else "a value belongs to no flag: quote it")
+        return flags
+
+    def error(self, message: str):
+        self.exit(2, f"error: {printable(message)} (--help lists all flags)\n")
+
+
+class _Parser(OneLineParser, HfArgumentParser):
+    """A parser for flags of which a file has told some: these need not be typed, and give way to what is typed."""
+
+    def __init__(self, types: Sequence[type], config: dict, **options):
+        self._config = config
+        super().__init__(types, **options)
+        self.add_argument(
+            "--config",
+            default=SUPPRESS,
+            metavar="FILE",
+            help="A .yaml or .json file with flags; arguments.json beside a result repeats its run.",
+        )
+        self.add_argument(
+            "--list_corpora", action=_ListCorpora, help="List the corpora and layouts that can be named, and exit."
+        )
+
+    def add_argument(self, *names, **options):
+        if options.get("action") == "extend":
+            options["action"] = _Several
+        if (name := names[0].lstrip("-")) in self._config:
+            options |= {"default": self._config[name], "required": False}
+        return super().add_argument(*names, **options)
+
+
+class _Several(Action):
+    """argparse's `extend`, but for what was typed alone: it does not come on top of the default."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        older = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*([] if older is None or older is self.default else older), *values])
+
+
+class _ListCorpora(Action):
+    """Prints the corpora and ends the command, like `--help`: no other flag is needed beside it."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options):
+        super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, **options)
+
+    def __call__(self, parser, *_):
+        if PartialState().is_main_process:
+            Console().print(list_corpora())  # unlike `console`, one that folds long lines
+        parser.exit()
+
+
+# How long a process waits for the others: the main one may write terabytes meanwhile. NCCL's own 10 minutes would end
+# the run.
+_PATIENCE = timedelta(hours=12)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command: a user's mistake ends in one line and exit code 1, an interruption in 130."""
+    transformers_logging.set_verbosity_error()
+    # Their bars on reading and writing files; embedding and training keep theirs.
+    transformers_logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    # accelerate joins processes on CPUs only when told that there is nothing else.
+    PartialState(cpu=not torch.accelerator.is_available(), timeout=_PATIENCE)
+    try:
+        main()
+        # Left to the interpreter's end, a process that is still connected to one that is gone may abort.
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
+    except InputError as error:
+        # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
+        lines = str(error).strip().splitlines() or [""]
+        print(f"error: {printable(lines[-1].rpartition('InputError: ')[2])}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in CAN_BE_MENDED:
+            raise
+        place = f": {short(error.filename)}" if error.filename else ""
+        print(f"error: {os.strerror(error.errno)}{place}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception:  # a defect: its traceback helps to mend it, and may hold addresses
+        print(without_secrets(traceback.format_exc()), file=sys.stderr)
+        sys.exit(1)
+
+
+def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
+    """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
+    skipped = SkippedClips(folder / "skipped.csv", max_fraction)
+    if PartialState().is_main_process:
+        skipped.start_afresh()
+    PartialState().wait_for_everyone()
+    if PartialState().is_local_main_process:
+        atexit.register(skipped.close)  # also of a run that fails
+    return skipped
+
+
+def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int = 5) -> int:
+    """Says at the end of a run how many clips were skipped, names some, and returns the number.
+
+    Args:
+        skipped: the clips.
+        folder: where the list will lie, if not where it is now.
+        most: how many to name.
+
+    Raises:
+        InputError: they are too many.
+    """
+    reasons = skipped.read()
+    if reasons:
+        file = (folder or skipped.path.parent) / skipped.path.name
+        say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {file}):")
+        for audio_id, reason in list(reasons.items())[:most]:
+            say(f"  {audio_id}: {reason}")
+    skipped.check()
+    PartialState().wait_for_everyone()
+    skipped.close()
+    return len(reasons)
+
+
+def report_excluded(excluded: Excluded) -> None:
+    """Says which rows of the data were left out, and why."""
+    for line in excluded.lines:
+        say(line)
+
+
+def report_data(data: dict[str, Dataset | IterableDataset | None]) -> None:
+    """Prints how many rows, clips, captions and hours a run would read."""
+    rows = [[name, *summarise(table).cells()] for name, table in data.items() if table is not None]
+    print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)
+
+
+def push_if_asked(args: TrainingArguments) -> None:
+    """Uploads what a run made, with `--push_to_hub`.
+
+    Raises:
+        InputError: the upload broke off.
+    """
+    if args.push_to_hub and PartialState().is_main_process:
+        name = args.hub_model_id or Path(args.output_dir).name
+        say(f"pushed to {push_folder(args.output_dir, name, args.hub_private_repo, token=args.hub_token)}")
+
+
+# Layouts of no particular corpus: what they serve as, and how they look.
+LAYOUTS = {
+    "soundscapes": ("captions, pool, evaluation", "nothing on disk: the package makes its clips itself"),
+    "audiofolder": (
+        "captions, pool, evaluation",
+        "metadata.csv or metadata.jsonl with file_name and caption or label",
+    ),
+    "csv": (
+        "captions, evaluation",
+        "a .csv or .jsonl with file_name and caption, or caption_1 …, or a list captions; for evaluation with label",
+    ),
+    "hub": (
+        "captions, pool, evaluation",
+        "someone/dataset[@revision], or a folder of Parquet or Arrow files: audio and caption or label",
+    ),
+    "folder": ("pool, evaluation", "audio files in any folders; for evaluation a folder a class"),
+    "stream": (
+        "captions to train on, pool",
+        "stream[:SPLIT]=… what hub takes, read as it comes: neither downloaded nor copied first",
+    ),
+    "webdataset": (
+        "captions to train on, pool",
+        "tar archives: a folder of them, one, x-{000..099}.tar, a glob, an address; captions in x.txt or x.json "
+        "behind x.flac",
+    ),
+}
+GRAMMAR = (
+    "NAME[:PART,…][=PATH]; a path or a Hub id alone will mostly do. Of csv, audiofolder and hub the columns can be "
+    "named: hub:test=someone/dataset#audio=file,caption=text (or label=class)"
+)
+
+
+def serves_as(corpus: Corpus) -> str:
+    """What a published corpus can be used for."""
+    uses = {"captions": corpus.captioned, "pool": corpus.pool, "evaluation": corpus.labelled}
+    return ", ".join(use for use, reader in uses.items() if reader)
+
+
+def list_corpora() -> Table:
+    """A table of everything that `--corpus`, `--captions`, `--audio` and `--task` know by name."""
+    table = Table(
+        title="Corpora", title_justify="left", caption=escape(GRAMMAR), caption_justify="left", show_lines=True
+    )
+    table.add_column("name", no_wrap=True)
+    table.add_column("serves as", max_width=11)
+    table.add_column("layout, parts, size, where it is published", overflow="fold")
+    for name, corpus in sorted(PUBLISHED.items()):
+        parts = f"parts: {corpus.parts}" if corpus.parts else ""
+        about = [corpus.title, corpus.layout, parts, corpus.size, corpus.address]
+        table.add_row(name, serves_as(corpus), escape("\n".join(filter(None, about))))
+    for name, (uses, layout) in LAYOUTS.items():
+        table.add_row(name, uses, escape(layout))
+    return table

@@ -1,0 +1,106 @@
+"""Several processes train as one does: batch norms over all of them, weights shared out (FSDP)."""
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from ..errors import InputError
+
+
+def synchronise(model: nn.Module) -> nn.Module:
+    """Gives every batch norm the statistics of all processes; names and values of the weights stay.
+
+    On GPUs they are torch's own, which CPUs lack.
+    """
+    if model.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for name, norm in list(model.named_modules()):
+        if type(norm) is nn.BatchNorm2d:
+            across = AcrossProcesses(norm.num_features, norm.eps, norm.momentum).to(norm.weight)
+            across.load_state_dict(norm.state_dict())
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, across.train(norm.training))
+    return model
+
+
+class AcrossProcesses(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` that takes mean and variance over all processes, with gradients."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(hidden)
+        values, shape = hidden.to(self.weight.dtype), (1, -1, 1, 1)
+        size = values.new_tensor([values.numel() / self.num_features])
+        sums = _Sum.apply(torch.cat([values.sum(dim=(0, 2, 3)), size]))
+        count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
+        centred = values - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count
+        if self.track_running_stats:
+            with torch.no_grad():
+                self.num_batches_tracked += 1
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(hidden.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+        return tensor
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous().clone()
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool = False) -> None:
+    """Prepares a model for FSDP, where the launcher asks for that; otherwise leaves it as it is.
+
+    FSDP shares out neither scalars nor channels-last weights. The scale of the logits is left to every process, and
+    needs no averaging: each computes the same loss, of the batch of all, and with it the same gradient.
+
+    Args:
+        model: with a `logit_scale`.
+        accelerator: which has not taken the model yet.
+        averages: whether a moving average of the weights is asked for.
+
+    Raises:
+        InputError: in half precision, to which FSDP would cast the batch norms as well; with a moving average.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        return
+    if accelerator.mixed_precision != "no":
+        raise InputError(f"FSDP can't train batch norms in {accelerator.mixed_precision}: leave out mixed precision")
+    model.to(memory_format=torch.contiguous_format)
+    if averages:
+        raise InputError("FSDP keeps no whole weights to average: leave out --ema_decay")
+    plugin.ignored_modules = [nn.ParameterList([model.logit_scale]).to(accelerator.device)]
+
+
+def make_whole(model: nn.Module) -> None:
+    """Undoes FSDP, in place, so that each process can go on with all weights; for all processes at once.
+
+    FSDP has no way back: the model becomes a new one of its own class and weights.
+    """
+    if not isinstance(model, FSDPModule):
+        return
+    weights = {
+        name: value.full_tensor() if isinstance(value, DTensor) else value
+        for name, value in model.state_dict().items()
+    }
+    kind = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
+    whole = kind(model.config).to(model.device).train(model.training)
+    whole.load_state_dict(weights)
+    # What else lies in the old one is FSDP's: hooks, groups of processes.
+    model.__class__, model.__dict__ = kind, {**whole.__dict__, "_processor": model._processor}

@@ -1,0 +1,129 @@
+"""Which weights learn, how fast, and the moving average of them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import TrainerCallback
+
+from ..errors import reading
+from ..hub_clap_student import follow_umask
+
+
+_LAYER = re.compile(r"(?:blocks|encoder\.layer)\.(\d+)\.")
+
+
+def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool) -> list[nn.Module]:
+    """Stops the towers named from learning; their projections learn on.
+
+    Returns:
+        the towers, which must stay in eval mode: batch norms would learn without gradients.
+    """
+    frozen = [tower for tower, yes in ((model.audio_model, audio_encoder), (model.text_model, text_encoder)) if yes]
+    for tower in frozen:
+        tower.requires_grad_(False)
+    return frozen
+
+
+def parameter_groups(
+    model: nn.Module, learning_rate: float, weight_decay: float, decayed: set[str], layer_decay: float
+) -> list[dict]:
+    """Groups for an optimiser: a layer's learning rate is `learning_rate · layer_decay ** depth`.
+
+    The projections and the logit scale have depth 0; a tower's last layer (with CNN14's fc1) has depth 1, and so on
+    down to its input. Source: discriminative fine-tuning, Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
+
+    Args:
+        model: a `ClapStudentModel`.
+        learning_rate: of depth 0.
+        weight_decay: of the parameters `decayed`.
+        decayed: names.
+        layer_decay: in (0, 1].
+    """
+    layers = {"audio_model": len(model.audio_model.blocks), "text_model": model.config.text_config.num_hidden_layers}
+    rates = {name: learning_rate * layer_decay ** _depth(name, layers) for name, _ in model.named_parameters()}
+    return groups_by_rate(model, rates, weight_decay, decayed)
+
+
+def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: float, decayed: set[str]) -> list[dict]:
+    """Groups for an optimiser, the fastest first: parameters that learn, by their learning rate.
+
+    Args:
+        model: whose parameters they are.
+        rates: name of each parameter -> its learning rate.
+        weight_decay: of the parameters `decayed`.
+        decayed: names.
+    """
+    groups: dict[tuple[float, bool], dict] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate, decays = rates[name], name in decayed
+            settings = {"lr": rate, "weight_decay": weight_decay if decays else 0.0}
+            groups.setdefault((-rate, decays), {"params": [], **settings})["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _depth(name: str, layers: dict[str, int]) -> int:
+    """0 at the top."""
+    tower = name.partition(".")[0]
+    if tower not in layers:
+        return 0
+    layer = _LAYER.search(name)
+    if layer is not None:
+        return layers[tower] - int(layer[1])
+    return 1 if ".fc1." in name else layers[tower] + 1
+
+
+_FILE = "moving_average.safetensors"
+
+
+class MovingAverage(TrainerCallback):
+    """Averages weights and batch statistics after each step; the model that a training ends with has the average.
+
+    Args:
+        model: the student, not wrapped.
+        decay: part of the average that a step keeps, in (0, 1).
+
+    Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4); exponential as in Tarvainen and Valpola 2017,
+    arXiv 1703.01780.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model = model
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    def on_step_end(self, *args, **kwargs) -> None:
+        self.average.update_parameters(self.model)
+
+    def on_train_end(self, *args, **kwargs) -> None:
+        self._put(self.average.module.state_dict())
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model has the average for a while."""
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self._put(self.average.module.state_dict())
+        yield
+        self._put(own)
+
+    def save(self, folder: str) -> None:
+        """Writes the average into a checkpoint."""
+        values = {name: value.clone().contiguous() for name, value in self.average.state_dict().items()}
+        save_file(values, Path(folder, _FILE))
+        follow_umask(Path(folder, _FILE))
+
+    def load(self, folder: str) -> None:
+        """Goes on from a checkpoint's average."""
+        file = Path(folder, _FILE)
+        with reading(file, "moving average of this model's weights"):
+            self.average.load_state_dict(load_file(file))
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, torch.Tensor]) -> None:
+        for name, value in self.model.state_dict().items():
+            value.copy_(values[name])

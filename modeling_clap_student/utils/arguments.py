@@ -1,0 +1,221 @@
+"""A command's arguments: their ranges, and the files that they are read from and saved to."""
+
+import json
+import math
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from transformers.hf_argparser import string_to_bool
+
+from ..data.metadata import load_yaml
+from ..errors import InputError
+from .outputs import write_json
+
+
+class Range(NamedTuple):
+    """Which numbers an argument may have: finite ones, from the lowest to the highest.
+
+    Attributes:
+        low: the lowest.
+        high: the highest.
+        above: whether the lowest itself is left out.
+    """
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        if math.isfinite(self.high):
+            return f"lie in {'(' if self.above else '['}{self.low:g}, {self.high:g}]"
+        return f"be {'above' if self.above else 'at least'} {self.low:g}"
+
+
+POSITIVE = Range(0, above=True)
+NOT_NEGATIVE = Range(0)
+COUNT = Range(1)
+SHARE = Range(0, 1)
+SEED = Range(0, 2**32 - 1)  # numpy takes no other
+
+
+class CheckedArguments:
+    """Base of a dataclass of arguments. Its `__post_init__` calls `check`, or is this one.
+
+    Attributes:
+        ranges: argument -> which numbers it may have, of this class; those of its bases hold too. A default may lie
+            outside, and means that the argument was not given.
+    """
+
+    ranges: ClassVar[dict[str, Range]] = {}
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self) -> None:
+        """Looks at every argument.
+
+        Raises:
+            ValueError: a number out of its range, or an empty text.
+        """
+        ranges = {name: allowed for base in reversed(type(self).__mro__) for name, allowed in _ranges(base).items()}
+        for field in fields(self):
+            value = getattr(self, field.name, None)
+            if value is None or value == field.default:
+                continue
+            allowed = ranges.get(field.name)
+            if allowed is not None and not (isinstance(value, (int, float)) and value in allowed):
+                raise ValueError(f"--{field.name} must {allowed}, got {_shown(value)}")
+            if _is_empty(value):
+                raise ValueError(f"--{field.name} is empty: give it a value, or leave it out")
+
+
+def _ranges(kind: type) -> dict[str, Range]:
+    return vars(kind).get("ranges", {})
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_empty(value: Any) -> bool:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(text, str) and not text.strip() for text in texts)
+
+
+ARGUMENTS = "arguments.json"
+_IN_WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+}
+
+
+def read_config(path: str | Path, types: Sequence[type]) -> dict[str, Any]:
+    """Reads flags from a YAML file, or from JSON where its name ends so.
+
+    Args:
+        path: the file: a mapping from names of flags, without their dashes, to values; a list for a flag that takes
+            several, null for none. Text is read as if it was typed.
+        types: the dataclasses that the flags belong to.
+
+    Returns:
+        values for fields of the dataclasses.
+
+    Raises:
+        InputError: no such file, one that can't be read, or no mapping; an unknown flag or a value that it can't take.
+    """
+    return read_flags(_read_mapping(Path(path)), types, path)
+
+
+def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str, Any]:
+    """The values of flags, as `read_config` reads them.
+
+    Args:
+        content: names of flags to values.
+        types: the dataclasses that the flags belong to.
+        place: where they stand, for the message.
+
+    Raises:
+        InputError: an unknown flag or a value that it can't take.
+    """
+    known = {
+        name.lstrip("-"): (field, hints[field.name])
+        for kind in types
+        for hints in [get_type_hints(kind)]
+        for field in fields(kind)
+        if field.init
+        for name in (field.name, *field.metadata.get("aliases", []))
+    }
+    values = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            raise InputError(f"{place}: no flag is called {key}" + (f"; is it {near[0]}?" if near else ""))
+        field, hint = known[name]
+        values[field.name] = _read_value(value, field, hint, f"{place}: {key}")
+    return values
+
+
+def _read_mapping(path: Path) -> dict:
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else load_yaml(text)
+    except FileNotFoundError as error:
+        raise InputError(f"no such file: {path}: --config takes a .yaml or .json file") from error
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise InputError(f"{path} is malformed: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no mapping: it takes lines such as `learning_rate: 0.001`")
+    return content
+
+
+def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
+    """The value of a flag; `place` is for the message if it can't be."""
+    if value is None and field.default in (None, ""):  # argparse itself makes None of "" for a list
+        return None
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    fitting = [read for kind in kinds for read in _as_kind(value, kind)]
+    if not fitting:
+        words = " or ".join(_IN_WORDS[kind] for kind in map(_plain, kinds) if kind in _IN_WORDS)
+        quotes = "; put a word such as no in quotes" if isinstance(value, bool) else ""
+        shown = "another" if field.name.endswith("token") else repr(value)
+        raise InputError(f"{place} must be {words}, got {shown}{quotes}")
+    choices = field.metadata.get("choices")
+    if choices and fitting[0] not in (None, *choices):
+        raise InputError(f"{place} must be one of {', '.join(choices)}, got {value!r}")
+    return fitting[0]
+
+
+def _as_kind(value: Any, kind: Any) -> list:
+    """The value as one of a kind that a flag takes, in a list; an empty one if it can't be."""
+    plain, given = _plain(kind), type(value)
+    if plain is list:
+        items = [_as_kind(item, get_args(kind)[0]) for item in (value if given is list else [value])]
+        return [[item[0] for item in items]] if all(items) else []
+    if given is plain:
+        return [value]
+    try:
+        if plain is bool and given is str:
+            return [string_to_bool(value)]
+        if (plain is float and given in (int, str)) or (plain is int and given is str):
+            return [plain(value)]  # YAML takes 1e-4 for text
+        if isinstance(plain, type) and issubclass(plain, Enum):
+            return [plain(value)]
+    except (ValueError, ArgumentTypeError):
+        return []
+    return [str(value)] if plain is str and given in (int, float) else []
+
+
+def _plain(kind: Any) -> Any:
+    """list[str] -> list."""
+    return get_origin(kind) or kind
+
+
+def save_arguments(folder: Path, args) -> None:
+    """Writes `arguments.json`, with which `--config` repeats a run, from the main process alone.
+
+    Tokens stay out, and so does the checkpoint that a run was resumed from: what comes out is that of the whole run.
+
+    Args:
+        folder: of the result.
+        args: the first of the dataclasses that `cli.parse_arguments` returned; one made otherwise leaves nothing.
+    """
+    if args.flags is not None:
+        left_out = ("_token", "resume_from_checkpoint")
+        write_json(folder / ARGUMENTS, {k: v for k, v in args.flags.items() if not k.endswith(left_out)})

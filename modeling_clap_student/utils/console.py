@@ -1,0 +1,58 @@
+"""What commands say: lines, headings and tables, from the main process alone."""
+
+import re
+import time
+from collections.abc import Sequence
+
+from accelerate import PartialState
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..redaction_clap_student import without_secrets
+
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+# Control characters, by which a name could steer the terminal or turn a line around, and what no terminal can encode.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(message: str) -> str:
+    """One line that may be shown: without secrets, and without characters that do something."""
+    return _UNPRINTABLE.sub("\ufffd", without_secrets(" ".join(message.splitlines())))
+
+
+def say(message: str) -> None:
+    """Prints a line, from the main process alone."""
+    if PartialState().is_main_process:
+        console.print(Text(printable(message)))
+
+
+def heading(message: str) -> None:
+    """Announces a stage."""
+    if PartialState().is_main_process:
+        console.rule(Text(printable(message), style="bold"), align="left")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table, first column left-aligned, from the main process alone."""
+    table = Table(title=Text(printable(title), style="italic"), title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(Text(printable(column)), justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    if PartialState().is_main_process:
+        console.print(table)
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        return round(time.perf_counter() - self.start, 2)
