@@ -11,9 +11,8 @@ ds:  the training pairs whose caption is near the prompt of one of the labels.
 ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
 """
 
-from modeling_clap_student.commands.command_line import run
 from modeling_clap_student.commands.curate import main
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -6,9 +6,8 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
                         run_eval.py --model outputs/student --task esc50=/data/ESC-50 clotho=/data/Clotho
 """
 
-from modeling_clap_student.commands.command_line import run
 from modeling_clap_student.commands.evaluate import main
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -10,9 +10,8 @@ With nothing but --strategy it runs the whole chain on the built-in soundscapes:
 `--strategy none` trains on the teacher's own corpus with soft labels alone (the paper's SL row).
 """
 
-from modeling_clap_student.commands.command_line import run
 from modeling_clap_student.commands.student import main
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -8,9 +8,8 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 Without --corpus it trains a small teacher on the built-in soundscapes.
 """
 
-from modeling_clap_student.commands.command_line import run
 from modeling_clap_student.commands.teacher import main
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -10,9 +10,8 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 their teacher, which is made first when it is not there. `run_eval.py --task zste=…` tells what was learnt.
 """
 
-from modeling_clap_student.commands.command_line import run
 from modeling_clap_student.commands.temporal import main
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -64,6 +64,20 @@ setup(
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     package_data={"modeling_clap_student.curation.report": ["page.html.jinja"]},
     install_requires=REQUIRES,
+    entry_points={
+        "console_scripts": [
+            f"clap-{name}=modeling_clap_student.commands.{module}:main"
+            for name, module in (
+                ("teacher", "teacher"),
+                ("curate", "curate"),
+                ("student", "student"),
+                ("eval", "evaluate"),
+                ("temporal", "temporal"),
+                ("convert", "convert"),
+                ("export", "export"),
+            )
+        ]
+    },
     extras_require={
         "onnx": ONNX,
         "mteb": MTEB,

@@ -156,14 +156,12 @@ def labelled_folder(tmp_path) -> Path:
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """Runs a script's main with flags, in tmp_path; returns its exit code."""
-    from modeling_clap_student.commands.command_line import run
-
     monkeypatch.chdir(tmp_path)
 
     def call(module, *flags):
         monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
         try:
-            run(module.main)
+            module.main()
         except SystemExit as stop:
             return stop.code
         return 0

@@ -25,10 +25,10 @@ from modeling_clap_student.checkpoints.conversion import (
     convert_msclap_checkpoint,
     convert_panns_checkpoint,
     load_audio_tower,
-    main,
     read_state_dict,
 )
 from modeling_clap_student.checkpoints.initialization import ModelArguments, new_model, scratch_tokenizer
+from modeling_clap_student.commands.convert import main
 
 
 sys.path.insert(0, str(Path(__file__).parent / "reference"))

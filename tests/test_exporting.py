@@ -8,8 +8,8 @@ from conftest import settle, tiny_model, tones
 from torch.export import Dim
 
 from modeling_clap_student import InputError
-from modeling_clap_student.checkpoints import exporting
 from modeling_clap_student.checkpoints.exporting import AudioTower, TextTower, export_onnx
+from modeling_clap_student.commands import export
 from modeling_clap_student.temporal.trainer import order_aware
 
 
@@ -114,7 +114,10 @@ def test_export_leaves_the_model_as_it_is(tiny, tmp_path, monkeypatch):
     model = tiny[0].bfloat16().train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     written = []
-    monkeypatch.setattr(exporting, "_write", lambda path, tower, *_: written.append(tower.model) or path)
+    monkeypatch.setattr(
+        "modeling_clap_student.checkpoints.exporting._write",
+        lambda path, tower, *_: written.append(tower.model) or path,
+    )
     assert export_onnx(model, tmp_path) == (tmp_path / "audio_tower.onnx", tmp_path / "text_tower.onnx")
     assert not written[0].training and written[0].dtype == torch.float32
     assert model.training and all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
@@ -123,7 +126,7 @@ def test_export_leaves_the_model_as_it_is(tiny, tmp_path, monkeypatch):
 
 def test_command_writes_both_graphs(command, tiny_folder, tmp_path, capsys):
     """Guards against a command that can't be typed, half-written files, and a summary without the graphs' inputs."""
-    assert command(exporting, "--model", tiny_folder, "--output_dir", "graphs") == 0
+    assert command(export, "--model", tiny_folder, "--output_dir", "graphs") == 0
     assert sorted(path.name for path in (tmp_path / "graphs").iterdir()) == ["audio_tower.onnx", "text_tower.onnx"]
     said = capsys.readouterr().out
     assert "44100 Hz, 31744 or more" in said and "input_ids, attention_mask" in said

@@ -297,7 +297,7 @@ t.scratch_tokenizer(t.CAPTIONS).save_pretrained({str(tmp_path / "tokenizer")!r})
     for source in ("clap", "Cnn14"):
         flags = [tmp_path / f"{source}.pth", "--output_dir", tmp_path / f"{source}_out", "--license", "mit"]
         flags += ["--tokenizer", tmp_path / "tokenizer", "--push_to_hub", f"me/{source}"]
-        run_python(["-m", "modeling_clap_student.checkpoints.conversion", *flags], server, TOKEN)
+        run_python(["-m", "modeling_clap_student.commands.convert", *flags], server, TOKEN)
         card = ModelCard(stored(server, "models", f"me/{source}")["README.md"].decode())
         assert card.data.license == "mit" and "sha256" in card.text
         use = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1]

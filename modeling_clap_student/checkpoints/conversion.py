@@ -15,19 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, BertConfig, PreTrainedModel
+from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
-from ..commands.command_line import OneLineParser, run
 from ..configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from ..errors import InputError
 from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
 from ..hub_clap_student import model_card
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
 from ..processing_clap_student import MAX_TEXT_LENGTH, ClapStudentProcessor
-from ..utils.console import say
-from ..utils.outputs import check_new_folder, whole_folder
+from ..utils.outputs import whole_folder
 from ..version import __version__
-from .loading import check_hub_id, push_folder
 
 
 STFT = "spectrogram_extractor.stft.conv_real.weight"
@@ -327,38 +324,3 @@ def _save(model: PreTrainedModel, source: Path | str, output_dir: Path | str, st
         model_card(str(output_dir), model.config).save(folder / "README.md")
     skipped = sorted(key for key in ignored if key in state)
     return Conversion(Path(output_dir), mel_sampling_rate(found), _last_bin(found), skipped)
-
-
-def main():
-    parser = OneLineParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", help="CLAP_weights_2022.pth, a checkpoint of the paper's, or Cnn14_….pth")
-    parser.add_argument("--output_dir", required=True, help="A new folder.")
-    parser.add_argument("--tokenizer", help="Of CLAP's text tower: Hub id or folder. Default: bert-base-uncased.")
-    parser.add_argument("--push_to_hub", metavar="ID", help="Also upload the checkpoint.")
-    parser.add_argument("--private", action="store_true", help="Make the new repository private.")
-    parser.add_argument("--license", default="unknown", help="Of the weights, for the pushed card.")
-    args = parser.parse_args()
-    if empty := next(
-        (name for name, value in vars(args).items() if isinstance(value, str) and not value.strip()), None
-    ):
-        raise InputError(f"{empty} is empty: give it a value, or leave it out")
-    if args.push_to_hub:
-        check_hub_id(args.push_to_hub)
-    check_new_folder(args.output_dir)
-    if checkpoint_kind(read_state_dict(args.checkpoint)) == "panns":
-        done = convert_panns_checkpoint(args.checkpoint, args.output_dir)
-    else:
-        done = convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
-    rate = f"{done.mel_sampling_rate} Hz" if done.mel_sampling_rate else "an unknown rate"
-    say(f"mel matrix of {rate} (last bin {done.last_mel_bin}), kept as found")
-    say(f"not needed: {', '.join(done.ignored)}")
-    say(f"saved in {done.output_dir}")
-    if args.push_to_hub:
-        config = AutoConfig.from_pretrained(done.output_dir)
-        config.record["license"] = args.license
-        model_card(args.push_to_hub, config).save(done.output_dir / "README.md")
-        say(f"pushed to {push_folder(done.output_dir, args.push_to_hub, args.private)}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -4,22 +4,16 @@ python -m modeling_clap_student.exporting --model outputs/student --output_dir o
 """
 
 import copy
-import logging
 import warnings
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..commands.command_line import parse_arguments, run
 from ..errors import InputError, reading
 from ..modeling_clap_student import ClapStudentModel
-from ..utils.arguments import CheckedArguments
-from ..utils.console import say
-from ..utils.outputs import output_folder, probe_folder, whole_file
-from .loading import load_checkpoint
+from ..utils.outputs import output_folder, whole_file
 
 
 class AudioTower(nn.Module):
@@ -127,24 +121,3 @@ def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[
     with whole_file(path) as partial:
         program.save(partial)
     return path
-
-
-@dataclass
-class ExportArguments(CheckedArguments):
-    model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
-    output_dir: str = field(default="outputs/onnx", metadata={"help": "Where the two .onnx files go."})
-
-
-def main():
-    (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
-    probe_folder(args.output_dir)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
-    model, processor = load_checkpoint(args.model, kinds=("clap_student",))
-    audio, text = export_onnx(model, args.output_dir)
-    rate, shortest = processor.feature_extractor.sampling_rate, model.audio_model.min_samples
-    say(f"{audio}: input_values (windows, samples at {rate} Hz, {shortest} or more) -> audio_embeds")
-    say(f"{text}: input_ids, attention_mask (texts, tokens) -> text_embeds")
-
-
-if __name__ == "__main__":
-    run(main)

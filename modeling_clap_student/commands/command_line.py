@@ -1,6 +1,7 @@
 """What the commands share: how they read flags, list what can be named, report and fail."""
 
 import atexit
+import functools
 import os
 import sys
 import traceback
@@ -136,6 +137,16 @@ class _ListCorpora(Action):
 # How long a process waits for the others: the main one may write terabytes meanwhile. NCCL's own 10 minutes would end
 # the run.
 _PATIENCE = timedelta(hours=12)
+
+
+def command(main: Callable[[], None]) -> Callable[[], None]:
+    """Makes a function the entry of a command: `run` it."""
+
+    @functools.wraps(main)
+    def guarded() -> None:
+        run(main)
+
+    return guarded
 
 
 def run(main: Callable[[], None]) -> None:

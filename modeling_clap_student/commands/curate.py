@@ -64,7 +64,7 @@ from ..utils.arguments import read_flags, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import check_new_folder, whole_folder
 from ..utils.processes import from_main_process
-from .command_line import parse_arguments, report_data, report_excluded, report_skipped, run, skipped_clips
+from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
 from .teacher import built_in_folder
 
 
@@ -395,10 +395,11 @@ def check_remade(args: CurateArguments, made_by: dict) -> None:
             raise InputError(f"{args.remake} can't be made again: {what} not those it was made with")
 
 
+@command
 def main():
     (args,) = parse_arguments((CurateArguments,), __doc__.splitlines()[0], adapt=defaults)
     curate(args)
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -37,7 +37,7 @@ from ..utils.arguments import ARGUMENTS, COUNT, SEED, Range, save_arguments
 from ..utils.console import heading, print_table, say
 from ..utils.outputs import SKIPPED, is_begun, output_folder, probe_folder, whole_files, write_json, write_text
 from ..utils.processes import from_main_process
-from .command_line import parse_arguments, report_data, report_excluded, report_skipped, run, skipped_clips
+from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
 
 
 @dataclass
@@ -284,10 +284,11 @@ def leave(
     return told
 
 
+@command
 def main():
     (args,) = parse_arguments((EvalArguments,), __doc__.splitlines()[0])
     evaluate(args)
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -48,12 +48,12 @@ from ..utils.console import Stopwatch, heading, print_table, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from . import curate
 from .command_line import (
+    command,
     parse_arguments,
     push_if_asked,
     report_data,
     report_excluded,
     report_skipped,
-    run,
     skipped_clips,
 )
 from .teacher import BUILT_IN_MODEL, built_in_folder, make_built_in_teacher, subset
@@ -394,6 +394,7 @@ def print_results(results: dict) -> None:
     say(f"{results['num_pairs']} pairs{truth}")
 
 
+@command
 def main():
     types = (StudentArguments, ModelArguments, ClapStudentTrainingArguments)
     args, model_args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
@@ -409,4 +410,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

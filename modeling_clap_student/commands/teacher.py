@@ -37,12 +37,12 @@ from ..utils.arguments import Range, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from .command_line import (
+    command,
     parse_arguments,
     push_if_asked,
     report_data,
     report_excluded,
     report_skipped,
-    run,
     skipped_clips,
 )
 
@@ -194,10 +194,11 @@ def make_built_in_teacher(seed: int) -> str:
     return str(folder)
 
 
+@command
 def main():
     types = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
     train_teacher(*parse_arguments(types, __doc__.splitlines()[0], adapt=defaults))
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

@@ -40,12 +40,12 @@ from ..utils.arguments import SHARE, Range, save_arguments
 from ..utils.console import Stopwatch, heading, print_table, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from .command_line import (
+    command,
     parse_arguments,
     push_if_asked,
     report_data,
     report_excluded,
     report_skipped,
-    run,
     skipped_clips,
 )
 from .teacher import built_in_folder, make_built_in_teacher
@@ -313,6 +313,7 @@ def print_results(results: dict) -> None:
     print_table("Validation", ["score", "before", "after"], rows)
 
 
+@command
 def main():
     types = (TemporalArguments, TemporalTrainingArguments)
     args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
@@ -326,4 +327,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

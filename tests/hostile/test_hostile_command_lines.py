@@ -8,14 +8,13 @@ from typing import get_type_hints
 import pytest
 from conftest import FAST, SMALL
 
-from modeling_clap_student.checkpoints import conversion
-from modeling_clap_student.checkpoints.exporting import ExportArguments
 from modeling_clap_student.checkpoints.initialization import ModelArguments
-from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import convert, curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.commands import temporal as run_temporal
+from modeling_clap_student.commands.export import ExportArguments
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.training.arguments import ClapStudentTrainingArguments
 from modeling_clap_student.utils.arguments import CheckedArguments
@@ -194,7 +193,7 @@ def test_values_that_no_command_can_have(command, tmp_path, capsys, module, flag
 @pytest.mark.parametrize("flags", [["", "--output_dir", "x"], ["x.pth", "--output_dir", ""]])
 def test_empty_values_of_a_conversion(command, capsys, flags):
     """Guards against weights written into the current folder."""
-    refused(command(conversion, *flags), capsys, "is empty")
+    refused(command(convert, *flags), capsys, "is empty")
 
 
 @pytest.mark.parametrize(
@@ -208,10 +207,10 @@ def test_empty_values_of_a_conversion(command, capsys, flags):
         ["--hub_token=x", "--hub_tokens", "SECRETSECRET", "SECRETSECRET"],
     ],
 )
-@pytest.mark.parametrize("module", [run_teacher, run_student, conversion])
+@pytest.mark.parametrize("module", [run_teacher, run_student, convert])
 def test_what_belongs_to_no_flag_is_not_repeated(command, capsys, module, flags):
     """Guards against a token in the log of a cluster for a slip of the finger."""
-    needed = {run_teacher: [], run_student: ["--strategy", "ads"], conversion: ["x.pth", "--output_dir", "y"]}[module]
+    needed = {run_teacher: [], run_student: ["--strategy", "ads"], convert: ["x.pth", "--output_dir", "y"]}[module]
     assert command(module, *needed, *flags) == 2
     shown = "".join(capsys.readouterr())
     assert "SECRETSECRET" not in shown and len(shown.splitlines()) == 1

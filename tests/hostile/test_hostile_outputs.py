@@ -14,8 +14,7 @@ from conftest import FAST, SMALL, check_failure, tiny_clap
 from matplotlib.figure import Figure
 
 from modeling_clap_student import InputError
-from modeling_clap_student.checkpoints import conversion, exporting
-from modeling_clap_student.commands import curate
+from modeling_clap_student.commands import convert, curate, export
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
@@ -157,7 +156,7 @@ def test_an_export_replaces_graphs_alone(command, tiny_folder, capsys):
     """Guards against a file of the user's that has a graph's name."""
     Path("onnx").mkdir()
     Path("onnx/audio_tower.onnx").write_text("mine")
-    code = command(exporting, "--model", tiny_folder, "--output_dir", "onnx")
+    code = command(export, "--model", tiny_folder, "--output_dir", "onnx")
     check_failure(code, capsys, "audio_tower.onnx")
     assert tree(Path("onnx")) == {"audio_tower.onnx": b"mine"}
 
@@ -196,7 +195,7 @@ def test_one_run_a_folder(command, hold, curation, training, evaluation, tiny_fo
         (run_teacher, training),
         (run_student, student),
         (run_eval, evaluation),
-        (exporting, ["--model", tiny_folder, "--output_dir"]),
+        (export, ["--model", tiny_folder, "--output_dir"]),
     ]
     hold("taken")
     for module, flags in commands:
@@ -290,8 +289,8 @@ def test_a_disk_that_is_full_or_read_only(module, command, training, evaluation,
         *((curate, flag) for flag in ("--embedding_store", "--remake")),
         *((run_eval, flag) for flag in ("--model", "--task", "--class_descriptions", "--output_dir", "--output_json")),
         *((run_student, flag) for flag in ("--teacher", "--improvement_set", "--replay", "--init", "--output_dir")),
-        *((exporting, flag) for flag in ("--model", "--output_dir")),
-        (conversion, "--output_dir"),
+        *((export, flag) for flag in ("--model", "--output_dir")),
+        (convert, "--output_dir"),
     ],
 )
 def test_names_that_are_too_long(
@@ -306,8 +305,8 @@ def test_names_that_are_too_long(
             *("--strategy", "none", "--teacher", tiny_folder, "--replay", captioned_folder, *FAST),
             *("--output_dir", "out"),
         ],
-        exporting: ["--model", tiny_folder, "--output_dir", "onnx"],
-        conversion: ["x.pth"],
+        export: ["--model", tiny_folder, "--output_dir", "onnx"],
+        convert: ["x.pth"],
     }[module]
     for path in ("x" * 4500, "./" + "y/" * 2250):
         if flag == "--improvement_set":
@@ -334,7 +333,7 @@ def test_files_follow_the_umask(command, mask, training, curation, labelled_fold
         assert command(run_student, *student, *FAST, "--spectrogram_cache", "made/cache") == 0
         evaluation = ["--model", "made/student", "--task", labelled_folder, "--output_dir", "made/eval"]
         assert command(run_eval, *evaluation, "--output_json", "made/scores.json") == 0
-        assert command(exporting, "--model", "made/teacher", "--output_dir", "made/onnx") == 0
+        assert command(export, "--model", "made/teacher", "--output_dir", "made/onnx") == 0
     finally:
         os.umask(older)
     for path in Path("made").rglob("*"):

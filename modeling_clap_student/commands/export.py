@@ -1,0 +1,36 @@
+"""Writes the two towers of a checkpoint as ONNX graphs.
+
+clap-export --model outputs/student --output_dir outputs/onnx
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from ..checkpoints.exporting import export_onnx
+from ..checkpoints.loading import load_checkpoint
+from ..utils.arguments import CheckedArguments
+from ..utils.console import say
+from ..utils.outputs import probe_folder
+from .command_line import command, parse_arguments
+
+
+@dataclass
+class ExportArguments(CheckedArguments):
+    model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
+    output_dir: str = field(default="outputs/onnx", metadata={"help": "Where the two .onnx files go."})
+
+
+@command
+def main():
+    (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
+    probe_folder(args.output_dir)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
+    model, processor = load_checkpoint(args.model, kinds=("clap_student",))
+    audio, text = export_onnx(model, args.output_dir)
+    rate, shortest = processor.feature_extractor.sampling_rate, model.audio_model.min_samples
+    say(f"{audio}: input_values (windows, samples at {rate} Hz, {shortest} or more) -> audio_embeds")
+    say(f"{text}: input_ids, attention_mask (texts, tokens) -> text_embeds")
+
+
+if __name__ == "__main__":
+    main()
