@@ -29,7 +29,7 @@ from ..data.sources import Excluded
 from ..data.summary import summarise
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
-from ..utils.arguments import read_config
+from ..utils.arguments import make_arguments, read_config
 from ..utils.console import print_table, printable, say
 from ..utils.outputs import CAN_BE_MENDED, short
 
@@ -60,12 +60,7 @@ def parse_arguments(
         parser.set_defaults(**{name: value for name, value in adapted.items() if name not in config})
     flags = vars(parser.parse_args(argv))
     flags.pop("config", None)
-    try:
-        parsed = parser.parse_dict(flags)
-    except Exception as error:  # transformers' own arguments raise a dozen unrelated types
-        raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
-    parsed[0].flags = flags
-    return parsed
+    return make_arguments(types, flags)
 
 
 def _config_file(argv: list[str]) -> str | None:

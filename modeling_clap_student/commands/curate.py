@@ -60,35 +60,25 @@ from ..data.pools import read_pools
 from ..data.skipping import SkippedClips
 from ..data.sources import Excluded
 from ..hub_clap_student import fingerprint
+from ..soundscapes import demo
 from ..utils.arguments import read_flags, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import check_new_folder, whole_folder
 from ..utils.processes import from_main_process
 from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
-from .teacher import built_in_folder
 
 
 def defaults(flags: Namespace) -> dict:
-    """Of a set that is made again, its arguments; the built-in corpus where no data is named, and sizes that suit its
-    teacher, whose cosines are not the paper's."""
+    """Of a set that is made again, its arguments; the demo's where no data is named."""
     if flags.remake:
         return arguments_of(flags.remake)
     if flags.captions or flags.audio or flags.labels:
         return {}
-    folder = built_in_folder(flags.seed)
-    number = {"caption_threshold": None, "pair_threshold": None}
-    if flags.caption_threshold is None and flags.caption_quantile is None:
-        number["num_captions"] = 60
-    if flags.pair_threshold is None and flags.pair_quantile is None:
-        number["num_pairs"] = 1500
-    return {
-        "teacher": str(folder / "teacher"),
-        "captions": ["soundscapes"],
-        "audio": ["soundscapes"],
-        "labels": "soundscapes",
-        "output_dir": str(folder / f"improvement_set_{flags.strategy}"),
-        **number,
-    }
+    settings = demo.curation(flags.strategy, flags.seed)
+    for what in ("caption", "pair"):  # a cut that was typed takes the place of the demo's
+        if getattr(flags, f"{what}_threshold") is not None or getattr(flags, f"{what}_quantile") is not None:
+            del settings[f"num_{what}s"]
+    return settings
 
 
 def arguments_of(path: str) -> dict:

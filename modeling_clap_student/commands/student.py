@@ -26,6 +26,7 @@ from .. import ClapStudentModel, ClapStudentTrainer, ClapStudentTrainingArgument
 from ..checkpoints.inference import for_inference
 from ..checkpoints.initialization import ModelArguments, new_model
 from ..checkpoints.loading import load_checkpoint
+from ..curation.arguments import CurateArguments
 from ..curation.improvement_set import STRATEGIES, load_improvement_set, pair_precision, read_provenance
 from ..data.benchmarks import Benchmark, read_benchmark
 from ..data.collation import ClapCollator
@@ -40,10 +41,11 @@ from ..errors import reading
 from ..evaluation.validation import Validation
 from ..evaluation.zero_shot import zero_shot
 from ..hub_clap_student import fingerprint
+from ..soundscapes import demo
 from ..training.checkpointing import refuse_used_folder
 from ..training.curves import draw_curves
 from ..training.streaming import check_steps
-from ..utils.arguments import save_arguments
+from ..utils.arguments import make_arguments, save_arguments
 from ..utils.console import Stopwatch, heading, print_table, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from . import curate
@@ -56,7 +58,7 @@ from .command_line import (
     report_skipped,
     skipped_clips,
 )
-from .teacher import BUILT_IN_MODEL, built_in_folder, make_built_in_teacher, subset
+from .teacher import make_built_in_teacher, subset
 
 
 @dataclass
@@ -96,34 +98,26 @@ def is_built_in(flags: Namespace | StudentArguments) -> bool:
 
 
 def defaults(flags: Namespace) -> dict:
-    """A schedule that suits two CPU cores, where nothing but the strategy is named."""
+    """The demo's, where nothing but the strategy is named."""
     if not is_built_in(flags):
         return {"output_dir": f"outputs/student_{flags.strategy}"}
-    return {
-        **(BUILT_IN_MODEL if flags.init == "fresh" else {}),
-        "output_dir": str(built_in_folder(flags.seed) / f"student_{flags.strategy}"),
-        "task": ["soundscapes"],
-        "learning_rate": 1e-3,
-        "logging_steps": 60,
-        "max_steps": 240,
-        "per_device_train_batch_size": 32,
-    }
+    return demo.student(flags.strategy, flags.seed, flags.init)
 
 
 def make_what_is_missing(args: StudentArguments, seed: int) -> None:
     """Fills in the built-in teacher and Improvement-Set, made now if they are not there."""
     args.teacher = make_built_in_teacher(seed)
     if args.strategy == "none":
-        args.replay = ["soundscapes"]
+        args.replay = [demo.NAME]
         return
-    args.improvement_set = str(built_in_folder(seed) / f"improvement_set_{args.strategy}")
+    settings = demo.curation(args.strategy, seed)
+    args.improvement_set = settings["output_dir"]
     made_by = (read_provenance(args.improvement_set) or {}).get("teacher_fingerprint")
     if made_by == fingerprint(load_checkpoint(args.teacher)[0]):
         say(f"reusing the Improvement-Set in {args.improvement_set}")
     else:
         say(f"no Improvement-Set of this teacher in {args.improvement_set}: curating one first")
-        flags = ["--strategy", args.strategy, "--seed", str(seed)]
-        curate.curate(*parse_arguments((curate.CurateArguments,), "", flags, curate.defaults))
+        curate.curate(*make_arguments((CurateArguments,), settings))
 
 
 Pairs = Dataset | IterableDataset

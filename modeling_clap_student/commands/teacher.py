@@ -20,7 +20,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from .. import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
-from ..checkpoints.initialization import SCRATCH, ModelArguments, new_model
+from ..checkpoints.initialization import ModelArguments, new_model
 from ..data.benchmarks import task_clips
 from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
@@ -30,10 +30,11 @@ from ..data.skipping import ReadingArguments
 from ..data.sources import Excluded, dataset_source
 from ..data.spectrograms import spectrogram_cache
 from ..evaluation.validation import Validation
+from ..soundscapes import demo
 from ..training.checkpointing import refuse_used_folder, whole_checkpoints
 from ..training.curves import draw_curves
 from ..training.streaming import check_steps
-from ..utils.arguments import Range, save_arguments
+from ..utils.arguments import Range, make_arguments, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from .command_line import (
@@ -45,10 +46,6 @@ from .command_line import (
     report_skipped,
     skipped_clips,
 )
-
-
-# Sizes that train on two CPU cores.
-BUILT_IN_MODEL = {"text_model": SCRATCH, "base_channels": 8, "hop_length": 882, "projection_dim": 256, "dropout": 0.0}
 
 
 @dataclass
@@ -76,26 +73,17 @@ class TeacherArguments(ReadingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self.corpus = self.corpus or ["soundscapes"]
+        self.corpus = self.corpus or [demo.NAME]
 
 
-def built_in_folder(seed: int) -> Path:
-    """Where the built-in default keeps its teacher, Improvement-Sets and students."""
-    return Path("outputs") / "soundscapes" / f"seed-{seed}"
+TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
-    """A model and a schedule that suit two CPU cores, where the corpus is the built-in one alone."""
-    if flags.corpus not in (None, ["soundscapes"]):
+    """The demo's, where the corpus is the built-in one alone."""
+    if flags.corpus not in (None, [demo.NAME]):
         return {"output_dir": "outputs/teacher"}
-    return {
-        **BUILT_IN_MODEL,
-        "output_dir": str(built_in_folder(flags.seed) / "teacher"),
-        "learning_rate": 1e-3,
-        "logging_steps": 60,
-        "num_train_epochs": 10,
-        "per_device_train_batch_size": 16,
-    }
+    return demo.teacher(flags.seed)
 
 
 def subset(corpus: Dataset, fraction: float, seed: int) -> Dataset:
@@ -182,22 +170,21 @@ def starts(args: TeacherArguments, model_args: ModelArguments) -> dict:
 
 
 def make_built_in_teacher(seed: int) -> str:
-    """Trains the built-in teacher if it is not there, or goes on with it; returns its folder."""
-    folder = built_in_folder(seed) / "teacher"
+    """Trains the demo's teacher if it is not there, or goes on with it; returns its folder."""
+    settings = demo.teacher(seed)
+    folder = Path(settings["output_dir"])
     if (folder / "results.json").exists():
         say(f"reusing the teacher in {folder}")
     else:
         say(f"no teacher in {folder}: training one on the built-in soundscapes first")
-        types = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
-        flags = ["--seed", str(seed), *(["--resume_from_checkpoint"] if whole_checkpoints(folder) else [])]
-        train_teacher(*parse_arguments(types, "", flags, defaults))
+        resume = {"resume_from_checkpoint": "last"} if whole_checkpoints(folder) else {}
+        train_teacher(*make_arguments(TYPES, settings | resume))
     return str(folder)
 
 
 @command
 def main():
-    types = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
-    train_teacher(*parse_arguments(types, __doc__.splitlines()[0], adapt=defaults))
+    train_teacher(*parse_arguments(TYPES, __doc__.splitlines()[0], adapt=defaults))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from ..data.leakage import KeptOut
 from ..data.skipping import ReadingArguments
 from ..data.sources import Excluded, dataset_source
 from ..evaluation.validation import TemporalValidation
+from ..soundscapes import demo
 from ..temporal.arguments import TemporalTrainingArguments
 from ..temporal.collation import STAGES, SceneCollator, SceneKinds
 from ..temporal.scenes import CONSTRUCTIONS, Deck, SceneRenderer
@@ -48,7 +49,7 @@ from .command_line import (
     report_skipped,
     skipped_clips,
 )
-from .teacher import built_in_folder, make_built_in_teacher
+from .teacher import make_built_in_teacher
 
 
 @dataclass
@@ -116,19 +117,7 @@ def defaults(flags: Namespace) -> dict:
     """The built-in clips and their teacher where nothing is named, and a schedule that suits two CPU cores."""
     if flags.model or flags.clips:
         return {"output_dir": f"outputs/temporal_{flags.stage}"}
-    folder = built_in_folder(flags.seed)
-    return {
-        "model": str(folder / "teacher"),
-        "clips": ["soundscapes:train"],
-        "task": ["soundscapes"],
-        "output_dir": str(folder / f"temporal_{flags.stage}"),
-        "learning_rate": 2e-3,
-        "encoder_learning_rate": 2e-3,
-        "freeze_audio_encoder": True,
-        "num_scenes": 1500,
-        "max_steps": 600,
-        "paraphrase_from": 1.0,  # the built-in teacher's vocabulary has no such words
-    }
+    return demo.temporal(flags.stage, flags.seed)
 
 
 _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
@@ -319,7 +308,7 @@ def main():
     args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
     if args.model is None or args.clips is None:
         raise InputError(f"--{'model' if args.model is None else 'clips'} is missing: give both, or neither")
-    if args.model == str(built_in_folder(training_args.seed) / "teacher") and not args.dry_run:
+    if args.model == demo.teacher(training_args.seed)["output_dir"] and not args.dry_run:
         make_built_in_teacher(training_args.seed)
     train = train_both if args.stage == "ab" else train_stage
     if results := train(args, training_args):

@@ -4,7 +4,7 @@ import json
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -205,6 +205,30 @@ def _as_kind(value: Any, kind: Any) -> list:
 def _plain(kind: Any) -> Any:
     """list[str] -> list."""
     return get_origin(kind) or kind
+
+
+def make_arguments(types: Sequence[type], values: dict[str, Any]) -> tuple:
+    """Makes dataclasses of arguments of the values for their fields; the rest have their defaults.
+
+    Returns:
+        the dataclasses; the first one's `flags` are all values, for `save_arguments`.
+
+    Raises:
+        InputError: a value that a dataclass refuses.
+    """
+    known = {kind: [field for field in fields(kind) if field.init] for kind in types}
+    missing = [field for kind in types for field in known[kind] if field.name not in values]
+    flags = values | {field.name: _default(field) for field in missing}
+    try:
+        made = tuple(kind(**{field.name: flags[field.name] for field in known[kind]}) for kind in types)
+    except Exception as error:  # transformers' own arguments raise a dozen unrelated types
+        raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
+    made[0].flags = flags
+    return made
+
+
+def _default(field: Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def save_arguments(folder: Path, args) -> None:

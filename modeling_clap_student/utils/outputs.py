@@ -128,6 +128,8 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
                 state.wait_for_everyone()  # what the main process wrote is there for all
             except BaseException:
                 if state.is_main_process and not is_begun(folder):
+                    for counts in folder.glob(f".{SKIPPED}.*"):  # of the clips tried, see `SkippedClips`
+                        counts.unlink(missing_ok=True)
                     if not listed:
                         (folder / SKIPPED).unlink(missing_ok=True)
                     _unmake(made)
