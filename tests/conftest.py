@@ -176,6 +176,13 @@ def numbers(strategy):
     ]
 
 
+def without_threads(rows: list[dict]) -> list[dict]:
+    """Rows of results.json but for the number of threads, which a launcher of several processes sets."""
+    for row in rows:
+        row.get("provenance", {}).pop("num_threads", None)
+    return rows
+
+
 def check_failure(code, capsys, *words):
     """One line on stderr, with these words, exit code 1."""
     error = capsys.readouterr().err

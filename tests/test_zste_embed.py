@@ -165,5 +165,5 @@ def test_a_model_that_gives_nan_is_told(heard, scene_set, skipped):
     """Guards against comparisons with NaN, which are all false, and a score of 0 that seems measured."""
     with torch.no_grad():
         next(heard[0].audio_projection.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="not all finite"):
+    with pytest.raises(InputError, match="is not finite"):
         evaluate_scenes({"m": heard}, scene_set, skipped)
