@@ -1,6 +1,5 @@
 """What the commands share: how they read flags, list what can be named, report and fail."""
 
-import atexit
 import functools
 import os
 import sys
@@ -24,8 +23,6 @@ from transformers.utils import logging as transformers_logging
 from ..checkpoints.loading import push_folder
 from ..data.published import PUBLISHED
 from ..data.published.corpus import Corpus
-from ..data.skipping import SkippedClips
-from ..data.sources import Excluded
 from ..data.summary import summarise
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
@@ -174,46 +171,6 @@ def run(main: Callable[[], None]) -> None:
     except Exception:  # a defect: its traceback helps to mend it, and may hold addresses
         print(without_secrets(traceback.format_exc()), file=sys.stderr)
         sys.exit(1)
-
-
-def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
-    """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
-    skipped = SkippedClips(folder / "skipped.csv", max_fraction)
-    if PartialState().is_main_process:
-        skipped.start_afresh()
-    PartialState().wait_for_everyone()
-    if PartialState().is_local_main_process:
-        atexit.register(skipped.close)  # also of a run that fails
-    return skipped
-
-
-def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int = 5) -> int:
-    """Says at the end of a run how many clips were skipped, names some, and returns the number.
-
-    Args:
-        skipped: the clips.
-        folder: where the list will lie, if not where it is now.
-        most: how many to name.
-
-    Raises:
-        InputError: they are too many.
-    """
-    reasons = skipped.read()
-    if reasons:
-        file = (folder or skipped.path.parent) / skipped.path.name
-        say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {file}):")
-        for audio_id, reason in list(reasons.items())[:most]:
-            say(f"  {audio_id}: {reason}")
-    skipped.check()
-    PartialState().wait_for_everyone()
-    skipped.close()
-    return len(reasons)
-
-
-def report_excluded(excluded: Excluded) -> None:
-    """Says which rows of the data were left out, and why."""
-    for line in excluded.lines:
-        say(line)
 
 
 def report_data(data: dict[str, Dataset | IterableDataset | None]) -> None:

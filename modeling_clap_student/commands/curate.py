@@ -57,15 +57,15 @@ from ..data.decoding import readable_rows
 from ..data.filters import with_audio
 from ..data.leakage import KeptOut, read_origins
 from ..data.pools import read_pools
-from ..data.skipping import SkippedClips
-from ..data.sources import Excluded
+from ..data.skipping import SkippedClips, report_skipped, skipped_clips
+from ..data.sources import Excluded, report_excluded
 from ..hub_clap_student import fingerprint
 from ..soundscapes import demo
 from ..utils.arguments import read_flags, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import check_new_folder, whole_folder
 from ..utils.processes import from_main_process
-from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
+from .command_line import command, parse_arguments, report_data
 
 
 def defaults(flags: Namespace) -> dict:

@@ -19,8 +19,8 @@ from ..checkpoints.inference import DTYPES, for_inference
 from ..checkpoints.loading import load_checkpoint
 from ..curation.selection import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task, short_name
-from ..data.skipping import ReadingArguments, SkippedClips
-from ..data.sources import Excluded
+from ..data.skipping import ReadingArguments, SkippedClips, report_skipped, skipped_clips
+from ..data.sources import Excluded, report_excluded
 from ..errors import InputError, reading
 from ..evaluation.comparison import Result, compare
 from ..evaluation.plots import draw_confusion, draw_embeddings
@@ -37,7 +37,7 @@ from ..utils.arguments import ARGUMENTS, COUNT, SEED, Range, save_arguments
 from ..utils.console import heading, print_table, say
 from ..utils.outputs import SKIPPED, is_begun, output_folder, probe_folder, whole_files, write_json, write_text
 from ..utils.processes import from_main_process
-from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
+from .command_line import command, parse_arguments, report_data
 
 
 @dataclass

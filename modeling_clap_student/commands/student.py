@@ -34,8 +34,8 @@ from ..data.corpora import read_corpora
 from ..data.held_out import split_validation
 from ..data.leakage import KeptOut
 from ..data.pools import read_pools
-from ..data.skipping import ReadingArguments, SkippedClips
-from ..data.sources import BUILT_IN, Excluded, dataset_source, split_revision
+from ..data.skipping import ReadingArguments, SkippedClips, report_skipped, skipped_clips
+from ..data.sources import BUILT_IN, Excluded, dataset_source, report_excluded, split_revision
 from ..data.spectrograms import spectrogram_cache
 from ..errors import reading
 from ..evaluation.validation import Validation
@@ -49,15 +49,7 @@ from ..utils.arguments import make_arguments, save_arguments
 from ..utils.console import Stopwatch, heading, print_table, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from . import curate
-from .command_line import (
-    command,
-    parse_arguments,
-    push_if_asked,
-    report_data,
-    report_excluded,
-    report_skipped,
-    skipped_clips,
-)
+from .command_line import command, parse_arguments, push_if_asked, report_data
 from .teacher import make_built_in_teacher, subset
 
 

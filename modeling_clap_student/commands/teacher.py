@@ -26,8 +26,8 @@ from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
 from ..data.held_out import split_validation
 from ..data.leakage import KeptOut
-from ..data.skipping import ReadingArguments
-from ..data.sources import Excluded, dataset_source
+from ..data.skipping import ReadingArguments, report_skipped, skipped_clips
+from ..data.sources import Excluded, dataset_source, report_excluded
 from ..data.spectrograms import spectrogram_cache
 from ..evaluation.validation import Validation
 from ..soundscapes import demo
@@ -37,15 +37,7 @@ from ..training.streaming import check_steps
 from ..utils.arguments import Range, make_arguments, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import output_folder, probe_folder, write_json
-from .command_line import (
-    command,
-    parse_arguments,
-    push_if_asked,
-    report_data,
-    report_excluded,
-    report_skipped,
-    skipped_clips,
-)
+from .command_line import command, parse_arguments, push_if_asked, report_data
 
 
 @dataclass

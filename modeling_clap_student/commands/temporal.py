@@ -27,8 +27,8 @@ from ..data.benchmarks import Benchmark, read_benchmark, task_clips
 from ..data.captions import label_text
 from ..data.held_out import split_validation
 from ..data.leakage import KeptOut
-from ..data.skipping import ReadingArguments
-from ..data.sources import Excluded, dataset_source
+from ..data.skipping import ReadingArguments, report_skipped, skipped_clips
+from ..data.sources import Excluded, dataset_source, report_excluded
 from ..evaluation.validation import TemporalValidation
 from ..soundscapes import demo
 from ..temporal.arguments import TemporalTrainingArguments
@@ -40,15 +40,7 @@ from ..training.curves import draw_curves
 from ..utils.arguments import SHARE, Range, save_arguments
 from ..utils.console import Stopwatch, heading, print_table, say
 from ..utils.outputs import output_folder, probe_folder, write_json
-from .command_line import (
-    command,
-    parse_arguments,
-    push_if_asked,
-    report_data,
-    report_excluded,
-    report_skipped,
-    skipped_clips,
-)
+from .command_line import command, parse_arguments, push_if_asked, report_data
 from .teacher import make_built_in_teacher
 
 

@@ -1,5 +1,6 @@
 """Clips that can't be used: which, why, and when they are too many to go on."""
 
+import atexit
 import csv
 import hashlib
 import io
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from accelerate import PartialState
 
 from ..errors import InputError
 from ..utils.arguments import SHARE, CheckedArguments, Range
+from ..utils.console import say
 
 
 _ENOUGH = 20  # clips, below which a share says nothing
@@ -158,3 +161,37 @@ def _reserve(file: int, size: int) -> None:
 def _slot(audio_id: str) -> int:
     digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") % _SLOTS
+
+
+def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
+    """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
+    skipped = SkippedClips(folder / "skipped.csv", max_fraction)
+    if PartialState().is_main_process:
+        skipped.start_afresh()
+    PartialState().wait_for_everyone()
+    if PartialState().is_local_main_process:
+        atexit.register(skipped.close)  # also of a run that fails
+    return skipped
+
+
+def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int = 5) -> int:
+    """Says at the end of a run how many clips were skipped, names some, and returns the number.
+
+    Args:
+        skipped: the clips.
+        folder: where the list will lie, if not where it is now.
+        most: how many to name.
+
+    Raises:
+        InputError: they are too many.
+    """
+    reasons = skipped.read()
+    if reasons:
+        file = (folder or skipped.path.parent) / skipped.path.name
+        say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {file}):")
+        for audio_id, reason in list(reasons.items())[:most]:
+            say(f"  {audio_id}: {reason}")
+    skipped.check()
+    PartialState().wait_for_everyone()
+    skipped.close()
+    return len(reasons)

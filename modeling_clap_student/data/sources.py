@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
+from ..utils.console import say
 
 
 @dataclass
@@ -187,3 +188,9 @@ def _missing(source: Source, place: object, columns: list[str], what: str, wante
         f"{place} has no column {wanted}: its columns are {', '.join(map(str, columns)) or 'none'}. "
         f"Say which one holds {_HOLDS[what]}: {source.spec.partition('#')[0]}#{what}=COLUMN"
     )
+
+
+def report_excluded(excluded: Excluded) -> None:
+    """Says which rows of the data were left out, and why."""
+    for line in excluded.lines:
+        say(line)

@@ -158,13 +158,12 @@ def embed_questions(
         return embed_texts(model, processor, [arrange(sentence.format(name)) for name in questions.class_names])
 
     names = prompts.descriptions or {}
-    texts = Texts(
+    return Texts(
         embedded({name: names.get(name, [name]) for name in questions.class_names}),
         positions(FIRST),
         positions(SECOND),
         embedded({caption: [caption] for caption in questions.captions}),
     )
-    return texts
 
 
 def evaluate_scenes(
