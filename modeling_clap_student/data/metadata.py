@@ -1,19 +1,15 @@
-"""Metadata files: csv and jsonl as lists of rows, json, yaml."""
+"""Metadata files: csv and jsonl as lists of rows, json."""
 
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import InputError, reading
 
 
 METADATA = ("metadata.csv", "metadata.jsonl")  # of a folder
 FILE_COLUMNS = ("file_name", "path", "filename")
-
-_DEEPEST = 100  # levels of a yaml file
 
 
 def read_rows(path: Path, *needed: str, fallback: str | None = None) -> list[dict[str, Any]]:
@@ -82,23 +78,3 @@ def read_json(path: Path) -> dict | list:
     """
     with reading(path, "json file"):
         return json.loads(path.read_text(encoding="utf-8-sig"))
-
-
-def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
-    """Reads YAML that says everything itself: a few hundred bytes of aliases of aliases would fill any memory.
-
-    Args:
-        text: the file's.
-        loader: PyYAML's, which decides what a plain word stands for.
-
-    Raises:
-        yaml.YAMLError: no YAML, an alias, or nested too deeply.
-    """
-    depth = 0
-    for event in yaml.parse(text, loader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases are not taken: write out what *{event.anchor} stands for")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise yaml.YAMLError("it is nested too deeply")
-    return yaml.load(text, loader)

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_t
 import yaml
 from transformers.hf_argparser import string_to_bool
 
-from ..data.metadata import load_yaml
 from ..errors import InputError
 from .outputs import write_json
 
@@ -93,6 +92,7 @@ def _is_empty(value: Any) -> bool:
 
 
 ARGUMENTS = "arguments.json"
+_DEEPEST = 100  # levels of a yaml file
 _IN_WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -148,6 +148,26 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
         field, hint = known[name]
         values[field.name] = _read_value(value, field, hint, f"{place}: {key}")
     return values
+
+
+def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
+    """Reads YAML that says everything itself: a few hundred bytes of aliases of aliases would fill any memory.
+
+    Args:
+        text: the file's.
+        loader: PyYAML's, which decides what a plain word stands for.
+
+    Raises:
+        yaml.YAMLError: no YAML, an alias, or nested too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError(f"aliases are not taken: write out what *{event.anchor} stands for")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.YAMLError("it is nested too deeply")
+    return yaml.load(text, loader)
 
 
 def _read_mapping(path: Path) -> dict:

@@ -4,8 +4,8 @@ import yaml
 from datasets import Dataset
 
 from ...errors import InputError
+from ...utils.arguments import load_yaml
 from ..files import audio_under, same_name
-from ..metadata import load_yaml
 from ..sources import Source
 from ..tables import captioned_table
 from .corpus import Corpus
