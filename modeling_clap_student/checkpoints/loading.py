@@ -61,6 +61,36 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
 
 
+def open_model(model, processor=None) -> tuple:
+    """A model and its processor, of whatever a user has at hand.
+
+    Args:
+        model: a `ClapStudentModel`, transformers' `ClapModel`, or a checkpoint's folder or Hub id.
+        processor: the model's, where it came without one.
+
+    Raises:
+        InputError: another kind of model, or one without a processor.
+    """
+    if isinstance(model, (str, Path)):
+        return load_checkpoint(model)
+    if isinstance(model, ClapStudentModel):
+        if processor is None and model._processor is None:
+            raise InputError("the model came without a processor: set model.processor")
+        return model.eval(), processor or model.processor
+    if isinstance(model, ClapModel):
+        name = getattr(model.config, "_name_or_path", "")
+        if processor is None and not name:
+            raise InputError("the model came without a processor: give processor=, or load it by its name")
+        if not isinstance(model, TeacherClapModel):
+            weights, model = model.state_dict(), TeacherClapModel(model.config).to(model.device, model.dtype)
+            model.load_state_dict(weights)
+            model.config._name_or_path = name
+        return model.eval(), processor if isinstance(processor, TeacherClapProcessor) else load_clap_processor(name)
+    raise InputError(
+        f"a {type(model).__name__} is no CLAP: give a ClapStudentModel, a ClapModel or a checkpoint's name"
+    )
+
+
 def _load_model(model_class, name: str, revision: str | None):
     """`from_pretrained` that refuses what it would otherwise fill with random numbers."""
     model, report = model_class.from_pretrained(

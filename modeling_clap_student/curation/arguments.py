@@ -130,6 +130,8 @@ class CurateArguments(ReadingArguments):
         super().__post_init__()
         if self.strategy is None:
             raise ValueError(f"--strategy is missing: {', '.join(STRATEGIES)}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"--strategy must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}")
         self.output_dir = self.output_dir or f"outputs/improvement_set_{self.strategy}"
         if self.teacher is None:
             raise ValueError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")

@@ -287,3 +287,19 @@ def short_name(spec: str) -> str:
     layout = named.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
     named = named.replace("=", " ")
     return named if layout in PUBLISHED else f"{named} {Path(place).name}".strip()
+
+
+def check_class_names(names: Iterable[str], spec: str) -> list[str]:
+    """Class names as words, each once, sorted.
+
+    Args:
+        names: as a user wrote them.
+        spec: what they are called in the error.
+
+    Raises:
+        InputError: a name that is no text, or fewer than 2 names.
+    """
+    names = list(names)
+    if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
+        raise InputError(f"{spec}: {wrong[0]!r} is no class name")
+    return _checked(set(map(label_text, names)), spec)

@@ -12,7 +12,7 @@ from .captions import caption_key
 from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
 from .leakage import KeptOut
 from .metadata import METADATA, read_rows, texts
-from .naming import parse_source
+from .naming import names_data, parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
 from .sources import Excluded, Source, caption_columns, find_column, told_apart
@@ -59,7 +59,11 @@ def _read_soundscapes(source: Source) -> Dataset:
 def _read_hub(source: Source) -> Dataset:
     """A Hub dataset, or a folder of one: the splits asked for, `train` by default."""
     splits = [load_table(source.path, split=split) for split in source.parts or ("train",)]
-    table = concatenate_datasets(splits)
+    return _captioned(source, concatenate_datasets(splits))
+
+
+def _captioned(source: Source, table: Dataset) -> Dataset:
+    """Any table with captions, and perhaps audio, in our columns."""
     clips = hub_clips(source, table)
     captions = caption_columns(source, source.spec, table.column_names)
     if captions == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
@@ -108,8 +112,17 @@ READERS = {
 STREAMS = {"stream": read_captioned_stream, "webdataset": read_captioned_tar_shards}
 
 
+def _read_given(given: Dataset | list[str]) -> tuple[Source, Dataset]:
+    """A table that was handed over, or a list of texts."""
+    if isinstance(given, Dataset):
+        source = Source("captions", "hub", "captions", excluded=Excluded(allow_outside_paths=True))
+        return source, _captioned(source, given)
+    source = Source("captions", "csv", None, label="captions")
+    return source, captioned_table(source, [None] * len(given), map(str, range(len(given))), given)
+
+
 def read_corpora(
-    specs: list[str],
+    specs: str | Dataset | list[str],
     needs_audio: bool = True,
     excluded: Excluded | None = None,
     kept_out: KeptOut | None = None,
@@ -121,7 +134,7 @@ def read_corpora(
     Rows without a word in their caption are left out, and so is a caption that stands twice beside one clip.
 
     Args:
-        specs: as in `parse_source`.
+        specs: as in `parse_source`, one or several; or a table, or a list of texts.
         needs_audio: whether rows that are only text, or whose file is missing, are left out too.
         excluded: gets the number of rows that were left out, and why.
         kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
@@ -136,6 +149,10 @@ def read_corpora(
         InputError: a spec that can't be read, or holds no caption, or no audio where audio is needed.
     """
     excluded = Excluded() if excluded is None else excluded
+    if isinstance(specs, Dataset) or not names_data(specs):
+        source, corpus = _read_given(specs)
+        return _usable(corpus, source, needs_audio, excluded, kept_out or KeptOut())
+    specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
     sources = [replace(source, excluded=excluded) for source in sources]

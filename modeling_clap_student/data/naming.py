@@ -17,6 +17,15 @@ _WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream", "webdataset")
 _ANY_PLACE = ("folder", "hub", "stream", "webdataset")
 
 
+def names_data(given) -> bool:
+    """Whether a text, a path, or a list of them names data, rather than being captions themselves.
+
+    Something that has a blank and is no path is a caption; so is a list in which one is.
+    """
+    items = [given] if isinstance(given, (str, Path)) else given
+    return bool(items) and all(isinstance(i, Path) or is_there(i) or "=" in i or " " not in i for i in items)
+
+
 def parse_source(spec: str, known: dict[str, Callable], what: str, columns: tuple[str, ...] = ()) -> Source:
     """Reads a user's word for some data.
 

@@ -1,6 +1,7 @@
 """Pools: audio without text, in the columns of `POOL_COLUMNS`. Labels, where a pool has some, are not read."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,13 +67,26 @@ READERS = {
 }
 
 
+def _read_given(given: Dataset | list) -> tuple[Source, Dataset] | None:
+    """A table that was handed over, or a list of audio files; None for what names data."""
+    allowed = Excluded(allow_outside_paths=True)
+    if isinstance(given, Dataset):
+        source = Source("audio", "hub", "audio", excluded=allowed)
+        return source, hub_clips(source, given)
+    paths = [] if isinstance(given, (str, Path)) else [Path(item) for item in given]
+    if not paths or not all(path.suffix.lower() in AUDIO_SUFFIXES for path in paths):
+        return None
+    source = Source("audio", "folder", None, excluded=allowed, label="audio")
+    return source, clip_table(source, [path.absolute() for path in paths], map(str, paths))
+
+
 def read_pools(
-    specs: list[str], excluded: Excluded | None = None, kept_out: KeptOut | None = None
+    specs: str | Dataset | list, excluded: Excluded | None = None, kept_out: KeptOut | None = None
 ) -> Dataset | IterableDataset:
     """Reads pools and joins them.
 
     Args:
-        specs: as in `parse_source`.
+        specs: as in `parse_source`, one or several; or a table, or a list of audio files.
         excluded: gets the number of clips that were left out, and why.
         kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
 
@@ -83,6 +97,9 @@ def read_pools(
         InputError: a spec that can't be read, or a part of it without clips.
     """
     excluded = Excluded() if excluded is None else excluded
+    if given := _read_given(specs):
+        return _usable(given[1], replace(given[0], excluded=given[0].excluded), kept_out or KeptOut())
+    specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     sources = told_apart([parse_source(spec, READERS, "a pool of audio", columns=("audio",)) for spec in specs])
     pools = []
     for source in sources:

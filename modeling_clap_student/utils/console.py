@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from accelerate import PartialState
 from rich.console import Console
@@ -34,6 +35,16 @@ def heading(message: str) -> None:
     """Announces a stage."""
     if PartialState().is_main_process:
         console.rule(Text(printable(message), style="bold"), align="left")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Says nothing for a while: for whoever calls the package from Python. Progress bars stay."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

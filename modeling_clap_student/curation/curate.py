@@ -1,0 +1,405 @@
+"""Curation: a teacher pairs captions with unlabelled audio, and an Improvement-Set comes out.
+
+Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
+"""
+
+import tempfile
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset, IterableDataset, load_dataset
+
+from ..checkpoints.inference import for_inference
+from ..checkpoints.loading import open_model, push_folder
+from ..data.decoding import readable_rows
+from ..data.filters import with_audio
+from ..data.leakage import KeptOut
+from ..data.skipping import SkippedClips, report_skipped
+from ..data.sources import Excluded, report_excluded
+from ..errors import InputError
+from ..hub_clap_student import fingerprint
+from ..utils.console import quiet, say
+from ..utils.outputs import whole_folder
+from ..utils.processes import from_main_process
+from ..version import __version__
+from .advisor import AUTO, estimate_precision
+from .arguments import CurateArguments
+from .embedding_store import EmbeddingStore, StoredVectors
+from .improvement_set import (
+    is_improvement_set,
+    pair_precision,
+    read_streamed_audio,
+    save_improvement_set,
+    save_streamed_pairs,
+)
+from .inputs import CurationInputs, read_inputs
+from .matching import similarity_histogram
+from .report.page import ReportData, write_report
+from .selection import PROMPT, SelectedCaptions, Threshold, label_prompts, select_captions
+from .stored_embeddings import StoredEmbedder
+from .strategies import (
+    DEFAULT_THRESHOLDS,
+    PAPER_DU_THRESHOLD,
+    PAPER_THRESHOLDS,
+    Curated,
+    match_pool,
+    select_training_pairs,
+    training_pairs,
+)
+
+
+SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
+
+
+@dataclass
+class Improvement:
+    """What a curation made.
+
+    Attributes:
+        pairs: the Improvement-Set.
+        replay: captioned clips to rehearse; None where there are none with audio.
+        provenance: how the set was made, and its counts.
+        facts: what else the report tells, see `ReportData`.
+        folder: where files lie that belong to it: `skipped.csv`, and the pairs of a stream.
+        replay_decodes: whether every clip of `replay` was decoded. Others are, before they are put into a file.
+    """
+
+    pairs: Dataset
+    replay: Dataset | None
+    provenance: dict[str, Any]
+    facts: dict[str, Any]
+    folder: Path
+    replay_decodes: bool = False
+    _work: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
+
+    def save(self, output_dir: str | Path, embed_audio: bool = False) -> None:
+        """Writes the set, its card and its report into a folder that appears whole or not at all.
+
+        Args:
+            output_dir: a new folder, or one with an older set, which is moved aside.
+            embed_audio: put the audio itself into the files, instead of the paths.
+
+        Raises:
+            InputError: the folder holds something else, or can't be written.
+        """
+        with whole_folder(output_dir, replaces=is_improvement_set) as folder:
+            if PartialState().is_main_process:
+                self.write(folder, str(output_dir), embed_audio)
+
+    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
+        """Uploads the set with its audio inside, in one commit; returns its address.
+
+        Raises:
+            InputError: no right to, no connection, or an upload that broke off.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.write(Path(folder), repo_id, embed_audio=True)
+            return push_folder(folder, repo_id, private, repo_type="dataset", token=token)
+
+    def write_report(self, path: str | Path) -> None:
+        """Draws the page by which a person judges the set, by eye and by ear."""
+        precision = pair_precision(self.pairs)
+        write_report(Path(path), ReportData(self.pairs, self.provenance, pair_precision=precision, **self.facts))
+
+    def write(self, folder: Path, name: str, embed_audio: bool = False, has_pairs: bool = False) -> None:
+        """Writes the set's files into a folder.
+
+        Args:
+            folder: an existing one.
+            name: where the set is or will be, for the card.
+            embed_audio: as in `save`.
+            has_pairs: whether the pairs were written there already, as those of a stream are.
+        """
+        replay = self.replay
+        if embed_audio and replay is not None and not self.replay_decodes:
+            replay = replay.select(readable_rows(replay, SkippedClips(self.folder / "skipped.csv"))) or None
+        provenance = self.provenance | {"num_replay": 0 if replay is None else len(replay)}
+        pairs = None if has_pairs else self.pairs
+        save_improvement_set(folder, pairs, replay, provenance, name, embed_audio)
+        try:
+            self.write_report(folder / "report.html")
+        except Exception as error:  # the set is whole without it: no failure here may lose what took hours
+            say(f"no report.html: {type(error).__name__}: {error}")
+
+
+def curate(
+    teacher,
+    *,
+    strategy: str,
+    captions,
+    audio=None,
+    labels=None,
+    processor=None,
+    **options,
+) -> Improvement:
+    """Pairs captions with unlabelled audio.
+
+    Args:
+        teacher: a `ClapStudentModel` or transformers' `ClapModel`; or a checkpoint's folder or Hub id.
+        strategy: `du`, `ds` or `ads`.
+        captions: what `--captions` takes, one or several; a list of texts; or a `Dataset` with captions, and with
+            audio for ds and for replay.
+        audio: what `--audio` takes, one or several; a list of audio files; or a `Dataset` with audio.
+        labels: what `--labels` takes, or a list of class names.
+        processor: the teacher's, where it came without one.
+        options: further flags of curate.py by their names: `num_pairs=20_000`, `task=…`, `batch_size=…`.
+
+    Returns:
+        the pairs, the replay set and how they came about. Nothing is written but the embedding store.
+
+    Raises:
+        InputError: as the command would print it.
+    """
+    model, processor = open_model(teacher, processor)
+    try:
+        args = CurateArguments(
+            strategy=strategy,
+            teacher=getattr(model.config, "_name_or_path", "") or "a model",
+            captions=_names(captions),
+            audio=None if audio is None else _names(audio),
+            labels=labels if isinstance(labels, str) or labels is None else ", ".join(map(str, labels)) or "no names",
+            **options,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
+    work = tempfile.TemporaryDirectory(prefix="clap_curation_")
+    folder = Path(from_main_process(lambda: work.name))
+    with quiet():
+        named = labels is None or isinstance(labels, str)
+        inputs = read_inputs(args, captions, audio, None if named else list(labels))
+        skipped = SkippedClips(folder / "skipped.csv", args.max_skipped_fraction)
+        improvement = run_curation(args, inputs, model, processor, folder, skipped)
+    if inputs.is_streamed:
+        files = sorted(map(str, (folder / "data").glob("*.parquet")))
+        improvement.pairs = load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
+        improvement.facts.pop("audio_of")
+    improvement._work = work
+    return improvement
+
+
+def _names(given) -> list[str]:
+    """What is said of data that were handed over: their own names, or how many there are."""
+    if isinstance(given, (str, Path)):
+        return [str(given)]
+    if isinstance(given, (Dataset, IterableDataset)):
+        return [f"a table of {len(given)} rows" if isinstance(given, Dataset) else "a stream"]
+    return [text for item in given for text in _names(item)] if len(given) <= 20 else [f"a list of {len(given)}"]
+
+
+def run_curation(
+    args: CurateArguments, inputs: CurationInputs, model, processor, folder: Path, skipped: SkippedClips
+) -> Improvement:
+    """Embeds, selects, matches. All processes must call it.
+
+    Args:
+        args: the thresholds, and how to embed.
+        inputs: what to curate from.
+        model, processor: the teacher.
+        folder: for pairs that do not fit into memory, and those of a stream; it must stay as long as they are used.
+        skipped: where clips that can't be read are listed.
+
+    Raises:
+        InputError: nothing is similar enough, or not one clip can be read.
+    """
+    publishes = bool(args.embed_audio or args.push_to_hub)
+    encoder = for_inference(model.to(PartialState().device), args.dtype)
+    made_by = provenance(args, model, inputs.class_names)
+    store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
+    embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
+    caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
+    selected = select(args, embedder, caption_embeds, inputs.class_names, inputs.layout)
+    facts, clips, replay = {"selected": by_label(selected, inputs.class_names)}, None, None
+    if args.strategy == "ds":
+        pairs = select_training_pairs(inputs.corpus, inputs.captions, selected, inputs.class_names)
+        pairs = with_similarity(pairs, inputs.captions, caption_embeds, embedder)
+    else:
+        clip_embeds, clips = embed_pool(embedder, inputs.pool, inputs.kept_out)
+        tables = (clips, clip_embeds, inputs.captions, caption_embeds)
+        chosen, precisions = from_main_process(
+            lambda: matched(args, model, tables, selected, inputs.class_names, inputs.layout, folder / SCRATCH)
+        )
+        pairs = chosen.pairs
+        replay = replay_set(args.strategy, inputs.corpus, inputs.captions, selected, inputs.class_names)
+        if replay is not None and publishes:
+            replay = readable(replay, skipped)
+        made_by |= {"pair_threshold": chosen.threshold, "highest_similarity": chosen.highest}
+        made_by |= args.matching_options() | precisions
+        if PartialState().is_main_process:
+            facts |= similarities(clip_embeds, caption_embeds, selected)
+    if selected is not None:
+        made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
+    made_by |= {
+        "num_pairs": len(pairs),
+        "num_clips": len(pairs.unique("audio_id")),
+        "num_replay": 0 if replay is None else len(replay),
+        "num_skipped": report_skipped(skipped, Path(args.output_dir)),
+    }
+    if inputs.is_streamed:
+        save_streamed_pairs(folder, pairs, clips, inputs.pool)
+        facts["audio_of"] = partial(read_streamed_audio, folder, pairs)
+    facts |= {"num_pool_clips": None if clips is None else len(clips), "num_captions": len(inputs.captions)}
+    return Improvement(pairs, replay, made_by, facts, folder, publishes)
+
+
+def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
+    """All that is needed to make the set again; what came out is added to it."""
+    return {
+        "strategy": args.strategy,
+        "teacher": args.teacher,
+        "teacher_fingerprint": fingerprint(model),
+        "teacher_revision": getattr(model.config, "_commit_hash", None),
+        "dtype": args.dtype,
+        "prompt": PROMPT,
+        "captions": args.captions,
+        "audio": args.audio,
+        "exclude": args.exclude,
+        "labels": class_names,
+        "seed": args.seed,
+        "num_threads": torch.get_num_threads(),
+        "version": __version__,
+        "arguments": args.to_repeat(),
+    }
+
+
+def select(
+    args: CurateArguments,
+    embedder: StoredEmbedder,
+    caption_embeds: StoredVectors,
+    class_names: list[str],
+    layout: str | None,
+) -> SelectedCaptions | None:
+    """The captions near one of the labels; None for du, which takes them all."""
+    if args.strategy == "du":
+        return None
+    labels = embedder.texts(label_prompts(class_names), "embedding labels")
+    cut = args.threshold("caption", PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[0])
+    selected = select_captions(caption_embeds[:], labels[:], cut)
+    say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
+    if len(selected.indices) == 0:
+        raise empty("caption", selected)
+    return selected
+
+
+def matched(
+    args: CurateArguments,
+    model,
+    tables: tuple[Dataset, StoredVectors, Dataset, StoredVectors],
+    selected: SelectedCaptions | None,
+    class_names: list[str],
+    layout: str | None,
+    scratch: Path,
+) -> tuple[Curated, dict]:
+    """The pool's clips with their captions, and what an advised threshold leaves in the provenance."""
+    clips, clip_embeds, captions, caption_embeds = tables
+    precisions = {}
+    if args.pair_threshold == AUTO:
+        cut, precisions = advised(args, model, clip_embeds, caption_embeds[:], selected)
+    else:
+        cut = pair_threshold(args, layout)
+    found = match_pool(
+        *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
+        scratch=scratch,
+        balance_labels=args.balance_labels,
+        max_pairs=args.max_pairs,
+        **args.matching_options(),
+    )
+    if len(found.pairs) == 0:
+        raise empty("pair", found)
+    return found, precisions
+
+
+def pair_threshold(args: CurateArguments, layout: str | None) -> Threshold:
+    """What the flags say, or the paper's cosine for this strategy and label set."""
+    paper = PAPER_DU_THRESHOLD if args.strategy == "du" else PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[1]
+    return args.threshold("pair", paper)
+
+
+def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:
+    """How all similarities are spread, for the report."""
+    chosen = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
+    histogram = similarity_histogram(clip_embeds, chosen)
+    sampled = histogram.clips < histogram.of_clips
+    return {
+        "histogram": (histogram.edges, histogram.counts),
+        "sampled_clips": histogram.clips if sampled else None,
+    }
+
+
+def embed_pool(
+    embedder: StoredEmbedder, pool: Dataset | IterableDataset, kept_out: KeptOut
+) -> tuple[StoredVectors, Dataset]:
+    """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
+    if isinstance(pool, Dataset):
+        embeds, rows = embedder.table(pool, "embedding the pool")
+        return embeds, pool.select(rows)
+    excluded = Excluded()
+    embeds, clips = embedder.stream(pool, kept_out, excluded, "embedding the stream")
+    report_excluded(excluded)
+    return embeds, clips
+
+
+def replay_set(
+    strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
+) -> Dataset | None:
+    """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
+    excluded = Excluded()
+    corpus = with_audio(corpus, "the replay set", excluded)
+    report_excluded(excluded)
+    if len(corpus) == 0:
+        return None
+    if strategy == "du":
+        return training_pairs(corpus)
+    pairs = select_training_pairs(corpus, captions, selected, class_names)
+    return pairs if len(pairs) else None
+
+
+def readable(replay: Dataset, skipped: SkippedClips) -> Dataset | None:
+    """The part of the replay set that decodes: what is put into a set that others may get is audio, nothing else."""
+    rows = from_main_process(lambda: readable_rows(replay, skipped))
+    return replay.select(rows) if len(rows) else None
+
+
+def with_similarity(
+    pairs: Dataset, captions: Dataset, caption_embeds: StoredVectors, embedder: StoredEmbedder
+) -> Dataset:
+    """Training pairs with the teacher's cosine between clip and caption; clips that can't be read are left out."""
+    clip_embeds, rows = embedder.table(pairs, "embedding the chosen clips")
+    pairs = pairs.select(rows)
+    row_of = {key: row for row, key in enumerate(captions["caption_id"])}
+    texts = np.array([row_of[key] for key in pairs["caption_id"]])
+    blocks = (slice(start, start + 4096) for start in range(0, len(pairs), 4096))
+    similarity = np.concatenate([(clip_embeds[rows] * caption_embeds[texts[rows]]).sum(axis=1) for rows in blocks])
+    columns = pairs.column_names
+    return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
+
+
+def advised(
+    args: CurateArguments, model, clip_embeds: StoredVectors, caption_embeds: np.ndarray, selected: SelectedCaptions
+) -> tuple[Threshold, dict]:
+    """The loosest threshold with the wanted precision, and what the provenance tells of it."""
+    scale = model.logit_scale.exp().item()
+    estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
+    value, precision = estimate.loosest(args.precision)
+    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
+    return Threshold(value), {"wanted_precision": args.precision, "estimated_precision": precision}
+
+
+def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:
+    """The similarities of the captions that each label got."""
+    if selected is None:
+        return None
+    return {name: selected.similarities[selected.labels == number] for number, name in enumerate(class_names)}
+
+
+def empty(what: str, found) -> InputError:
+    """The error for a set that came out empty, with a threshold that would not."""
+    near = found.highest - 0.05
+    return InputError(
+        f"no {what} reached {found.threshold:.3f}: the highest similarity seen is {found.highest:.3f}. "
+        f"Try --{what}_threshold {near:.2f}, or --num_{what}s to keep the best ones whatever their cosine"
+    )

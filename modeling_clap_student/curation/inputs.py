@@ -1,0 +1,84 @@
+"""What is curated from: captions, a pool, class names, without the clips that the student will be tested on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from datasets import Dataset, IterableDataset
+
+from ..data.benchmarks import check_class_names, evaluation_clips, read_labels, task_clips
+from ..data.corpora import read_corpora
+from ..data.leakage import KeptOut, read_origins
+from ..data.pools import read_pools
+from ..data.sources import Excluded, report_excluded
+from ..utils.console import say
+from .arguments import CurateArguments
+
+
+@dataclass(frozen=True)
+class CurationInputs:
+    """What is curated from.
+
+    Attributes:
+        corpus: captioned rows.
+        captions: their captions, each once.
+        pool: clips without text; None for ds.
+        class_names: the labels; empty for du.
+        layout: the published set that they come from, None for a list of the user's.
+        kept_out: clips that the student will be tested on, and others to leave out of the pool.
+    """
+
+    corpus: Dataset
+    captions: Dataset
+    pool: Dataset | IterableDataset | None
+    class_names: list[str]
+    layout: str | None
+    kept_out: KeptOut
+
+    @property
+    def is_streamed(self) -> bool:
+        return isinstance(self.pool, IterableDataset)
+
+
+def read_inputs(
+    args: CurateArguments, captions=None, audio=None, class_names: list[str] | None = None
+) -> CurationInputs:
+    """Reads what is curated from, without the clips that the student will be tested on, and says how much it is.
+
+    Args:
+        args: which name what is not handed over here.
+        captions, audio: as for `curate`.
+        class_names: the labels.
+    """
+    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
+    evaluated = evaluation_sets(args) if class_names is None else task_clips(args.task)
+    kept_out = KeptOut(evaluated, read_origins(args.exclude or []))
+    captions = args.captions if captions is None else captions
+    corpus = read_corpora(captions, args.strategy == "ds", excluded, KeptOut(evaluated))
+    _, first = np.unique(corpus["caption_id"], return_index=True)
+    texts = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
+    pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, excluded, kept_out)
+    layout = None
+    if args.strategy == "du":
+        class_names = []
+    elif class_names is None:
+        class_names, layout = read_labels(args.labels, excluded)
+    else:
+        class_names = check_class_names(class_names, "labels")
+    report_excluded(excluded)
+    inputs = CurationInputs(corpus, texts, pool, class_names, layout, kept_out)
+    say(f"{len(corpus)} captioned rows with {len(texts)} different captions")
+    size = (
+        f"a stream of {pool.num_shards} shards" if inputs.is_streamed else f"{0 if pool is None else len(pool)} clips"
+    )
+    say(f"{size} in the pool, {len(class_names)} labels")
+    if args.exclude and pool is not None and not inputs.is_streamed:
+        unknown = pool.with_format("arrow")["origin_id"][:].null_count
+        if unknown:
+            say(f"{unknown} clips of the pool tell no recording: --exclude can't leave them out")
+    return inputs
+
+
+def evaluation_sets(args: CurateArguments) -> list[Dataset]:
+    """The clips that the student will be tested on: neither captions nor pool may hold them."""
+    labelled = evaluation_clips(args.labels) if args.labels else None
+    return [*task_clips(args.task), *([] if labelled is None else [labelled])]
