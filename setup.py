@@ -62,7 +62,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
-    package_data={"modeling_clap_student.curation.report": ["page.html.jinja"]},
+    package_data={
+        "modeling_clap_student.curation.report": ["page.html.jinja"],
+        "modeling_clap_student.soundscapes": ["captions.json"],
+    },
     install_requires=REQUIRES,
     entry_points={
         "console_scripts": [

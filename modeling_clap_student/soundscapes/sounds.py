@@ -6,12 +6,13 @@ part. Only uniform draws and elementary functions are used, so that a seed gives
 within rounding.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from .captions import CAPTIONS
 from .synthesis import (
     GRAIN,
     SAMPLING_RATE,
@@ -30,6 +31,10 @@ from .synthesis import (
     voice,
     wobble,
 )
+
+
+# Ways to say what is heard, for each class. Some hold the class name, some do not.
+CAPTIONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
