@@ -72,8 +72,8 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     """
     record, repo_id = public(dict(getattr(config, "record", None) or {})), public(repo_id)
     if weights and record.get("fingerprint", weights) != weights:
-        told = record.pop("origin", "")
-        record["origin"] = f"{told} The weights were changed since, and were not evaluated again.".strip()
+        origin = record.pop("origin", "")
+        record["origin"] = f"{origin} The weights were changed since, and were not evaluated again.".strip()
         record.pop("results", None)
     is_tower = not hasattr(config, "audio_config")
     rate = config.sampling_rate if is_tower else config.audio_config.sampling_rate

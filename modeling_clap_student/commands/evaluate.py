@@ -171,7 +171,7 @@ def draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], ro
         if isinstance(result, ZeroShotResult):
             draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[-1]}.png")
             if args.plot_embeddings:
-                panels = {model: of[number] for model, of in results.items()}
+                panels = {model: per_task[number] for model, per_task in results.items()}
                 draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
         elif isinstance(result, ZsteResult):
             draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")
@@ -244,11 +244,11 @@ def evaluate(args: EvalArguments) -> None:
             of_tasks = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
             results = {name: [of_task[name] for of_task in of_tasks] for name in args.models}
             num_skipped = report_skipped(skipped, folder)
-            told = leave(new, args, tasks, prompts, facts, results)
+            scored = leave(new, args, tasks, prompts, facts, results)
         if not num_skipped and PartialState().is_main_process:
             (folder / SKIPPED).unlink(missing_ok=True)  # an older evaluation's
     if args.output_json:
-        write_json(Path(args.output_json), told)
+        write_json(Path(args.output_json), scored)
 
 
 def leave(
@@ -270,9 +270,9 @@ def leave(
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
     notes += scene_notes(tasks)
     made = provenance(settings, facts, tasks, prompts)
-    told = with_provenance(rows, made)
+    rows_to_write = with_provenance(rows, made)
     if not args.output_json:
-        write_json(folder / "results.json", told)
+        write_json(folder / "results.json", rows_to_write)
     write_json(folder / "details.json", details(made, tasks, results))
     write_text(folder / "results.md", as_markdown([*tables, *more], notes))
     write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
@@ -281,7 +281,7 @@ def leave(
             write_manifest(folder / manifest_name(task), task.scenes)
     draw(folder, args, results, rows)
     save_arguments(folder, args)
-    return told
+    return rows_to_write
 
 
 @command

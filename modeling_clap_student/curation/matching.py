@@ -111,7 +111,7 @@ def match_by_label(audio_embeds, text_embeds, labels: np.ndarray, threshold: Thr
     rows = [np.flatnonzero(labels == label) for label in present]
     found = [match(audio_embeds, text_embeds[of_label], threshold, **options) for of_label in rows]
     clips = np.concatenate([of_label.clips for of_label in found])
-    captions = np.concatenate([of[of_label.captions] for of, of_label in zip(rows, found, strict=True)])
+    captions = np.concatenate([indices[matches.captions] for indices, matches in zip(rows, found, strict=True)])
     order = np.lexsort((captions, clips))
     return Matches(
         clips[order],

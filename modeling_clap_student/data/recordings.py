@@ -44,8 +44,8 @@ def origin_of(row: Mapping) -> str | None:
     origin = recording(site.strip().lower(), name) if mark else None if site.lower() in _NOTHING else site
     if origin:
         return origin
-    told = (recording(site, row.get(column)) for site, columns in _COLUMNS.items() for column in columns)
-    return next((origin for origin in told if origin), None)
+    names = (recording(site, row.get(column)) for site, columns in _COLUMNS.items() for column in columns)
+    return next((origin for origin in names if origin), None)
 
 
 def origins_of(table: Dataset) -> list[str | None]:

@@ -43,7 +43,7 @@ class SpectrogramCache:
         # Frames beside a clip whose windows reach into it, and beside any part whose windows reach beyond it.
         self.margin = -(-config.n_fft // (2 * config.hop_length))
         self.silence = float(self._analysed(np.zeros(2 * config.n_fft, np.float32))[0, 0])
-        weights = [of.float().numpy().tobytes() for of in (self.front_end.window, self.front_end.mel_filters)]
+        weights = [tensor.float().numpy().tobytes() for tensor in (self.front_end.window, self.front_end.mel_filters)]
         name = key_of(*weights, json.dumps([sampling_rate, config.hop_length, config.n_fft])).hex()
         self.folder = Path(folder) / name
         make_folder(self.folder)

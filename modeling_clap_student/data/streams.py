@@ -118,8 +118,8 @@ def _as_clip(row: dict, audio: dict | None, name: str, roots: tuple[str, ...] | 
     else:
         # A row's number is not known where each process reads other shards; equal bytes are one clip.
         held = (audio or {}).get("bytes")
-        told = held if held is not None else str((audio or {}).get("path")).encode()
-        audio_id = f"{name}/{hashlib.blake2b(told, digest_size=12).hexdigest()}"
+        identity = held if held is not None else str((audio or {}).get("path")).encode()
+        audio_id = f"{name}/{hashlib.blake2b(identity, digest_size=12).hexdigest()}"
     path = (audio or {}).get("path")
     if path and audio.get("bytes") is None and roots is not None and is_outside(path, roots):
         audio = refused(f"{OUTSIDE}: {path}")

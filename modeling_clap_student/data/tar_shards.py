@@ -213,10 +213,10 @@ def _clip(member: _Member, name: str, source: str, beside: list[_Member]) -> dic
 def _fields(member: _Member) -> dict:
     """The fields of a json beside a clip; none where it is something else."""
     try:
-        told = json.loads((member.content or b"").decode("utf-8-sig"))
+        content = json.loads((member.content or b"").decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _captions(member: _Member, field: str | None) -> list[str]:

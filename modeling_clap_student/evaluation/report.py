@@ -104,8 +104,11 @@ def _paper_rows(tasks: Sequence) -> list[list[str]]:
     if not any(map(in_paper, tasks)):
         return []
     return [
-        [f"paper: {name}", *("{:.1f} ± {:.1f}".format(*of[task.layout]) if in_paper(task) else "–" for task in tasks)]
-        for name, of in PAPER_SCORES.items()
+        [
+            f"paper: {name}",
+            *("{:.1f} ± {:.1f}".format(*scores[task.layout]) if in_paper(task) else "–" for task in tasks),
+        ]
+        for name, scores in PAPER_SCORES.items()
     ]
 
 
@@ -171,16 +174,16 @@ def detail_tables(results: dict[str, list[Result]]) -> list[ReportTable]:
 
 def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
     folds = {model: result.fold_accuracy for model, result in scored.items()}
-    names = list(dict.fromkeys(name for of in folds.values() for name in of))
+    names = list(dict.fromkeys(name for by_fold in folds.values() for name in by_fold))
     if len(names) < 2:
         return []
     cells = [
         [
             model,
-            *(f"{100 * of[name]:.1f}" if name in of else "–" for name in names),
-            f"{100 * mean(of.values()):.1f} ± {100 * stdev(of.values()):.1f}" if len(of) > 1 else "–",
+            *(f"{100 * by_fold[name]:.1f}" if name in by_fold else "–" for name in names),
+            f"{100 * mean(by_fold.values()):.1f} ± {100 * stdev(by_fold.values()):.1f}" if len(by_fold) > 1 else "–",
         ]
-        for model, of in folds.items()
+        for model, by_fold in folds.items()
     ]
     columns = ["model", *(f"fold {name}" for name in names), "mean ± s.d."]
     return [ReportTable(f"{_task_of(scored)}: accuracy by fold, %", columns, cells)]
@@ -189,7 +192,10 @@ def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
 def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
     names = next(iter(scored.values())).benchmark.class_names
     accuracies = [result.class_accuracy for result in scored.values()]
-    cells = [[name, *(f"{100 * of[name]:.1f}" if name in of else "–" for of in accuracies)] for name in names]
+    cells = [
+        [name, *(f"{100 * by_class[name]:.1f}" if name in by_class else "–" for by_class in accuracies)]
+        for name in names
+    ]
     return ReportTable(f"{_task_of(scored)}: accuracy by class, %", ["class", *scored], cells)
 
 
@@ -245,12 +251,12 @@ def _is_told(row: dict) -> bool:
 
 def _eval_result(row: dict, kind: str) -> EvalResult:
     name = short_name(row["task"])
-    told = {key: row[key] for key in ("n", "low", "high") if row[key] is not None}
+    bounds = {key: row[key] for key in ("n", "low", "high") if row[key] is not None}
     return EvalResult(
         task_type=kind,
         dataset_type=re.sub(r"\W+", "_", name),
         dataset_name=name,
         metric_type=row["metric"],
         metric_value=round(row["value"], 4),
-        metric_args={key: round(value, 4) for key, value in told.items()},
+        metric_args={key: round(value, 4) for key, value in bounds.items()},
     )

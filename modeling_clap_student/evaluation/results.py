@@ -101,7 +101,9 @@ def details(made: dict, tasks: Sequence, results: dict[str, list[Result]]) -> di
     return {
         **made,
         "tasks": [facts | _items(task) for facts, task in zip(made["tasks"], tasks, strict=True)],
-        "results": [{"model": model, **_of_result(result)} for model, of in results.items() for result in of],
+        "results": [
+            {"model": model, **_of_result(result)} for model, of_model in results.items() for result in of_model
+        ],
     }
 
 

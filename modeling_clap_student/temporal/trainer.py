@@ -246,10 +246,10 @@ def same_convolutions(model: nn.Module, base: nn.Module | None) -> bool:
     ours, theirs = (
         {
             name: value
-            for name, value in of.audio_model.state_dict().items()
+            for name, value in clap.audio_model.state_dict().items()
             if not name.startswith(("pooling.", "fc1."))
         }
-        for of in (model, base)
+        for clap in (model, base)
     )
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours)
 

@@ -111,7 +111,7 @@ def embed_scenes(
         np.stack([vector for _, of_models in everything for vector in of_models[place]])
         for place in range(len(checkpoints))
     ]
-    return [of.reshape(len(rows), counts[0], -1) for of in embeds], rows
+    return [vectors.reshape(len(rows), counts[0], -1) for vectors in embeds], rows
 
 
 def _waveforms(

@@ -212,7 +212,7 @@ class Questions:
     def select(self, rows: np.ndarray) -> "Questions":
         """Of some of the scenes."""
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.type is np.ndarray}
-        return replace(self, **arrays, orders={words: of[rows] for words, of in self.orders.items()})
+        return replace(self, **arrays, orders={words: captions[rows] for words, captions in self.orders.items()})
 
     @property
     def heard_pair(self) -> np.ndarray:

@@ -72,28 +72,28 @@ class ZsteResult:
         Intervals are Wilson's where items are right or wrong, else a bootstrap's of this seed.
         """
         rows = [self._score(seed)]
-        for metric, of in self.outcomes.items():
-            rows.append(self._row(metric, of, seed))
+        for metric, outcome in self.outcomes.items():
+            rows.append(self._row(metric, outcome, seed))
             if metric != "1A":
-                rows += self._by_pair(metric, of, seed)
+                rows += self._by_pair(metric, outcome, seed)
         for control, outcomes in self.controls.items():
-            for metric, of in outcomes.items():
+            for metric, outcome in outcomes.items():
                 if metric not in _OF_ERRORS:  # where ties are shared, an item may be half an error
-                    rows.append(self._row(f"{metric}/{CONTROL}/{control}", of, seed, share_ties=True))
+                    rows.append(self._row(f"{metric}/{CONTROL}/{control}", outcome, seed, share_ties=True))
         return rows
 
     def item_scores(self) -> dict[str, ItemScores]:
         """metric -> what each clip or scene adds to it."""
         ids = np.array([self.scene_set.scenes[row].id for row in self.rows])
         scores = {}
-        for metric, of in self.outcomes.items():
+        for metric, outcome in self.outcomes.items():
             if metric not in _OF_ERRORS:  # each model's errors are others
-                items = self.clip_ids if metric == "1A" else ids if of.rows is None else ids[of.rows]
-                scores[metric] = ItemScores(items, of.values())
+                items = self.clip_ids if metric == "1A" else ids if outcome.rows is None else ids[outcome.rows]
+                scores[metric] = ItemScores(items, outcome.values())
         return scores
 
-    def _row(self, metric: str, of: Outcome, seed: int, share_ties: bool = False) -> dict:
-        values = of.values(share_ties)
+    def _row(self, metric: str, outcome: Outcome, seed: int, share_ties: bool = False) -> dict:
+        values = outcome.values(share_ties)
         n = len(values)
         if n == 0:  # nothing is known: of 4B's errors where there are none, of scenes that could not be heard
             value, interval = 0.0, (0.0, 1.0)
@@ -102,19 +102,19 @@ class ZsteResult:
         else:
             value, interval = float(values.mean()), bootstrap_interval(values, seed)
         row = score_row(self.task, metric, value, n, interval)
-        told = {"chance": of.chance, "order_blind": of.order_blind}
+        levels = {"chance": outcome.chance, "order_blind": outcome.order_blind}
         words = _CONNECTIVE_OF.get(metric)
-        return row | told | ({"trained_on": self._trained_on(words)} if words else {})
+        return row | levels | ({"trained_on": self._trained_on(words)} if words else {})
 
     def _trained_on(self, connective: str) -> bool | None:
         return None if self.trained_connectives is None else connective in self.trained_connectives
 
-    def _by_pair(self, metric: str, of: Outcome, seed: int) -> Iterator[dict]:
+    def _by_pair(self, metric: str, outcome: Outcome, seed: int) -> Iterator[dict]:
         """Of the pairs of classes that may occur in training, and of those that may not, where there are any."""
         there = {scene.seen_pair for scene in self.scene_set.scenes}  # of the set, that all models have the same rows
         for name, kind in (("seen", True), ("unseen", False)):
             if kind in there:
-                yield self._row(f"{metric}/{name}", of.select(self.questions.seen == kind), seed)
+                yield self._row(f"{metric}/{name}", outcome.select(self.questions.seen == kind), seed)
 
     def _score(self, seed: int) -> dict:
         """Mean of (value - chance) / (1 - chance); of two classes 2A can't be wrong, and does not count.
@@ -125,14 +125,14 @@ class ZsteResult:
         corrected = {metric: _corrected(self.outcomes[metric]) / len(counted) for metric in counted}
         clips, scenes = corrected["1A"], sum(corrected[metric] for metric in counted if metric != "1A")
         rng = np.random.default_rng(seed)
-        drawn = sum(_resampled_means(of, rng) for of in (clips, scenes))
+        drawn = sum(_resampled_means(values, rng) for values in (clips, scenes))
         low, high = np.quantile(drawn, [0.025, 0.975])
         row = score_row(self.task, SCORE, float(clips.mean() + scenes.mean()), len(scenes), (float(low), float(high)))
         return row | {"chance": 0.0, "order_blind": None}
 
 
-def _corrected(of: Outcome) -> np.ndarray:
-    return (of.values().astype(float) - of.chance) / (1 - of.chance)
+def _corrected(outcome: Outcome) -> np.ndarray:
+    return (outcome.values().astype(float) - outcome.chance) / (1 - outcome.chance)
 
 
 def _resampled_means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -125,9 +125,9 @@ def _connective_table(scores: dict, models: list[str], name: str) -> ReportTable
         metric = metric_of(words)
         for model in models:
             row, agree = scores[model, metric], scores.get((model, f"{metric}/consistency"))
-            told = {True: "yes", False: "no", None: "unknown"}[row["trained_on"]]
-            told = "–" if "deviation" in row else told
-            cells.append([words, model, told, percent(row), percent(agree) if agree else "–"])
+            answer = {True: "yes", False: "no", None: "unknown"}[row["trained_on"]]
+            answer = "–" if "deviation" in row else answer
+            cells.append([words, model, answer, percent(row), percent(agree) if agree else "–"])
     heads = ["connective", "model", "trained on", "order, %", "same verdict as “before”, %"]
     return ReportTable(f"{name}: connectives (chance 50 %)", heads, cells)
 

@@ -50,7 +50,7 @@ def swap_gap(heard: np.ndarray, captions: np.ndarray, questions: Questions) -> d
         "reversed": questions.orders[BEFORE][rows, other],
         "replaced": questions.orders[AFTER][rows, other],  # "A before B" -> "A after B"
     }
-    found = {words: found_within(captions[of], keys, heard, key) for words, of in wordings.items()}
+    found = {words: found_within(captions[wording], keys, heard, key) for words, wording in wordings.items()}
     wanted = _count(key)[rows]
     alike = _count(np.sort(pair, axis=1) @ [len(questions.class_names), 1])[rows]
     everything = np.full(len(rows), len(heard))
@@ -94,7 +94,7 @@ def found_within(
         tied_own, tied = ((scores == best) & own).sum(axis=1), (scores == best).sum(axis=1)
         for k in CUTOFFS:
             parts[k].append(_guessed(tied_own, tied, k - ahead))
-    return {k: np.concatenate(of) for k, of in parts.items()}
+    return {k: np.concatenate(arrays) for k, arrays in parts.items()}
 
 
 def _guessed(wanted: np.ndarray, among: np.ndarray, draws: np.ndarray | int) -> np.ndarray:
@@ -214,7 +214,9 @@ def _own_captions(audio: SceneAudio, texts: Texts, questions: Questions) -> dict
     captions, right = own_captions(questions), np.where(questions.heard_forward, 0, 1)
     scores = cosines_at(audio.heard(questions), texts.captions, captions)
     ways = (audio.forward, audio.reverse, audio.overlay)
-    every = np.column_stack([choice(cosines_at(of, texts.captions, captions), way) for way, of in enumerate(ways)])
+    every = np.column_stack(
+        [choice(cosines_at(sounds, texts.captions, captions), way) for way, sounds in enumerate(ways)]
+    )
     return {
         "3A": outcome(choice(scores, right), 1 / 3, 1 / 2),
         "3B": outcome(every, 1 / 3, 2 / 3),
@@ -225,8 +227,8 @@ def _own_captions(audio: SceneAudio, texts: Texts, questions: Questions) -> dict
 def confusion(audio: SceneAudio, texts: Texts, questions: Questions) -> np.ndarray:
     """Of task 3B: (3, 4) int, row what is heard (forward, reverse, overlay), column the caption chosen, or a tie."""
     table = np.zeros((3, 4), dtype=np.int64)
-    for way, of in enumerate((audio.forward, audio.reverse, audio.overlay)):
-        scores = cosines_at(of, texts.captions, own_captions(questions))
+    for way, sounds in enumerate((audio.forward, audio.reverse, audio.overlay)):
+        scores = cosines_at(sounds, texts.captions, own_captions(questions))
         tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
         table[way] = np.bincount(np.where(tied, 3, scores.argmax(axis=1)), minlength=4)
     return table
@@ -234,7 +236,7 @@ def confusion(audio: SceneAudio, texts: Texts, questions: Questions) -> np.ndarr
 
 def _groups(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
     ways = (audio.forward, audio.reverse, audio.overlay)
-    scores = np.stack([cosines_at(of, texts.captions, own_captions(questions)) for of in ways], axis=1)
+    scores = np.stack([cosines_at(sounds, texts.captions, own_captions(questions)) for sounds in ways], axis=1)
     found = {}
     for task, some, alone, group in (("3D", scores[:, :2, :2], 1 / 4, 1 / 6), ("3E", scores, 1 / 27, 1 / 60)):
         text, sound, both = matched(some)
@@ -284,12 +286,12 @@ def metric_of(connective: str) -> str:
 def _connectives(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
     heard, right = audio.heard(questions), questions.heard_forward
     ways = {
-        words: _order_share(heard, *(texts.captions[of[:, way]] for way in (0, 1)), right)
-        for words, of in questions.orders.items()
+        words: _order_share(heard, *(texts.captions[pairs[:, way]] for way in (0, 1)), right)
+        for words, pairs in questions.orders.items()
     }
     # The same verdict as with "before" is the same share of being right.
     before = ways[BEFORE]
-    agree = {words: of * before + (1 - of) * (1 - before) for words, of in ways.items()}
+    agree = {words: share * before + (1 - share) * (1 - before) for words, share in ways.items()}
     found = {}
     for words in CONNECTIVES[1:]:
         found[metric_of(words)] = outcome(ways[words], 1 / 2, 1 / 2)
@@ -355,7 +357,7 @@ def control_tasks(
         "second_softer": (SceneAudio(*audio.softer, plain.overlay), texts),
         "second_louder": (SceneAudio(*audio.louder, plain.overlay), texts),
     }
-    return {control: scene_tasks(*of, questions) for control, of in settings.items()}
+    return {control: scene_tasks(*setting, questions) for control, setting in settings.items()}
 
 
 def derangement(count: int, seed: int) -> np.ndarray:
