@@ -32,6 +32,7 @@ from ..redaction_clap_student import without_secrets
 from ..utils.arguments import read_config
 from ..utils.console import print_table, printable, say
 from ..utils.outputs import CAN_BE_MENDED, short
+from ..utils.precision import usable_dtype
 
 
 def parse_arguments(
@@ -179,6 +180,16 @@ def run(main: Callable[[], None]) -> None:
     except Exception:  # a defect: its traceback helps to mend it, and may hold addresses
         print(without_secrets(traceback.format_exc()), file=sys.stderr)
         sys.exit(1)
+
+
+def settle_dtype(args) -> None:
+    """Puts what will be computed in into `args.dtype`, in place of auto or of what this device lacks.
+
+    `arguments.json`, the provenance and the store of embeddings tell that, so that another machine makes the same.
+    """
+    args.dtype = usable_dtype(args.dtype, PartialState().device.type)
+    if args.flags is not None:
+        args.flags["dtype"] = args.dtype
 
 
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:

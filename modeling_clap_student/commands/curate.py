@@ -64,7 +64,15 @@ from ..utils.arguments import read_flags, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import check_new_folder, whole_folder
 from ..utils.processes import from_main_process
-from .command_line import command, parse_arguments, report_data, report_excluded, report_skipped, skipped_clips
+from .command_line import (
+    command,
+    parse_arguments,
+    report_data,
+    report_excluded,
+    report_skipped,
+    settle_dtype,
+    skipped_clips,
+)
 from .teacher import built_in_folder
 
 
@@ -398,6 +406,7 @@ def check_remade(args: CurateArguments, made_by: dict) -> None:
 @command
 def main():
     (args,) = parse_arguments((CurateArguments,), __doc__.splitlines()[0], adapt=defaults)
+    settle_dtype(args)
     curate(args)
 
 
