@@ -44,6 +44,7 @@ MTEB = ["mteb>=2.14.5"]  # up to 2.12 it decodes clips itself, which needs torch
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
 TEST = [
     *("pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", "scikit-learn>=1.6"),
+    "setuptools>=77",
     *ONNX,
     *MTEB,
 ]
