@@ -4,17 +4,22 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test compat quality bench clean
 
-# A virtual environment with the package and what its tests need; made anew when setup.py changes.
+# A virtual environment with the package alone; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e .
+	touch $@
+
+# In the same environment, what the tests, the linter and the benchmarks need.
+$(VENV)/.ready-test: $(VENV)/.ready
 	$(BIN)/pip install --quiet -e '.[test]'
 	touch $@
 
 demo: $(VENV)/.ready
 	$(BIN)/accelerate launch run_student.py --strategy ads
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest
 
 # The tests against the oldest version of every dependency.
@@ -23,11 +28,12 @@ compat:
 	$(VENV)-compat/bin/pip install --quiet -e '.[test,compat]'
 	$(VENV)-compat/bin/python -m pytest
 
-quality: $(VENV)/.ready
+quality: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/.ready
+bench: $(VENV)/.ready-test
+	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/soundscapes.py
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/decoding.py

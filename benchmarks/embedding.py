@@ -2,12 +2,12 @@
 
     python benchmarks/embedding.py [--clips 64] [--rounds 5] [--format flac] [--rate 44100] [--device cpu]
 
-`embed_clips` with the copy that `for_inference` makes, in float32 and bfloat16, against the reference encoder in
-float32: torchlibrosa's spectrogram, a Fourier transform by convolution (the real one where it is installed, else the
-same convolutions with the same weights), convolutions and batch norms as they are published, whole files by soundfile
-and torchaudio, in threads, the same batches. All have the same random weights, and batch norms that have seen the
-clips. The contestants take turns in each round, so that a busy machine is as busy for all; medians of the rounds. The
-clips, 5 s of tones in noise, are written to a temporary folder.
+`embed_clips` with the copy that `for_inference` makes, in float32 and, where the processor has it, in bfloat16,
+against the reference encoder in float32: torchlibrosa's spectrogram, a Fourier transform by convolution (the real one
+where it is installed, else the same convolutions with the same weights), convolutions and batch norms as they are
+published, whole files by soundfile and torchaudio, in threads, the same batches. All have the same random weights, and
+batch norms that have seen the clips. The contestants take turns in each round, so that a busy machine is as busy for
+all; medians of the rounds. The clips, 5 s of tones in noise, are written to a temporary folder.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from modeling_clap_student.checkpoints.inference import for_inference
 from modeling_clap_student.data.decoding import open_clip
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.utils.precision import DTYPES, supports_bfloat16
 
 
 SECONDS, BATCH = 5, 32
@@ -190,15 +191,7 @@ def break_down(paths: list[str], rate: int, model, encoders: dict, reference, ro
     paths = paths[:BATCH]
     waveforms = torch.stack([reference.decode(path) for path in paths]).to(device)
     log_mel = model.audio_model.log_mel(waveforms)
-    full, half = encoders["ours, float32"].audio_model, encoders["ours, bfloat16"].audio_model
-    image = {
-        dtype: torch.randn(BATCH, 256, 172, 16, device=device, dtype=dtype)
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    image = {dtype: values.to(memory_format=torch.channels_last) for dtype, values in image.items()}
-    matrix = {dtype: torch.randn(4096, 4096, device=device, dtype=dtype) for dtype in image}
-    kernel = {dtype: torch.randn(256, 256, 3, 3, device=device, dtype=dtype) for dtype in image}
-    kernel = {dtype: values.to(memory_format=torch.channels_last) for dtype, values in kernel.items()}
+    full = encoders["ours, float32"].audio_model
     works = {
         "decode, one thread": lambda: read_whole(paths, rate),
         "decode and resample, one thread": lambda: read_whole(paths, own_rate),
@@ -206,23 +199,39 @@ def break_down(paths: list[str], rate: int, model, encoders: dict, reference, ro
         "front end, the model": lambda: model.audio_model.log_mel(waveforms),
         "front end, for inference": lambda: full.log_mel(waveforms),
         "tower, reference": lambda: model.audio_model(input_features=log_mel),
-        "tower, float32": lambda: full(input_features=log_mel),
-        "tower, bfloat16": lambda: half(input_features=log_mel),
-        "matmul float32": lambda: matrix[torch.float32] @ matrix[torch.float32],
-        "matmul bfloat16": lambda: matrix[torch.bfloat16] @ matrix[torch.bfloat16],
-        "conv float32": lambda: F.conv2d(image[torch.float32], kernel[torch.float32], padding=1),
-        "conv bfloat16": lambda: F.conv2d(image[torch.bfloat16], kernel[torch.bfloat16], padding=1),
     }
-    times = {name: statistics.median(seconds) for name, seconds in interleaved(works, rounds, device).items()}
+    floors = {}
+    for dtype in dtypes(device):
+        tower = encoders[f"ours, {dtype}"].audio_model
+        works[f"tower, {dtype}"] = lambda tower=tower: tower(input_features=log_mel)
+        floors |= floor_works(dtype, device)
+    times = {name: statistics.median(seconds) for name, seconds in interleaved(works | floors, rounds, device).items()}
     print("\n| part | ms a clip |\n|---|---|")
-    for name in list(works)[:-4]:
+    for name in works:
         print(f"| {name} | {1000 * times[name] / len(paths):.2f} |")
     flop = {"matmul": 2 * 4096**3, "conv": 2 * 9 * 256**2 * BATCH * 172 * 16}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in dtypes(device):
         for what, work in flop.items():
             speed = work / times[f"{what} {dtype}"] / 1e9
             print(f"| floor of a direct tower, {dtype}: {GFLOP_A_CLIP} GFLOP at the {what}'s {speed:.0f} GFLOP/s | "
                   f"{1000 * GFLOP_A_CLIP / speed:.2f} |")  # fmt: skip
+
+
+def floor_works(dtype: str, device: str) -> dict:
+    """A product and a convolution as large as the tower's, by which to judge how fast it could be."""
+    kind = {"device": device, "dtype": getattr(torch, dtype)}
+    matrix = torch.randn(4096, 4096, **kind)
+    image = torch.randn(BATCH, 256, 172, 16, **kind).to(memory_format=torch.channels_last)
+    kernel = torch.randn(256, 256, 3, 3, **kind).to(memory_format=torch.channels_last)
+    return {
+        f"matmul {dtype}": lambda: matrix @ matrix,
+        f"conv {dtype}": lambda: F.conv2d(image, kernel, padding=1),
+    }
+
+
+def dtypes(device: str) -> list[str]:
+    """float32, and bfloat16 where the processor has instructions for it."""
+    return [dtype for dtype in DTYPES if dtype == "float32" or supports_bfloat16(device)]
 
 
 def machine(device: str) -> str:
@@ -258,7 +267,7 @@ def main():
         model = build_model(args.device)
         reference = ReferenceEncoder(model, args.rate)
         settle(model, torch.stack([reference.decode(path) for path in paths[:8]]))
-        encoders = {f"ours, {dtype}": for_inference(model, dtype) for dtype in ("float32", "bfloat16")}
+        encoders = {f"ours, {dtype}": for_inference(model, dtype) for dtype in dtypes(args.device)}
 
         def embed(encoder) -> np.ndarray:
             with tempfile.TemporaryDirectory() as folder:

@@ -2,9 +2,10 @@
 
     python benchmarks/spectrogram_cache.py [--base_channels 8] [--hop_length 640] [--batch_size 32] [--rounds 5]
 
-A step is the audio tower forward and backward with bfloat16 autocast, behind the batch that it takes: crops of
-waveforms, or of spectrograms that are kept. Both take turns in each round; medians. The clips, 5 s of tones in noise,
-lie in a temporary folder as 44.1 kHz FLAC; what a first epoch pays to make the spectrograms is measured apart.
+A step is the audio tower forward and backward, with bfloat16 autocast where the processor has it, behind the batch
+that it takes: crops of waveforms, or of spectrograms that are kept. Both take turns in each round; medians. The clips,
+5 s of tones in noise, lie in a temporary folder as 44.1 kHz FLAC; what a first epoch pays to make the spectrograms is
+measured apart.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.spectrograms import SpectrogramCache
 from modeling_clap_student.modeling_clap_student import ClapStudentAudioModel
+from modeling_clap_student.utils.precision import supports_bfloat16
 
 
 def rows(folder: Path, count: int) -> list[dict]:
@@ -35,7 +37,7 @@ def rows(folder: Path, count: int) -> list[dict]:
 
 def step(tower: ClapStudentAudioModel, batch: dict) -> None:
     audio = {name: batch[name] for name in ("input_values", "input_features") if name in batch}
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=supports_bfloat16()):
         tower(**audio).pooler_output.float().square().sum().backward()
     tower.zero_grad()
 

@@ -4,11 +4,12 @@
     python benchmarks/training_step.py --memory 1024 64 [--base_channels 16]    (peak memory of a batch in parts)
 
 A step is what a student does with a batch: the teacher's embeddings, the student forward and backward, the optimiser.
-`ClapStudentTrainer` in float32 and with bfloat16 autocast, against the plain recipe: teacher and student each with
-torchlibrosa's spectrogram (a Fourier transform by convolution), float32, nothing shared, convolutions as published,
-the soft-label loss written down directly, AdamW. CNN14 at full width and BERT-base, random weights, no dropout, so
-that the losses can be compared. The contestants take turns in each round; medians. The clips, 5 s of tones in noise,
-lie in a temporary folder as 44.1 kHz FLAC; the loader's own rate is measured apart, with as many workers as asked for.
+`ClapStudentTrainer` in float32 and, where the processor has it, with bfloat16 autocast, against the plain recipe:
+teacher and student each with torchlibrosa's spectrogram (a Fourier transform by convolution), float32, nothing shared,
+convolutions as published, the soft-label loss written down directly, AdamW. CNN14 at full width and BERT-base, random
+weights, no dropout, so that the losses can be compared. The contestants take turns in each round; medians. The clips,
+5 s of tones in noise, lie in a temporary folder as 44.1 kHz FLAC; the loader's own rate is measured apart, with as
+many workers as asked for.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from embedding import (
     GFLOP_A_CLIP,
     ConvolutionalLogMel,
     TorchlibrosaLogMel,
+    dtypes,
     has_torchlibrosa,
     interleaved,
     machine,
@@ -169,9 +171,9 @@ def compare(args, folder: Path) -> None:
     for model in (student, teacher):
         settle(model, batch["input_values"][:8])
     contestants = {"plain, float32": Plain(copy.deepcopy(student), teacher)}
-    for title, options in {"ours, float32": {}, "ours, bfloat16": {"bf16": True}}.items():
-        options |= {"per_device_train_batch_size": args.batch_size}
-        contestants[title] = Ours(copy.deepcopy(student), teacher, table, processor, folder, **options)
+    for dtype in dtypes(args.device):
+        options = {"per_device_train_batch_size": args.batch_size, "bf16": dtype == "bfloat16"}
+        contestants[f"ours, {dtype}"] = Ours(copy.deepcopy(student), teacher, table, processor, folder, **options)
     losses = {title: contestant.step(batch) for title, contestant in contestants.items()}
     works = {title: lambda one=contestant: one.step(batch) for title, contestant in contestants.items()}
     times = interleaved(works, args.rounds, args.device)
@@ -201,8 +203,9 @@ def break_down(contestants: dict, batch: dict, args) -> None:
         "plain: optimiser": plain.optimizer.step,
         "spectrogram, once": lambda: plain.student.audio_model.log_mel(batch["input_values"]),
     }
-    for title in ("ours, float32", "ours, bfloat16"):
-        ours = contestants[title]
+    for title, ours in contestants.items():
+        if ours is plain:
+            continue
         works |= {
             f"{title}: teacher": lambda ours=ours: (
                 ours.trainer.teacher.embed_audio({"input_features": features}),
@@ -217,16 +220,16 @@ def break_down(contestants: dict, batch: dict, args) -> None:
         }
     image = torch.randn(8, 256, 172, 16, device=args.device).to(memory_format=torch.channels_last)
     kernel = torch.randn(256, 256, 3, 3, device=args.device).to(memory_format=torch.channels_last)
-    for dtype in (torch.float32, torch.bfloat16):
-        some, weights = image.to(dtype), kernel.to(dtype)
+    for dtype in dtypes(args.device):
+        some, weights = image.to(getattr(torch, dtype)), kernel.to(getattr(torch, dtype))
         works[f"floor, {dtype}"] = lambda some=some, weights=weights: F.conv2d(some, weights, padding=1)
     times = {name: statistics.median(each) for name, each in interleaved(works, args.rounds, args.device).items()}
     print("\n| part | ms a clip |\n|---|---|")
     for name, seconds in times.items():
         if not name.startswith("floor"):
             print(f"| {name} | {1000 * seconds / args.batch_size:.1f} |")
-    for dtype in ("float32", "bfloat16"):
-        speed = 2 * 9 * 256**2 * 8 * 172 * 16 / times[f"floor, torch.{dtype}"] / 1e9
+    for dtype in dtypes(args.device):
+        speed = 2 * 9 * 256**2 * 8 * 172 * 16 / times[f"floor, {dtype}"] / 1e9
         floor = 1000 * 4 * GFLOP_A_CLIP / speed
         print(f"| floor, {dtype}: CNN14 four times (teacher; student forward, backward twice), "
               f"{4 * GFLOP_A_CLIP:.0f} GFLOP at a convolution's {speed:.0f} GFLOP/s | {floor:.1f} |")  # fmt: skip

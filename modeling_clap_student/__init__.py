@@ -1,34 +1,41 @@
-"""Audio-text models that improve without labels: teacher, curation, student."""
+"""Audio-text models that improve without labels: teacher, curation, student.
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProcessor
+Importing the package costs next to nothing: a name is loaded when it is first used.
+"""
 
-from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
+from importlib import import_module
+
 from .errors import ClipError, InputError
-from .feature_extraction_clap_student import ClapStudentFeatureExtractor
-from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
-from .processing_clap_student import ClapStudentProcessor
-from .training.arguments import ClapStudentTrainingArguments
-from .training.trainer import ClapStudentTrainer
+from .utils.registration import register_auto_classes
 from .version import __version__
 
 
-AutoConfig.register("clap_student", ClapStudentConfig)
-AutoConfig.register("clap_student_audio_model", ClapStudentAudioConfig)
-AutoModel.register(ClapStudentConfig, ClapStudentModel)
-AutoModel.register(ClapStudentAudioConfig, ClapStudentAudioModel)
-AutoFeatureExtractor.register(ClapStudentConfig, ClapStudentFeatureExtractor)
-AutoProcessor.register(ClapStudentConfig, ClapStudentProcessor)
+# Name -> the module that defines it.
+_MODULES = {
+    "ClapStudentAudioConfig": "configuration_clap_student",
+    "ClapStudentAudioModel": "modeling_clap_student",
+    "ClapStudentConfig": "configuration_clap_student",
+    "ClapStudentFeatureExtractor": "feature_extraction_clap_student",
+    "ClapStudentModel": "modeling_clap_student",
+    "ClapStudentProcessor": "processing_clap_student",
+    "ClapStudentTrainer": "training.trainer",
+    "ClapStudentTrainingArguments": "training.arguments",
+    "curate": "curation.curate",
+}
 
-__all__ = [
-    "ClapStudentAudioConfig",
-    "ClapStudentAudioModel",
-    "ClapStudentConfig",
-    "ClapStudentFeatureExtractor",
-    "ClapStudentModel",
-    "ClapStudentProcessor",
-    "ClapStudentTrainer",
-    "ClapStudentTrainingArguments",
-    "ClipError",
-    "InputError",
-    "__version__",
-]
+__all__ = [*_MODULES, "ClipError", "InputError", "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+register_auto_classes()

@@ -169,6 +169,23 @@ def command(monkeypatch, tmp_path):
     return call
 
 
+# What Linux tells of processors with and without instructions for bfloat16.
+WITH_BFLOAT16 = "processor\t: 0\nmodel name\t: one\nflags\t\t: fpu sse2 avx2 avx512f avx512_bf16\n"
+WITHOUT_BFLOAT16 = "processor\t: 0\nmodel name\t: another\nflags\t\t: fpu sse2 avx2\n"
+
+
+def with_bfloat16(folder, monkeypatch, text=WITH_BFLOAT16):
+    """Has the package take this machine for one with such a processor."""
+    from modeling_clap_student.utils import precision
+
+    (folder / "cpuinfo").write_text(text)
+    monkeypatch.setattr(precision, "_CPUINFO", folder / "cpuinfo")
+
+
+def without_bfloat16(folder, monkeypatch):
+    with_bfloat16(folder, monkeypatch, WITHOUT_BFLOAT16)
+
+
 def numbers(strategy):
     """How much to curate from the folders above."""
     return {"du": ["--num_pairs", 8], "ds": ["--num_captions", 3], "ads": ["--num_captions", 3, "--num_pairs", 8]}[

@@ -15,8 +15,9 @@ from conftest import FAST, ROOT, SMALL
 from safetensors.torch import load_file
 from test_training import make_trainer
 
-from modeling_clap_student import InputError
+from modeling_clap_student import ClapStudentTrainingArguments, InputError
 from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.training.checkpointing import whole_checkpoints
 
 
@@ -70,6 +71,46 @@ def test_a_killed_run_ends_like_the_uninterrupted_one(teacher, processes):
     finish(student(teacher, killed.name, processes, "--resume_from_checkpoint"))
     whole, resumed = (load_file(teacher / f"{name}{processes}" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], value) for name, value in resumed.items())
+
+
+@pytest.mark.parametrize(
+    ("given", "saved"),
+    [
+        ({"save_steps": 2}, [2, 4, 6]),
+        ({}, [3, 6]),  # 12 clips, 4 at a time: 3 steps an epoch
+        ({"save_strategy": "epoch", "save_steps": 2}, [3, 6]),
+        ({"save_strategy": "no", "save_steps": 2}, []),
+    ],
+)
+def test_when_checkpoints_are_saved(tiny, captioned_folder, tmp_path, given, saved):
+    """Guards against a number of steps that is typed and does nothing."""
+    options = {"save_strategy": None, "max_steps": 6, "save_total_limit": None} | given
+    make_trainer(tiny, captioned_folder, tmp_path, **options).train()
+    folders = (tmp_path / "out").glob("checkpoint-*")
+    assert sorted(int(folder.name.rpartition("-")[2]) for folder in folders) == saved
+
+
+def test_a_number_of_steps_that_was_typed_is_obeyed(tmp_path):
+    """Guards against flags, a file and Python that mean different things."""
+    (tmp_path / "run.yaml").write_text("save_steps: 8\n")
+    (tmp_path / "epochs.yaml").write_text("save_strategy: epoch\nsave_steps: 500\n")  # as it was written down once
+    validated = ["--validation_fraction", "0.5"]
+    for flags, strategy, steps in (
+        ([], "epoch", 500),
+        (["--save_steps", "8"], "steps", 8),
+        (["--config", str(tmp_path / "run.yaml")], "steps", 8),
+        (["--config", str(tmp_path / "epochs.yaml")], "epoch", 500),
+        ([*validated, "--save_steps", "8"], "steps", 8),
+        ([*validated, "--eval_steps", "8"], "steps", 8),
+        ([*validated, "--eval_steps", "4", "--save_steps", "8"], "steps", 8),
+        (validated, "epoch", 500),
+    ):
+        (args,) = parse_arguments((ClapStudentTrainingArguments,), "", ["--output_dir", str(tmp_path), *flags])
+        assert (args.save_strategy, args.save_steps) == (strategy, steps), flags
+        if flags[:2] == validated:
+            assert args.eval_strategy == strategy
+            assert args.eval_steps == (None if strategy == "epoch" else 4 if "4" in flags else steps)
+    assert ClapStudentTrainingArguments(str(tmp_path), save_steps=8).save_strategy == "steps"
 
 
 def test_parts_that_a_crash_left_are_no_checkpoint(tiny, captioned_folder, tmp_path):

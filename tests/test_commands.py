@@ -7,13 +7,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import FAST, ROOT, SMALL, check_failure, numbers, write_tone
+from conftest import FAST, ROOT, SMALL, check_failure, numbers, with_bfloat16, without_bfloat16, write_tone
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.curation.improvement_set import load_improvement_set
+from modeling_clap_student.utils.precision import NO_BFLOAT16
 
 
 @pytest.fixture
@@ -104,13 +105,37 @@ def test_skipped_clips_are_those_of_this_run(command, teacher, labelled_folder):
         assert Path("eval/skipped.csv").exists() is listed
 
 
-def test_half_precision_is_asked_for_and_written_down(command, teacher, files, labelled_folder, capsys):
+def test_half_precision_is_asked_for_and_written_down(command, teacher, files, labelled_folder, tmp_path, monkeypatch):
     """Guards against a flag that one of the commands does not pass on."""
+    with_bfloat16(tmp_path, monkeypatch)
     made = ["--strategy", "ads", "--teacher", teacher, *files, *numbers("ads"), "--output_dir", "set"]
     assert command(curate, *made, "--dtype", "bfloat16") == 0
     assert json.loads(Path("set/provenance.json").read_text())["dtype"] == "bfloat16"
     assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--dtype", "bfloat16") == 0
+    assert json.loads(Path("outputs/eval/results.json").read_text())[0]["provenance"]["dtype"] == "bfloat16"
     assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--dtype", "float16") == 2
+
+
+@pytest.mark.parametrize("asked", ["auto", "bfloat16"])
+def test_a_processor_without_bfloat16_computes_in_float32(
+    command, teacher, files, labelled_folder, tmp_path, monkeypatch, capsys, asked
+):
+    """Guards against a run that takes 38 times as long and says nothing, and files that tell what was asked for."""
+    without_bfloat16(tmp_path, monkeypatch)
+    made = ["--strategy", "ads", "--teacher", teacher, *files, *numbers("ads"), "--output_dir", "set"]
+    assert command(curate, *made, "--dtype", asked) == 0
+    assert capsys.readouterr().out.count(NO_BFLOAT16) == (asked == "bfloat16")
+    assert command(run_eval, "--model", teacher, "--task", labelled_folder, "--dtype", asked) == 0
+    assert capsys.readouterr().out.count(NO_BFLOAT16) == (asked == "bfloat16")
+    told = [
+        json.loads(Path("set/provenance.json").read_text())["dtype"],
+        json.loads(Path("set/provenance.json").read_text())["arguments"]["dtype"],
+        json.loads(Path("set/arguments.json").read_text())["dtype"],
+        json.loads(next(Path("outputs/embeddings").glob("*/store.json")).read_text())["dtype"],
+        json.loads(Path("outputs/eval/arguments.json").read_text())["dtype"],
+        json.loads(Path("outputs/eval/results.json").read_text())[0]["provenance"]["dtype"],
+    ]
+    assert told == ["float32"] * len(told)
 
 
 def test_dry_run_counts_and_writes_nothing(command, captioned_folder, capsys):

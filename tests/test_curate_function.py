@@ -7,9 +7,8 @@ import pytest
 from conftest import numbers
 from datasets import Audio, Dataset
 
-from modeling_clap_student import ClapStudentModel, InputError
+from modeling_clap_student import ClapStudentModel, InputError, curate
 from modeling_clap_student.commands import curate as curate_command
-from modeling_clap_student.curation.curate import curate
 from modeling_clap_student.curation.improvement_set import load_improvement_set
 
 

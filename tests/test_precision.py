@@ -3,9 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import CAPTIONS, settle, tones
+from conftest import CAPTIONS, WITH_BFLOAT16, WITHOUT_BFLOAT16, settle, tones, with_bfloat16
 
-from modeling_clap_student import ClapStudentModel
+from modeling_clap_student import ClapStudentModel, ClapStudentTrainingArguments
+from modeling_clap_student.utils import precision
+from modeling_clap_student.utils.precision import NO_BFLOAT16, supports_bfloat16, usable_dtype
 
 
 @pytest.fixture
@@ -83,3 +85,54 @@ def test_bfloat16_is_close_and_learns(tiny, tiny_folder, inputs):
     for tower in (model.audio_model, model.text_model, model.audio_projection, model.text_projection):
         assert all(parameter.grad.isfinite().all() for parameter in tower.parameters())
         assert any(parameter.grad.abs().max() > 0 for parameter in tower.parameters())
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        (WITH_BFLOAT16, True),
+        (WITHOUT_BFLOAT16, False),
+        ("flags\t\t: fpu avx2 amx_tile amx_bf16 amx_int8\n", True),
+        ("flags\t\t: fpu avx512f avx512bw avx512vl avx512_vnni\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd aes sha2 bf16 i8mm\nCPU implementer\t: 0x41\n", True),
+        ("processor\t: 0\nFeatures\t: fp asimd aes sha2\n", False),
+        (WITH_BFLOAT16 + WITHOUT_BFLOAT16, False),  # cores of two kinds
+        ("model name\t: says bf16 and avx512_bf16\n", False),
+        ("", False),
+    ],
+)
+def test_processors_that_have_bfloat16(tmp_path, monkeypatch, cpuinfo, expected):
+    """Guards against a name that only looks like the instruction's, and Arm's lines being read as Intel's."""
+    with_bfloat16(tmp_path, monkeypatch, cpuinfo)
+    assert supports_bfloat16() is expected
+
+
+def test_processors_where_nothing_tells_the_instructions(tmp_path, monkeypatch):
+    """On other systems torch is asked."""
+    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "missing")
+    for known, expected in (({"avx512_bf16": True}, True), ({"avx2": True, "amx_bf16": False}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        assert supports_bfloat16() is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert supports_bfloat16() is False
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_what_dtype_means(tmp_path, monkeypatch, has):
+    """Guards against results of --dtype auto that depend on the CPU."""
+    with_bfloat16(tmp_path, monkeypatch, WITH_BFLOAT16 if has else WITHOUT_BFLOAT16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has)
+    assert usable_dtype("auto", "cpu") == usable_dtype("float32", "cpu") == "float32"
+    for dtype, device in (("auto", "cuda"), ("bfloat16", "cuda"), ("bfloat16", "cpu")):
+        assert usable_dtype(dtype, device) == ("bfloat16" if has else "float32")
+
+
+@pytest.mark.parametrize("asked", ["flag", "launcher"])
+@pytest.mark.parametrize("has", [True, False])
+def test_training_in_bfloat16_needs_its_instructions(tmp_path, monkeypatch, capsys, asked, has):
+    """Guards against --bf16, or the launcher's --mixed_precision, that makes a step ten times as slow."""
+    with_bfloat16(tmp_path, monkeypatch, WITH_BFLOAT16 if has else WITHOUT_BFLOAT16)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16" if asked == "launcher" else "no")
+    args = ClapStudentTrainingArguments(str(tmp_path), use_cpu=True, bf16=asked == "flag")
+    assert args.mixed_precision == ("bf16" if has else "no") and args.bf16 is (has and asked == "flag")
+    assert capsys.readouterr().out.count(NO_BFLOAT16) == (not has)

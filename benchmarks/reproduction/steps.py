@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
+
+from modeling_clap_student.utils.precision import supports_bfloat16
+
 
 ROOT = Path(__file__).parents[2]
 DOMAINS = {"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"}
@@ -55,7 +59,7 @@ def parser(description: str) -> ArgumentParser:
     made.add_argument("--epochs", default="15", help="Of a teacher.")
     made.add_argument("--steps", default="120", help="Of a student.")
     made.add_argument("--jobs", type=int, default=1, help="Steps at a time, which share the cores.")
-    made.add_argument("--bf16", default="true", help="Train in bfloat16.")
+    made.add_argument("--bf16", help="Train in bfloat16: true or false; by default where the processor has it.")
     made.add_argument("--dry_run", action="store_true")
     return made
 
@@ -69,6 +73,9 @@ def run_for_seeds(steps: list[Step], args) -> list[Path]:
     folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in args.seeds]
     todo = [(step, folder) for step in steps for folder in folders if not is_done(step, folder)]
     print(f"{len(steps)} steps for each of {len(args.seeds)} seeds, {len(todo)} to do", flush=True)
+    if args.bf16 is None:
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        args.bf16 = str(supports_bfloat16(device.type)).lower()
     if not args.dry_run:
         run_all(todo, args, minilm())
     return folders

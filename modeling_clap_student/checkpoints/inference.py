@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, ConvBlock, LogMelSpectrogram
-
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+from ..utils.precision import DTYPES
 
 
 @torch.no_grad()
@@ -25,14 +23,15 @@ def for_inference(model, dtype: str | torch.dtype = torch.float32):
         model: a `ClapStudentModel`, on the device where it is to work, which may be any. Another CLAP that
             `load_checkpoint` returned comes back as it is, or copied where `dtype` is another than its own.
         dtype: float32 or bfloat16, of the convolutions and of the text tower. The spectrogram, the pooled
-            hidden state and the audio projection are float32 in any case.
+            hidden state and the audio projection are float32 in any case. `usable_dtype` chooses.
 
     Raises:
         ValueError: another dtype.
     """
-    dtype = DTYPES.get(dtype, dtype)
-    if dtype not in DTYPES.values():
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype}")
+    dtype = getattr(torch, name)
     if not isinstance(model, ClapStudentModel):
         return model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
     tower = model.audio_model

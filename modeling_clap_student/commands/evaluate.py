@@ -15,7 +15,7 @@ from typing import ClassVar
 from accelerate import PartialState
 from transformers import set_seed
 
-from ..checkpoints.inference import DTYPES, for_inference
+from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import load_checkpoint
 from ..curation.selection import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task, short_name
@@ -36,6 +36,7 @@ from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, COUNT, SEED, Range, save_arguments
 from ..utils.console import heading, print_table, say
 from ..utils.outputs import SKIPPED, is_begun, output_folder, probe_folder, whole_files, write_json, write_text
+from ..utils.precision import AUTO, DTYPE_HELP, DTYPES, settle_dtype
 from ..utils.processes import from_main_process
 from .command_line import command, parse_arguments, report_data
 
@@ -83,9 +84,7 @@ class EvalArguments(ReadingArguments):
     output_dir: str = field(default="outputs/eval", metadata={"help": "Where results.json, .md and charts go."})
     output_json: str | None = field(default=None, metadata={"help": "Another place for results.json."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
-    dtype: str = field(
-        default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
-    )
+    dtype: str = field(default=AUTO, metadata={"help": DTYPE_HELP, "choices": [AUTO, *DTYPES]})
     seed: int = field(default=0, metadata={"help": "Of the bootstrap intervals; embedding draws nothing."})
     dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
 
@@ -287,6 +286,7 @@ def leave(
 @command
 def main():
     (args,) = parse_arguments((EvalArguments,), __doc__.splitlines()[0])
+    settle_dtype(args, PartialState().device.type)
     evaluate(args)
 
 

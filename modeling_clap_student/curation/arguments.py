@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checkpoints.inference import DTYPES
 from ..checkpoints.loading import check_hub_id
 from ..data.skipping import ReadingArguments
 from ..utils.arguments import COUNT, SEED, Range
+from ..utils.precision import AUTO as AUTO_DTYPE
+from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
 from .improvement_set import STRATEGIES
 from .matching import MAX_PAIRS
@@ -104,9 +105,7 @@ class CurateArguments(ReadingArguments):
     )
     max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
     batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
-    dtype: str = field(
-        default="float32", metadata={"help": "Of the towers; bfloat16 is faster.", "choices": list(DTYPES)}
-    )
+    dtype: str = field(default=AUTO_DTYPE, metadata={"help": DTYPE_HELP, "choices": [AUTO_DTYPE, *DTYPES]})
     embedding_store: str = field(
         default="outputs/embeddings",
         metadata={"help": "Folder where embeddings are kept: what is there is not computed again."},

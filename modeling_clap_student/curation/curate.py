@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..hub_clap_student import fingerprint
 from ..utils.console import quiet, say
 from ..utils.outputs import whole_folder
+from ..utils.precision import settle_dtype
 from ..utils.processes import from_main_process
 from ..version import __version__
 from .advisor import AUTO, estimate_precision
@@ -206,6 +207,7 @@ def run_curation(
     Raises:
         InputError: nothing is similar enough, or not one clip can be read.
     """
+    settle_dtype(args, PartialState().device.type)
     publishes = bool(args.embed_audio or args.push_to_hub)
     encoder = for_inference(model.to(PartialState().device), args.dtype)
     made_by = provenance(args, model, inputs.class_names)

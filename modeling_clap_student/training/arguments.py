@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -15,6 +16,8 @@ from ..errors import InputError
 from ..losses import NORMALIZATIONS
 from ..redaction_clap_student import public
 from ..utils.arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range
+from ..utils.console import say
+from ..utils.precision import NO_BFLOAT16, supports_bfloat16
 
 
 @dataclass(repr=False)  # the base class's hides tokens
@@ -77,9 +80,15 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
     report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
-    save_strategy: str = field(
-        default="epoch",
-        metadata={"help": "When to save a checkpoint.", "choices": [moment.value for moment in SaveStrategy]},
+    save_strategy: str | None = field(
+        default=None,
+        metadata={
+            "help": "When to save a checkpoint: by default each epoch; with --save_steps, every so many steps.",
+            "choices": [moment.value for moment in SaveStrategy],
+        },
+    )
+    save_steps: float | None = field(
+        default=None, metadata={"help": "Save a checkpoint every so many steps; below 1, a share of all steps."}
     )
     hub_strategy: str = field(
         default="end",
@@ -93,9 +102,22 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
             raise ValueError("--remove_unused_columns must stay false: clips are decoded from columns no model takes")
         _check_reporting(self.report_to)
         self._check_mappings()
+        if self.save_strategy is None:
+            self.save_strategy = "epoch" if self.save_steps is None else "steps"
+        if self.save_steps is None:
+            self.save_steps = 500  # transformers' own; a stream, which knows no epochs, is saved so often
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
+        emulated = self.use_cpu and self._wants_bfloat16() and not supports_bfloat16()
+        if emulated:
+            self.bf16 = self.bf16_full_eval = False
+            os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # the launcher's --mixed_precision
         TrainingArguments.__post_init__(self)
+        if emulated:
+            say(NO_BFLOAT16)
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type != "cpu"
+
+    def _wants_bfloat16(self) -> bool:
+        return self.bf16 or self.bf16_full_eval or os.environ.get("ACCELERATE_MIXED_PRECISION") == "bf16"
 
     def _check_mappings(self) -> None:
         for name in self._VALID_DICT_FIELDS:
@@ -214,6 +236,9 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
 
     def __post_init__(self):
         if self.validation_fraction > 0 and self.eval_strategy == "no":
+            if self.save_strategy is None:  # the best checkpoint is one that was saved when it was evaluated
+                self.save_steps = self.save_steps or self.eval_steps
+                self.save_strategy = "epoch" if self.save_steps is None else "steps"
             self.eval_strategy, self.load_best_model_at_end = self.save_strategy, True
             self.eval_steps = self.eval_steps or self.save_steps
             self.metric_for_best_model = self.metric_for_best_model or "recall"

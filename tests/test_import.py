@@ -1,0 +1,97 @@
+"""What importing the package loads, and that transformers' Auto classes know it all the same."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def run(code: str, *arguments: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1]
+
+
+HEAVY = ["torch", "transformers", "datasets", "accelerate", "soundfile", "matplotlib", "pandas", "evaluate"]
+
+
+def test_importing_the_package_loads_no_library():
+    """Guards against a module of the package that is imported at once, and takes its libraries with it."""
+    loaded = run("import sys, json, modeling_clap_student; print(json.dumps(sorted(sys.modules)))")
+    assert not set(HEAVY) & set(json.loads(loaded))
+
+
+def test_the_config_loads_neither_the_model_nor_the_data():
+    code = "import sys, json; from modeling_clap_student import ClapStudentConfig; print(json.dumps([*sys.modules]))"
+    assert not ({*HEAVY, "transformers.modeling_utils"} - {"torch", "transformers"}) & set(json.loads(run(code)))
+
+
+def test_public_names():
+    import modeling_clap_student
+
+    for name in modeling_clap_student.__all__:
+        assert name in dir(modeling_clap_student)
+        assert getattr(modeling_clap_student, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        modeling_clap_student.Nothing  # noqa: B018
+
+
+IMPORTS = {
+    "before": "import modeling_clap_student; from transformers import AutoConfig, AutoModel, AutoProcessor, "
+    "AutoFeatureExtractor",
+    "after": "from transformers import AutoConfig, AutoModel, AutoProcessor, AutoFeatureExtractor; "
+    "import modeling_clap_student",
+    "between": "from transformers import AutoConfig; import modeling_clap_student; "
+    "from transformers import AutoModel, AutoProcessor, AutoFeatureExtractor",
+}
+LOAD = """
+import json, sys
+folder, tower = sys.argv[1:]
+loaded = [
+    AutoConfig.from_pretrained(folder), AutoConfig.from_pretrained(tower),
+    AutoModel.from_pretrained(folder), AutoModel.from_config(AutoConfig.from_pretrained(folder)),
+    AutoModel.from_pretrained(tower), AutoModel.from_config(AutoConfig.from_pretrained(tower)),
+    AutoFeatureExtractor.from_pretrained(folder), AutoProcessor.from_pretrained(folder),
+]
+assert all(type(one) is getattr(modeling_clap_student, type(one).__name__) for one in loaded)
+print(json.dumps([type(one).__name__ for one in loaded]))
+"""
+
+
+@pytest.mark.parametrize("order", IMPORTS)
+def test_auto_classes_give_the_real_ones(tiny, tiny_folder, tmp_path, order):
+    """Guards against a registration that depends on who imports transformers' Auto classes, and when."""
+    tiny[0].audio_model.save_pretrained(tmp_path / "tower")
+    kinds = ["Config", "AudioConfig", "Model", "Model", "AudioModel", "AudioModel", "FeatureExtractor", "Processor"]
+    made = run(IMPORTS[order] + LOAD, str(tiny_folder), str(tmp_path / "tower"))
+    assert json.loads(made) == [f"ClapStudent{kind}" for kind in kinds]
+
+
+def test_a_pipeline_with_nothing_but_the_import(tiny_folder):
+    code = (
+        "import sys, json, modeling_clap_student, numpy; from transformers import pipeline; "
+        "classify = pipeline('zero-shot-audio-classification', model=sys.argv[1]); "
+        "scores = classify(numpy.zeros(44100, 'float32'), candidate_labels=['hum', 'hiss']); "
+        "print(json.dumps([type(classify.model).__name__, sorted(one['label'] for one in scores)]))"
+    )
+    assert json.loads(run(code, str(tiny_folder))) == ["ClapStudentModel", ["hiss", "hum"]]
+
+
+def test_a_registered_class_is_the_real_one_to_isinstance(tiny):
+    """transformers' own checks of a processor's parts look at registered classes by name, and then at instances."""
+    from transformers.models.auto.processing_auto import processor_class_from_name
+
+    processor = tiny[1]
+    registered = processor_class_from_name("ClapStudentProcessor")
+    assert isinstance(processor, registered) and not isinstance(tiny[0], registered)
+    assert issubclass(type(processor), registered) and registered.from_pretrained.__self__ is type(processor)
