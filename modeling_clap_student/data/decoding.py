@@ -17,7 +17,7 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from ..audio_clap_student import AudioFile, Resampled
+from ..audio_clap_student import AudioFile, Resampled, Samples
 from ..errors import ClipError, InputError
 from ..soundscapes import corpus as soundscapes
 from .skipping import SkippedClips
@@ -27,26 +27,6 @@ from .tables import refusal
 # Of clips that are only tried: samples of one that are decoded at a time, clips, and a rate that is not used.
 _PART, _CLIPS_AT_ONCE, _ANY_RATE = 2**20, 64, 1000
 _READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
-
-
-class _Soundscape:
-    """A synthesised clip, in the form of an `AudioFile`."""
-
-    def __init__(self, path: str):
-        self._samples = soundscapes.render(path)
-        self.rate, self.frames = soundscapes.SAMPLING_RATE, len(self._samples)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self._samples[start:stop]
-
-    def check_end(self) -> None:
-        pass
 
 
 @contextmanager
@@ -67,8 +47,11 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
     data, path = audio.get("bytes"), audio.get("path") or ""
     if (reason := refusal(audio)) is not None:
         raise ClipError(reason)
-    is_file = data is not None or not soundscapes.is_soundscape(path)
-    with AudioFile(path if data is None else data) if is_file else _Soundscape(path) as source:
+    if data is None and soundscapes.is_soundscape(path):
+        source = Samples(soundscapes.render(path), soundscapes.SAMPLING_RATE)
+    else:
+        source = AudioFile(path if data is None else data)
+    with source:
         yield Resampled(source, sampling_rate)
 
 

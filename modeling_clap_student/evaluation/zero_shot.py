@@ -11,11 +11,12 @@ import yaml
 from ..checkpoints.embedding import embed_clips, embed_texts, side_by_side
 from ..curation.selection import PROMPT
 from ..data.benchmarks import Benchmark
-from ..data.captions import LONGEST_TEXT, TOO_LONG, label_text
+from ..data.captions import LONGEST_TEXT, TOO_LONG
 from ..data.metadata import load_yaml, read_rows
 from ..data.skipping import SkippedClips
 from ..data.tables import is_unicode
 from ..errors import InputError
+from ..processing_clap_student import label_text
 from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
 from .statistics import ItemScores, average_precision_interval, macro_interval, score_row, wilson_interval
 
