@@ -4,6 +4,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoProces
 
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from .errors import ClipError, InputError
+from .evaluation.zero_shot import evaluate_zero_shot
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from .processing_clap_student import ClapStudentProcessor
@@ -31,4 +32,5 @@ __all__ = [
     "ClipError",
     "InputError",
     "__version__",
+    "evaluate_zero_shot",
 ]

@@ -342,7 +342,7 @@ def compare(teacher: tuple, student: tuple, benchmarks: list[Benchmark], skipped
         encoder = for_inference(model.to(PartialState().device)) if benchmarks else None
         for benchmark, score in zip(benchmarks, scores, strict=True):
             result = zero_shot(encoder, processor, benchmark, skipped)
-            score[name] = result.as_row() | {"class_accuracy": result.class_accuracy}
+            score[name] = result.as_row() | {"class_accuracy": result.by_class}
     return scores
 
 

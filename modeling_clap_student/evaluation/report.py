@@ -188,7 +188,7 @@ def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
 
 def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
     names = next(iter(scored.values())).benchmark.class_names
-    accuracies = [result.class_accuracy for result in scored.values()]
+    accuracies = [result.by_class for result in scored.values()]
     cells = [[name, *(f"{100 * of[name]:.1f}" if name in of else "–" for of in accuracies)] for name in names]
     return ReportTable(f"{_task_of(scored)}: accuracy by class, %", ["class", *scored], cells)
 
