@@ -280,7 +280,7 @@ def train_student(
         # A student that starts from its teacher hears and reads the same; any other may not.
         apart = None if args.init == "teacher" else teacher_processor
         chooses = benchmarks[0] if selects_by_accuracy(training_args) else None
-        validation = Validation(processor, held_out, skipped, training_args.pairs_in_loss, chooses)
+        validation = Validation(processor, held_out, skipped, training_args.pairs_in_loss, benchmark=chooses)
         trainer = ClapStudentTrainer(
             model=student,
             args=training_args,

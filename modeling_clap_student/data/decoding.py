@@ -17,7 +17,7 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from ..audio_clap_student import AudioFile, Resampled, Samples
+from ..audio_clap_student import AudioFile, Resampled, Samples, mono
 from ..errors import ClipError, InputError
 from ..soundscapes import corpus as soundscapes
 from .skipping import SkippedClips
@@ -121,6 +121,28 @@ def audio_bytes(audio: dict) -> bytes:
         return Path(audio["path"]).read_bytes()
     except OSError as error:
         raise InputError(f"can't read {audio['path']}: {error.strerror}") from error
+
+
+def as_encoded(audio: str | bytes | dict | None) -> dict | None:
+    """A clip as a table may hold it, in datasets' undecoded form: an array becomes a wav file in memory.
+
+    Args:
+        audio: a path, a file's bytes, `{"array", "sampling_rate"}`, or the undecoded form itself.
+
+    Raises:
+        ClipError: an array that is no clip, or without its rate.
+    """
+    if isinstance(audio, str):
+        return {"bytes": None, "path": audio}
+    if isinstance(audio, bytes):
+        return {"bytes": audio, "path": None}
+    if audio is None or "array" not in audio:
+        return audio
+    if not audio.get("sampling_rate"):
+        raise ClipError("is an array without its sampling_rate")
+    file = io.BytesIO()
+    soundfile.write(file, mono(audio["array"]), int(audio["sampling_rate"]), format="WAV", subtype="FLOAT")
+    return {"bytes": file.getvalue(), "path": audio.get("path")}
 
 
 def _decode_through(row: dict) -> None:

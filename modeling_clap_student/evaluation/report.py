@@ -12,8 +12,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, short_name
 from ..data.sources import split_revision
 from ..hub_clap_student import markdown_text
+from ..utils.ranking import CUTOFFS, DIRECTIONS
 from .comparison import Result
-from .metrics import CUTOFFS, DIRECTIONS
 from .plots import Confusion, most_confused
 from .zero_shot import ZeroShotResult
 from .zste.result import COMPARED, MAIN_TASKS, SCORE
