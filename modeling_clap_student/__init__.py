@@ -21,6 +21,7 @@ _MODULES = {
     "ClapStudentTrainer": "training.trainer",
     "ClapStudentTrainingArguments": "training.arguments",
     "curate": "curation.curate",
+    "evaluate_zero_shot": "evaluation.zero_shot",
 }
 
 __all__ = [*_MODULES, "ClipError", "InputError", "__version__"]

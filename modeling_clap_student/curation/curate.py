@@ -15,7 +15,7 @@ from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
 
 from ..checkpoints.inference import for_inference
-from ..checkpoints.loading import open_model, push_folder
+from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
 from ..data.filters import with_audio
 from ..data.leakage import KeptOut
@@ -156,7 +156,7 @@ def curate(
     Raises:
         InputError: as the command would print it.
     """
-    model, processor = open_model(teacher, processor)
+    model, processor = as_checkpoint(teacher if processor is None else (teacher, processor))
     try:
         args = CurateArguments(
             strategy=strategy,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.captions import label_text
+from ..processing_clap_student import label_text
 
 
 @dataclass(frozen=True)
