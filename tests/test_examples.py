@@ -7,6 +7,7 @@ import sys
 from conftest import ROOT
 
 from modeling_clap_student import ClapStudentModel, evaluate_zero_shot
+from modeling_clap_student.hub_clap_student import fingerprint
 
 
 def run(name: str, *arguments) -> str:
@@ -44,3 +45,18 @@ def test_a_model_is_scored(tiny_folder, labelled_folder):
     expected = evaluate_zero_shot(str(tiny_folder), labelled_folder, progress=False)
     assert printed.startswith(f"accuracy {expected.accuracy:.1%} (") and " on 6 clips" in printed
     assert "difference +0.0%" in printed and "p = 1" in printed
+
+
+def test_a_set_is_curated_and_trained_on(tiny_folder, captioned_folder, pool_folder, tmp_path, monkeypatch):
+    """Guards against an example that no longer runs, or a student that did not learn from the set."""
+    monkeypatch.chdir(tmp_path)
+    printed = run(
+        "curate_and_train.py", tiny_folder, captioned_folder, pool_folder, "out", "--labels", "low hum", "whistle",
+        "--num_captions", 3, "--num_pairs", 8, "--epochs", 1,
+    )  # fmt: skip
+    assert (
+        printed.strip().endswith("8 pairs; the student is in out/student") and (tmp_path / "out/pairs/data").is_dir()
+    )
+    teacher, student = (ClapStudentModel.from_pretrained(path) for path in (tiny_folder, tmp_path / "out" / "student"))
+    assert fingerprint(teacher) != fingerprint(student)
+    assert student.config.record["num_pairs"] == 8 and student.config.record["num_replay"] == 9
