@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import broadcast
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
@@ -63,7 +64,8 @@ def _default_collator(model: ClapStudentModel, processor, args, teacher_processo
     """Makes crops for a model, and for a teacher that hears or reads otherwise; lists what can't be read."""
     make_folder(Path(args.output_dir))
     skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
-    atexit.register(skipped.close)
+    if PartialState().is_local_main_process:
+        atexit.register(skipped.close)  # also of a training that fails
     if teacher_processor is not None and _hear_alike(teacher_processor, processor):
         teacher_processor = None
     spectrograms = spectrogram_cache(args.spectrogram_cache, model)
