@@ -3,15 +3,13 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checkpoints.loading import check_hub_id
 from ..data.skipping import ReadingArguments
+from ..data.sources import check_hub_id
 from ..utils.arguments import COUNT, SEED, Range
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
-from .improvement_set import STRATEGIES
-from .matching import MAX_PAIRS
-from .selection import Threshold
+from .selection import MAX_PAIRS, STRATEGIES, Threshold
 
 
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")

@@ -61,6 +61,8 @@ class Threshold:
         return f"the best {self.count}"
 
 
+STRATEGIES = ("du", "ds", "ads")
+MAX_PAIRS = 50_000_000
 PROMPT = "this is a sound of "
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.utils import validate_repo_id
 
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
@@ -194,3 +195,11 @@ def report_excluded(excluded: Excluded) -> None:
     """Says which rows of the data were left out, and why."""
     for line in excluded.lines:
         say(line)
+
+
+def check_hub_id(name: str) -> None:
+    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
+    try:
+        validate_repo_id(name)
+    except ValueError as error:
+        raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error

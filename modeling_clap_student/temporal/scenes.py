@@ -21,12 +21,12 @@ from ..data.replay import MOST_DRAWS
 from ..data.skipping import SkippedClips
 from ..errors import InputError
 from ..utils.outputs import write_text
+from .arguments import CONSTRUCTIONS
 from .captions import OVERLAY, RELATIONS, REVERSE
 from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, loudness, mix, trimmed
 
 
 SECONDS = 10.0
-CONSTRUCTIONS = ("ours", "authors")
 PAIRS = ("all", "seen", "unseen")
 
 _BORDER = (0.35, 0.65)  # of the scene
