@@ -36,6 +36,25 @@ def test_the_config_loads_neither_the_model_nor_the_data():
     assert not ({*HEAVY, "transformers.modeling_utils"} - {"torch", "transformers"}) & set(json.loads(run(code)))
 
 
+HELP = """
+import importlib, json, sys
+command = importlib.import_module(f"modeling_clap_student.commands.{sys.argv[1]}")
+sys.argv = ["x", "--help"]
+try:
+    command.main()
+except SystemExit as stop:
+    assert stop.code == 0
+print(json.dumps([*sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("name", ["teacher", "curate", "student", "evaluate", "temporal", "convert", "export"])
+def test_help_loads_neither_models_nor_data(name):
+    """Guards against flags that wait for what a run needs: seconds."""
+    loaded = set(json.loads(run(HELP, name)))
+    assert not loaded & {"transformers.modeling_utils", "datasets", "soundfile", "matplotlib", "pandas", "evaluate"}
+
+
 def test_public_names():
     import modeling_clap_student
 

@@ -36,6 +36,7 @@ class Excluded:
 
 
 # The one name that needs no path: the package makes these clips itself.
+ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
 BUILT_IN = "soundscapes"
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
