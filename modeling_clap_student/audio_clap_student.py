@@ -1,4 +1,4 @@
-"""Audio files: any part of one, to the bit as if it were decoded from its start; resampled; whole or cut.
+"""Audio files: any part of one, to the bit as if it were decoded from its start; resampled; whole or cut. And arrays.
 
 libsndfile decodes wav, flac, ogg, mp3 and more. Its seeking is exact for some of them only, so that a read may begin
 to decode earlier than it is asked to:
@@ -229,6 +229,79 @@ def _check_samples(samples: np.ndarray) -> None:
         raise ClipError("holds NaN or infinite samples")
     if max(samples.max(), -samples.min()) > _LOUDEST:
         raise ClipError("holds samples louder than any audio")
+
+
+# What libsndfile divides samples of a type by; of 64 bits nobody knows what they count.
+_FULL_SCALES = {"int8": 2**7, "uint8": 2**7, "int16": 2**15, "int32": 2**31}
+_MOST_CHANNELS = 32
+
+
+def mono(samples) -> np.ndarray:
+    """An array as a file of the same samples would be read: (samples,) float32, the mean of its channels.
+
+    Args:
+        samples: floating-point numbers in [-1, 1], or integers of 8, 16 or 32 bits, which are divided by their full
+            scale. (samples,); (samples, channels), as soundfile gives it, with up to 32 channels; or with one or two
+            channels (channels, samples). More rows than two, and longer ones, may be as many clips, and are refused.
+
+    Raises:
+        ClipError: numbers of another kind, or a shape that is no clip's or that can be read in two ways.
+    """
+    try:
+        samples = np.asarray(samples)
+    except ValueError as error:
+        raise ClipError("is no array of samples: its rows differ in length") from error
+    if samples.dtype.name in _FULL_SCALES:
+        middle = 128 if samples.dtype == np.uint8 else 0
+        samples = (samples.astype(np.float32) - middle) / np.float32(_FULL_SCALES[samples.dtype.name])
+    elif not np.issubdtype(samples.dtype, np.floating):
+        known = ", ".join(_FULL_SCALES)
+        raise ClipError(f"holds {samples.dtype}: samples are floating-point numbers in [-1, 1], or {known}")
+    samples = samples.astype(np.float32, copy=False)
+    if samples.ndim == 1 or samples.size == 0:
+        return samples.reshape(-1)
+    if samples.ndim == 2:
+        rows, columns = samples.shape
+        if columns < rows and columns <= _MOST_CHANNELS:
+            return samples.mean(axis=1, dtype=np.float32)
+        if rows < columns and rows <= 2:
+            return samples.mean(axis=0, dtype=np.float32)
+    raise ClipError(
+        f"has the shape {samples.shape}, and a clip is (samples,) or (samples, channels): give a list of several clips"
+    )
+
+
+class Samples:
+    """Samples in memory, in the form of an `AudioFile`.
+
+    Args:
+        samples: as `mono` takes them.
+        rate: Hz.
+
+    Raises:
+        ClipError: what `mono` refuses, no samples, NaN, infinite or absurdly loud ones, or no such rate.
+    """
+
+    def __init__(self, samples, rate: float):
+        self._samples = mono(samples)
+        if rate != int(rate) or not _RATES[0] <= rate <= _RATES[1]:
+            raise ClipError(f"a sampling rate of {rate} Hz, no whole number within {_RATES[0]} to {_RATES[1]}")
+        if len(self._samples) == 0:
+            raise ClipError("holds no samples")
+        _check_samples(self._samples)
+        self.rate, self.frames = int(rate), len(self._samples)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._samples[start:stop]
+
+    def check_end(self) -> None:
+        """They are all there."""
 
 
 _ZERO_CROSSINGS = 6

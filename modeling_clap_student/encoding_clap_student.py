@@ -1,8 +1,8 @@
-"""Straight to embeddings: files and waveforms with `encode_audio`, texts with `encode_text`."""
+"""What a model does with clips and texts of any kind: `encode_audio`, `encode_text`, `classify`."""
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,10 +12,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from .audio_clap_student import AudioFile, Resampled
+from .audio_clap_student import AudioFile, Resampled, Samples, mono
 from .errors import ClipError, InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
-from .processing_clap_student import ClapStudentProcessor, longest_text, tokenize
+from .processing_clap_student import ClapStudentProcessor, label_text, longest_text, tokenize
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
@@ -159,41 +159,50 @@ def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
     return groups
 
 
-def file_windows(path: str | os.PathLike, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
-    """The windows of a wav, flac, ogg or mp3 file, (samples,) float32 each, channels averaged, resampled.
+def clip_windows(clip, sampling_rate: int | None, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
+    """The windows of a clip, (samples,) float32 each, channels averaged, resampled.
 
-    They are read one by one: five hours take no more memory than five seconds.
+    They are read one by one: five hours of a file take no more memory than five seconds.
+
+    Args:
+        clip, sampling_rate: as in `encode_audio`.
+        extractor: makes the windows.
 
     Raises:
         ImportError: soundfile is missing.
-        ValueError: missing, not decodable, or damaged.
+        InputError: a file that is missing or damaged, an array that is no clip, or one whose rate is not known.
     """
     try:
-        with AudioFile(path) as file:
-            for window in Resampled(file, extractor.sampling_rate).windows(extractor.window_samples):
+        with _opened(clip, sampling_rate, extractor.sampling_rate) as source:
+            for window in Resampled(source, extractor.sampling_rate).windows(extractor.window_samples):
                 yield from extractor.windows(window)
     except ClipError as error:
-        raise ValueError(f"can't read {os.fspath(path)}: {error}") from error
+        is_file = isinstance(clip, (str, os.PathLike))
+        raise InputError(f"can't read {os.fspath(clip)}: {error}" if is_file else f"a clip {error}") from error
 
 
-def _mono(clip) -> np.ndarray:
-    """(samples,), (2, samples) or (samples, 2) -> (samples,)."""
-    clip = np.asarray(clip.detach().cpu() if isinstance(clip, Tensor) else clip)
-    if not np.issubdtype(clip.dtype, np.floating):
-        raise ValueError(
-            f"expected floating-point samples in [-1, 1], got {clip.dtype}: divide integers by full scale"
-        )
-    if clip.size == 0:
-        raise ValueError("the clip holds no samples")
-    if clip.ndim == 2 and min(clip.shape) <= 2:
-        return clip.mean(axis=int(np.argmin(clip.shape)), dtype=np.float32)
-    if clip.ndim != 1:
-        raise ValueError(f"a clip is (samples,), mono, or has 2 channels beside; got shape {clip.shape}: give a list")
-    return clip
+def _opened(clip, sampling_rate: int | None, usual_rate: int) -> AudioFile | Samples:
+    if isinstance(clip, Mapping):
+        if "array" in clip:
+            return _opened(clip["array"], clip.get("sampling_rate"), usual_rate)
+        clip = clip.get("path") if clip.get("bytes") is None else clip["bytes"]
+        if clip is None:
+            raise InputError(
+                "a clip that is a dict has an array and its sampling_rate, or bytes or the path of a file"
+            )
+    if isinstance(clip, (str, os.PathLike, bytes)):
+        return AudioFile(clip)
+    if isinstance(clip, Tensor):
+        clip = clip.detach().cpu()
+        clip = (clip.float() if clip.is_floating_point() else clip).numpy()
+    samples = mono(clip)
+    if sampling_rate is None:
+        raise InputError(f"say the sampling rate of the audio: sampling_rate={usual_rate}")
+    return Samples(samples, sampling_rate)
 
 
 class EncodingMixin:
-    """`encode_audio` and `encode_text` for a model with `get_audio_features` and `get_text_features`."""
+    """`encode_audio`, `encode_text` and `classify` for a model with `get_audio_features` and `get_text_features`."""
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> ClapStudentProcessor:
@@ -213,13 +222,17 @@ class EncodingMixin:
         """Embeds clips: the same clip always gives the same vector, to the bit, for the same `batch_size` and
         number of threads.
 
-        Files are resampled and their channels averaged. Long clips are cut into windows whose embeddings are
-        averaged; short ones are repeated. Files are read window by window, however long they are, up to 24 hours.
+        All are resampled and their channels averaged: the same samples give the same vector as a file and as an array.
+        Long clips are cut into windows whose embeddings are averaged; short ones are repeated. Files are read window
+        by window, however long they are, up to 24 hours.
 
         Args:
-            paths_or_arrays: a clip or a list of them: paths, or arrays or tensors in [-1, 1] of shape (samples,), or
-                with two channels (2, samples) or (samples, 2).
-            sampling_rate: of the arrays, Hz; must be the model's.
+            paths_or_arrays: a clip or a list of them: paths; arrays or tensors, floating-point in [-1, 1] or integers,
+                which are divided by their full scale; or dicts as `datasets` gives them, `{"array", "sampling_rate"}`
+                or `{"bytes", "path"}`. The shape of an array tells its channels: (samples,) has one;
+                (samples, channels) as soundfile gives it; (2, samples) and (1, samples), channels first. More rows
+                of more samples would be several clips as well, and are refused: give a list, or turn them around.
+            sampling_rate: of the arrays, Hz. A dict's own goes before it.
             batch_size: windows at a time.
             show_progress_bar: by default for more than one batch.
 
@@ -227,21 +240,14 @@ class EncodingMixin:
             (clips, projection dim) float32 unit vectors on the CPU.
 
         Raises:
-            ValueError: arrays without or with another sampling rate, of a wrong shape, empty, or with NaN; a file
+            InputError: an array whose rate is not known, whose shape is no clip's, that is empty or holds NaN; a file
                 that can't be read.
         """
         clips = paths_or_arrays if isinstance(paths_or_arrays, (list, tuple)) else [paths_or_arrays]
         bar = tqdm(clips, desc="audio", unit="clip", disable=not _wants_bar(show_progress_bar, clips, batch_size))
-        with _EvalMode(self):
-            return embed_windows(self, self._windows(bar, sampling_rate), batch_size)
-
-    def _windows(self, clips, sampling_rate: int | None) -> Iterator[Iterable[np.ndarray]]:
         extractor: ClapStudentFeatureExtractor = self.processor.feature_extractor
-        for clip in clips:
-            if isinstance(clip, (str, os.PathLike)):
-                yield file_windows(clip, extractor)
-            else:
-                yield extractor(_mono(clip), sampling_rate=sampling_rate)["input_values"]
+        with _EvalMode(self):
+            return embed_windows(self, (clip_windows(clip, sampling_rate, extractor) for clip in bar), batch_size)
 
     def encode_text(
         self, texts: str | list[str], batch_size: int = 64, show_progress_bar: bool | None = None
@@ -261,6 +267,48 @@ class EncodingMixin:
         description = "texts" if _wants_bar(show_progress_bar, texts, batch_size) else None
         with _EvalMode(self):
             return embed_distinct_texts(self, self.processor.tokenizer, texts, batch_size, description)
+
+    def classify(
+        self,
+        audio,
+        labels: list[str],
+        prompt: str = "this is a sound of {}",
+        sampling_rate: int | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+    ) -> list[dict[str, float]]:
+        """Says which of some sounds each clip is, without any training on them.
+
+        Args:
+            audio, sampling_rate, batch_size, show_progress_bar: as in `encode_audio`.
+            labels: two or more names; in the prompt their underscores and slashes are blanks.
+            prompt: what stands for a label, `{}` for its name.
+
+        Returns:
+            of each clip label -> probability, in the order of the labels: the softmax of `logits_per_audio`.
+
+        Raises:
+            InputError: labels that are no list of different names, a prompt without `{}`, or as `encode_audio`.
+        """
+        _check_labels(labels, prompt)
+        texts = self.encode_text([prompt.replace("{}", label_text(label)) for label in labels])
+        clips = self.encode_audio(audio, sampling_rate, batch_size, show_progress_bar)
+        if len(clips) == 0:
+            return []
+        logits = self.logit_scale.detach().float().cpu().exp() * clips @ texts.T
+        return [dict(zip(labels, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
+
+
+def _check_labels(labels: list[str], prompt: str) -> None:
+    are_names = isinstance(labels, (list, tuple)) and all(isinstance(name, str) and name.strip() for name in labels)
+    if not are_names:
+        raise InputError(f"labels is a list of names, none of them blank, not {ascii(labels)[:80]}")
+    if len(labels) < 2:
+        raise InputError(f"labels holds {len(labels)} name{'s' * (len(labels) != 1)}: at least 2 are needed")
+    if repeated := [label for place, label in enumerate(labels) if label in labels[:place]]:
+        raise InputError(f"labels holds {repeated[0]!r} twice")
+    if "{}" not in prompt:
+        raise InputError(f"the prompt {prompt!r} has no {{}} where a label goes: 'the sound of {{}}'")
 
 
 def _wants_bar(choice: bool | None, items: list, batch_size: int) -> bool:

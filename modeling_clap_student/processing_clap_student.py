@@ -1,5 +1,6 @@
 """Processor of the CLAP student: its feature extractor and its tokenizer in one object."""
 
+import re
 import warnings
 
 from transformers import BatchEncoding, ProcessorMixin
@@ -34,6 +35,11 @@ class ClapStudentProcessor(ProcessorMixin):
         return inputs
 
 
+def label_text(label: str) -> str:
+    """A class name as words: underscores and slashes become blanks."""
+    return " ".join(re.sub(r"[_/]", " ", label).split())
+
+
 def longest_text(tokenizer) -> int:
     """The most tokens of a text: 100, or fewer where the tokenizer's model takes fewer."""
     return min(MAX_TEXT_LENGTH, tokenizer.model_max_length)
@@ -65,4 +71,4 @@ def _warn_if_cut(tokens: int, length: int) -> None:
 
 ClapStudentProcessor.register_for_auto_class()
 
-__all__ = ["MAX_TEXT_LENGTH", "ClapStudentProcessor", "longest_text", "tokenize"]
+__all__ = ["MAX_TEXT_LENGTH", "ClapStudentProcessor", "label_text", "longest_text", "tokenize"]

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import write_tone
+from conftest import settle, tones, write_tone
+from datasets import Dataset
 
-from modeling_clap_student import ClapStudentModel
+from modeling_clap_student import ClapStudentModel, InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
@@ -52,6 +53,70 @@ def test_channels_are_averaged_and_rates_changed(tiny, tmp_path):
     assert a @ b > 0.95
 
 
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize("subtype", ["FLOAT", "PCM_16", "PCM_32", "PCM_U8"])
+def test_arrays_are_what_their_files_are(tiny, tmp_path, rate, subtype):
+    """Guards against another resampler, another mean of channels and another full scale for arrays than for files."""
+    model, dtype = tiny[0], {"FLOAT": "float32", "PCM_16": "int16", "PCM_32": "int32", "PCM_U8": "uint8"}[subtype]
+    stereo = np.stack([tone(6.0, rate), tone(6.0, rate)[::-1]], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, rate, subtype=subtype)
+    if dtype == "uint8":  # which soundfile can't read as it is
+        samples = np.frombuffer((tmp_path / "a.wav").read_bytes()[-stereo.size :], np.uint8)
+        samples = samples.reshape(stereo.shape).copy()
+    else:
+        samples = soundfile.read(tmp_path / "a.wav", dtype=dtype)[0]
+    expected = model.encode_audio(tmp_path / "a.wav")
+    assert torch.equal(model.encode_audio(samples, sampling_rate=rate), expected)
+    assert torch.equal(model.encode_audio(samples.T.copy(), sampling_rate=rate), expected)
+    assert torch.equal(model.encode_audio({"array": samples, "sampling_rate": rate}, sampling_rate=8000), expected)
+    row = {"bytes": (tmp_path / "a.wav").read_bytes(), "path": "b.wav"}
+    assert torch.equal(model.encode_audio([row, torch.from_numpy(samples)], sampling_rate=rate), expected.repeat(2, 1))
+
+
+def test_rows_of_datasets_are_taken(tiny):
+    """Guards against lists of numbers, as tables give arrays back, that are taken for a list of clips."""
+    table = Dataset.from_list([{"audio": {"array": tone(), "sampling_rate": 44100}}] * 2)
+    rows = [row["audio"] for row in table]
+    torch.testing.assert_close(tiny[0].encode_audio(rows), tiny[0].encode_audio([tone()] * 2, sampling_rate=44100))
+
+
+def test_probabilities_are_those_of_the_model_s_logits(tiny, tmp_path):
+    """Guards against another scale, another prompt than in the evaluation, and labels that change places."""
+    model, processor = settle(tiny[0]), tiny[1]
+    labels, waveforms = ["low_hum", "hiss", "high/whistle"], tones(3, 5 * 44100).numpy()
+    texts = [f"this is a sound of {name}" for name in ("low hum", "hiss", "high whistle")]
+    inputs = processor(text=texts, audio=list(waveforms), sampling_rate=44100, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**inputs).logits_per_audio.softmax(dim=1)
+    found = model.classify(list(waveforms), labels, sampling_rate=44100)
+    assert [list(row) for row in found] == [labels] * 3 and len({max(row, key=row.get) for row in found}) > 1
+    torch.testing.assert_close(torch.tensor([list(row.values()) for row in found]), expected, atol=1e-5, rtol=1e-4)
+    soundfile.write(tmp_path / "a.wav", waveforms[1], 44100, subtype="FLOAT")
+    for one in (tmp_path / "a.wav", [str(tmp_path / "a.wav")], {"array": waveforms[1], "sampling_rate": 44100}):
+        assert model.classify(one, labels)[0] == pytest.approx(found[1], abs=1e-6)
+    other = model.classify(tmp_path / "a.wav", labels, prompt="a soft {}")[0]
+    assert other != pytest.approx(found[1], abs=1e-6) and model.classify([], labels) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "prompt", "words"),
+    [
+        ("dog", "a {}", "list of names.*'dog'"),
+        ([], "a {}", "0 names: at least 2"),
+        (["dog"], "a {}", "1 name: at least 2"),
+        (["dog", "dog"], "a {}", "'dog' twice"),
+        (["dog", " "], "a {}", "none of them blank"),
+        (["dog", 3], "a {}", "list of names"),
+        (3, "a {}", "list of names"),
+        (["dog", "rain"], "a sound", "'a sound' has no {}"),
+    ],
+)
+def test_wrong_labels(tiny, labels, prompt, words):
+    """Guards against a probability of 1 for the one name, and letters for names."""
+    with pytest.raises(InputError, match=words):
+        tiny[0].classify(tone(), labels, prompt)
+
+
 def test_dropout_is_off_and_the_mode_comes_back(tiny):
     """Guards against another embedding at each call of a model that is being trained."""
     model, _ = tiny
@@ -67,13 +132,17 @@ def test_dropout_is_off_and_the_mode_comes_back(tiny):
     ("clip", "rate", "words"),
     [
         (tone(), None, "sampling_rate=44100"),
-        (tone(), 48000, "48000 Hz .* needs 44100 Hz"),
-        (np.zeros((4, 44100), np.float32), 44100, r"shape \(4, 44100\): give a list"),
+        (tone(), 48, "48 Hz"),
+        (tone(), 44100.5, "no whole number"),
+        (np.zeros((4, 44100), np.float32), 44100, r"shape \(4, 44100\).*give a list"),
+        (np.zeros((2, 2), np.float32), 44100, r"shape \(2, 2\)"),
         (np.zeros((1, 1, 44100), np.float32), 44100, "shape"),
         (np.zeros(0, np.float32), 44100, "no samples"),
         (np.full(44100, np.nan, np.float32), 44100, "NaN"),
-        ((tone() * 32767).astype(np.int16), 44100, "integers"),
-        ((np.stack([tone(), tone()]) * 32767).astype(np.int16), 44100, "integers"),
+        ((tone() * 32767).astype(np.int64), 44100, "int64.*int16"),
+        ({"array": tone()}, None, "sampling_rate=44100"),
+        ({"array": [[0.1, 0.2], [0.3]], "sampling_rate": 44100}, None, "rows differ"),
+        ({"bytes": None, "path": None}, None, "a clip that is a dict"),
         (np.zeros((0, 2), np.float32), 44100, "no samples"),
         (None, 44100, "floating-point"),
         ("gone.wav", None, r"can't read gone\.wav"),
@@ -82,7 +151,7 @@ def test_dropout_is_off_and_the_mode_comes_back(tiny):
 )
 def test_wrong_clips_are_named_in_one_line(tiny, clip, rate, words):
     """Guards against silence about a wrong rate, and tracebacks from inside a convolution."""
-    with pytest.raises(ValueError, match=words) as error:
+    with pytest.raises(InputError, match=words) as error:
         tiny[0].encode_audio(clip, sampling_rate=rate)
     assert "\n" not in str(error.value)
 

@@ -5,15 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError, astuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, settle, tiny_model, without_threads, write_tone
+from conftest import ROOT, settle, tiny_clap, tiny_model, without_threads, write_tone
 from test_commands import check_failure
+from transformers import ClapModel, ClapProcessor
 
+from modeling_clap_student import ClapStudentModel, InputError, evaluate_zero_shot
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark
 from modeling_clap_student.data.decoding import ClipReader
@@ -145,6 +148,52 @@ def test_several_models_and_a_baseline(command, models, labelled_folder, caption
     assert command(run_eval, *repeated, "--output_dir", "again") == 0
     again = json.loads(Path("again/results.json").read_text())
     assert again == [row for row in rows if row["task"] == str(labelled_folder)]
+
+
+def test_from_python_the_numbers_are_the_same(command, models, labelled_folder, capsys):
+    """Guards against other prompts, intervals or clips from Python than on the command line."""
+    (labelled_folder / "1.wav").write_text("broken")
+    prompts = ["a {}", "soft {}"]
+    flags = ["--model", "one", "--baseline", "old", "--task", labelled_folder, "--prompt", *prompts]
+    assert command(run_eval, *flags, "--output_dir", "eval") == 0
+    row = next(row for row in read("results.json") if (row["model"], row["metric"]) == ("one", "accuracy"))
+    capsys.readouterr()
+    model = ClapStudentModel.from_pretrained("one")
+    with pytest.warns(UserWarning, match=r"1 clips of .* can't be read: labelled/1\.wav"):
+        result = evaluate_zero_shot(model, labelled_folder, baseline="old", prompt=prompts, progress=False)
+    assert capsys.readouterr() == ("", "")
+    assert (result.accuracy, *result.interval, result.n) == (row["value"], row["low"], row["high"], row["n"])
+    names = ("difference", "difference_low", "difference_high", "mcnemar_p")
+    assert astuple(result.difference) == tuple(row[name] for name in names)
+    details = next(of for of in read("details.json")["results"] if of["model"] == "one")
+    assert result.by_class == details["class_accuracy"] and result.predictions == details["predictions"]
+    with pytest.raises(FrozenInstanceError):
+        result.accuracy = 1.0
+
+
+def test_any_clap_is_evaluated_from_python(tiny_folder, labelled_folder, tmp_path, capsys):
+    """Guards against transformers' own CLAP with a random window of each clip, and one without its processor."""
+    name = tiny_clap(tmp_path / "clap")
+    benchmark = read_benchmark(str(labelled_folder))
+    expected = evaluate_zero_shot(name, benchmark)
+    assert "evaluating on" in capsys.readouterr().err
+    model, processor = ClapModel.from_pretrained(name), ClapProcessor.from_pretrained(name)
+    for given in (model, (model, processor)):
+        result = evaluate_zero_shot(given, benchmark, baseline=str(tiny_folder), progress=False)
+        assert np.array_equal(result.clip_embeds, expected.clip_embeds) and result.by_class == expected.by_class
+    assert type(model) is ClapModel and expected.difference is None
+    bare = ClapModel(model.config)
+    bare.config.name_or_path = bare.name_or_path = ""
+    for given, words in (
+        (bare, "loaded from nowhere"),
+        (model.text_model, "is no model that hears and reads"),
+        ("gone/", "no such checkpoint"),
+    ):
+        with pytest.raises(InputError, match=words):
+            evaluate_zero_shot(given, benchmark)
+    for task, words in (("birdsong=.", "unknown name"), (f"retrieval={labelled_folder}", "unknown name")):
+        with pytest.raises(InputError, match=words):
+            evaluate_zero_shot(name, task)
 
 
 def test_models_together_score_as_each_alone(command, models, captioned_folder, esc50, monkeypatch):

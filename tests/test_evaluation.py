@@ -33,10 +33,10 @@ def test_zero_shot_is_the_nearest_prompt(tiny, labelled_folder, tmp_path):
             logits = model(**inputs, **prompts).logits_per_audio
         expected.append(benchmark.class_names[int(logits.argmax())])
     assert benchmark.class_names == ["high whistle", "low hum"]
-    assert result.predictions == expected and result.num_clips == 5
+    assert result.predictions == expected and result.n == 5
     right = [p == t for p, t in zip(expected, benchmark.clips["label"], strict=True) if p]
     assert result.accuracy == pytest.approx(np.mean(right))
-    assert (result.low, result.high) == wilson_interval(sum(right), 5)
+    assert result.interval == wilson_interval(sum(right), 5)
 
 
 def test_pair_precision_needs_the_truth():

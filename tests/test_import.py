@@ -61,6 +61,7 @@ def test_public_names():
     for name in modeling_clap_student.__all__:
         assert name in dir(modeling_clap_student)
         assert getattr(modeling_clap_student, name) is not None
+    assert modeling_clap_student.losses.contrastive_loss and modeling_clap_student.conversion.convert_msclap_checkpoint
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         modeling_clap_student.Nothing  # noqa: B018
 

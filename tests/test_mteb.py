@@ -17,8 +17,8 @@ from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.selection import label_prompts
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.evaluation.metrics import retrieval
 from modeling_clap_student.evaluation.zero_shot import zero_shot
+from modeling_clap_student.utils.ranking import retrieval
 
 
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install -e '.[mteb]'")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from modeling_clap_student import InputError
-from modeling_clap_student.evaluation.metrics import Retrieval, retrieval
+from modeling_clap_student.evaluation.metrics import Retrieval
+from modeling_clap_student.utils.ranking import retrieval
 
 
 def brute_force(scores, own) -> dict[str, float]:

@@ -18,10 +18,10 @@ from modeling_clap_student.data.held_out import split_validation
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import captioned_table
-from modeling_clap_student.evaluation.metrics import retrieval
-from modeling_clap_student.evaluation.validation import validate
 from modeling_clap_student.losses import contrastive_loss
 from modeling_clap_student.training.objective import belong_together
+from modeling_clap_student.training.validation import validate
+from modeling_clap_student.utils.ranking import retrieval
 
 
 def table_of(clips, origins):

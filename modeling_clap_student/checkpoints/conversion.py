@@ -9,6 +9,8 @@ The paper's own checkpoints hold CLAP 2022's module and convert in the same way.
 import hashlib
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
 from ..configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
-from ..errors import InputError
+from ..errors import InputError, reading
 from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
 from ..hub_clap_student import model_card
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
@@ -80,8 +82,10 @@ def convert_msclap_checkpoint(
         InputError: another kind of file, keys missing or unexpected, other shapes, or no tokenizer.
     """
     state = read_state_dict(checkpoint_path)
-    check_kind(state, "clap", checkpoint_path)
-    return _save(_clap_model(state, checkpoint_path, tokenizer), checkpoint_path, output_dir, state, IGNORED_IN_CLAP)
+    with _naming(checkpoint_path):
+        check_kind(state, "clap", checkpoint_path)
+        model = _clap_model(state, checkpoint_path, tokenizer)
+    return _save(model, checkpoint_path, output_dir, state, IGNORED_IN_CLAP)
 
 
 def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str) -> Conversion:
@@ -95,8 +99,22 @@ def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str
         InputError: another kind of file, keys missing or unexpected, other shapes, or an unknown mel matrix.
     """
     state = read_state_dict(checkpoint_path)
-    check_kind(state, "panns", checkpoint_path)
-    return _save(_panns_model(state, checkpoint_path), checkpoint_path, output_dir, state, IGNORED_IN_PANNS)
+    with _naming(checkpoint_path):
+        check_kind(state, "panns", checkpoint_path)
+        model = _panns_model(state, checkpoint_path)
+    return _save(model, checkpoint_path, output_dir, state, IGNORED_IN_PANNS)
+
+
+@contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Names the file in whatever is wrong with its tensors."""
+    with reading(path, "checkpoint of a known layout"):
+        try:
+            yield
+        except InputError as error:
+            if str(path) in str(error):
+                raise
+            raise InputError(f"{path}: {error}") from error
 
 
 def _clap_model(state: dict[str, Tensor], path: Path | str, tokenizer: str | None) -> ClapStudentModel:
@@ -130,8 +148,9 @@ def load_audio_tower(path: Path | str) -> ClapStudentAudioModel:
     if checkpoint_kind(state) == "clap":
         prefix = "audio_encoder.base."
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    check_kind(state, "panns", path)
-    return _panns_model(state, path)
+    with _naming(path):
+        check_kind(state, "panns", path)
+        return _panns_model(state, path)
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:

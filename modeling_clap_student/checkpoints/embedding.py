@@ -104,14 +104,19 @@ def side_by_side(checkpoints: Mapping[str, tuple]) -> list[tuple[list[str], Side
 
 
 def embed_clips(
-    model, processor, clips: Dataset, skipped: SkippedClips, batch_size: int = 32, description: str = "embedding clips"
+    model,
+    processor,
+    clips: Dataset,
+    skipped: SkippedClips,
+    batch_size: int = 32,
+    description: str | None = "embedding clips",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Embeds a table of clips, each process its share.
 
     Args:
         model, processor, skipped, batch_size: as for `iter_clips`.
         clips: table with `audio` and `audio_id`.
-        description: for the progress bar.
+        description: for the progress bar; none without it.
 
     Returns:
         (kept, dim) float32 unit vectors, of models side by side (kept, models, dim), and (kept,) int64 rows of
@@ -125,7 +130,8 @@ def embed_clips(
     share = range(bounds[state.process_index], bounds[state.process_index + 1])
     rows = ({**clips[number], "row": number} for number in share)
     found = []
-    with tqdm(total=len(share), desc=description, unit="clip", disable=not state.is_main_process) as bar:
+    hidden = description is None or not state.is_main_process
+    with tqdm(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
         for row, vector, _ in iter_clips(model.eval(), processor, rows, skipped, batch_size):
             bar.update()
             if vector is not None:

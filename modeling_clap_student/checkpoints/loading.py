@@ -1,5 +1,6 @@
 """Opens checkpoints of this package and of transformers' CLAP."""
 
+import copy
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,34 +61,60 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
 
 
-def open_model(model, processor=None) -> tuple:
-    """A model and its processor, of whatever a user has at hand.
+def as_checkpoint(model):
+    """What `load_checkpoint` returns, of whatever a user has at hand.
 
     Args:
-        model: a `ClapStudentModel`, transformers' `ClapModel`, or a checkpoint's folder or Hub id.
-        processor: the model's, where it came without one.
+        model: a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
+            its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from.
+
+    Returns:
+        a `ClapStudentModel` and its `ClapStudentProcessor`, or a `TeacherClapModel`, which shares the weights, and its
+        processor.
 
     Raises:
-        InputError: another kind of model, or one without a processor.
+        InputError: another kind of model, or no processor.
     """
+    model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
         return load_checkpoint(model)
     if isinstance(model, ClapStudentModel):
-        if processor is None and model._processor is None:
-            raise InputError("the model came without a processor: set model.processor")
-        return model.eval(), processor or model.processor
+        processor = processor or model._processor
+        if processor is None:
+            raise InputError("this model came without a processor: set model.processor")
+        return model, processor
     if isinstance(model, ClapModel):
-        name = getattr(model.config, "_name_or_path", "")
-        if processor is None and not name:
-            raise InputError("the model came without a processor: give processor=, or load it by its name")
-        if not isinstance(model, TeacherClapModel):
-            weights, model = model.state_dict(), TeacherClapModel(model.config).to(model.device, model.dtype)
-            model.load_state_dict(weights)
-            model.config._name_or_path = name
-        return model.eval(), processor if isinstance(processor, TeacherClapProcessor) else load_clap_processor(name)
+        return _windowed(model), _windowing(processor) if processor else _processor_of(model)
     raise InputError(
-        f"a {type(model).__name__} is no CLAP: give a ClapStudentModel, a ClapModel or a checkpoint's name"
+        f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
+        "transformers, or the name of a checkpoint"
     )
+
+
+def _windowed(model: ClapModel) -> "TeacherClapModel":
+    if isinstance(model, TeacherClapModel):
+        return model
+    windowed = copy.copy(model)  # of the module alone: its towers are the same ones
+    windowed.__class__ = TeacherClapModel
+    return windowed
+
+
+def _processor_of(model: ClapModel) -> "TeacherClapProcessor":
+    name = model.name_or_path
+    if not name:
+        raise InputError("this ClapModel was loaded from nowhere: give a pair of it and its processor")
+    try:
+        return load_clap_processor(name, getattr(model.config, "_commit_hash", None))
+    except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"can't load the processor of {name}: {reason}") from error
+
+
+def _windowing(processor) -> "TeacherClapProcessor":
+    if isinstance(processor, TeacherClapProcessor):
+        return processor
+    extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
+    return TeacherClapProcessor(extractor, processor.tokenizer)
 
 
 def _load_model(model_class, name: str, revision: str | None):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..checkpoints.arguments import ModelArguments
-from ..curation.selection import STRATEGIES
+from ..curation.arguments import STRATEGIES
 from ..data.skipping import ReadingArguments
 from ..data.sources import ZSTE
 from ..soundscapes import demo

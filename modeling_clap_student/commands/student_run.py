@@ -220,7 +220,7 @@ def train_student(
         # A student that starts from its teacher hears and reads the same; any other may not.
         apart = None if args.init == "teacher" else teacher_processor
         chooses = benchmarks[0] if selects_by_accuracy(training_args) else None
-        validation = Validation(processor, held_out, skipped, training_args.pairs_in_loss, chooses)
+        validation = Validation(processor, held_out, skipped, training_args.pairs_in_loss, benchmark=chooses)
         trainer = ClapStudentTrainer(
             model=student,
             args=training_args,
@@ -282,7 +282,7 @@ def compare(teacher: tuple, student: tuple, benchmarks: list[Benchmark], skipped
         encoder = for_inference(model.to(PartialState().device)) if benchmarks else None
         for benchmark, score in zip(benchmarks, scores, strict=True):
             result = zero_shot(encoder, processor, benchmark, skipped)
-            score[name] = result.as_row() | {"class_accuracy": result.class_accuracy}
+            score[name] = result.as_row() | {"class_accuracy": result.by_class}
     return scores
 
 

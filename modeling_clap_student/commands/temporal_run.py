@@ -12,12 +12,12 @@ from transformers import set_seed
 from .. import ClapStudentModel, InputError
 from ..checkpoints.loading import load_checkpoint
 from ..data.benchmarks import Benchmark, read_benchmark, task_clips
-from ..data.captions import label_text
 from ..data.held_out import split_validation
 from ..data.leakage import KeptOut
 from ..data.skipping import report_skipped, skipped_clips
 from ..data.sources import Excluded, dataset_source, report_excluded
 from ..evaluation.validation import TemporalValidation
+from ..processing_clap_student import label_text
 from ..temporal.arguments import TemporalTrainingArguments
 from ..temporal.collation import SceneCollator, SceneKinds
 from ..temporal.scenes import Deck, SceneRenderer

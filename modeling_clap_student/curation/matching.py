@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .selection import MAX_PAIRS, Threshold
+from .arguments import MAX_PAIRS, Threshold
 from .similarity_scan import Pairs, SimilarityScan
 
 

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
 from ..errors import InputError, reading
+from ..processing_clap_student import label_text
 from ..soundscapes import corpus as soundscapes
 from . import benchmarks, corpora
-from .captions import LONGEST_TEXT, TOO_LONG, label_text
+from .captions import LONGEST_TEXT, TOO_LONG
 from .corpora import read_corpora
 from .files import list_audio
 from .filters import inside, with_audio, with_short_texts, without_repeated_clips

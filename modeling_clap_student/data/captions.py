@@ -71,8 +71,3 @@ def fault(caption: str | None) -> str | None:
     if not has_words(caption):
         return NO_WORDS
     return TOO_LONG if len(caption) > LONGEST_TEXT else None
-
-
-def label_text(label: str) -> str:
-    """A class name as words: underscores and slashes become blanks."""
-    return " ".join(re.sub(r"[_/]", " ", label).split())

@@ -59,11 +59,15 @@ def _read_soundscapes(source: Source) -> Dataset:
 def _read_hub(source: Source) -> Dataset:
     """A Hub dataset, or a folder of one: the splits asked for, `train` by default."""
     splits = [load_table(source.path, split=split) for split in source.parts or ("train",)]
-    return _captioned(source, concatenate_datasets(splits))
+    return table_pairs(source, concatenate_datasets(splits))
 
 
-def _captioned(source: Source, table: Dataset) -> Dataset:
-    """Any table with captions, and perhaps audio, in our columns."""
+def table_pairs(source: Source, table: Dataset) -> Dataset:
+    """The rows of a table in the columns of `CAPTION_COLUMNS`, a row each of a clip's captions.
+
+    Raises:
+        InputError: no column of audio or of captions, or one that holds something else.
+    """
     clips = hub_clips(source, table)
     captions = caption_columns(source, source.spec, table.column_names)
     if captions == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
@@ -74,7 +78,14 @@ def _captioned(source: Source, table: Dataset) -> Dataset:
         return clips
     # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
     said = [column for name in captions for column in _columns_of_texts(source, table, name)]
-    return concatenate_datasets([_with_captions(clips, column) for column in said or [[""] * len(clips)]])
+    tables = [_with_captions(clips, column) for column in said or [[""] * len(clips)]]
+    # Where a clip has fewer captions than another, the further places are empty.
+    further = [_rows_of(table, column) for table, column in zip(tables[1:], said[1:], strict=True)]
+    return concatenate_datasets([tables[0], *further])
+
+
+def _rows_of(table: Dataset, captions: list[str | None]) -> Dataset:
+    return table.select([row for row, caption in enumerate(captions) if caption is not None])
 
 
 def _is_text(table: Dataset, column: str) -> bool:
@@ -112,12 +123,12 @@ READERS = {
 STREAMS = {"stream": read_captioned_stream, "webdataset": read_captioned_tar_shards}
 
 
-def _read_given(given: Dataset | list[str]) -> tuple[Source, Dataset]:
+def _read_given(given: Dataset | list[str], excluded: Excluded) -> tuple[Source, Dataset]:
     """A table that was handed over, or a list of texts."""
     if isinstance(given, Dataset):
-        source = Source("captions", "hub", "captions", excluded=Excluded(allow_outside_paths=True))
-        return source, _captioned(source, given)
-    source = Source("captions", "csv", None, label="captions")
+        source = Source("captions", "hub", "captions", excluded=excluded)
+        return source, table_pairs(source, given)
+    source = Source("captions", "csv", None, excluded=excluded, label="captions")
     return source, captioned_table(source, [None] * len(given), map(str, range(len(given))), given)
 
 
@@ -150,8 +161,8 @@ def read_corpora(
     """
     excluded = Excluded() if excluded is None else excluded
     if isinstance(specs, Dataset) or not names_data(specs):
-        source, corpus = _read_given(specs)
-        return _usable(corpus, source, needs_audio, excluded, kept_out or KeptOut())
+        source, corpus = _read_given(specs, replace(excluded, allow_outside_paths=True))
+        return usable_pairs(corpus, source, needs_audio, kept_out or KeptOut())
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
@@ -162,7 +173,7 @@ def read_corpora(
     for source in told_apart(sources):
         corpus = readers[source.layout](source)
         if isinstance(corpus, Dataset):
-            corpus = _usable(corpus, source, needs_audio, excluded, kept_out or KeptOut())
+            corpus = usable_pairs(corpus, source, needs_audio, kept_out or KeptOut())
         corpora.append(corpus)
     if any(isinstance(corpus, IterableDataset) for corpus in corpora):
         corpora = [as_stream(corpus) if isinstance(corpus, Dataset) else corpus for corpus in corpora]
@@ -174,8 +185,13 @@ def _to_evaluate_on(source: Source) -> Source:
     return replace(source, parts=source.parts or parts)
 
 
-def _usable(table: Dataset, source: Source, needs_audio: bool, excluded: Excluded, kept_out: KeptOut) -> Dataset:
-    spec, table = source.spec, table.select_columns(list(CAPTION_COLUMNS))
+def usable_pairs(table: Dataset, source: Source, needs_audio: bool, kept_out: KeptOut) -> Dataset:
+    """The rows that can be learnt from; `source.excluded` gets the number of the others, and why.
+
+    Raises:
+        InputError: none can.
+    """
+    spec, excluded, table = source.spec, source.excluded, table.select_columns(list(CAPTION_COLUMNS))
     table = with_short_texts(inside(table, source), spec, excluded)
     table = without_repeats(with_words(table, spec, excluded), spec, excluded)
     if needs_audio:

@@ -17,7 +17,7 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from ..audio_clap_student import AudioFile, Resampled
+from ..audio_clap_student import AudioFile, Resampled, Samples, mono
 from ..errors import ClipError, InputError
 from ..soundscapes import corpus as soundscapes
 from .skipping import SkippedClips
@@ -27,26 +27,6 @@ from .tables import refusal
 # Of clips that are only tried: samples of one that are decoded at a time, clips, and a rate that is not used.
 _PART, _CLIPS_AT_ONCE, _ANY_RATE = 2**20, 64, 1000
 _READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
-
-
-class _Soundscape:
-    """A synthesised clip, in the form of an `AudioFile`."""
-
-    def __init__(self, path: str):
-        self._samples = soundscapes.render(path)
-        self.rate, self.frames = soundscapes.SAMPLING_RATE, len(self._samples)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        return self._samples[start:stop]
-
-    def check_end(self) -> None:
-        pass
 
 
 @contextmanager
@@ -67,8 +47,11 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
     data, path = audio.get("bytes"), audio.get("path") or ""
     if (reason := refusal(audio)) is not None:
         raise ClipError(reason)
-    is_file = data is not None or not soundscapes.is_soundscape(path)
-    with AudioFile(path if data is None else data) if is_file else _Soundscape(path) as source:
+    if data is None and soundscapes.is_soundscape(path):
+        source = Samples(soundscapes.render(path), soundscapes.SAMPLING_RATE)
+    else:
+        source = AudioFile(path if data is None else data)
+    with source:
         yield Resampled(source, sampling_rate)
 
 
@@ -138,6 +121,28 @@ def audio_bytes(audio: dict) -> bytes:
         return Path(audio["path"]).read_bytes()
     except OSError as error:
         raise InputError(f"can't read {audio['path']}: {error.strerror}") from error
+
+
+def as_encoded(audio: str | bytes | dict | None) -> dict | None:
+    """A clip as a table may hold it, in datasets' undecoded form: an array becomes a wav file in memory.
+
+    Args:
+        audio: a path, a file's bytes, `{"array", "sampling_rate"}`, or the undecoded form itself.
+
+    Raises:
+        ClipError: an array that is no clip, or without its rate.
+    """
+    if isinstance(audio, str):
+        return {"bytes": None, "path": audio}
+    if isinstance(audio, bytes):
+        return {"bytes": audio, "path": None}
+    if audio is None or "array" not in audio:
+        return audio
+    if not audio.get("sampling_rate"):
+        raise ClipError("is an array without its sampling_rate")
+    file = io.BytesIO()
+    soundfile.write(file, mono(audio["array"]), int(audio["sampling_rate"]), format="WAV", subtype="FLOAT")
+    return {"bytes": file.getvalue(), "path": audio.get("path")}
 
 
 def _decode_through(row: dict) -> None:

@@ -67,16 +67,15 @@ READERS = {
 }
 
 
-def _read_given(given: Dataset | list) -> tuple[Source, Dataset] | None:
+def _read_given(given: Dataset | list, excluded: Excluded) -> tuple[Source, Dataset] | None:
     """A table that was handed over, or a list of audio files; None for what names data."""
-    allowed = Excluded(allow_outside_paths=True)
     if isinstance(given, Dataset):
-        source = Source("audio", "hub", "audio", excluded=allowed)
+        source = Source("audio", "hub", "audio", excluded=excluded)
         return source, hub_clips(source, given)
     paths = [] if isinstance(given, (str, Path)) else [Path(item) for item in given]
     if not paths or not all(path.suffix.lower() in AUDIO_SUFFIXES for path in paths):
         return None
-    source = Source("audio", "folder", None, excluded=allowed, label="audio")
+    source = Source("audio", "folder", None, excluded=excluded, label="audio")
     return source, clip_table(source, [path.absolute() for path in paths], map(str, paths))
 
 
@@ -97,8 +96,9 @@ def read_pools(
         InputError: a spec that can't be read, or a part of it without clips.
     """
     excluded = Excluded() if excluded is None else excluded
-    if given := _read_given(specs):
-        return _usable(given[1], replace(given[0], excluded=given[0].excluded), kept_out or KeptOut())
+    if given := _read_given(specs, replace(excluded, allow_outside_paths=True)):
+        source, pool = given
+        return _usable(pool, source, kept_out or KeptOut())
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     sources = told_apart([parse_source(spec, READERS, "a pool of audio", columns=("audio",)) for spec in specs])
     pools = []

@@ -8,6 +8,9 @@ import math
 import os
 import re
 import socket
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -140,6 +143,26 @@ class SkippedClips:
                 reason = f"{error.strerror or error} (--max_skipped_fraction 1 counts none)"
                 raise InputError(f"can't count the clips in {path}: {reason}") from error
         return self._table
+
+    @contextmanager
+    def listing(self) -> Iterator[None]:
+        """A run whose list begins anew, and which tells at its end how many clips it holds. For all processes alike.
+
+        Raises:
+            InputError: at the end, as `check`.
+        """
+        state = PartialState()
+        self.close()
+        state.wait_for_everyone()
+        if state.is_main_process:
+            self.start_afresh()
+        state.wait_for_everyone()
+        yield
+        self.check()
+        state.wait_for_everyone()
+        self.close()
+        if state.is_main_process and (count := len(self.read())):
+            warnings.warn(f"{count} clips could not be used: they are listed in {self.path}", stacklevel=4)
 
     def close(self) -> None:
         """Takes the tables away at the end of a run; the list stays."""

@@ -148,7 +148,7 @@ def dataset_source(spec: str) -> dict:
         return {"name": spec, "revision": None}
 
 
-_CAPTION = re.compile(r"captions?(_\d+)?")
+CAPTION_COLUMN = re.compile(r"captions?(_\d+)?")
 _HOLDS = {"audio": "the audio", "caption": "the captions", "label": "the class names"}
 
 
@@ -179,7 +179,7 @@ def caption_columns(source: Source, place: object, columns: Iterable[str]) -> li
         InputError: there is none.
     """
     columns, named = [column for column in columns if column], source.column("caption")
-    found = [column for column in columns if column == named or (named is None and _CAPTION.fullmatch(column))]
+    found = [column for column in columns if column == named or (named is None and CAPTION_COLUMN.fullmatch(column))]
     if not found:
         raise _missing(source, place, columns, "caption", named or "caption")
     return found

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from datasets import Audio, Dataset, IterableDataset, Value, concatenate_datasets, load_dataset, load_from_disk
 
-from ..errors import InputError
+from ..errors import ClipError, InputError
 from .captions import caption_key
+from .decoding import as_encoded
 from .outside import OUTSIDE, is_outside, roots_of
 from .recordings import ORIGIN_COLUMNS, origin_of
 from .sources import Source, caption_columns, find_column, split_revision
@@ -42,7 +43,7 @@ def read_captioned_stream(source: Source) -> IterableDataset:
 
 def _read(source: Source, captioned: bool) -> IterableDataset:
     streams = [_open(source, split) for split in source.parts or ("train",)]
-    return concatenate_datasets([_with_our_columns(source, stream, captioned) for stream in streams])
+    return concatenate_datasets([with_our_columns(source, stream, captioned) for stream in streams])
 
 
 def _open(source: Source, split: str) -> IterableDataset:
@@ -68,8 +69,13 @@ def as_stream(table: Dataset) -> IterableDataset:
     return _sharded(table.select_columns(list(features)).cast(features))
 
 
-def _with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -> IterableDataset:
-    columns = stream.features or {}
+def with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -> IterableDataset:
+    """A stream of any columns as a pool, or as pairs of a clip and a caption.
+
+    Raises:
+        InputError: no column of audio or of captions.
+    """
+    columns = stream.features or dict.fromkeys(next(iter(stream), {}))  # a generator's may be told by its rows alone
     usual = ["audio", *(name for name, feature in columns.items() if isinstance(feature, Audio))]
     audio = find_column(source, source.spec, columns, "audio", *usual)
     captions = caption_columns(source, source.spec, columns) if captioned else []
@@ -77,8 +83,8 @@ def _with_our_columns(source: Source, stream: IterableDataset, captioned: bool) 
     wanted = [name for name in columns if name in wanted]
     features = ENCODED_PAIRS if captioned else ENCODED_CLIPS
     return (
-        stream.select_columns(wanted)
-        .cast_column(audio, ENCODED)
+        (stream.cast_column(audio, ENCODED) if isinstance(columns[audio], Audio) else stream)
+        .select_columns(wanted)
         .map(
             _as_rows,
             batched=True,
@@ -98,7 +104,7 @@ def _as_rows(
     rows = []
     for values in zip(*columns.values(), strict=True):
         row = dict(zip(columns, values, strict=True))
-        clip = _as_clip(row, row[audio], name, roots)
+        clip = _as_clip(row, _encoded(row[audio], name), name, roots)
         if captions is None:
             rows.append(clip)
             continue
@@ -108,6 +114,13 @@ def _as_rows(
         rows += [{**clip, "caption": text, "caption_id": caption_key(text)} for text in texts]
     names = list(ENCODED_CLIPS) if captions is None else CAPTION_COLUMNS
     return {column: [row[column] for row in rows] for column in names}
+
+
+def _encoded(audio: object, name: str) -> dict | None:
+    try:
+        return as_encoded(audio)
+    except ClipError as error:
+        raise InputError(f"{name}: a clip {error}") from error
 
 
 def _as_clip(row: dict, audio: dict | None, name: str, roots: tuple[str, ...] | None) -> dict:

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from datasets import Audio, Dataset, DatasetDict, DatasetInfo, Features, Value, load_dataset, load_from_disk
 
 from ..errors import InputError
-from .captions import caption_key, label_text
+from ..processing_clap_student import label_text
+from .captions import caption_key
 from .recordings import origins_of
 from .sources import Source, find_column, split_revision
 

@@ -3,11 +3,8 @@
 import statistics
 from collections.abc import Sequence
 
-import numpy as np
-
-from ..errors import InputError
 from .retrieval import RetrievalResult
-from .statistics import ItemScores, bootstrap_interval, mcnemar
+from .statistics import paired_difference
 from .zero_shot import ZeroShotResult
 from .zste.result import ZsteResult
 
@@ -68,41 +65,3 @@ def _differences(results: Sequence[Result], baseline: Result, seed: int) -> dict
         metric: paired_difference([of_model[metric] for of_model in scores], theirs, seed)
         for metric, theirs in baseline.item_scores().items()
     }
-
-
-def paired_difference(models: Sequence[ItemScores], baseline: ItemScores, seed: int = 0) -> dict:
-    """Models against a baseline on the same items.
-
-    Args:
-        models: one, or several whose mean is taken item by item.
-        baseline: with at least one item of theirs.
-        seed: of the bootstrap, which draws items.
-
-    Returns:
-        `difference`, in the metric's unit; its 95 % interval `difference_low`, `difference_high`; `mcnemar_p` of one
-        model whose items are right or wrong, else null.
-
-    Raises:
-        InputError: no item was read by all.
-    """
-    shared = baseline.items
-    for model in models:
-        shared = np.intersect1d(shared, model.items)
-    if len(shared) == 0:
-        raise InputError("the models and --baseline have not one clip in common that they can all read")
-    mine, theirs = [_values(model, shared) for model in models], _values(baseline, shared)
-    differences = np.mean(mine, axis=0) - theirs.astype(float)
-    low, high = bootstrap_interval(differences, seed)
-    exact = len(models) == 1 and baseline.are_hits
-    return {
-        "difference": float(differences.mean()),
-        "difference_low": low,
-        "difference_high": high,
-        "mcnemar_p": mcnemar(mine[0], theirs) if exact else None,
-    }
-
-
-def _values(scores: ItemScores, items: np.ndarray) -> np.ndarray:
-    """Of some items, which are sorted."""
-    order = np.argsort(scores.items)
-    return scores.values[order[np.searchsorted(scores.items, items, sorter=order)]]

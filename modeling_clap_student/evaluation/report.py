@@ -12,8 +12,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, short_name
 from ..data.sources import split_revision
 from ..hub_clap_student import markdown_text
+from ..utils.ranking import CUTOFFS, DIRECTIONS
 from .comparison import Result
-from .metrics import CUTOFFS, DIRECTIONS
 from .plots import Confusion, most_confused
 from .zero_shot import ZeroShotResult
 from .zste.result import COMPARED, MAIN_TASKS, SCORE
@@ -191,7 +191,7 @@ def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
 
 def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
     names = next(iter(scored.values())).benchmark.class_names
-    accuracies = [result.class_accuracy for result in scored.values()]
+    accuracies = [result.by_class for result in scored.values()]
     cells = [
         [name, *(f"{100 * by_class[name]:.1f}" if name in by_class else "–" for by_class in accuracies)]
         for name in names

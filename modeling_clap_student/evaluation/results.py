@@ -130,7 +130,7 @@ def _of_result(result: Result) -> dict:
         return scene_outcomes(result)
     return {
         "task": result.task,
-        "class_accuracy": result.class_accuracy,
+        "class_accuracy": result.by_class,
         "fold_accuracy": result.fold_accuracy,
         "most_confused": confusion_rows(result),
         "predictions": result.predictions,

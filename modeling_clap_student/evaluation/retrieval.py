@@ -8,7 +8,7 @@ import numpy as np
 from ..checkpoints.embedding import embed_clips_of_pairs, embed_texts, side_by_side
 from ..data.benchmarks import CaptionedSet
 from ..data.skipping import SkippedClips
-from .metrics import DIRECTIONS, QueryScores, retrieval_by_query
+from ..utils.ranking import DIRECTIONS, QueryScores, retrieval_by_query
 from .statistics import ItemScores, bootstrap_interval, median_interval, score_row, wilson_interval
 
 

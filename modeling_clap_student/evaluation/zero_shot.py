@@ -1,24 +1,37 @@
 """Zero-shot classification: each clip gets the class whose texts lie nearest."""
 
 import json
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
+from accelerate import PartialState
 
 from ..checkpoints.embedding import embed_clips, embed_texts, side_by_side
+from ..checkpoints.inference import for_inference
+from ..checkpoints.loading import as_checkpoint
 from ..curation.selection import PROMPT
-from ..data.benchmarks import Benchmark
-from ..data.captions import LONGEST_TEXT, TOO_LONG, label_text
+from ..data.benchmarks import Benchmark, read_benchmark
+from ..data.captions import LONGEST_TEXT, TOO_LONG
 from ..data.metadata import read_rows
 from ..data.skipping import SkippedClips
 from ..data.tables import is_unicode
 from ..errors import InputError
+from ..processing_clap_student import label_text
 from ..utils.arguments import load_yaml
 from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
-from .statistics import ItemScores, average_precision_interval, macro_interval, score_row, wilson_interval
+from .statistics import (
+    ItemScores,
+    average_precision_interval,
+    macro_interval,
+    paired_difference,
+    score_row,
+    wilson_interval,
+)
 
 
 PLACE = "{}"
@@ -123,6 +136,22 @@ def _checked(path: Path, name: str, texts: object) -> tuple[str, list[str]]:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """How far an accuracy is from a baseline's on the clips that both could read.
+
+    Attributes:
+        value: the model's minus the baseline's.
+        low, high: its 95 % interval (bootstrap).
+        p: of McNemar's exact test.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
 class ZeroShotResult:
     """One model on one benchmark.
 
@@ -135,7 +164,8 @@ class ZeroShotResult:
         accuracy: share of the clips put in their class, in [0, 1].
         macro_accuracy: mean of the classes' accuracies.
         mean_average_precision: of the cosines with the classes.
-        class_accuracy: accuracy of each class.
+        by_class: accuracy of each class.
+        difference: from a baseline on the same clips; None without one.
     """
 
     benchmark: Benchmark
@@ -147,7 +177,8 @@ class ZeroShotResult:
     accuracy: float
     macro_accuracy: float
     mean_average_precision: float
-    class_accuracy: dict[str, float]
+    by_class: dict[str, float]
+    difference: Difference | None = None
 
     @property
     def task(self) -> str:
@@ -155,7 +186,7 @@ class ZeroShotResult:
         return self.benchmark.name
 
     @property
-    def num_clips(self) -> int:
+    def n(self) -> int:
         """Clips that could be read."""
         return len(self.rows)
 
@@ -165,14 +196,9 @@ class ZeroShotResult:
         return self.predicted == self.truth
 
     @property
-    def low(self) -> float:
-        """Lower end of the accuracy's 95 % interval (Wilson)."""
-        return wilson_interval(int(self.correct.sum()), self.num_clips)[0]
-
-    @property
-    def high(self) -> float:
-        """Its upper end."""
-        return wilson_interval(int(self.correct.sum()), self.num_clips)[1]
+    def interval(self) -> tuple[float, float]:
+        """The accuracy's 95 % interval (Wilson)."""
+        return wilson_interval(int(self.correct.sum()), self.n)
 
     @property
     def predictions(self) -> list[str | None]:
@@ -193,7 +219,7 @@ class ZeroShotResult:
 
     def as_row(self) -> dict:
         """The accuracy as `{task, metric, value, n, low, high}`."""
-        return score_row(self.task, "accuracy", self.accuracy, self.num_clips, (self.low, self.high))
+        return score_row(self.task, "accuracy", self.accuracy, self.n, self.interval)
 
     def as_rows(self, seed: int = 0) -> list[dict]:
         """All scores; the seed is of the bootstrap intervals of the macro accuracy and the mAP."""
@@ -203,13 +229,67 @@ class ZeroShotResult:
         of_precision = average_precision_interval(self.clip_embeds @ self.class_embeds.T, self.truth, seed)
         return [
             self.as_row(),
-            score_row(self.task, "macro_accuracy", self.macro_accuracy, self.num_clips, interval),
-            score_row(self.task, "mAP", self.mean_average_precision, self.num_clips, of_precision),
+            score_row(self.task, "macro_accuracy", self.macro_accuracy, self.n, interval),
+            score_row(self.task, "mAP", self.mean_average_precision, self.n, of_precision),
         ]
 
     def item_scores(self) -> dict[str, ItemScores]:
         """metric -> what each clip adds to it."""
         return {"accuracy": ItemScores(np.array(self.benchmark.clips["audio_id"])[self.rows], self.correct)}
+
+
+def evaluate_zero_shot(
+    model,
+    task: str | Path | Benchmark,
+    baseline=None,
+    prompt: str | list[str] | None = None,
+    batch_size: int = 32,
+    dtype: str = "float32",
+    seed: int = 0,
+    max_skipped_fraction: float = 0.1,
+    progress: bool = True,
+) -> ZeroShotResult:
+    """Classifies labelled clips without any training on them: the numbers of `run_eval.py`.
+
+    Clips that can't be read are left out, with a warning that tells how many and names some. On several processes
+    each embeds its share, and all get the result. Models are moved to the accelerator, where there is one.
+
+    Args:
+        model: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and its
+            processor.
+        task: an evaluation set as `--task` takes it, or one that was read.
+        baseline: another model, to compare with on the same clips.
+        prompt: what stands for a class, `{}` for its name; of several, the mean. By default "this is a sound of {}".
+        batch_size: windows to embed at a time.
+        dtype: of the towers, float32 or bfloat16.
+        seed: of the difference's bootstrap interval.
+        max_skipped_fraction: of the clips; when more can't be read, of 20 or more, that is an error.
+        progress: whether to show bars.
+
+    Raises:
+        InputError: a task, a model or a prompt that can't be used, or too many clips that can't be read.
+    """
+    prompts = Prompts((prompt,) if isinstance(prompt, str) else tuple(prompt or [PROMPT + PLACE]))
+    benchmark = task if isinstance(task, Benchmark) else read_benchmark(str(task))
+    checkpoints = {"model": as_checkpoint(model)} | ({} if baseline is None else {"baseline": as_checkpoint(baseline)})
+    checkpoints = {
+        name: (for_inference(one.to(PartialState().device), dtype), processor)
+        for name, (one, processor) in checkpoints.items()
+    }
+    with TemporaryDirectory() as folder:
+        skipped = SkippedClips(Path(folder, "skipped.csv"), max_skipped_fraction)
+        results = zero_shot_of_all(checkpoints, benchmark, skipped, batch_size, prompts, progress)
+        if reasons := skipped.read():
+            first = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:5])
+            warnings.warn(f"{len(reasons)} clips of {benchmark.name} can't be read: {first}", stacklevel=2)
+    if baseline is None:
+        return results["model"]
+    scores = {name: result.item_scores()["accuracy"] for name, result in results.items()}
+    against = paired_difference([scores["model"]], scores["baseline"], seed)
+    difference = Difference(
+        *(against[key] for key in ("difference", "difference_low", "difference_high", "mcnemar_p"))
+    )
+    return replace(results["model"], difference=difference)
 
 
 def zero_shot(
@@ -238,20 +318,21 @@ def zero_shot_of_all(
     skipped: SkippedClips,
     batch_size: int = 32,
     prompts: Prompts | None = None,
+    progress: bool = True,
 ) -> dict[str, ZeroShotResult]:
     """The same of several models, which hear a clip side by side: it is read once for all that hear it alike.
 
     Args:
         checkpoints: name -> (model, processor), all on one device.
+        progress: whether to show a bar.
 
     Returns:
         name -> its result, in the order of the models.
     """
     results = {}
     for names, models, processor in side_by_side(checkpoints):
-        clips, rows = embed_clips(
-            models, processor, benchmark.clips, skipped, batch_size, description=f"evaluating on {benchmark.name}"
-        )
+        description = f"evaluating on {benchmark.name}" if progress else None
+        clips, rows = embed_clips(models, processor, benchmark.clips, skipped, batch_size, description)
         for place, name in enumerate(names):
             classes = embed_classes(*checkpoints[name], benchmark.class_names, prompts or Prompts())
             results[name] = _classified(benchmark, clips[:, place], rows, classes)
@@ -275,5 +356,5 @@ def _classified(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, class
         accuracy=scores["accuracy"],
         macro_accuracy=MacroAccuracy().compute(predictions=predicted, references=truth)["macro_accuracy"],
         mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
-        class_accuracy={names[place]: value for place, value in scores["class_accuracy"].items()},
+        by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
     )

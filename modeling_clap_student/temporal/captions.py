@@ -6,8 +6,9 @@ other ways to say it are for training with paraphrases, or for tests alone: whic
 
 from dataclasses import dataclass
 
-from ..data.captions import exact_key, label_text
+from ..data.captions import exact_key
 from ..errors import InputError
+from ..processing_clap_student import label_text
 
 
 BEFORE, AFTER, WHILE = "before", "after", "while"

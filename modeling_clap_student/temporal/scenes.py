@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from ..data.captions import exact_key, label_text
+from ..data.captions import exact_key
 from ..data.metadata import read_rows
 from ..data.replay import MOST_DRAWS
 from ..data.skipping import SkippedClips
 from ..errors import InputError
+from ..processing_clap_student import label_text
 from ..utils.outputs import write_text
 from .arguments import CONSTRUCTIONS
 from .captions import OVERLAY, RELATIONS, REVERSE

@@ -20,7 +20,7 @@ from ..training.frozen_teacher import FrozenTeacher
 from ..training.objective import gather, row_counts
 from ..training.optimization import groups_by_rate
 from ..training.record import RecordMixin, hyperparameters, model_source
-from ..training.validating import ValidatingMixin
+from ..training.validation import ValidatingMixin
 from ..version import __version__
 from .collation import CaptionReader
 from .scenes import SECONDS

@@ -1,9 +1,11 @@
 """The Trainer: contrastive for the teacher, soft labels and replay for the student."""
 
+import atexit
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import torch
 from accelerate.utils import broadcast
@@ -11,10 +13,18 @@ from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
+from ..checkpoints.loading import as_checkpoint
+from ..data.collation import ClapCollator
+from ..data.pairs import as_pairs, as_sets
 from ..data.replay import DrawnRows, ReplaySampler
+from ..data.skipping import ReadingArguments, SkippedClips
+from ..data.spectrograms import spectrogram_cache
 from ..data.streams import as_stream
 from ..errors import InputError
+from ..modeling_clap_student import ClapStudentModel
+from ..utils.outputs import SKIPPED, make_folder
 from ..version import __version__
+from .arguments import ClapStudentTrainingArguments
 from .augmentation import masked, mixed
 from .checkpointing import CheckpointingMixin, stop_at_bad_loss
 from .distributed import fit_for_sharding, make_whole, synchronise
@@ -24,7 +34,7 @@ from .objective import global_loss
 from .optimization import MovingAverage, freeze, parameter_groups
 from .record import RecordMixin, hyperparameters, model_source
 from .streaming import StreamingMixin, check_steps, mixed_stream
-from .validating import ValidatingMixin
+from .validation import PairValidation, ValidatingMixin
 
 
 _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
@@ -32,6 +42,34 @@ _PAIR_COLUMNS = ["audio", "audio_id", "caption"]
 
 def _count(data: Dataset | IterableDataset) -> int | None:
     return len(data) if isinstance(data, Dataset) else None
+
+
+def _check_kinds(model, args) -> None:
+    if not isinstance(model, ClapStudentModel):
+        raise InputError(f"ClapStudentTrainer trains a ClapStudentModel, and this is a {type(model).__name__}")
+    if not isinstance(args, ClapStudentTrainingArguments):
+        raise InputError(f"args must be ClapStudentTrainingArguments(…), and these are {type(args).__name__}")
+
+
+def _hear_alike(one, other) -> bool:
+    """Whether two models' processors hear at one rate and read the same tokens."""
+    extractors = one.feature_extractor, other.feature_extractor
+    if type(extractors[0]) is not type(extractors[1]) or extractors[0].sampling_rate != extractors[1].sampling_rate:
+        return False
+    return one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+
+
+def _default_collator(model: ClapStudentModel, processor, args, teacher_processor) -> ClapCollator:
+    """Makes crops for a model, and for a teacher that hears or reads otherwise; lists what can't be read."""
+    make_folder(Path(args.output_dir))
+    skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
+    atexit.register(skipped.close)
+    if teacher_processor is not None and _hear_alike(teacher_processor, processor):
+        teacher_processor = None
+    spectrograms = spectrogram_cache(args.spectrogram_cache, model)
+    return ClapCollator(
+        processor, skipped, teacher_processor, random_gain_db=args.random_gain_db, spectrograms=spectrograms
+    )
 
 
 class _TellEpoch(TrainerCallback):
@@ -49,33 +87,64 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     Without a teacher, or with `soft_label_weight=0`, the objective is the plain contrastive loss.
 
+    >>> trainer = ClapStudentTrainer(student, ClapStudentTrainingArguments("out"), improvement, teacher=teacher)
+    >>> trainer.train()
+
     Args:
-        train_dataset: pairs with `audio`, `audio_id` and `caption`: a table, or a stream, which needs
-            `args.max_steps` and is saved every `args.save_steps`.
+        model: a `ClapStudentModel`.
+        args: `ClapStudentTrainingArguments`.
+        train_dataset: pairs of audio and captions: a table as `as_pairs` takes it, or a stream, which needs
+            `args.max_steps` and is saved every `args.save_steps`; or what has such `pairs`, and `replay` or None, as
+            an Improvement-Set.
         replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
-        teacher: a model with the student's tokenizer and sampling rate; any CLAP where the collator knows its
-            processor.
+        teacher: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and
+            its processor. With a `data_collator`, a model that hears and reads as the student does, or any CLAP whose
+            processor the collator knows.
         validation: scores the model at each evaluation: called with it, and tells what it selects by, as
             `evaluation.validation.Validation` does.
         record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
+        column_mapping: columns of the datasets that are called otherwise, theirs -> ours:
+            `{"file": "audio", "text": "caption"}`.
+        eval_dataset: a table, or a dict of them, to evaluate on: its loss and the recall of retrieval.
+        compute_metrics: further scores, of `predictions`, the unit vectors of clips and captions, and `label_ids`,
+            the row of each caption's clip.
+        processing_class: by default the model's own processor.
+        data_collator: by default a `ClapCollator` of it, which lists clips that can't be read in
+            `args.output_dir/skipped.csv`, and stops the training when they are more than a tenth.
 
     Raises:
-        InputError: several GPUs without a launcher, or a teacher of another sampling rate or vocabulary whose
-            processor the collator does not know.
+        InputError: another kind of model or arguments, data that can't be learnt from, several GPUs without a
+            launcher, or a teacher of another sampling rate or vocabulary whose processor the collator does not know.
     """
 
     def __init__(
         self,
         model,
-        args,
-        train_dataset: Dataset | IterableDataset,
+        args: ClapStudentTrainingArguments,
+        train_dataset,
         replay_dataset: Dataset | IterableDataset | None = None,
-        teacher: nn.Module | None = None,
+        teacher=None,
         validation: Callable[[nn.Module], dict[str, float]] | None = None,
         record: dict | None = None,
+        column_mapping: Mapping[str, str] | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        processing_class=None,
+        data_collator: Callable[[list[dict]], dict] | None = None,
         **kwargs,
     ):
+        _check_kinds(model, args)
         args.refuse_data_parallel()
+        self.column_mapping = column_mapping
+        train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
+        eval_dataset = self._evaluable(eval_dataset)
+        soft = teacher is not None and args.soft_label_weight > 0
+        processing_class = processing_class or model._processor
+        self.list_of_skipped = None
+        if data_collator is None:
+            _, processing_class = as_checkpoint((model, processing_class))
+            teacher, teacher_processor = as_checkpoint(teacher) if soft else (None, None)
+            data_collator = _default_collator(model, processing_class, args, teacher_processor)
+            self.list_of_skipped = data_collator.reader.skipped
         sets = [data for data in (train_dataset, replay_dataset) if data is not None]
         self.num_curated, self.num_replay = (
             _count(train_dataset),
@@ -96,23 +165,14 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             model=model.to(memory_format=torch.channels_last),
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=validation and validation.pairs,
+            eval_dataset=eval_dataset if validation is None else validation.pairs,
+            processing_class=processing_class,
+            data_collator=data_collator,
             **kwargs,
         )
         fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
-        self.teacher = None
-        if teacher is not None and args.soft_label_weight > 0:
-            its_processor = getattr(self.data_collator, "teacher_processor", None)
-            if its_processor is None:
-                self._check_teacher(teacher, model)
-            # Autocast may have been asked for by a flag or by the launcher.
-            dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
-            tokenizer = (its_processor or self.processing_class).tokenizer
-            self.teacher = FrozenTeacher(teacher.to(args.device), tokenizer, dtype)
-            self.shared_front_end = same_front_end(teacher, self.model)
-            if not self.shared_front_end and getattr(self.data_collator, "spectrograms", None) is not None:
-                raise InputError("--spectrogram_cache keeps the student's spectrograms, and the teacher's are others")
+        self.teacher = self._frozen(teacher) if soft else None
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
@@ -121,6 +181,19 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
+
+    def _frozen(self, teacher: nn.Module) -> FrozenTeacher:
+        """The teacher, on the student's device; notes whether one spectrogram is enough for both."""
+        its_processor = getattr(self.data_collator, "teacher_processor", None)
+        if its_processor is None:
+            self._check_teacher(teacher, self.model)
+        # Autocast may have been asked for by a flag or by the launcher.
+        dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
+        self.shared_front_end = same_front_end(teacher, self.model)
+        if not self.shared_front_end and getattr(self.data_collator, "spectrograms", None) is not None:
+            raise InputError("--spectrogram_cache keeps the student's spectrograms, and the teacher's are others")
+        tokenizer = (its_processor or self.processing_class).tokenizer
+        return FrozenTeacher(teacher.to(self.args.device), tokenizer, dtype)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """As `Trainer.train`; from here on the model's record is that of this training.
@@ -152,7 +225,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if resume_from_checkpoint:
             resume_from_checkpoint = self.checkpoint_to_resume(resume_from_checkpoint)
         self._logged = (time.perf_counter(), self.state.global_step)
-        result = super().train(resume_from_checkpoint or None, *args, **kwargs)
+        with self.list_of_skipped.listing() if self.list_of_skipped else nullcontext():
+            result = super().train(resume_from_checkpoint or None, *args, **kwargs)
         make_whole(model)
         # Batch norms may have seen each process's own clips: the main one's are saved, and evaluated next.
         for buffer in model.buffers():
@@ -161,9 +235,28 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _selection(self) -> str | None:
         """For the card: what chose the checkpoint."""
-        if self.validation is None or not self.args.load_best_model_at_end:
+        metric = self.args.metric_for_best_model
+        if not self.args.load_best_model_at_end:
             return None
-        return self.validation.selects_by(self.args.metric_for_best_model)
+        return f"{metric} on held-out pairs" if self.validation is None else self.validation.selects_by(metric)
+
+    def _evaluable(self, data, name: str = "eval_dataset"):
+        """What `eval_dataset` takes, in our columns."""
+        if isinstance(data, dict):
+            return {part: self._evaluable(table, f"{name} {part}") for part, table in data.items()}
+        if isinstance(data, IterableDataset):
+            raise InputError(f"{name} is a stream, and clips are ranked among all of them: give a table")
+        return None if data is None else as_pairs(data, self.column_mapping, name)
+
+    def validation_on(self, dataset: Dataset) -> PairValidation:
+        """What scores the model on a dataset of the kinds that `eval_dataset` takes."""
+        if dataset is None:
+            raise InputError("there is nothing to evaluate on: give an eval_dataset")
+        if dataset is not self.eval_dataset:
+            dataset = self._evaluable(dataset)
+        skipped, args = self.data_collator.reader.skipped, self.args
+        options = {"compute_metrics": self.compute_metrics, "progress": not args.disable_tqdm}
+        return PairValidation(self.processing_class, dataset, skipped, args.pairs_in_loss, **options)
 
     @staticmethod
     def _check_teacher(teacher, student) -> None:

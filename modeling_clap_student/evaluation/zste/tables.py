@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ...data.benchmarks import short_name
 from ...temporal.captions import RELATIONS
 from ...utils.charts import FILE_STYLE, save_chart
-from ..metrics import CUTOFFS
+from ...utils.ranking import CUTOFFS
 from ..report import ReportTable, percent
 from .questions import CONNECTIVES
 from .result import CONTROL, MAIN_TASKS, SCORE, ZsteResult

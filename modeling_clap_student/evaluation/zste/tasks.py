@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 
 from ...temporal.captions import AFTER, BEFORE, UNSEEN_CONNECTIVES
-from ..metrics import CUTOFFS
+from ...utils.ranking import CUTOFFS
 from .questions import (
     CONNECTIVES,
     Outcome,

@@ -1,0 +1,168 @@
+"""How well a model in training does: on pairs that were held out, or by any callable that scores it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast
+from datasets import Dataset
+from torch import nn
+from transformers import EvalPrediction
+
+from ..checkpoints.embedding import embed_clips_of_pairs, embed_texts
+from ..checkpoints.inference import for_inference
+from ..data.captions import caption_key
+from ..data.skipping import SkippedClips
+from ..errors import InputError
+from ..losses import contrastive_loss
+from ..utils.processes import from_main_process
+from ..utils.ranking import CUTOFFS, DIRECTIONS, retrieval
+
+
+class ValidatingMixin:
+    """For a `Trainer`: evaluation by callables that score the model itself.
+
+    Attributes:
+        validation: given the model, its scores; None where `eval_dataset` is evaluated on.
+    """
+
+    validation: Callable[[nn.Module], dict[str, float]] | None = None
+
+    def weights_to_score(self) -> AbstractContextManager:
+        """Puts the weights that are scored in place for a while: by default those that learn."""
+        return nullcontext()
+
+    def validation_on(self, dataset) -> Callable[[nn.Module], dict[str, float]]:
+        """What scores a model on a dataset; by default there is no such thing."""
+        raise InputError(f"what to evaluate on comes with {type(self).__name__}(validation=…) alone")
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
+        """Scores the model: on a dataset, on each of a dict of them, or with what the Trainer was made with.
+
+        Returns:
+            the scores, each named `eval_…`; of a dict's datasets `eval_NAME_…`.
+
+        Raises:
+            InputError: there is nothing to evaluate on.
+        """
+        chosen = eval_dataset if eval_dataset is not None else self.validation or self.eval_dataset
+        if isinstance(chosen, dict):
+            parts = [self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}") for name, part in chosen.items()]
+            return {name: value for part in parts for name, value in part.items()}
+        validation = chosen if callable(chosen) else self.validation_on(chosen)
+        with self.weights_to_score():
+            scores = validation(self.accelerator.unwrap_model(self.model))
+        scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self.log(scores)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, scores)
+        return scores
+
+
+@dataclass(frozen=True)
+class PairValidation:
+    """Scores a model in training on pairs.
+
+    Attributes:
+        processor: the model's own.
+        pairs: held out, as for `validate`.
+        skipped: where clips that can't be read are listed.
+        batch_size: pairs in a batch of the loss.
+        compute_metrics, progress: as for `validate`.
+    """
+
+    processor: object
+    pairs: Dataset
+    skipped: SkippedClips
+    batch_size: int
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None
+    progress: bool = True
+
+    def __call__(self, model) -> dict[str, float]:
+        """What `validate` returns."""
+        return validate(
+            model, self.processor, self.pairs, self.skipped, self.batch_size, self.compute_metrics, self.progress
+        )
+
+    def selects_by(self, metric: str) -> str:
+        """For a model card: what chose the checkpoint."""
+        return f"{metric} on {len(self.pairs)} held-out pairs"
+
+
+def validate(
+    model,
+    processor,
+    table: Dataset,
+    skipped: SkippedClips,
+    batch_size: int,
+    compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Scores a model on pairs, each clip embedded whole and once, each caption once; no random number is drawn.
+
+    The loss is the plain contrastive one, whose positives are the Trainer's: the same clip or the same caption. Its
+    batches are cut from one fixed order, which is mixed: as they come, a clip's captions stand together, and so do
+    clips of one kind.
+
+    All processes must call alike; each embeds its share of the clips.
+
+    Args:
+        model: a `ClapStudentModel`, not wrapped, on its device. It keeps its mode and weights; the other processes get
+            the main one's buffers, as they do before each step.
+        processor: the model's own.
+        table: pairs with `audio`, `audio_id` and `caption`.
+        skipped: where clips that can't be read are listed; their pairs are left out.
+        batch_size: pairs in a batch of the loss, which grows with it.
+        compute_metrics: further scores, as in transformers: of `predictions`, the unit vectors (clips, dim) and
+            (captions, dim), and `label_ids`, (captions,) the row of each caption's clip.
+        progress: whether to show a bar.
+
+    Returns:
+        `loss`, the mean over the batches of two pairs or more; what `retrieval` returns; `recall`, the mean of its
+        R@k, in [0, 1]; what `compute_metrics` returns. The same in all processes.
+
+    Raises:
+        InputError: no clip can be read, or more can't than `skipped` allows; no batch of two pairs; a model that
+            gives NaN.
+    """
+    _share_buffers(model)
+    encoder = for_inference(model)
+    description = "validating" if progress else None
+    audio_embeds, clip_of_text = embed_clips_of_pairs(encoder, processor, table, skipped, description=description)
+    readable = np.flatnonzero(clip_of_text >= 0)
+    captions, clip_of_text = table.select(readable)["caption"][:], clip_of_text[readable]
+    text_embeds = embed_texts(encoder, processor, captions)
+    scale = model.logit_scale.detach().float().exp().cpu()
+
+    def scores() -> dict[str, float]:
+        loss = _loss(audio_embeds, text_embeds, clip_of_text, captions, scale, batch_size)
+        found = retrieval(audio_embeds, text_embeds, clip_of_text)
+        recall = float(np.mean([found[f"{way}_R@{k}"] for way in DIRECTIONS for k in CUTOFFS]))
+        return {"loss": loss, **found, "recall": recall}
+
+    found = from_main_process(scores)
+    if compute_metrics is not None:
+        found |= compute_metrics(EvalPrediction(predictions=(audio_embeds, text_embeds), label_ids=clip_of_text))
+    return found
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Since the last step began, each process's batch norms saw other clips; those of the main one are saved."""
+    for buffer in model.buffers():
+        broadcast(buffer)
+
+
+def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: torch.Tensor, batch_size: int) -> float:
+    keys = np.unique([caption_key(caption) for caption in captions], return_inverse=True)[1]
+    order = np.random.default_rng(0).permutation(len(captions))
+    losses = []
+    for some in np.split(order, range(batch_size, len(order), batch_size)):
+        if len(some) > 1:  # a pair alone has no negatives
+            clips, texts = clip_of_text[some], keys[some]
+            positives = (clips[:, None] == clips) | (texts[:, None] == texts)
+            cosines = torch.from_numpy(audio_embeds[clips] @ text_embeds[some].T)
+            losses.append(contrastive_loss(scale * cosines, torch.from_numpy(positives)).item())
+    if not losses:
+        raise InputError(f"{len(captions)} pairs in batches of {batch_size} can't be validated on: two are needed")
+    return float(np.mean(losses))
