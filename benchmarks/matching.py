@@ -72,7 +72,7 @@ def faiss(audio, text, threshold: float) -> int:
 
 def match(audio, text, threshold: float) -> int:
     from modeling_clap_student.curation import matching
-    from modeling_clap_student.curation.selection import Threshold
+    from modeling_clap_student.curation.arguments import Threshold
 
     found = matching.match(audio, text, Threshold(value=threshold), max_pairs=10**9, device=audio.device)
     return len(found.clips)

@@ -28,6 +28,8 @@ __all__ = [*_MODULES, "ClipError", "InputError", "__version__"]
 
 
 def __getattr__(name: str):
+    if name in ("conversion", "losses"):  # modules with functions for everybody
+        return import_module(f".{name}", __name__)
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_MODULES[name]}", __name__), name)

@@ -36,12 +36,32 @@ def test_the_config_loads_neither_the_model_nor_the_data():
     assert not ({*HEAVY, "transformers.modeling_utils"} - {"torch", "transformers"}) & set(json.loads(run(code)))
 
 
+HELP = """
+import importlib, json, sys
+command = importlib.import_module(f"modeling_clap_student.commands.{sys.argv[1]}")
+sys.argv = ["x", "--help"]
+try:
+    command.main()
+except SystemExit as stop:
+    assert stop.code == 0
+print(json.dumps([*sys.modules]))
+"""
+
+
+@pytest.mark.parametrize("name", ["teacher", "curate", "student", "evaluate", "temporal", "convert", "export"])
+def test_help_loads_neither_models_nor_data(name):
+    """Guards against flags that wait for what a run needs: seconds."""
+    loaded = set(json.loads(run(HELP, name)))
+    assert not loaded & {"transformers.modeling_utils", "datasets", "soundfile", "matplotlib", "pandas", "evaluate"}
+
+
 def test_public_names():
     import modeling_clap_student
 
     for name in modeling_clap_student.__all__:
         assert name in dir(modeling_clap_student)
         assert getattr(modeling_clap_student, name) is not None
+    assert modeling_clap_student.losses.contrastive_loss and modeling_clap_student.conversion.convert_msclap_checkpoint
     with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
         modeling_clap_student.Nothing  # noqa: B018
 

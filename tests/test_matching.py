@@ -6,8 +6,8 @@ import torch
 
 from modeling_clap_student import InputError
 from modeling_clap_student.curation import similarity_scan
+from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.matching import match, match_by_label, similarity_histogram
-from modeling_clap_student.curation.selection import Threshold
 from modeling_clap_student.curation.similarity_scan import SimilarityScan, product_dtype
 
 

@@ -15,13 +15,14 @@ from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands.arguments import EvalArguments, StudentArguments, TeacherArguments
 from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.utils.arguments import ARGUMENTS, save_arguments
 
 
-STUDENT = (run_student.StudentArguments, ModelArguments, ClapStudentTrainingArguments)
+STUDENT = (StudentArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 @dataclass
@@ -133,7 +134,7 @@ def test_files_that_are_not_there(tmp_path):
              "--debug", "underflow_overflow", "--optim", "sgd"],
         ),
         (
-            (run_teacher.TeacherArguments, ModelArguments, ClapStudentTrainingArguments),
+            (TeacherArguments, ModelArguments, ClapStudentTrainingArguments),
             run_teacher.defaults,
             ["--corpus", "here", "--task", "there", "--report_to", "all", "--learning_rate", "3e-5"],
         ),
@@ -144,7 +145,7 @@ def test_files_that_are_not_there(tmp_path):
             ["--strategy", "ads", "--teacher", "t", "--captions", "c", "--audio", "a", "b", "--labels", "l",
              "--pair_threshold", "auto"],
         ),
-        ((run_eval.EvalArguments,), None, ["--model", "m", "--task", "a", "--task", "b"]),
+        ((EvalArguments,), None, ["--model", "m", "--task", "a", "--task", "b"]),
     ],
 )  # fmt: skip
 def test_saved_arguments_repeat_a_run(types, adapt, flags):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub import HfApi
-from huggingface_hub.utils import validate_repo_id
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -139,14 +138,6 @@ def _load_model(model_class, name: str, revision: str | None):
 def _is_constant(key: str) -> bool:
     """Numbers that some versions of transformers write into checkpoints and others make anew."""
     return key.endswith(("position_ids", "token_type_ids", "relative_position_index"))
-
-
-def check_hub_id(name: str) -> None:
-    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
-    try:
-        validate_repo_id(name)
-    except ValueError as error:
-        raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error
 
 
 def push_folder(

@@ -1,4 +1,7 @@
-"""What the commands share: how they read flags, list what can be named, report and fail."""
+"""What the commands share: how they read flags, list what can be named, report and fail.
+
+What is slow to import is imported where it is used: `--help` need not wait for it.
+"""
 
 import functools
 import os
@@ -10,20 +13,14 @@ from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
 
-import datasets
 import torch
 from accelerate import PartialState
-from datasets import Dataset, IterableDataset
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-from ..checkpoints.loading import push_folder
-from ..data.published import PUBLISHED
-from ..data.published.corpus import Corpus
-from ..data.summary import summarise
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
 from ..utils.arguments import make_arguments, read_config
@@ -146,7 +143,7 @@ def run(main: Callable[[], None]) -> None:
     transformers_logging.set_verbosity_error()
     # Their bars on reading and writing files; embedding and training keep theirs.
     transformers_logging.disable_progress_bar()
-    datasets.disable_progress_bars()
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     # accelerate joins processes on CPUs only when told that there is nothing else.
     PartialState(cpu=not torch.accelerator.is_available(), timeout=_PATIENCE)
     try:
@@ -173,18 +170,26 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
 
 
-def report_data(data: dict[str, Dataset | IterableDataset | None]) -> None:
-    """Prints how many rows, clips, captions and hours a run would read."""
+def report_data(data: dict) -> None:
+    """Prints how many rows, clips, captions and hours a run would read.
+
+    Args:
+        data: title -> table, stream, or None.
+    """
+    from ..data.summary import summarise
+
     rows = [[name, *summarise(table).cells()] for name, table in data.items() if table is not None]
     print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)
 
 
-def push_if_asked(args: TrainingArguments) -> None:
-    """Uploads what a run made, with `--push_to_hub`.
+def push_if_asked(args) -> None:
+    """Uploads what a training made, with `--push_to_hub`.
 
     Raises:
         InputError: the upload broke off.
     """
+    from ..checkpoints.loading import push_folder
+
     if args.push_to_hub and PartialState().is_main_process:
         name = args.hub_model_id or Path(args.output_dir).name
         say(f"pushed to {push_folder(args.output_dir, name, args.hub_private_repo, token=args.hub_token)}")
@@ -222,7 +227,7 @@ GRAMMAR = (
 )
 
 
-def serves_as(corpus: Corpus) -> str:
+def serves_as(corpus) -> str:
     """What a published corpus can be used for."""
     uses = {"captions": corpus.captioned, "pool": corpus.pool, "evaluation": corpus.labelled}
     return ", ".join(use for use, reader in uses.items() if reader)
@@ -230,6 +235,8 @@ def serves_as(corpus: Corpus) -> str:
 
 def list_corpora() -> Table:
     """A table of everything that `--corpus`, `--captions`, `--audio` and `--task` know by name."""
+    from ..data.published import PUBLISHED
+
     table = Table(
         title="Corpora", title_justify="left", caption=escape(GRAMMAR), caption_justify="left", show_lines=True
     )

@@ -4,17 +4,8 @@ clap-convert CLAP_weights_2022.pth --output_dir clap_2022
 clap-convert Cnn14_mAP=0.431.pth --output_dir cnn14 --push_to_hub me/cnn14
 """
 
-from transformers import AutoConfig
-
-from ..checkpoints.conversion import (
-    checkpoint_kind,
-    convert_msclap_checkpoint,
-    convert_panns_checkpoint,
-    read_state_dict,
-)
-from ..checkpoints.loading import check_hub_id, push_folder
+from ..data.sources import check_hub_id
 from ..errors import InputError
-from ..hub_clap_student import model_card
 from ..utils.console import say
 from ..utils.outputs import check_new_folder
 from .command_line import OneLineParser, command
@@ -30,6 +21,8 @@ def main():
     parser.add_argument("--private", action="store_true", help="Make the new repository private.")
     parser.add_argument("--license", default="unknown", help="Of the weights, for the pushed card.")
     args = parser.parse_args()
+    from ..checkpoints import conversion  # not before: --help and a wrong flag need not wait for it
+
     if empty := next(
         (name for name, value in vars(args).items() if isinstance(value, str) and not value.strip()), None
     ):
@@ -37,15 +30,20 @@ def main():
     if args.push_to_hub:
         check_hub_id(args.push_to_hub)
     check_new_folder(args.output_dir)
-    if checkpoint_kind(read_state_dict(args.checkpoint)) == "panns":
-        done = convert_panns_checkpoint(args.checkpoint, args.output_dir)
+    if conversion.checkpoint_kind(conversion.read_state_dict(args.checkpoint)) == "panns":
+        done = conversion.convert_panns_checkpoint(args.checkpoint, args.output_dir)
     else:
-        done = convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
+        done = conversion.convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
     rate = f"{done.mel_sampling_rate} Hz" if done.mel_sampling_rate else "an unknown rate"
     say(f"mel matrix of {rate} (last bin {done.last_mel_bin}), kept as found")
     say(f"not needed: {', '.join(done.ignored)}")
     say(f"saved in {done.output_dir}")
     if args.push_to_hub:
+        from transformers import AutoConfig
+
+        from ..checkpoints.loading import push_folder
+        from ..hub_clap_student import model_card
+
         config = AutoConfig.from_pretrained(done.output_dir)
         config.record["license"] = args.license
         model_card(args.push_to_hub, config).save(done.output_dir / "README.md")

@@ -6,8 +6,6 @@ clap-export --model outputs/student --output_dir outputs/onnx
 import logging
 from dataclasses import dataclass, field
 
-from ..checkpoints.exporting import export_onnx
-from ..checkpoints.loading import load_checkpoint
 from ..utils.arguments import CheckedArguments
 from ..utils.console import say
 from ..utils.outputs import probe_folder
@@ -23,6 +21,9 @@ class ExportArguments(CheckedArguments):
 @command
 def main():
     (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
+    from ..checkpoints.exporting import export_onnx  # not before: --help and a wrong flag need not wait for it
+    from ..checkpoints.loading import load_checkpoint
+
     probe_folder(args.output_dir)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
     model, processor = load_checkpoint(args.model, kinds=("clap_student",))

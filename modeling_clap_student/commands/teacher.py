@@ -9,66 +9,10 @@ Without --corpus it trains a small teacher on the built-in soundscapes.
 """
 
 from argparse import Namespace
-from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import ClassVar
 
-import numpy as np
-import torch
-from datasets import Dataset
-from transformers import set_seed
-
-from .. import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
-from ..checkpoints.initialization import ModelArguments, new_model
-from ..data.benchmarks import task_clips
-from ..data.collation import ClapCollator
-from ..data.corpora import read_corpora
-from ..data.held_out import split_validation
-from ..data.leakage import KeptOut
-from ..data.skipping import ReadingArguments, report_skipped, skipped_clips
-from ..data.sources import Excluded, dataset_source, report_excluded
-from ..data.spectrograms import spectrogram_cache
-from ..evaluation.validation import Validation
 from ..soundscapes import demo
-from ..training.checkpointing import refuse_used_folder, whole_checkpoints
-from ..training.curves import draw_curves
-from ..training.streaming import check_steps
-from ..utils.arguments import Range, make_arguments, save_arguments
-from ..utils.console import Stopwatch, heading, say
-from ..utils.outputs import output_folder, probe_folder, write_json
-from .command_line import command, parse_arguments, push_if_asked, report_data
-
-
-@dataclass
-class TeacherArguments(ReadingArguments):
-    ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
-
-    corpus: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.",
-            "action": "extend",
-            "nargs": "+",
-        },
-    )
-    task: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Evaluation sets, whose clips are left out of the training.",
-            "action": "extend",
-            "nargs": "+",
-        },
-    )
-    subset_fraction: float = field(default=1.0, metadata={"help": "Share of the pairs to train on."})
-    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.corpus = self.corpus or [demo.NAME]
-
-
-TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
+from .arguments import TEACHER
+from .command_line import command, parse_arguments
 
 
 def defaults(flags: Namespace) -> dict:
@@ -78,105 +22,12 @@ def defaults(flags: Namespace) -> dict:
     return demo.teacher(flags.seed)
 
 
-def subset(corpus: Dataset, fraction: float, seed: int) -> Dataset:
-    """A random share of the rows; smaller shares lie within larger ones of the same seed."""
-    order = np.random.default_rng(seed).permutation(len(corpus))
-    return corpus.select(np.sort(order[: max(1, round(fraction * len(corpus)))]))
-
-
-def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments):
-    """Reads, builds, trains, saves."""
-    watch = Stopwatch()
-    set_seed(training_args.seed)
-    heading(f"Teacher: trained on {', '.join(args.corpus)}")
-    if not args.dry_run:
-        probe_folder(training_args.output_dir)
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
-    kept_out, held_out = KeptOut(task_clips(args.task)), None
-    corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
-    report_excluded(excluded)
-    if isinstance(corpus, Dataset):
-        if training_args.validation_fraction > 0:
-            corpus, held_out = split_validation(corpus, training_args.validation_fraction)
-        corpus = subset(corpus, args.subset_fraction, training_args.seed)
-        say(f"{len(corpus)} pairs, {len(held_out or [])} held out for validation")
-    else:
-        if args.subset_fraction < 1:
-            raise InputError("--subset_fraction needs a corpus that can be counted, and a stream can't")
-        check_steps(training_args)
-        say(f"a stream of {corpus.num_shards} shards")
-    if args.dry_run:
-        report_data({"training pairs": corpus, "validation": held_out})
-        return
-    may_write = partial(refuse_used_folder, resume=training_args.resume_from_checkpoint)
-    with output_folder(training_args.output_dir, check=may_write) as folder:
-        model, processor = new_model(model_args, corpus["caption"] if isinstance(corpus, Dataset) else None)
-        skipped = skipped_clips(folder, args.max_skipped_fraction)
-        trainer = ClapStudentTrainer(
-            model=model,
-            args=training_args,
-            train_dataset=corpus,
-            validation=held_out and Validation(processor, held_out, skipped, training_args.pairs_in_loss),
-            data_collator=ClapCollator(
-                processor,
-                skipped,
-                kept_out=kept_out,
-                random_gain_db=training_args.random_gain_db,
-                spectrograms=spectrogram_cache(training_args.spectrogram_cache, model),
-            ),
-            processing_class=processor,
-            record={"datasets": [dataset_source(spec) for spec in args.corpus], **starts(args, model_args)},
-        )
-        result = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint)
-        trainer.save_model(_internal_call=True)  # pushed once, at the end
-        trainer.create_model_card()
-        write_json(
-            folder / "results.json",
-            {
-                "corpus": args.corpus,
-                "subset_fraction": args.subset_fraction,
-                "num_pairs": len(corpus) if isinstance(corpus, Dataset) else None,
-                "num_validation": len(held_out or []),
-                "excluded": excluded.lines,
-                "num_skipped": report_skipped(skipped),
-                "train_loss": result.training_loss,
-                "seconds": watch.seconds,
-                "seed": training_args.seed,
-                "num_threads": torch.get_num_threads(),
-            },
-        )
-        save_arguments(folder, args)
-        draw_curves(trainer.state.log_history, folder / "curves.png")
-    say(f"teacher saved in {folder} after {watch.seconds:.0f} s")
-    push_if_asked(training_args)
-
-
-def starts(args: TeacherArguments, model_args: ModelArguments) -> dict:
-    """For the model card: what the training started from."""
-    return {
-        "origin": "A teacher, trained on captioned audio with the symmetric contrastive loss.",
-        "subset_fraction": args.subset_fraction,
-        "text_model": model_args.text_model,
-        "audio_weights": model_args.audio_weights,
-    }
-
-
-def make_built_in_teacher(seed: int) -> str:
-    """Trains the demo's teacher if it is not there, or goes on with it; returns its folder."""
-    settings = demo.teacher(seed)
-    folder = Path(settings["output_dir"])
-    if (folder / "results.json").exists():
-        say(f"reusing the teacher in {folder}")
-    else:
-        say(f"no teacher in {folder}: training one on the built-in soundscapes first")
-        resume = {"resume_from_checkpoint": "last"} if whole_checkpoints(folder) else {}
-        train_teacher(*make_arguments(TYPES, settings | resume))
-    return str(folder)
-
-
 @command
 def main():
-    train_teacher(*parse_arguments(TYPES, __doc__.splitlines()[0], adapt=defaults))
+    parsed = parse_arguments(TEACHER, __doc__.splitlines()[0], adapt=defaults)
+    from .teacher_run import train_teacher  # not before: --help and a wrong flag need not wait for it
+
+    train_teacher(*parsed)
 
 
 if __name__ == "__main__":

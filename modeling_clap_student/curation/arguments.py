@@ -3,17 +3,18 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from ..checkpoints.loading import check_hub_id
+import numpy as np
+
 from ..data.skipping import ReadingArguments
+from ..data.sources import check_hub_id
 from ..utils.arguments import COUNT, SEED, Range
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
-from .improvement_set import STRATEGIES
-from .matching import MAX_PAIRS
-from .selection import Threshold
 
 
+STRATEGIES = ("du", "ds", "ads")
+MAX_PAIRS = 50_000_000
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
 SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 # What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
@@ -22,6 +23,60 @@ METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions", "pair_threshold", "precision",
     "pair_quantile", "num_pairs", "balance_labels", *MATCHING, "batch_size", "dtype", "max_skipped_fraction", "seed",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Exactly one of three ways to say how much to keep.
+
+    A cosine threshold of one teacher means nothing for another, whose similarities are spread otherwise: hence the
+    other two.
+
+    Attributes:
+        value: keep cosines of at least this.
+        quantile: keep what lies at or above this quantile, in [0, 1]; 0.99 keeps the best hundredth.
+        count: keep this many, the best.
+
+    Raises:
+        ValueError: none or several given, or one out of range.
+    """
+
+    value: float | None = None
+    quantile: float | None = None
+    count: int | None = None
+
+    def __post_init__(self):
+        given = [name for name in ("value", "quantile", "count") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of value, quantile and count, not {' and '.join(given) or 'none'}")
+        if self.value is not None and not -1 <= self.value <= 1:
+            raise ValueError(f"a cosine threshold must lie in [-1, 1], got {self.value}")
+        if self.quantile is not None and not 0 <= self.quantile <= 1:
+            raise ValueError(f"a quantile must lie in [0, 1], got {self.quantile}")
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"the number to keep must be at least 1, got {self.count}")
+
+    def number_of(self, total: int) -> int | None:
+        """How many of `total` to keep; None where the value decides."""
+        if self.count is not None:
+            return min(self.count, total)
+        if self.quantile is not None:
+            return max(1, round((1 - self.quantile) * total))
+        return None
+
+    def resolve(self, similarities: np.ndarray) -> np.float32:
+        """The cosine, float32, at or above which to keep; equals at the cut are all kept."""
+        number = self.number_of(similarities.size)
+        if number is None:
+            return np.float32(self.value)
+        return np.partition(similarities.ravel(), similarities.size - number)[similarities.size - number]
+
+    def __str__(self) -> str:
+        if self.value is not None:
+            return f"cosine >= {self.value}"
+        if self.quantile is not None:
+            return f"quantile {self.quantile}"
+        return f"the best {self.count}"
 
 
 @dataclass

@@ -29,7 +29,7 @@ from ..utils.precision import settle_dtype
 from ..utils.processes import from_main_process
 from ..version import __version__
 from .advisor import AUTO, estimate_precision
-from .arguments import CurateArguments
+from .arguments import CurateArguments, Threshold
 from .embedding_store import EmbeddingStore, StoredVectors
 from .improvement_set import (
     is_improvement_set,
@@ -41,7 +41,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
-from .selection import PROMPT, SelectedCaptions, Threshold, label_prompts, select_captions
+from .selection import PROMPT, SelectedCaptions, label_prompts, select_captions
 from .stored_embeddings import StoredEmbedder
 from .strategies import (
     DEFAULT_THRESHOLDS,

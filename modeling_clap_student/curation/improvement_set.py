@@ -30,7 +30,6 @@ from ..utils.arguments import ARGUMENTS
 
 
 STREAMED = "stream="  # before a path or Hub id: to be read as it comes
-STRATEGIES = ("du", "ds", "ads")
 FEATURES = Features(
     {
         "audio": UNDECODED,

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .selection import Threshold
+from .arguments import MAX_PAIRS, Threshold
 from .similarity_scan import Pairs, SimilarityScan
 
 
 # 20 bytes a pair: a gigabyte.
-MAX_PAIRS = 50_000_000
 
 
 @dataclass(frozen=True)

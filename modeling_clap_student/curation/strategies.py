@@ -12,9 +12,10 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 
 from ..data.tables import POOL_COLUMNS
+from .arguments import Threshold
 from .improvement_set import FEATURES
 from .matching import match, match_by_label
-from .selection import SelectedCaptions, Threshold
+from .selection import SelectedCaptions
 
 
 _ROWS_AT_ONCE = 2**17

@@ -24,7 +24,7 @@ from .metadata import FILE_COLUMNS, METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
-from .sources import BUILT_IN, Excluded, Source, find_column
+from .sources import BUILT_IN, ZSTE, Excluded, Source, find_column
 from .tables import hub_clips, is_unicode, labelled_table, load_table, refuse_nested
 
 
@@ -244,8 +244,6 @@ def _checked(names: set[str], spec: str) -> list[str]:
 
 # Before a spec: its captions are what counts, though it may have labels too.
 RETRIEVAL = "retrieval="
-# Before a spec: scenes of two of its clips are what is evaluated on.
-ZSTE = "zste="
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi
+from huggingface_hub.utils import validate_repo_id
 
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
@@ -35,6 +36,7 @@ class Excluded:
 
 
 # The one name that needs no path: the package makes these clips itself.
+ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
 BUILT_IN = "soundscapes"
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -194,3 +196,11 @@ def report_excluded(excluded: Excluded) -> None:
     """Says which rows of the data were left out, and why."""
     for line in excluded.lines:
         say(line)
+
+
+def check_hub_id(name: str) -> None:
+    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
+    try:
+        validate_repo_id(name)
+    except ValueError as error:
+        raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error

@@ -9,6 +9,10 @@ from ..training.arguments import ClapTrainingArguments
 from ..utils.arguments import COUNT, SHARE, Range
 
 
+STAGES = ("a", "b", "joint")
+CONSTRUCTIONS = ("ours", "authors")
+
+
 @dataclass(repr=False)  # the base class's hides tokens
 class TemporalTrainingArguments(ClapTrainingArguments):
     """What the stages of TeminAL can be told. The weights of the loss are `temporal_contrastive_loss`'s.

@@ -88,8 +88,6 @@ class CaptionReader:
         return [state[: len(text)].clone() for state, text in zip(states, texts, strict=True)]
 
 
-STAGES = ("a", "b", "joint")
-
 _BEFORE, _AFTER, _AT_ONCE = (
     [words for words in TRAINING_CONNECTIVES if PARAPHRASES[words].kind == kind] for kind in (BEFORE, AFTER, WHILE)
 )

@@ -22,12 +22,12 @@ from ..data.skipping import SkippedClips
 from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.outputs import write_text
+from .arguments import CONSTRUCTIONS
 from .captions import OVERLAY, RELATIONS, REVERSE
 from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, loudness, mix, trimmed
 
 
 SECONDS = 10.0
-CONSTRUCTIONS = ("ours", "authors")
 PAIRS = ("all", "seen", "unseen")
 
 _BORDER = (0.35, 0.65)  # of the scene

@@ -8,8 +8,6 @@ from typing import ClassVar
 
 import torch
 from transformers import TrainingArguments
-from transformers.integrations import get_available_reporting_integrations
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
 from ..errors import InputError
@@ -155,9 +153,14 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
 
 def _check_reporting(report_to: str | list[str] | None) -> None:
     names = report_to if isinstance(report_to, list) else [report_to or "none"]
+    names = [name for name in names if name not in ("none", "all")]
+    if not names:
+        return
+    # Slow to import, and seldom needed.
+    from transformers.integrations import get_available_reporting_integrations
+    from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
+
     for name in names:
-        if name in ("none", "all"):
-            continue
         if name not in INTEGRATION_TO_CALLBACK:
             known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
             raise ValueError(f"--report_to {name} is unknown: give none, all or one of {known}")

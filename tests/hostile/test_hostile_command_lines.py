@@ -14,7 +14,14 @@ from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.commands import temporal as run_temporal
+from modeling_clap_student.commands.arguments import (
+    EvalArguments,
+    StudentArguments,
+    TeacherArguments,
+    TemporalArguments,
+)
 from modeling_clap_student.commands.export import ExportArguments
+from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.training.arguments import ClapStudentTrainingArguments
 from modeling_clap_student.utils.arguments import CheckedArguments
@@ -25,11 +32,11 @@ ARGUMENTS = (
     TemporalTrainingArguments,
     ModelArguments,
     ExportArguments,
-    curate.CurateArguments,
-    run_eval.EvalArguments,
-    run_student.StudentArguments,
-    run_teacher.TeacherArguments,
-    run_temporal.TemporalArguments,
+    CurateArguments,
+    EvalArguments,
+    StudentArguments,
+    TeacherArguments,
+    TemporalArguments,
 )
 
 

@@ -10,6 +10,7 @@ from conftest import FAST, numbers
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import student as run_student
+from modeling_clap_student.curation import inputs
 from modeling_clap_student.redaction_clap_student import public, without_secrets
 
 
@@ -109,7 +110,7 @@ def test_a_password_in_an_error(command, tiny_folder, captioned_folder, labelled
     def broken(*_):
         raise RuntimeError(address)
 
-    monkeypatch.setattr(curate, "evaluation_sets", broken)
+    monkeypatch.setattr(inputs, "evaluation_sets", broken)
     assert command(curate, "--strategy", "ads", *flags, "--output_dir", "pairs") == 1
     shown = capsys.readouterr().err
     assert "Traceback" in shown and "127.0.0.1" in shown and SECRET not in shown
