@@ -97,6 +97,16 @@ def test_auto_classes_give_the_real_ones(tiny, tiny_folder, tmp_path, order):
     assert json.loads(made) == [f"ClapStudent{kind}" for kind in kinds]
 
 
+@pytest.mark.parametrize("name", ["BertConfig", "BertModel", "ClapConfig", "ClapModel", "pipeline", "Trainer"])
+def test_whatever_is_imported_first(name):
+    """Guards against a circle: transformers' modules import an Auto class while they are being imported."""
+    code = (
+        f"import modeling_clap_student; from transformers import {name}; from transformers import AutoConfig; "
+        "print(type(AutoConfig.for_model('clap_student')).__name__)"
+    )
+    assert run(code) == "ClapStudentConfig"
+
+
 def test_a_pipeline_with_nothing_but_the_import(tiny_folder):
     code = (
         "import sys, json, modeling_clap_student, numpy; from transformers import pipeline; "

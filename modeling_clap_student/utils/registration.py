@@ -14,6 +14,8 @@ from types import ModuleType
 _PACKAGE = __name__.partition(".")[0]
 _CONFIGS = f"{_PACKAGE}.configuration_clap_student"
 _AUTO = "transformers.models.auto"
+# Modules that the registration imports -> the last class that each defines. They import an Auto class themselves.
+_NEEDED = {_CONFIGS: "ClapStudentConfig", "transformers.models.bert.configuration_bert": "BertConfig"}
 
 
 def register_auto_classes() -> None:
@@ -63,15 +65,14 @@ class _Registration(MetaPathFinder):
 
     def register(self) -> None:
         """Tells the Auto classes that are there. That imports the configs, which are small."""
-        configs = sys.modules.get(_CONFIGS)
-        if configs is not None and not hasattr(configs, "ClapStudentConfig"):
-            return  # they are being imported, which imports an Auto class: it is told when they are there
+        if any(name in sys.modules and not hasattr(sys.modules[name], last) for name, last in _NEEDED.items()):
+            return  # it is being imported, and that imported an Auto class, which is told when it is there
         while self.ready:
             name, auto = self.ready.popitem()
             _REGISTER[name](auto, import_module(_CONFIGS))
 
     def find_spec(self, name, path=None, target=None):
-        if name != _CONFIGS and name not in _REGISTER:
+        if name not in _NEEDED and name not in _REGISTER:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None:
