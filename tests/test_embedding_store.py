@@ -241,7 +241,7 @@ def test_a_set_is_made_again_from_its_own_provenance(
 LATE = """
 import sys, time
 from accelerate import PartialState
-from modeling_clap_student.checkpoints import load_checkpoint
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
 from modeling_clap_student.data.skipping import SkippedClips

@@ -16,7 +16,7 @@ from .metadata import FILE_COLUMNS, METADATA, read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import ORIGIN_COLUMNS, origin_of
-from .sources import Excluded, Source, told_apart
+from .sources import Excluded, Source, is_there, told_apart
 from .streams import as_stream, read_stream
 from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, clip_table, hub_clips, load_table
 from .tar_shards import read_tar_shards
@@ -73,7 +73,7 @@ def _read_given(given: Dataset | list, excluded: Excluded) -> tuple[Source, Data
         source = Source("audio", "hub", "audio", excluded=excluded)
         return source, hub_clips(source, given)
     paths = [] if isinstance(given, (str, Path)) else [Path(item) for item in given]
-    if not paths or not all(path.suffix.lower() in AUDIO_SUFFIXES for path in paths):
+    if not all(path.suffix.lower() in AUDIO_SUFFIXES for path in paths) or not any(map(is_there, paths)):
         return None
     source = Source("audio", "folder", None, excluded=excluded, label="audio")
     return source, clip_table(source, [path.absolute() for path in paths], map(str, paths))
