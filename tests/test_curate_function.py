@@ -37,6 +37,16 @@ def test_the_commands_own_pairs(command, files, tiny_folder, labelled_folder, st
     labels = {} if strategy == "du" else {"labels": str(labelled_folder)}
     made = curate(str(tiny_folder), strategy=strategy, **files, **labels, **options(strategy))
     assert capsys.readouterr().out == ""
+    curate(
+        str(tiny_folder),
+        strategy=strategy,
+        **files,
+        **labels,
+        **options(strategy),
+        embedding_store="new",
+        progress=False,
+    )
+    assert capsys.readouterr() == ("", "")
     assert made.pairs.to_pandas().equals(pairs.to_pandas())
     assert (made.replay is None) == (replay is None)
     assert replay is None or made.replay.to_pandas().equals(replay.to_pandas())

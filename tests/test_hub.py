@@ -194,7 +194,7 @@ def test_training_streams_pairs_from_the_hub_and_goes_on_at_the_very_row(hub):
 from itertools import islice
 from torchdata.stateful_dataloader import StatefulDataLoader
 from modeling_clap_student.curation.improvement_set import load_improvement_set
-from modeling_clap_student.data.mixing import MixedStream
+from modeling_clap_student.data.replay import MixedStream
 
 def loader(workers):
     pairs, replay, provenance = load_improvement_set("stream=me/esc50-ads")

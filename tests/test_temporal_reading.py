@@ -39,10 +39,10 @@ def test_a_caption_is_read_once_and_the_same_in_any_company(tiny, texts, monkeyp
     reader = CaptionReader(model.text_model)
     together, calls = reader(ids, mask), len(seen)
     assert torch.equal(reader(ids.flip(0), mask.flip(0)).flip(0), together) and len(seen) == calls
-    assert {len(batch) for batch in seen} == {reading._AT_ONCE}
+    assert {len(batch) for batch in seen} == {reading._TEXTS_AT_ONCE}
     for row in range(len(texts)):
         assert torch.equal(CaptionReader(model.text_model)(ids[row : row + 1], mask[row : row + 1])[0], together[row])
-    monkeypatch.setattr(reading, "_MOST_BYTES", 0)
+    monkeypatch.setattr(reading, "_MOST_TEXT_BYTES", 0)
     forgetful = CaptionReader(model.text_model)
     assert torch.equal(forgetful(ids, mask), together) and torch.equal(forgetful(ids, mask), together)
     assert not forgetful._kept

@@ -1,8 +1,5 @@
 """Checkpoints of Microsoft's CLAP 2022 and of PANNs' Cnn14 to ours; their mel matrix travels along.
 
-    python -m modeling_clap_student.conversion CLAP_weights_2022.pth --output_dir clap_2022
-    python -m modeling_clap_student.conversion Cnn14_mAP=0.431.pth --output_dir cnn14 --push_to_hub me/cnn14
-
 The paper's own checkpoints hold CLAP 2022's module and convert in the same way.
 """
 

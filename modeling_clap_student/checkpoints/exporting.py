@@ -1,7 +1,4 @@
-"""Writes the two towers as ONNX graphs: waveforms or tokens in, unit embeddings out.
-
-python -m modeling_clap_student.exporting --model outputs/student --output_dir outputs/onnx
-"""
+"""The two towers as ONNX graphs: waveforms or tokens in, unit embeddings out."""
 
 import copy
 import warnings

@@ -40,7 +40,7 @@ def parse_arguments(
         adapt: given the flags as read, returns other defaults for some of them; a flag that was typed keeps its value.
 
     Returns:
-        the dataclasses; the first one's `flags` are all flags as they were read, for `run_config.save_arguments`.
+        the dataclasses; the first one's `flags` are all flags as they were read, for `save_arguments`.
 
     Raises:
         InputError: a value that a dataclass refuses, or a file that can't be used.

@@ -136,6 +136,7 @@ def curate(
     audio=None,
     labels=None,
     processor=None,
+    progress: bool = True,
     **options,
 ) -> Improvement:
     """Pairs captions with unlabelled audio.
@@ -148,6 +149,7 @@ def curate(
         audio: what `--audio` takes, one or several; a list of audio files; or a `Dataset` with audio.
         labels: what `--labels` takes, or a list of class names.
         processor: the teacher's, where it came without one.
+        progress: whether to show bars.
         options: further flags of curate.py by their names: `num_pairs=20_000`, `task=…`, `batch_size=…`.
 
     Returns:
@@ -170,7 +172,7 @@ def curate(
         raise InputError(str(error)) from error
     work = tempfile.TemporaryDirectory(prefix="clap_curation_")
     folder = Path(from_main_process(lambda: work.name))
-    with quiet():
+    with quiet(progress):
         named = labels is None or isinstance(labels, str)
         inputs = read_inputs(args, captions, audio, None if named else list(labels))
         skipped = SkippedClips(folder / "skipped.csv", args.max_skipped_fraction)

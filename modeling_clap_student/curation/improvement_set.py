@@ -16,7 +16,6 @@ from datasets import Dataset, Features, IterableDataset, Value
 from datasets.distributed import split_dataset_by_node
 from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
 from pyarrow.parquet import ParquetFile, ParquetWriter
-from tqdm.auto import tqdm
 
 from ..audio_clap_student import AudioFile
 from ..data.decoding import audio_bytes
@@ -27,6 +26,7 @@ from ..errors import ClipError, InputError, reading
 from ..redaction_clap_student import public, without_secrets
 from ..soundscapes.corpus import holds_event
 from ..utils.arguments import ARGUMENTS
+from ..utils.console import progress_bar
 
 
 STREAMED = "stream="  # before a path or Hub id: to be read as it comes
@@ -94,7 +94,7 @@ def save_improvement_set(
         if table is None:
             continue
         count = -(-len(table) // ROWS_A_FILE) if with_audio else 1
-        for number in tqdm(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
+        for number in progress_bar(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
             part = table.shard(count, number, contiguous=True)
             _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
     shown = without_secrets(json.dumps(provenance, indent=2))
@@ -272,7 +272,7 @@ def _rows_of(pairs: Dataset, clips: Dataset) -> dict[str, list[int]]:
 
 def _found(share: IterableDataset, rows_of: dict[str, list[int]], shows: bool) -> Iterator[tuple[int, dict]]:
     """(row of the pairs, audio), until all are found."""
-    for clip in tqdm(share, desc="fetching the matched clips", unit="clip", disable=not shows):
+    for clip in progress_bar(share, desc="fetching the matched clips", unit="clip", disable=not shows):
         if not rows_of:
             break
         for row in rows_of.pop(clip["audio_id"], ()):

@@ -11,9 +11,9 @@ from time import perf_counter
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from ..errors import InputError
+from ..utils.console import progress_bar
 
 
 # Queries and keys of a block; vectors to work on element by element at a time, which on CPU stay in a core's cache.
@@ -131,7 +131,7 @@ class SimilarityScan:
         self.cut, waiting = cut, deque()
         starts = range(0, len(self.queries), self.rows)
         with _threads(self.workers) as pool:
-            for start in tqdm(starts, desc="matching", unit="block", disable=len(starts) < 100):
+            for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
                 waiting.append(pool.submit(self._search, start, nearest, exact))
                 if len(waiting) > 2 * self.workers:
                     yield self._taken(*waiting.popleft().result())

@@ -18,6 +18,7 @@ from ..data.leakage import LEAKAGE_REASONS, KeptOut
 from ..data.skipping import SkippedClips
 from ..data.sources import Excluded
 from ..data.tables import POOL_COLUMNS, UNDECODED
+from ..utils.console import progress_bar
 from .embedding_store import EmbeddingStore, StoredVectors
 
 
@@ -165,7 +166,7 @@ class StoredEmbedder:
     @staticmethod
     def _bar(total: int | None, description: str, unit: str) -> tqdm:
         hidden = not PartialState().is_main_process or total == 0
-        return tqdm(total=total, desc=description, unit=unit, disable=hidden)
+        return progress_bar(total=total, desc=description, unit=unit, disable=hidden)
 
 
 class _Seen:

@@ -23,6 +23,7 @@ from ..data.tables import is_unicode
 from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.arguments import load_yaml
+from ..utils.precision import AUTO, usable_dtype
 from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
 from .statistics import (
     ItemScores,
@@ -244,7 +245,7 @@ def evaluate_zero_shot(
     baseline=None,
     prompt: str | list[str] | None = None,
     batch_size: int = 32,
-    dtype: str = "float32",
+    dtype: str = AUTO,
     seed: int = 0,
     max_skipped_fraction: float = 0.1,
     progress: bool = True,
@@ -261,7 +262,7 @@ def evaluate_zero_shot(
         baseline: another model, to compare with on the same clips.
         prompt: what stands for a class, `{}` for its name; of several, the mean. By default "this is a sound of {}".
         batch_size: windows to embed at a time.
-        dtype: of the towers, float32 or bfloat16.
+        dtype: of the towers, float32, bfloat16 or auto, as `--dtype`.
         seed: of the difference's bootstrap interval.
         max_skipped_fraction: of the clips; when more can't be read, of 20 or more, that is an error.
         progress: whether to show bars.
@@ -271,9 +272,10 @@ def evaluate_zero_shot(
     """
     prompts = Prompts((prompt,) if isinstance(prompt, str) else tuple(prompt or [PROMPT + PLACE]))
     benchmark = task if isinstance(task, Benchmark) else read_benchmark(str(task))
+    device = PartialState().device
     checkpoints = {"model": as_checkpoint(model)} | ({} if baseline is None else {"baseline": as_checkpoint(baseline)})
     checkpoints = {
-        name: (for_inference(one.to(PartialState().device), dtype), processor)
+        name: (for_inference(one.to(device), usable_dtype(dtype, device.type)), processor)
         for name, (one, processor) in checkpoints.items()
     }
     with TemporaryDirectory() as folder:

@@ -258,7 +258,7 @@ def save_arguments(folder: Path, args) -> None:
 
     Args:
         folder: of the result.
-        args: the first of the dataclasses that `cli.parse_arguments` returned; one made otherwise leaves nothing.
+        args: the first of the dataclasses that `parse_arguments` returned; one made otherwise leaves nothing.
     """
     if args.flags is not None:
         left_out = ("_token", "resume_from_checkpoint")

@@ -9,6 +9,7 @@ from accelerate import PartialState
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from tqdm.auto import tqdm
 
 from ..redaction_clap_student import without_secrets
 
@@ -37,14 +38,27 @@ def heading(message: str) -> None:
         console.rule(Text(printable(message), style="bold"), align="left")
 
 
+_bars = {"shown": True}
+
+
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Says nothing for a while: for whoever calls the package from Python. Progress bars stay."""
-    before, console.quiet = console.quiet, True
+def quiet(progress: bool = True) -> Iterator[None]:
+    """Says nothing for a while, for whoever calls the package from Python.
+
+    Args:
+        progress: whether progress bars are shown all the same.
+    """
+    before = console.quiet, _bars["shown"]
+    console.quiet, _bars["shown"] = True, progress
     try:
         yield
     finally:
-        console.quiet = before
+        console.quiet, _bars["shown"] = before
+
+
+def progress_bar(*args, disable: bool = False, **options) -> tqdm:
+    """A progress bar, with tqdm's arguments, unless `quiet` hides it."""
+    return tqdm(*args, disable=disable or not _bars["shown"], **options)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
