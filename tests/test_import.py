@@ -107,6 +107,23 @@ def test_whatever_is_imported_first(name):
     assert run(code) == "ClapStudentConfig"
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from transformers import AutoProcessor as Auto; print(type(Auto.from_pretrained(folder)).__name__)",
+        "from transformers import AutoFeatureExtractor as Auto; print(type(Auto.from_pretrained(folder)).__name__)",
+        "from transformers import AutoModel; from modeling_clap_student import ClapStudentConfig; "
+        "print(type(AutoModel.from_config(ClapStudentConfig.from_pretrained(folder))).__name__)",
+        "from modeling_clap_student import ClapStudentConfig; from transformers import AutoModel; "
+        "print(type(AutoModel.from_config(ClapStudentConfig.from_pretrained(folder))).__name__)",
+    ],
+)
+def test_each_auto_class_alone(tiny_folder, code):
+    """Guards against one that knows the model only after another has been asked."""
+    made = run(f"import sys, modeling_clap_student; folder = sys.argv[1]; {code}", str(tiny_folder))
+    assert made in ("ClapStudentProcessor", "ClapStudentFeatureExtractor", "ClapStudentModel")
+
+
 def test_a_pipeline_with_nothing_but_the_import(tiny_folder):
     code = (
         "import sys, json, modeling_clap_student, numpy; from transformers import pipeline; "

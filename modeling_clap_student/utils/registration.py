@@ -1,91 +1,29 @@
-"""Makes transformers' Auto classes know the model, without importing any of them.
+"""Makes transformers' Auto classes know the model, without importing any of them, nor the model: that takes seconds.
 
-They and the model take seconds to import. So an Auto class is told when its own module is imported, by whomever, and
-it is told of a stand-in that loads the real class when it is first used.
+An Auto class is told when its own module has been imported, by whomever. What it is told of are stand-ins, each of
+which imports the real class when it is first used. Nothing is imported here: transformers' modules import the Auto
+classes while they are being imported themselves, and a module that is half there can't be used.
 """
 
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 
 _PACKAGE = __name__.partition(".")[0]
 _CONFIGS = f"{_PACKAGE}.configuration_clap_student"
 _AUTO = "transformers.models.auto"
-# Modules that the registration imports -> the last class that each defines. They import an Auto class themselves.
-_NEEDED = {_CONFIGS: "ClapStudentConfig", "transformers.models.bert.configuration_bert": "BertConfig"}
 
 
 def register_auto_classes() -> None:
     """Registers the configs, models, feature extractor and processor: now, or when their Auto class is imported."""
     registration = _Registration()
     sys.meta_path.insert(0, registration)
-    registration.ready |= {name: sys.modules[name] for name in _REGISTER if name in sys.modules}
-    registration.register()
-
-
-def _register_configs(auto: ModuleType, configs: ModuleType) -> None:
-    for config in (configs.ClapStudentConfig, configs.ClapStudentAudioConfig):
-        auto.AutoConfig.register(config.model_type, config)
-
-
-def _register_models(auto: ModuleType, configs: ModuleType) -> None:
-    for part in ("", "Audio"):
-        config = getattr(configs, f"ClapStudent{part}Config")
-        auto.AutoModel.register(config, _StandIn(f"ClapStudent{part}Model", config_class=config))
-
-
-def _register_feature_extractor(auto: ModuleType, configs: ModuleType) -> None:
-    auto.AutoFeatureExtractor.register(configs.ClapStudentConfig, _StandIn("ClapStudentFeatureExtractor"))
-
-
-def _register_processor(auto: ModuleType, configs: ModuleType) -> None:
-    auto.AutoProcessor.register(configs.ClapStudentConfig, _StandIn("ClapStudentProcessor"))
-
-
-_REGISTER = {
-    f"{_AUTO}.configuration_auto": _register_configs,
-    f"{_AUTO}.modeling_auto": _register_models,
-    f"{_AUTO}.feature_extraction_auto": _register_feature_extractor,
-    f"{_AUTO}.processing_auto": _register_processor,
-}
-
-
-class _Registration(MetaPathFinder):
-    """Sees the Auto classes' modules being imported.
-
-    Attributes:
-        ready: name -> module, of those that are imported and not told yet.
-    """
-
-    def __init__(self):
-        self.ready: dict[str, ModuleType] = {}
-
-    def register(self) -> None:
-        """Tells the Auto classes that are there. That imports the configs, which are small."""
-        if any(name in sys.modules and not hasattr(sys.modules[name], last) for name, last in _NEEDED.items()):
-            return  # it is being imported, and that imported an Auto class, which is told when it is there
-        while self.ready:
-            name, auto = self.ready.popitem()
-            _REGISTER[name](auto, import_module(_CONFIGS))
-
-    def find_spec(self, name, path=None, target=None):
-        if name not in _NEEDED and name not in _REGISTER:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module: ModuleType) -> None:
-                execute(module)
-                if name in _REGISTER:
-                    self.ready[name] = module
-                self.register()
-
-            spec.loader.exec_module = execute_and_register
-        return spec
+    for name in _REGISTER:
+        if name in sys.modules:
+            registration.imported(name, sys.modules[name])
 
 
 class _StandIn(type):
@@ -111,3 +49,63 @@ class _StandIn(type):
 
     def __subclasscheck__(cls, subclass) -> bool:
         return issubclass(subclass, cls._real())
+
+
+def _register_configs(auto: ModuleType, configs) -> None:
+    auto.AutoConfig.register("clap_student", configs.ClapStudentConfig)
+    auto.AutoConfig.register("clap_student_audio_model", configs.ClapStudentAudioConfig)
+
+
+def _register_models(auto: ModuleType, configs) -> None:
+    for part in ("", "Audio"):
+        config = getattr(configs, f"ClapStudent{part}Config")
+        auto.AutoModel.register(config, _StandIn(f"ClapStudent{part}Model", config_class=config))
+
+
+def _register_feature_extractor(auto: ModuleType, configs) -> None:
+    auto.AutoFeatureExtractor.register(configs.ClapStudentConfig, _StandIn("ClapStudentFeatureExtractor"))
+
+
+def _register_processor(auto: ModuleType, configs) -> None:
+    auto.AutoProcessor.register(configs.ClapStudentConfig, _StandIn("ClapStudentProcessor"))
+
+
+_REGISTER = {
+    f"{_AUTO}.configuration_auto": _register_configs,
+    f"{_AUTO}.modeling_auto": _register_models,
+    f"{_AUTO}.feature_extraction_auto": _register_feature_extractor,
+    f"{_AUTO}.processing_auto": _register_processor,
+}
+
+
+class _Registration(MetaPathFinder):
+    """Sees the Auto classes' modules being imported, and the configs'."""
+
+    def __init__(self):
+        self._autos: dict[str, ModuleType] = {}
+        # The Auto classes look a class up by its config's. Until that is there it can only be asked for by name.
+        names = ("ClapStudentConfig", "ClapStudentAudioConfig")
+        self._configs = SimpleNamespace(**{name: _StandIn(name) for name in names})
+
+    def imported(self, name: str, module: ModuleType) -> None:
+        """Tells an Auto class that has come, or all that are there of the configs that have come."""
+        if name == _CONFIGS:
+            self._configs = module
+        else:
+            self._autos[name] = module
+        for auto in self._autos if name == _CONFIGS else [name]:
+            _REGISTER[auto](self._autos[auto], self._configs)
+
+    def find_spec(self, name, path=None, target=None):
+        if name != _CONFIGS and name not in _REGISTER:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_tell(module: ModuleType) -> None:
+                execute(module)
+                self.imported(name, module)
+
+            spec.loader.exec_module = execute_and_tell
+        return spec
