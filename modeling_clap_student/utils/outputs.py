@@ -13,6 +13,7 @@ from accelerate import PartialState
 
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
+from .console import say
 from .processes import folder_lock, from_main_process
 
 
@@ -212,7 +213,7 @@ def _put(partial: Path, folder: Path, replaces: Callable[[Path], bool]) -> None:
                 older.rename(folder)
         raise InputError(f"can't put the results into {folder}: {error}. They are whole, in {partial}") from error
     if older is not None:
-        print(f"the set that was in {folder} is now in {older}: delete it when you no longer need it")
+        say(f"the set that was in {folder} is now in {older}: delete it when you no longer need it")
 
 
 @contextmanager

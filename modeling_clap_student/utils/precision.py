@@ -18,7 +18,7 @@ _INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 
 
 def supports_bfloat16(device: str = "cpu") -> bool:
-    """Whether a device has instructions for bfloat16. Without, a CPU emulates it, at 38 times float32's time.
+    """Whether a device has instructions for bfloat16. Without, a CPU emulates it, slowly.
 
     Args:
         device: its type: "cpu", "cuda", "mps" …
