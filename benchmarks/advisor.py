@@ -26,10 +26,10 @@ from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.selection import label_prompts, select_captions
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.leakage import KeptOut
+from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.soundscapes.corpus import holds_event
 
 
@@ -39,13 +39,13 @@ SHARES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 def read(name: str, data: Path | None):
     """The captioned corpus, the pool, the class names, and (rows of the pool, captions, labels) -> is it true."""
     if name == "soundscapes":
-        pool = read_pools([name], Excluded())
+        pool = read_pools([name], ExclusionLog())
         paths = [audio["path"] for audio in pool["audio"]]
         names = read_labels(name)[0]
         return read_corpora([name]), pool, names, lambda row, caption, label: holds_event(paths[row], caption)
     spec = f"{name}:1,2={data / name}"
     specs = [f"audiofolder={data / 'captioned_sfx'}", f"esc50={data / 'esc50_extra'}", f"esc50={data / 'esc10'}"]
-    corpus = read_corpora(specs, excluded=Excluded(), kept_out=KeptOut([evaluation_clips(spec)]))
+    corpus = read_corpora(specs, exclusions=ExclusionLog(), leakage=LeakageFilter([evaluation_clips(spec)]))
     pool = read_benchmark(spec)
     classes = pool.clips["label"]
     return corpus, pool.clips, pool.class_names, lambda row, caption, label: classes[row] == label

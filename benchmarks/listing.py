@@ -78,11 +78,11 @@ def make_believe(root: Path, clips: int):
 
 def as_table(root: Path) -> int:
     from modeling_clap_student.data.pools import read_pools
-    from modeling_clap_student.data.sources import Excluded
+    from modeling_clap_student.data.sources import ExclusionLog
 
-    excluded = Excluded()
-    table = read_pools([f"audioset={root}"], excluded)
-    print(*excluded.lines, sep="\n")
+    exclusions = ExclusionLog()
+    table = read_pools([f"audioset={root}"], exclusions)
+    print(*exclusions.lines, sep="\n")
     return len(table)
 
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.decoding import decode_crop
-from modeling_clap_student.data.leakage import KeptOut
+from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
@@ -183,7 +183,7 @@ def test_rows_of_a_stream_that_must_not_be_used(collator, rows):
     evaluated = Dataset.from_dict({"audio": [rows[1]["audio"]], "origin_id": ["freesound:7"]})
     rows[1]["audio"] = {"bytes": held, "path": "another_name.wav"}
     rows[2]["origin_id"] = "freesound:7"
-    collator.kept_out = KeptOut([evaluated])
+    collator.leakage = LeakageFilter([evaluated])
     assert levels(collator(rows)) == pytest.approx([0.4] * 4)
     assert list(collator.reader.skipped.read().values()) == [
         "no word in the caption",

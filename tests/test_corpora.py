@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset
 
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.sources import Excluded, Source
+from modeling_clap_student.data.sources import ExclusionLog, Source
 from modeling_clap_student.data.tables import CAPTION_COLUMNS as COLUMNS
 from modeling_clap_student.data.tables import clip_table
 from modeling_clap_student.errors import InputError
@@ -189,7 +189,7 @@ def test_parquet_folders_read_back(tmp_path, monkeypatch, place, kept):
     written.to_parquet(tmp_path / "set" / place)
     with pytest.raises(InputError, match=r"none of its 3 files lies in .*set \(--allow_outside_paths"):
         read_corpora([str(tmp_path / "set")])
-    table = read_corpora([str(tmp_path / "set")], excluded=Excluded(allow_outside_paths=True))
+    table = read_corpora([str(tmp_path / "set")], exclusions=ExclusionLog(allow_outside_paths=True))
     assert table.column_names == list(COLUMNS)
     assert table["caption"][:] == ["Rain", "a dog", "rain"]
     assert [a["path"] for a in table["audio"]] == [str(clip) for clip in clips]

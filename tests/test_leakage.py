@@ -13,9 +13,9 @@ from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.benchmarks import evaluation_clips, task_clips
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.leakage import SAME_CONTENT, SAME_RECORDING, KeptOut
+from modeling_clap_student.data.leakage import SAME_CONTENT, SAME_RECORDING, LeakageFilter
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 
 
 def put(path: Path, text: str) -> Path:
@@ -24,8 +24,8 @@ def put(path: Path, text: str) -> Path:
     return path
 
 
-def reasons(excluded: Excluded) -> dict[str, int]:
-    return {reason: count for (_, reason), count in excluded.counts.items()}
+def reasons(exclusions: ExclusionLog) -> dict[str, int]:
+    return {reason: count for (_, reason), count in exclusions.counts.items()}
 
 
 @pytest.fixture
@@ -54,20 +54,20 @@ def freesound(tmp_path) -> Path:
 
 def test_recordings_of_freesound_in_three_corpora(freesound):
     """Guards against a teacher trained on FSD50K that is then tested on other cuts of the same recordings."""
-    kept_out = KeptOut([evaluation_clips(str(freesound / name)) for name in ("esc", "us")])
-    excluded = Excluded()
-    corpus = read_corpora([str(freesound / "fsd")], excluded=excluded, kept_out=kept_out)
+    leakage = LeakageFilter([evaluation_clips(str(freesound / name)) for name in ("esc", "us")])
+    exclusions = ExclusionLog()
+    corpus = read_corpora([str(freesound / "fsd")], exclusions=exclusions, leakage=leakage)
     assert sorted(corpus["origin_id"]) == ["freesound:10", "freesound:9"]
-    assert reasons(excluded) == {SAME_RECORDING: 2}
-    pool = read_pools([str(freesound / "us")], kept_out=KeptOut([evaluation_clips(str(freesound / "esc"))]))
+    assert reasons(exclusions) == {SAME_RECORDING: 2}
+    pool = read_pools([str(freesound / "us")], leakage=LeakageFilter([evaluation_clips(str(freesound / "esc"))]))
     assert len(pool) == 2
 
 
 def test_evaluation_clips_whose_files_are_gone_count(freesound):
     """Guards against an evaluation set that is on another disk, and leaks for that."""
     shutil.rmtree(freesound / "esc" / "audio")
-    kept_out = KeptOut([evaluation_clips(str(freesound / "esc"))])
-    assert len(read_corpora([str(freesound / "fsd")], kept_out=kept_out)) == 3
+    leakage = LeakageFilter([evaluation_clips(str(freesound / "esc"))])
+    assert len(read_corpora([str(freesound / "fsd")], leakage=leakage)) == 3
 
 
 @pytest.fixture
@@ -85,12 +85,12 @@ def test_content_is_compared_where_nothing_is_named(tmp_path, evaluated):
     write_tone(pool / "long.wav", 300, seconds=2)
     pool.joinpath("sub").mkdir()
     shutil.copy(evaluated / "dog" / "2.wav", pool / "sub" / "renamed.wav")
-    excluded = Excluded()
-    kept = read_pools([str(pool)], excluded, KeptOut([evaluation_clips(str(evaluated))]))
+    exclusions = ExclusionLog()
+    kept = read_pools([str(pool)], exclusions, LeakageFilter([evaluation_clips(str(evaluated))]))
     assert sorted(Path(a["path"]).name for a in kept["audio"]) == ["long.wav", "own.wav"]
-    assert reasons(excluded) == {SAME_CONTENT: 1}
+    assert reasons(exclusions) == {SAME_CONTENT: 1}
     with pytest.raises(InputError, match="holds no clips that are not left out"):
-        read_pools([str(evaluated)], kept_out=KeptOut([evaluation_clips(str(evaluated))]))
+        read_pools([str(evaluated)], leakage=LeakageFilter([evaluation_clips(str(evaluated))]))
 
 
 def test_only_files_of_an_equal_size_are_opened(tmp_path, evaluated, monkeypatch):
@@ -99,8 +99,8 @@ def test_only_files_of_an_equal_size_are_opened(tmp_path, evaluated, monkeypatch
         write_tone(tmp_path / "pool" / f"{number}.wav", 300, seconds=2)
     opened = []
     monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self))
-    kept_out = KeptOut([evaluation_clips(str(evaluated))])
-    assert len(kept_out.out_of(read_pools([str(tmp_path / "pool")]), "pool", Excluded())) == 20 and not opened
+    leakage = LeakageFilter([evaluation_clips(str(evaluated))])
+    assert len(leakage.drop_from(read_pools([str(tmp_path / "pool")]), "pool", ExclusionLog())) == 20 and not opened
 
 
 def test_bytes_in_a_table_are_clips_like_any(tmp_path, evaluated):
@@ -109,7 +109,7 @@ def test_bytes_in_a_table_are_clips_like_any(tmp_path, evaluated):
     other = write_tone(tmp_path / "x.wav", 5)
     audio = [{"bytes": held, "path": None}, {"bytes": None, "path": str(other)}, {"bytes": None, "path": None}]
     table = Dataset.from_dict({"audio": audio * 3, "audio_id": [*"abc"] * 3})
-    kept = KeptOut([evaluation_clips(str(evaluated))]).out_of(table, "set", Excluded())
+    kept = LeakageFilter([evaluation_clips(str(evaluated))]).drop_from(table, "set", ExclusionLog())
     assert kept["audio_id"][:] == [*"bc"] * 3
 
 

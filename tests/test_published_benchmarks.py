@@ -6,7 +6,7 @@ import pytest
 
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark, read_labels
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError
 
 
@@ -25,11 +25,11 @@ def put(path: Path, text: str = "", encoding: str = "utf-8") -> Path:
 
 def read(spec: object, **options) -> tuple[Benchmark, dict[str, int]]:
     """The evaluation set, and reason -> number of clips left out."""
-    excluded = Excluded(**options)
-    benchmark = read_benchmark(str(spec), excluded)
+    exclusions = ExclusionLog(**options)
+    benchmark = read_benchmark(str(spec), exclusions)
     assert benchmark.clips.column_names[:5] == ["audio", "audio_id", "source", "origin_id", "label"]
     assert benchmark.clips.column_names[5:] in ([], ["fold"])
-    return benchmark, {reason: count for (_, reason), count in excluded.counts.items()}
+    return benchmark, {reason: count for (_, reason), count in exclusions.counts.items()}
 
 
 def labels(benchmark: Benchmark) -> dict[str, str]:

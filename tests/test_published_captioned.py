@@ -16,7 +16,7 @@ from modeling_clap_student.data import benchmarks, corpora, pools
 from modeling_clap_student.data.captions import shorten, strip_html
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.published import PUBLISHED
-from modeling_clap_student.data.sources import Excluded, dataset_source
+from modeling_clap_student.data.sources import ExclusionLog, dataset_source
 from modeling_clap_student.data.tables import CAPTION_COLUMNS
 from modeling_clap_student.errors import InputError
 
@@ -30,10 +30,10 @@ def put(path: Path, text: str = "", encoding: str = "utf-8") -> Path:
 
 def read(spec: str, **options) -> tuple[Dataset, dict[str, int]]:
     """The table, and reason -> number of rows left out."""
-    excluded = Excluded()
-    table = read_corpora([str(spec)], excluded=excluded, **options)
+    exclusions = ExclusionLog()
+    table = read_corpora([str(spec)], exclusions=exclusions, **options)
     assert table.column_names == list(CAPTION_COLUMNS)
-    return table, {reason: count for (_, reason), count in excluded.counts.items()}
+    return table, {reason: count for (_, reason), count in exclusions.counts.items()}
 
 
 def files(table: Dataset, root: Path) -> list[str | None]:

@@ -9,10 +9,10 @@ from datasets import Dataset
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.data.files import list_audio
-from modeling_clap_student.data.leakage import KeptOut, read_origins
+from modeling_clap_student.data.leakage import LeakageFilter, read_origins
 from modeling_clap_student.data.naming import detect_layout
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.data.tables import POOL_COLUMNS
 from modeling_clap_student.errors import InputError
 
@@ -40,10 +40,10 @@ def put(path: Path, text: str = "", encoding: str = "utf-8") -> Path:
 
 def read(spec: object, **options) -> tuple[Dataset, dict[str, int]]:
     """The table, and reason -> number of clips left out."""
-    excluded = Excluded()
-    table = read_pools([str(spec)], excluded, **options)
+    exclusions = ExclusionLog()
+    table = read_pools([str(spec)], exclusions, **options)
     assert table.column_names == list(POOL_COLUMNS)
-    return table, {reason: count for (_, reason), count in excluded.counts.items()}
+    return table, {reason: count for (_, reason), count in exclusions.counts.items()}
 
 
 def videos(table: Dataset) -> list[str]:
@@ -252,7 +252,7 @@ def test_audiocaps_is_kept_out_of_audioset(tmp_path, audioset):
     for spec in (f"audiocaps={tmp_path / 'caps'}", tmp_path / "caps" / "train.csv"):
         origins = read_origins([str(spec)])
         assert origins == {"youtube:---1_cCGK4M", "youtube:Zzzzzzzzzz_"}
-        pool, left_out = read(audioset, kept_out=KeptOut(origins=origins))
+        pool, left_out = read(audioset, leakage=LeakageFilter(origins=origins))
         assert videos(pool) == VIDEOS[1:] and left_out["its recording is to be left out"] == 1
 
 
@@ -265,7 +265,7 @@ def test_freesound_evaluation_sets_are_kept_out(tmp_path):
     )
     for name in ("1-7-A.wav", "1-8-A.wav"):
         put(tmp_path / "esc" / "audio" / name)
-    pool, _ = read(tmp_path / "esc", kept_out=KeptOut(origins=read_origins([str(tmp_path / "us")])))
+    pool, _ = read(tmp_path / "esc", leakage=LeakageFilter(origins=read_origins([str(tmp_path / "us")])))
     assert pool["origin_id"][:] == ["freesound:8"]
 
 
@@ -277,7 +277,7 @@ def test_what_tells_no_recording_can_not_be_kept_out(tmp_path, audioset):
         read_origins([str(tmp_path)])
     everything = frozenset(f"youtube:{video}" for video in VIDEOS)
     with pytest.raises(InputError, match="holds no clips that are not left out"):
-        read(audioset, kept_out=KeptOut(origins=everything))
+        read(audioset, leakage=LeakageFilter(origins=everything))
 
 
 def test_exclusions_are_said(tmp_path, audioset, captioned_folder, tiny_folder, command, capsys):

@@ -27,10 +27,10 @@ from modeling_clap_student.curation.improvement_set import (
     save_streamed_pairs,
 )
 from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
-from modeling_clap_student.data.leakage import KeptOut
+from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.data.tables import POOL_COLUMNS, UNDECODED
 from modeling_clap_student.data.tar_shards import expand_braces, find_shards
 
@@ -45,11 +45,11 @@ def clips(tmp_path) -> list[Path]:
     return [write_tone(tmp_path / "files" / name, 300 * (n + 1), seconds=0.5) for n, name in enumerate(names)]
 
 
-def embed_stream(model, processor, stream, skipped, batch_size=4, kept_out=None, excluded=None):
+def embed_stream(model, processor, stream, skipped, batch_size=4, leakage=None, exclusions=None):
     """Into a store beside the list of skipped clips."""
     store = EmbeddingStore(skipped.path.parent / "store", model, processor, batch_size)
     embedder = StoredEmbedder(model, processor, store, skipped, batch_size)
-    vectors, kept = embedder.stream(stream, kept_out or KeptOut(), excluded or Excluded(), "embedding")
+    vectors, kept = embedder.stream(stream, leakage or LeakageFilter(), exclusions or ExclusionLog(), "embedding")
     return vectors[:], kept
 
 
@@ -247,12 +247,12 @@ def test_repeated_and_unwanted_clips(tiny, parquet, clips, tmp_path):
     """Guards against a dataset with a row a caption whose clips count five times, and AudioCaps' clips."""
     again = parquet / "data" / "train-3-of-3.parquet"
     again.write_bytes((parquet / "data" / "train-0-of-3.parquet").read_bytes())
-    excluded, unwanted = Excluded(), frozenset({f"youtube:{clips[1].name[1:12]}"})
+    exclusions, unwanted = ExclusionLog(), frozenset({f"youtube:{clips[1].name[1:12]}"})
     skipped = SkippedClips(tmp_path / "skipped.csv")
-    pool, kept_out = read_pools([f"stream={parquet}"]), KeptOut(origins=unwanted)
-    vectors, kept = embed_stream(*tiny, pool, skipped, 4, kept_out, excluded)
+    pool, leakage = read_pools([f"stream={parquet}"]), LeakageFilter(origins=unwanted)
+    vectors, kept = embed_stream(*tiny, pool, skipped, 4, leakage, exclusions)
     assert len(vectors) == len(kept) == CLIPS - 1 and not unwanted & set(kept["origin_id"])
-    assert {reason: count for (_, reason), count in excluded.counts.items()} == {
+    assert {reason: count for (_, reason), count in exclusions.counts.items()} == {
         "its recording is to be left out": 1,
         "the same clip again": 3,
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modeling_clap_student.data.benchmarks import Benchmark, CaptionedSet, read_task, short_name
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError
 
 
@@ -16,7 +16,7 @@ def put(path: Path, text: str = "") -> Path:
 
 
 def read(spec: object) -> Benchmark | CaptionedSet:
-    return read_task(str(spec), Excluded())
+    return read_task(str(spec), ExclusionLog())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from ..curation.improvement_set import (
 from ..curation.inputs import CurationInputs, read_inputs
 from ..data.filters import with_audio
 from ..data.skipping import skipped_clips
-from ..data.sources import Excluded
+from ..data.sources import ExclusionLog
 from ..hub_clap_student import fingerprint
 from ..utils.arguments import save_arguments
 from ..utils.console import Stopwatch, heading, say
@@ -37,7 +37,7 @@ def curate(args: CurateArguments) -> None:
         check_new_folder(args.output_dir, is_improvement_set)
     inputs = read_inputs(args)
     if args.dry_run:
-        heard = with_audio(inputs.corpus, "the replay set", Excluded())
+        heard = with_audio(inputs.corpus, "the replay set", ExclusionLog())
         report_data({"captions": inputs.captions, "captioned clips": heard, "pool": inputs.pool})
         return
     model, processor = load_checkpoint(args.teacher)

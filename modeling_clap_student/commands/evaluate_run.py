@@ -12,7 +12,7 @@ from ..checkpoints.loading import load_checkpoint
 from ..curation.selection import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task, short_name
 from ..data.skipping import SkippedClips, report_skipped, skipped_clips
-from ..data.sources import Excluded, report_excluded
+from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError, reading
 from ..evaluation.comparison import Result, compare
 from ..evaluation.plots import draw_confusion, draw_embeddings
@@ -37,14 +37,14 @@ Task = Benchmark | CaptionedSet | SceneSet
 
 
 def read_tasks(args: EvalArguments) -> list[Task]:
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     tasks = [
-        read_scenes(spec, args.zste_scenes, args.zste_manifest, excluded)
+        read_scenes(spec, args.zste_scenes, args.zste_manifest, exclusions)
         if spec.startswith(ZSTE)
-        else read_task(spec, excluded)
+        else read_task(spec, exclusions)
         for spec in args.task
     ]
-    report_excluded(excluded)
+    report_exclusions(exclusions)
     files = [manifest_name(task) for task in tasks if isinstance(task, SceneSet)]
     if again := [name for place, name in enumerate(files) if name in files[:place]]:
         raise InputError(f"two tasks zste=… would leave one {again[0]}: evaluate one after the other")

@@ -21,10 +21,10 @@ from ..data.benchmarks import Benchmark, read_benchmark
 from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
 from ..data.held_out import split_validation
-from ..data.leakage import KeptOut
+from ..data.leakage import LeakageFilter
 from ..data.pools import read_pools
 from ..data.skipping import SkippedClips, report_skipped, skipped_clips
-from ..data.sources import BUILT_IN, Excluded, dataset_source, report_excluded, split_revision
+from ..data.sources import BUILT_IN, ExclusionLog, dataset_source, report_exclusions, split_revision
 from ..data.spectrograms import spectrogram_cache
 from ..errors import reading
 from ..evaluation.validation import Validation
@@ -69,14 +69,14 @@ def report_built_in() -> None:
 Pairs = Dataset | IterableDataset
 
 
-def read_pairs(args: StudentArguments, kept_out: KeptOut, excluded: Excluded) -> tuple[Pairs, Pairs | None]:
+def read_pairs(args: StudentArguments, leakage: LeakageFilter, exclusions: ExclusionLog) -> tuple[Pairs, Pairs | None]:
     """What to train on, and what to rehearse; both without the clips of the evaluation set."""
     if args.strategy == "none":
         if args.teacher is None:
             raise InputError("--teacher is missing: a checkpoint folder or Hub id (run_teacher.py makes one)")
         if args.replay:
-            return read_corpora(args.replay, excluded=excluded, kept_out=kept_out, streams=True), None
-        return teacher_corpus(args.teacher, kept_out, excluded), None
+            return read_corpora(args.replay, exclusions=exclusions, leakage=leakage, streams=True), None
+        return teacher_corpus(args.teacher, leakage, exclusions), None
     if args.improvement_set is None:
         raise InputError("--improvement_set is missing: curate.py makes one")
     pairs, replay, provenance = load_improvement_set(args.improvement_set)
@@ -88,26 +88,26 @@ def read_pairs(args: StudentArguments, kept_out: KeptOut, excluded: Excluded) ->
         args.teacher = f"{name}@{revision}" if revision else name
     if args.teacher is None:
         raise InputError("--teacher is missing: the checkpoint that curated the Improvement-Set")
-    if kept_out and isinstance(pairs, Dataset) and "origin_id" not in pairs.column_names:
+    if leakage and isinstance(pairs, Dataset) and "origin_id" not in pairs.column_names:
         say(f"{args.improvement_set} tells no recordings: evaluation clips in it are found by their bytes alone")
-    pairs = without_clips(pairs, kept_out, args.improvement_set, excluded)
+    pairs = without_clips(pairs, leakage, args.improvement_set, exclusions)
     if args.replay:
-        return pairs, read_corpora(args.replay, excluded=excluded, kept_out=kept_out, streams=True)
-    return pairs, without_clips(replay, kept_out, f"{args.improvement_set} (replay)", excluded)
+        return pairs, read_corpora(args.replay, exclusions=exclusions, leakage=leakage, streams=True)
+    return pairs, without_clips(replay, leakage, f"{args.improvement_set} (replay)", exclusions)
 
 
-def without_clips(pairs: Pairs | None, kept_out: KeptOut, name: str, excluded: Excluded) -> Pairs | None:
+def without_clips(pairs: Pairs | None, leakage: LeakageFilter, name: str, exclusions: ExclusionLog) -> Pairs | None:
     """The pairs whose clip may be trained on; of a stream, the collator leaves out the others."""
     if not isinstance(pairs, Dataset):
         return pairs
-    pairs = kept_out.out_of(pairs, name, excluded)
+    pairs = leakage.drop_from(pairs, name, exclusions)
     if len(pairs) == 0:
         raise InputError(f"{name} holds no clip that is not in the evaluation set")
     return pairs
 
 
 def hold_out(
-    pairs: Dataset, replay: Dataset | None, fraction: float, args: StudentArguments, excluded: Excluded
+    pairs: Dataset, replay: Dataset | None, fraction: float, args: StudentArguments, exclusions: ExclusionLog
 ) -> tuple[Dataset, Dataset | None, Dataset]:
     """Pairs and replay set without the recordings of a part of the captioned corpus, and that part."""
     if args.strategy == "none":
@@ -118,7 +118,11 @@ def hold_out(
     train, held_out = split_validation(replay, fraction)
     known = set(held_out["audio_id"])
     rows = [row for row, audio_id in enumerate(pairs["audio_id"]) if audio_id not in known]
-    return KeptOut([held_out]).out_of(pairs.select(rows), str(args.improvement_set), excluded), train, held_out
+    return (
+        LeakageFilter([held_out]).drop_from(pairs.select(rows), str(args.improvement_set), exclusions),
+        train,
+        held_out,
+    )
 
 
 def selects_by_accuracy(training_args: ClapStudentTrainingArguments) -> bool:
@@ -149,10 +153,10 @@ def read_results(file: Path) -> dict:
     return results if isinstance(results, dict) else {}
 
 
-def teacher_corpus(teacher: str, kept_out: KeptOut, excluded: Excluded) -> Pairs:
+def teacher_corpus(teacher: str, leakage: LeakageFilter, exclusions: ExclusionLog) -> Pairs:
     """What a teacher of run_teacher.py was trained on."""
     made = teacher_results(teacher)
-    corpus = read_corpora(made["corpus"], excluded=excluded, kept_out=kept_out, streams=True)
+    corpus = read_corpora(made["corpus"], exclusions=exclusions, leakage=leakage, streams=True)
     if isinstance(corpus, IterableDataset):
         return corpus
     return subset(corpus, made["subset_fraction"], made["seed"])
@@ -180,10 +184,10 @@ def train_student(
     watch = Stopwatch()
     if not args.dry_run:
         probe_folder(training_args.output_dir)
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
-    benchmarks = [read_benchmark(spec, excluded) for spec in args.task or ()]
-    kept_out = KeptOut(benchmark.clips for benchmark in benchmarks)
-    pairs, replay = read_pairs(args, kept_out, excluded)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    benchmarks = [read_benchmark(spec, exclusions) for spec in args.task or ()]
+    leakage = LeakageFilter(benchmark.clips for benchmark in benchmarks)
+    pairs, replay = read_pairs(args, leakage, exclusions)
     heading(f"Student: {args.strategy} from {args.teacher}")
     streamed = isinstance(pairs, IterableDataset) or isinstance(replay, IterableDataset)
     if streamed:
@@ -191,8 +195,8 @@ def train_student(
     check_selection(args, training_args)
     held_out = None
     if training_args.validation_fraction > 0:
-        pairs, replay, held_out = hold_out(pairs, replay, training_args.validation_fraction, args, excluded)
-    report_excluded(excluded)
+        pairs, replay, held_out = hold_out(pairs, replay, training_args.validation_fraction, args, exclusions)
+    report_exclusions(exclusions)
     say(f"{described(pairs)}, {described(replay)} to rehearse, {described(held_out)} held out for validation")
     if args.dry_run:
         tables = {"pairs": pairs, "replay": replay, "validation": held_out}
@@ -232,7 +236,7 @@ def train_student(
                 processor,
                 skipped,
                 apart,
-                kept_out,
+                leakage,
                 training_args.random_gain_db,
                 spectrogram_cache(training_args.spectrogram_cache, student),
             ),
@@ -258,7 +262,7 @@ def train_student(
             "strategy": args.strategy,
             "num_pairs": trainer.num_curated,
             "pair_precision": None if streamed or args.strategy == "none" else pair_precision(pairs),
-            "excluded": excluded.lines,
+            "excluded": exclusions.lines,
             "num_skipped": report_skipped(skipped),
             "seconds": watch.seconds,
             "seed": training_args.seed,

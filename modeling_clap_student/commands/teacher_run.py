@@ -14,9 +14,9 @@ from ..data.benchmarks import task_clips
 from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
 from ..data.held_out import split_validation
-from ..data.leakage import KeptOut
+from ..data.leakage import LeakageFilter
 from ..data.skipping import report_skipped, skipped_clips
-from ..data.sources import Excluded, dataset_source, report_excluded
+from ..data.sources import ExclusionLog, dataset_source, report_exclusions
 from ..data.spectrograms import spectrogram_cache
 from ..evaluation.validation import Validation
 from ..soundscapes import demo
@@ -43,10 +43,10 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     heading(f"Teacher: trained on {', '.join(args.corpus)}")
     if not args.dry_run:
         probe_folder(training_args.output_dir)
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
-    kept_out, held_out = KeptOut(task_clips(args.task)), None
-    corpus = read_corpora(args.corpus, excluded=excluded, kept_out=kept_out, streams=True)
-    report_excluded(excluded)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    leakage, held_out = LeakageFilter(task_clips(args.task)), None
+    corpus = read_corpora(args.corpus, exclusions=exclusions, leakage=leakage, streams=True)
+    report_exclusions(exclusions)
     if isinstance(corpus, Dataset):
         if training_args.validation_fraction > 0:
             corpus, held_out = split_validation(corpus, training_args.validation_fraction)
@@ -72,7 +72,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             data_collator=ClapCollator(
                 processor,
                 skipped,
-                kept_out=kept_out,
+                leakage=leakage,
                 random_gain_db=training_args.random_gain_db,
                 spectrograms=spectrogram_cache(training_args.spectrogram_cache, model),
             ),
@@ -89,7 +89,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
                 "subset_fraction": args.subset_fraction,
                 "num_pairs": len(corpus) if isinstance(corpus, Dataset) else None,
                 "num_validation": len(held_out or []),
-                "excluded": excluded.lines,
+                "excluded": exclusions.lines,
                 "num_skipped": report_skipped(skipped),
                 "train_loss": result.training_loss,
                 "seconds": watch.seconds,

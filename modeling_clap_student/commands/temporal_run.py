@@ -13,9 +13,9 @@ from .. import ClapStudentModel, InputError
 from ..checkpoints.loading import load_checkpoint
 from ..data.benchmarks import Benchmark, read_benchmark, task_clips
 from ..data.held_out import split_validation
-from ..data.leakage import KeptOut
+from ..data.leakage import LeakageFilter
 from ..data.skipping import report_skipped, skipped_clips
-from ..data.sources import Excluded, dataset_source, report_excluded
+from ..data.sources import ExclusionLog, dataset_source, report_exclusions
 from ..evaluation.validation import TemporalValidation
 from ..processing_clap_student import label_text
 from ..temporal.arguments import TemporalTrainingArguments
@@ -36,13 +36,13 @@ _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
 
 def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
     """Labelled clips to train on and to validate on; neither are those of the evaluation sets."""
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
-    kept_out = KeptOut(task_clips(args.task))
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    leakage = LeakageFilter(task_clips(args.task))
     if args.validation_clips:
-        validation = read_benchmark(args.validation_clips, excluded).clips
-        validation = kept_out.out_of(validation, args.validation_clips, excluded)
-        kept_out = KeptOut([*task_clips(args.task), validation])
-    tables = [kept_out.out_of(read_benchmark(spec, excluded).clips, spec, excluded) for spec in args.clips]
+        validation = read_benchmark(args.validation_clips, exclusions).clips
+        validation = leakage.drop_from(validation, args.validation_clips, exclusions)
+        leakage = LeakageFilter([*task_clips(args.task), validation])
+    tables = [leakage.drop_from(read_benchmark(spec, exclusions).clips, spec, exclusions) for spec in args.clips]
     clips = concatenate_datasets([table.select_columns(_COLUMNS) for table in tables])
     if len(clips) == 0:
         raise InputError(f"{place_of(args, 'training')} holds no clips: all of them are in an evaluation set")
@@ -53,7 +53,7 @@ def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
             raise InputError(
                 f"{place_of(args, 'training')} is too small to hold out {place_of(args, 'validation')}"
             ) from error
-    report_excluded(excluded)
+    report_exclusions(exclusions)
     unknown = {label_text(name) for name in args.held_out_classes} - set(clips["label"])
     if unknown:
         raise InputError(f"--held_out_classes {sorted(unknown)[0]!r} is no class of {', '.join(args.clips)}")

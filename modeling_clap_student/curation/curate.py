@@ -18,9 +18,9 @@ from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
 from ..data.filters import with_audio
-from ..data.leakage import KeptOut
+from ..data.leakage import LeakageFilter
 from ..data.skipping import SkippedClips, report_skipped
-from ..data.sources import Excluded, report_excluded
+from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
 from ..utils.console import quiet, say
@@ -222,7 +222,7 @@ def run_curation(
         pairs = select_training_pairs(inputs.corpus, inputs.captions, selected, inputs.class_names)
         pairs = with_similarity(pairs, inputs.captions, caption_embeds, embedder)
     else:
-        clip_embeds, clips = embed_pool(embedder, inputs.pool, inputs.kept_out)
+        clip_embeds, clips = embed_pool(embedder, inputs.pool, inputs.leakage)
         tables = (clips, clip_embeds, inputs.captions, caption_embeds)
         chosen, precisions = from_main_process(
             lambda: matched(args, model, tables, selected, inputs.class_names, inputs.layout, folder / SCRATCH)
@@ -335,15 +335,15 @@ def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, sele
 
 
 def embed_pool(
-    embedder: StoredEmbedder, pool: Dataset | IterableDataset, kept_out: KeptOut
+    embedder: StoredEmbedder, pool: Dataset | IterableDataset, leakage: LeakageFilter
 ) -> tuple[StoredVectors, Dataset]:
     """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
     if isinstance(pool, Dataset):
         embeds, rows = embedder.table(pool, "embedding the pool")
         return embeds, pool.select(rows)
-    excluded = Excluded()
-    embeds, clips = embedder.stream(pool, kept_out, excluded, "embedding the stream")
-    report_excluded(excluded)
+    exclusions = ExclusionLog()
+    embeds, clips = embedder.stream(pool, leakage, exclusions, "embedding the stream")
+    report_exclusions(exclusions)
     return embeds, clips
 
 
@@ -351,9 +351,9 @@ def replay_set(
     strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
 ) -> Dataset | None:
     """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
-    excluded = Excluded()
-    corpus = with_audio(corpus, "the replay set", excluded)
-    report_excluded(excluded)
+    exclusions = ExclusionLog()
+    corpus = with_audio(corpus, "the replay set", exclusions)
+    report_exclusions(exclusions)
     if len(corpus) == 0:
         return None
     if strategy == "du":

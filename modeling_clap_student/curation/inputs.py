@@ -7,9 +7,9 @@ from datasets import Dataset, IterableDataset
 
 from ..data.benchmarks import check_class_names, evaluation_clips, read_labels, task_clips
 from ..data.corpora import read_corpora
-from ..data.leakage import KeptOut, read_origins
+from ..data.leakage import LeakageFilter, read_origins
 from ..data.pools import read_pools
-from ..data.sources import Excluded, report_excluded
+from ..data.sources import ExclusionLog, report_exclusions
 from ..utils.console import say
 from .arguments import CurateArguments
 
@@ -24,7 +24,7 @@ class CurationInputs:
         pool: clips without text; None for ds.
         class_names: the labels; empty for du.
         layout: the published set that they come from, None for a list of the user's.
-        kept_out: clips that the student will be tested on, and others to leave out of the pool.
+        leakage: clips that the student will be tested on, and others to leave out of the pool.
     """
 
     corpus: Dataset
@@ -32,7 +32,7 @@ class CurationInputs:
     pool: Dataset | IterableDataset | None
     class_names: list[str]
     layout: str | None
-    kept_out: KeptOut
+    leakage: LeakageFilter
 
     @property
     def is_streamed(self) -> bool:
@@ -49,23 +49,23 @@ def read_inputs(
         captions, audio: as for `curate`.
         class_names: the labels.
     """
-    excluded = Excluded(allow_outside_paths=args.allow_outside_paths)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     evaluated = evaluation_sets(args) if class_names is None else task_clips(args.task)
-    kept_out = KeptOut(evaluated, read_origins(args.exclude or []))
+    leakage = LeakageFilter(evaluated, read_origins(args.exclude or []))
     captions = args.captions if captions is None else captions
-    corpus = read_corpora(captions, args.strategy == "ds", excluded, KeptOut(evaluated))
+    corpus = read_corpora(captions, args.strategy == "ds", exclusions, LeakageFilter(evaluated))
     _, first = np.unique(corpus["caption_id"], return_index=True)
     texts = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
-    pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, excluded, kept_out)
+    pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, exclusions, leakage)
     layout = None
     if args.strategy == "du":
         class_names = []
     elif class_names is None:
-        class_names, layout = read_labels(args.labels, excluded)
+        class_names, layout = read_labels(args.labels, exclusions)
     else:
         class_names = check_class_names(class_names, "labels")
-    report_excluded(excluded)
-    inputs = CurationInputs(corpus, texts, pool, class_names, layout, kept_out)
+    report_exclusions(exclusions)
+    inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage)
     say(f"{len(corpus)} captioned rows with {len(texts)} different captions")
     size = (
         f"a stream of {pool.num_shards} shards" if inputs.is_streamed else f"{0 if pool is None else len(pool)} clips"

@@ -14,9 +14,9 @@ from tqdm.auto import tqdm
 
 from ..checkpoints.embedding import embed_texts, iter_clips, nothing_readable
 from ..data.clip_keys import clip_keys, key_of
-from ..data.leakage import LEAKAGE_REASONS, KeptOut
+from ..data.leakage import LEAKAGE_REASONS, LeakageFilter
 from ..data.skipping import SkippedClips
-from ..data.sources import Excluded
+from ..data.sources import ExclusionLog
 from ..data.tables import POOL_COLUMNS, UNDECODED
 from ..utils.console import progress_bar
 from .embedding_store import EmbeddingStore, StoredVectors
@@ -74,15 +74,15 @@ class StoredEmbedder:
         return self.store.vectors(CLIPS, keys[readable]), np.flatnonzero(readable)
 
     def stream(
-        self, stream: IterableDataset, kept_out: KeptOut, excluded: Excluded, description: str
+        self, stream: IterableDataset, leakage: LeakageFilter, exclusions: ExclusionLog, description: str
     ) -> tuple[StoredVectors, Dataset]:
         """Reads a stream, each process its share; clips whose bytes are known are not decoded.
 
         Args:
             stream: rows of `POOL_COLUMNS`. Where its shards do not divide evenly among the processes, each reads all
                 of it, and decodes its own clips.
-            kept_out: clips that are left out.
-            excluded: gets the number of clips that were left out, and why.
+            leakage: clips that are left out.
+            exclusions: gets the number of clips that were left out, and why.
             description: for the progress bar.
 
         Returns:
@@ -96,7 +96,7 @@ class StoredEmbedder:
         share = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
         seen = _Seen(state.process_index)
         with self._bar(None, description, "clip") as bar:
-            self._embed(self._unknown(share, kept_out, seen, bar), None)
+            self._embed(self._unknown(share, leakage, seen, bar), None)
         self.store.settle()
         shares = gather_object([(seen.table(), seen.keys, seen.known, dict(seen.left_out), seen.count)])
         table = pa.concat_tables([part[0] for part in shares])
@@ -104,17 +104,17 @@ class StoredEmbedder:
         total = sum(part[4] for part in shares)
         readable = self.store.readable(CLIPS, keys.astype("S16")) if len(keys) else np.zeros(0, bool)
         self._report(table["audio_id"].to_pylist(), keys, known.astype(bool), readable)
-        _note_left_out([part[3] for part in shares], total, excluded)
+        _note_left_out([part[3] for part in shares], total, exclusions)
         if not readable.any():
             raise nothing_readable(total, self.skipped)
-        return self._each_once(table.filter(pa.array(readable)), keys[readable].astype("S16"), total, excluded)
+        return self._each_once(table.filter(pa.array(readable)), keys[readable].astype("S16"), total, exclusions)
 
-    def _each_once(self, table: pa.Table, keys: np.ndarray, total: int, excluded: Excluded):
+    def _each_once(self, table: pa.Table, keys: np.ndarray, total: int, exclusions: ExclusionLog):
         ids = table["audio_id"].combine_chunks().dictionary_encode().indices.to_numpy()
         first = np.sort(np.unique(ids, return_index=True)[1])
         repeated = np.setdiff1d(np.arange(len(ids)), first)
         again = table["audio_id"][int(repeated[0])].as_py() if len(repeated) else ""
-        excluded.add("the stream", "the same clip again", len(repeated), total, again)
+        exclusions.add("the stream", "the same clip again", len(repeated), total, again)
         columns = {**{name: Value("string") for name in POOL_COLUMNS}, "audio": UNDECODED, "share": Value("int32")}
         clips = Dataset(table.take(first).combine_chunks(), info=DatasetInfo(features=Features(columns)))
         return self.store.vectors(CLIPS, keys[first]), clips
@@ -135,11 +135,11 @@ class StoredEmbedder:
             if bar is not None:
                 bar.update()
 
-    def _unknown(self, rows: Iterable[dict], kept_out: KeptOut, seen: "_Seen", bar: tqdm) -> Iterator[dict]:
+    def _unknown(self, rows: Iterable[dict], leakage: LeakageFilter, seen: "_Seen", bar: tqdm) -> Iterator[dict]:
         """The rows that must be embedded; all that may be used are noted in `seen`."""
         rows, embedded = iter(rows), set()
         while some := list(islice(rows, self.batch_size)):
-            reasons = [kept_out.reason(row) for row in some]
+            reasons = [leakage.reason(row) for row in some]
             seen.leave_out(some, reasons)
             wanted = [row for row, reason in zip(some, reasons, strict=True) if reason is None]
             keys = clip_keys(wanted)
@@ -209,7 +209,7 @@ class _Seen:
         return pa.concat_tables(self._tables)
 
 
-def _note_left_out(parts: list[dict[str, list[str]]], total: int, excluded: Excluded) -> None:
+def _note_left_out(parts: list[dict[str, list[str]]], total: int, exclusions: ExclusionLog) -> None:
     for reason in LEAKAGE_REASONS:
         clips = [clip for part in parts for clip in part.get(reason, ())]
-        excluded.add("the stream", reason, len(clips), total, clips[0] if clips else "")
+        exclusions.add("the stream", reason, len(clips), total, clips[0] if clips else "")

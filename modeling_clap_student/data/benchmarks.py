@@ -24,7 +24,7 @@ from .metadata import FILE_COLUMNS, METADATA, read_rows, texts
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
-from .sources import BUILT_IN, ZSTE, Excluded, Source, find_column
+from .sources import BUILT_IN, ZSTE, ExclusionLog, Source, find_column
 from .tables import hub_clips, is_unicode, labelled_table, load_table, refuse_nested
 
 
@@ -85,7 +85,7 @@ def _read_folder(source: Source) -> Dataset:
     inside = pc.is_valid(classes)
     loose = files.filter(pc.invert(inside))
     if len(loose):
-        source.excluded.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
+        source.exclusions.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
     files, classes = files.filter(inside), classes.filter(inside)
     audio = pc.binary_join_element_wise(str(source.path), files, "/")
     return labelled_table(source, audio, files, classes.to_pylist())
@@ -135,31 +135,31 @@ READERS = {
 }
 
 
-def read_benchmark(spec: str, excluded: Excluded | None = None) -> Benchmark:
+def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchmark:
     """Reads an evaluation set.
 
     Its classes are those that it names, also where a class's files are all missing.
 
     Args:
         spec: as in `parse_source`.
-        excluded: gets the number of clips that were left out, and why.
+        exclusions: gets the number of clips that were left out, and why.
 
     Raises:
         InputError: a spec that can't be read, no clips, or fewer than 2 classes.
     """
-    excluded = Excluded() if excluded is None else excluded
-    listed, source = _read(spec, excluded)
-    clips = with_short_texts(inside(listed.clips, source), spec, excluded)
-    clips = without_repeated_clips(with_audio(clips, spec, excluded), spec, excluded)
+    exclusions = ExclusionLog() if exclusions is None else exclusions
+    listed, source = _read(spec, exclusions)
+    clips = with_short_texts(inside(listed.clips, source), spec, exclusions)
+    clips = without_repeated_clips(with_audio(clips, spec, exclusions), spec, exclusions)
     if len(clips) == 0:
         raise InputError(f"{spec} lists {len(listed.clips)} clips, but not one of their files is there")
     return replace(listed, clips=clips)
 
 
-def _read(spec: str, excluded: Excluded) -> tuple[Benchmark, Source]:
+def _read(spec: str, exclusions: ExclusionLog) -> tuple[Benchmark, Source]:
     """An evaluation set as it is listed, whether its audio is there or not, and where it is."""
     source = replace(
-        parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label")), excluded=excluded
+        parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label")), exclusions=exclusions
     )
     clips = READERS[source.layout](source)
     if len(clips) == 0:
@@ -190,16 +190,16 @@ def evaluation_clips(spec: str) -> Dataset | None:
         is_table = path.suffix in (".csv", ".jsonl")
         if not is_table or not set(FILE_COLUMNS) & set(read_rows(path)[0]):
             return None
-    return _read(spec, Excluded())[0].clips
+    return _read(spec, ExclusionLog())[0].clips
 
 
-def read_labels(spec: str, excluded: Excluded | None = None) -> tuple[list[str], str | None]:
+def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list[str], str | None]:
     """Reads the class names of the user's domain.
 
     Args:
         spec: an evaluation set, of which nothing but the names is used, a csv with a column `label`, or a text file
             with a name a line.
-        excluded: gets the number of a text file's lines that were left out, and why.
+        exclusions: gets the number of a text file's lines that were left out, and why.
 
     Returns:
         the names as words, and the layout they come from, None for a user's own list.
@@ -212,19 +212,19 @@ def read_labels(spec: str, excluded: Excluded | None = None) -> tuple[list[str],
         if path.suffix in (".csv", ".jsonl"):
             lines = texts(path, read_rows(path, "label"), "label")
         else:
-            lines = _lines(path, Excluded() if excluded is None else excluded)
+            lines = _lines(path, ExclusionLog() if exclusions is None else exclusions)
         return _checked({label_text(line) for line in lines if line.strip()}, spec), None
-    benchmark, _ = _read(spec, Excluded())
+    benchmark, _ = _read(spec, ExclusionLog())
     return benchmark.class_names, benchmark.layout
 
 
-def _lines(path: Path, excluded: Excluded) -> list[str]:
+def _lines(path: Path, exclusions: ExclusionLog) -> list[str]:
     with reading(path, "text file of class names"):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     names = [line for line in lines if line.strip()]
     repeated = [name for place, name in enumerate(names) if label_text(name) in map(label_text, names[:place])]
-    excluded.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {_first_blank(lines)}")
-    excluded.add(str(path), "a class name that stands there twice", len(repeated), len(lines), (repeated or [""])[0])
+    exclusions.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {_first_blank(lines)}")
+    exclusions.add(str(path), "a class name that stands there twice", len(repeated), len(lines), (repeated or [""])[0])
     return names
 
 
@@ -261,13 +261,13 @@ class CaptionedSet:
     pairs: Dataset
 
 
-def read_task(spec: str, excluded: Excluded) -> Benchmark | CaptionedSet:
+def read_task(spec: str, exclusions: ExclusionLog) -> Benchmark | CaptionedSet:
     """Reads an evaluation set of either kind.
 
     Args:
         spec: as in `parse_source`. After `retrieval=` it is a captioned corpus; without that too where it has captions
             alone, as Clotho, or names their column.
-        excluded: gets the number of clips that were left out, and why.
+        exclusions: gets the number of clips that were left out, and why.
 
     Raises:
         InputError: a spec that can't be read, or has nothing to evaluate on.
@@ -276,8 +276,8 @@ def read_task(spec: str, excluded: Excluded) -> Benchmark | CaptionedSet:
     readers = corpora.READERS if captioned != spec else {**corpora.READERS, **benchmarks.READERS}
     source = parse_source(captioned, readers, "an evaluation set", columns=("audio", "caption", "label"))
     if captioned == spec and source.layout in benchmarks.READERS and not source.column("caption"):
-        return read_benchmark(spec, excluded)
-    return CaptionedSet(spec, source.layout, read_corpora([captioned], excluded=excluded, evaluates=True))
+        return read_benchmark(spec, exclusions)
+    return CaptionedSet(spec, source.layout, read_corpora([captioned], exclusions=exclusions, evaluates=True))
 
 
 def short_name(spec: str) -> str:

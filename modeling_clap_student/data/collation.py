@@ -8,7 +8,7 @@ from ..errors import InputError
 from ..processing_clap_student import tokenize
 from .captions import caption_key, exact_key, fault
 from .decoding import ClipReader
-from .leakage import KeptOut
+from .leakage import LeakageFilter
 from .replay import MOST_DRAWS
 from .skipping import SkippedClips
 from .spectrograms import SpectrogramCache
@@ -30,7 +30,7 @@ class ClapCollator:
         skipped: where bad clips are listed.
         teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
             and the same captions.
-        kept_out: clips that must not be trained on; a table has been searched for them before, a stream is now.
+        leakage: clips that must not be trained on; a table has been searched for them before, a stream is now.
         random_gain_db: most that a crop's level is changed by, up or down; the number `draw` chooses how much.
         spectrograms: of the model, which then gets crops of them instead of waveforms.
 
@@ -43,7 +43,7 @@ class ClapCollator:
         processor,
         skipped: SkippedClips,
         teacher_processor=None,
-        kept_out: KeptOut | None = None,
+        leakage: LeakageFilter | None = None,
         random_gain_db: float = 0.0,
         spectrograms: SpectrogramCache | None = None,
     ):
@@ -53,7 +53,7 @@ class ClapCollator:
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
         self.reader = ClipReader(self.sampling_rate, skipped)
-        self.kept_out = kept_out or KeptOut()
+        self.leakage = leakage or LeakageFilter()
         self.random_gain_db = random_gain_db
         self.spectrograms = spectrograms
         self.teacher_processor = teacher_processor
@@ -112,7 +112,7 @@ class ClapCollator:
         return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:
-        reason = self.kept_out.reason(row) or refusal(row["audio"]) or fault(row["caption"])
+        reason = self.leakage.reason(row) or refusal(row["audio"]) or fault(row["caption"])
         if reason is not None:
             self.reader.skipped.add(row["audio_id"], reason)
         return reason is None

@@ -10,12 +10,12 @@ from ..errors import InputError
 from ..soundscapes import corpus as soundscapes
 from .captions import caption_key
 from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
-from .leakage import KeptOut
+from .leakage import LeakageFilter
 from .metadata import METADATA, read_rows, texts
 from .naming import names_data, parse_source
 from .published import PUBLISHED
 from .recordings import origin_of
-from .sources import Excluded, Source, caption_columns, find_column, told_apart
+from .sources import ExclusionLog, Source, caption_columns, find_column, told_apart
 from .streams import as_stream, read_captioned_stream
 from .tables import CAPTION_COLUMNS, arrow_type, captioned_table, hub_clips, load_table, refuse_nested
 from .tar_shards import read_captioned_tar_shards
@@ -123,20 +123,20 @@ READERS = {
 STREAMS = {"stream": read_captioned_stream, "webdataset": read_captioned_tar_shards}
 
 
-def _read_given(given: Dataset | list[str], excluded: Excluded) -> tuple[Source, Dataset]:
+def _read_given(given: Dataset | list[str], exclusions: ExclusionLog) -> tuple[Source, Dataset]:
     """A table that was handed over, or a list of texts."""
     if isinstance(given, Dataset):
-        source = Source("captions", "hub", "captions", excluded=excluded)
+        source = Source("captions", "hub", "captions", exclusions=exclusions)
         return source, table_pairs(source, given)
-    source = Source("captions", "csv", None, excluded=excluded, label="captions")
+    source = Source("captions", "csv", None, exclusions=exclusions, label="captions")
     return source, captioned_table(source, [None] * len(given), map(str, range(len(given))), given)
 
 
 def read_corpora(
     specs: str | Dataset | list[str],
     needs_audio: bool = True,
-    excluded: Excluded | None = None,
-    kept_out: KeptOut | None = None,
+    exclusions: ExclusionLog | None = None,
+    leakage: LeakageFilter | None = None,
     streams: bool = False,
     evaluates: bool = False,
 ) -> Dataset | IterableDataset:
@@ -147,8 +147,8 @@ def read_corpora(
     Args:
         specs: as in `parse_source`, one or several; or a table, or a list of texts.
         needs_audio: whether rows that are only text, or whose file is missing, are left out too.
-        excluded: gets the number of rows that were left out, and why.
-        kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
+        exclusions: gets the number of rows that were left out, and why.
+        leakage: clips that are left out, of evaluation sets for instance. A stream still holds them.
         streams: whether a corpus may be a stream.
         evaluates: whether the parts that others evaluate on are read of a published corpus, where no part is named.
 
@@ -159,21 +159,21 @@ def read_corpora(
     Raises:
         InputError: a spec that can't be read, or holds no caption, or no audio where audio is needed.
     """
-    excluded = Excluded() if excluded is None else excluded
+    exclusions = ExclusionLog() if exclusions is None else exclusions
     if isinstance(specs, Dataset) or not names_data(specs):
-        source, corpus = _read_given(specs, replace(excluded, allow_outside_paths=True))
-        return usable_pairs(corpus, source, needs_audio, kept_out or KeptOut())
+        source, corpus = _read_given(specs, replace(exclusions, allow_outside_paths=True))
+        return usable_pairs(corpus, source, needs_audio, leakage or LeakageFilter())
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
-    sources = [replace(source, excluded=excluded) for source in sources]
+    sources = [replace(source, exclusions=exclusions) for source in sources]
     if evaluates:
         sources = [_to_evaluate_on(source) for source in sources]
     corpora = []
     for source in told_apart(sources):
         corpus = readers[source.layout](source)
         if isinstance(corpus, Dataset):
-            corpus = usable_pairs(corpus, source, needs_audio, kept_out or KeptOut())
+            corpus = usable_pairs(corpus, source, needs_audio, leakage or LeakageFilter())
         corpora.append(corpus)
     if any(isinstance(corpus, IterableDataset) for corpus in corpora):
         corpora = [as_stream(corpus) if isinstance(corpus, Dataset) else corpus for corpus in corpora]
@@ -185,22 +185,22 @@ def _to_evaluate_on(source: Source) -> Source:
     return replace(source, parts=source.parts or parts)
 
 
-def usable_pairs(table: Dataset, source: Source, needs_audio: bool, kept_out: KeptOut) -> Dataset:
-    """The rows that can be learnt from; `source.excluded` gets the number of the others, and why.
+def usable_pairs(table: Dataset, source: Source, needs_audio: bool, leakage: LeakageFilter) -> Dataset:
+    """The rows that can be learnt from; `source.exclusions` gets the number of the others, and why.
 
     Raises:
         InputError: none can.
     """
-    spec, excluded, table = source.spec, source.excluded, table.select_columns(list(CAPTION_COLUMNS))
-    table = with_short_texts(inside(table, source), spec, excluded)
-    table = without_repeats(with_words(table, spec, excluded), spec, excluded)
+    spec, exclusions, table = source.spec, source.exclusions, table.select_columns(list(CAPTION_COLUMNS))
+    table = with_short_texts(inside(table, source), spec, exclusions)
+    table = without_repeats(with_words(table, spec, exclusions), spec, exclusions)
     if needs_audio:
-        total, table = len(table), with_audio(table, spec, excluded)
+        total, table = len(table), with_audio(table, spec, exclusions)
         if len(table) == 0:
             named = source.column("audio") or "file_name"
             column = f" (column {named})" if source.layout in ("audiofolder", "csv") else ""
             raise InputError(f"{spec} has {total} captions, but not one of its audio files{column} is there")
-    table = kept_out.out_of(table, spec, excluded)
+    table = leakage.drop_from(table, spec, exclusions)
     if len(table) == 0:
         raise InputError(f"{spec} holds no captions that are not left out: all its clips are kept out")
     return table

@@ -10,14 +10,14 @@ from ..soundscapes import corpus as soundscapes
 from .captions import LONGEST_TEXT, NO_WORDS, TOO_LONG
 from .files import locate
 from .outside import OUTSIDE, are_outside, roots_of
-from .sources import Excluded, Source
+from .sources import ExclusionLog, Source
 from .tables import UNDECODED
 
 
 _EXAMPLE = 200  # characters of a row's name that are shown
 
 
-def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+def with_words(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The rows whose caption has a word.
 
     Raises:
@@ -25,13 +25,13 @@ def with_words(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
     """
     captions = column_of(table, "caption")
     worded = pc.fill_null(pc.match_substring_regex(captions, r"[\pL\pN]"), False)
-    table = kept_rows(table, worded, spec, NO_WORDS, excluded)
+    table = kept_rows(table, worded, spec, NO_WORDS, exclusions)
     if len(table) == 0:
         raise InputError(f"{spec} holds no caption with a word in it")
     return table
 
 
-def with_short_texts(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+def with_short_texts(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The rows none of whose texts is absurdly long.
 
     Raises:
@@ -43,7 +43,7 @@ def with_short_texts(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
         short &= length.to_numpy(zero_copy_only=False) <= LONGEST_TEXT
     if len(table) and not short.any():
         raise InputError(f"{spec} holds nothing but rows with {TOO_LONG}")
-    return kept_rows(table, short, spec, TOO_LONG, excluded)
+    return kept_rows(table, short, spec, TOO_LONG, exclusions)
 
 
 def inside(table: Dataset, source: Source) -> Dataset:
@@ -63,23 +63,25 @@ def inside(table: Dataset, source: Source) -> Dataset:
             f"{source.spec}: none of its {len(table)} files lies in {' or '.join(roots) or 'its folder'} "
             "(--allow_outside_paths takes others)"
         )
-    return kept_rows(table, ~outside, source.spec, OUTSIDE, source.excluded)
+    return kept_rows(table, ~outside, source.spec, OUTSIDE, source.exclusions)
 
 
-def without_repeats(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+def without_repeats(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The rows without those that say the same of the same clip again."""
     pairs = pc.binary_join_element_wise(column_of(table, "audio_id"), column_of(table, "caption_id"), "\n")
     _, first = np.unique(pairs.dictionary_encode().indices.to_numpy(), return_index=True)
-    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", excluded)
+    return kept_rows(
+        table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", exclusions
+    )
 
 
-def without_repeated_clips(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+def without_repeated_clips(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The first row of each clip."""
     _, first = np.unique(column_of(table, "audio_id").dictionary_encode().indices.to_numpy(), return_index=True)
-    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", excluded)
+    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", exclusions)
 
 
-def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+def with_audio(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The rows whose audio is there: bytes, a file, or a clip that the package makes itself.
 
     Each folder is listed once; a file whose name is written with other code points than the row says takes its place.
@@ -98,16 +100,18 @@ def with_audio(table: Dataset, spec: str, excluded: Excluded) -> Dataset:
         columns = table.column_names
         audio = pa.StructArray.from_arrays([pc.struct_field(audio, "bytes"), pa.array(paths)], ["bytes", "path"])
         table = table.remove_columns("audio").add_column("audio", audio, feature=UNDECODED).select_columns(columns)
-    return kept_rows(table, there, spec, "no such audio file", excluded)
+    return kept_rows(table, there, spec, "no such audio file", exclusions)
 
 
-def kept_rows(table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, excluded: Excluded) -> Dataset:
+def kept_rows(
+    table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, exclusions: ExclusionLog
+) -> Dataset:
     """The rows that a mask keeps; the number of the others is noted, with the reason and an example."""
     keep = np.asarray(keep, dtype=bool)
     if keep.all():
         return table
     example = (table[int(np.argmin(keep))]["audio_id"] or "")[:_EXAMPLE]
-    excluded.add(spec, reason, int((~keep).sum()), len(table), example)
+    exclusions.add(spec, reason, int((~keep).sum()), len(table), example)
     return table.select(np.flatnonzero(keep))
 
 

@@ -23,7 +23,7 @@ from .metadata import read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import ORIGIN_COLUMNS, origin_of, origins_of
-from .sources import Excluded, Source
+from .sources import ExclusionLog, Source
 from .tables import load_table
 
 
@@ -71,7 +71,7 @@ NAMED = "its recording is to be left out"
 LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 
 
-class KeptOut:
+class LeakageFilter:
     """Clips that a run must not use.
 
     Args:
@@ -102,7 +102,7 @@ class KeptOut:
         held = (row.get("audio") or {}).get("bytes")
         return SAME_CONTENT if held is not None and self._holds(len(held), row["audio"]) else None
 
-    def out_of(self, table: Dataset, spec: str, excluded: Excluded) -> Dataset:
+    def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         """The rows that may be used.
 
         Only files of the size of an evaluation clip are read; for the others their size is enough.
@@ -110,12 +110,12 @@ class KeptOut:
         Args:
             table: with `audio` and perhaps `origin_id`.
             spec: what a user calls it.
-            excluded: gets the number of rows that were left out, and why.
+            exclusions: gets the number of rows that were left out, and why.
         """
         for reason, origins in self._origins.items():
             if origins and "origin_id" in table.column_names:
                 named = pc.is_in(column_of(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
-                table = kept_rows(table, pc.invert(named), spec, reason, excluded)
+                table = kept_rows(table, pc.invert(named), spec, reason, exclusions)
         if not self._sizes or len(table) == 0:
             return table
         sizes = _sizes(table).to_numpy(zero_copy_only=False)
@@ -125,7 +125,7 @@ class KeptOut:
             same = list(threads.map(lambda row: self._holds(int(sizes[row]), clips[int(row)]["audio"]), rows))
         keep = np.ones(len(table), dtype=bool)
         keep[rows] = ~np.array(same, dtype=bool)
-        return kept_rows(table, keep, spec, SAME_CONTENT, excluded)
+        return kept_rows(table, keep, spec, SAME_CONTENT, exclusions)
 
     def _holds(self, size: int, audio: dict) -> bool:
         if size not in self._sizes:

@@ -28,7 +28,7 @@ def roots_of(source: Source) -> tuple[str, ...] | None:
     Of a csv it is its folder. Of a folder in the Hugging Face cache it is the repository's, whose files are links into
     `blobs`; so it is of a Hub dataset, beside the archives that were unpacked of it.
     """
-    if source.excluded.allow_outside_paths:
+    if source.exclusions.allow_outside_paths:
         return None
     if source.path is None:
         return ()

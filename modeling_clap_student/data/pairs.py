@@ -11,9 +11,9 @@ from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Val
 from ..errors import ClipError, InputError
 from .corpora import table_pairs, usable_pairs
 from .decoding import as_encoded
-from .leakage import KeptOut
+from .leakage import LeakageFilter
 from .recordings import ORIGIN_COLUMNS
-from .sources import CAPTION_COLUMN, Excluded, Source
+from .sources import CAPTION_COLUMN, ExclusionLog, Source
 from .streams import with_our_columns
 from .tables import CAPTION_COLUMNS, ENCODED, UNDECODED, arrow_type
 
@@ -49,14 +49,14 @@ def as_pairs(data: Pairs, column_mapping: Mapping[str, str] | None = None, name:
         raise InputError(f"{name} has no rows")
     if _is_ours(data) and not {*(column_mapping or ())} & {*data.column_names}:
         return data
-    source = Source(name, name, None, excluded=Excluded(allow_outside_paths=True))
+    source = Source(name, name, None, exclusions=ExclusionLog(allow_outside_paths=True))
     if isinstance(data, IterableDataset):
         data = _renamed(_undecoded(data, name), dict(column_mapping or {}), name)
         return with_our_columns(source, data, captioned=True)
     data = _renamed(data, dict(column_mapping or {}), name)
     pairs = table_pairs(source, _with_ids(_with_encoded_audio(data.with_format(None), name), name))
-    pairs = usable_pairs(pairs, source, True, KeptOut())
-    for line in source.excluded.lines:
+    pairs = usable_pairs(pairs, source, True, LeakageFilter())
+    for line in source.exclusions.lines:
         warnings.warn(line, stacklevel=2)
     return pairs
 

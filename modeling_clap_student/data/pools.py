@@ -11,12 +11,12 @@ from ..errors import InputError
 from ..soundscapes import corpus as soundscapes
 from .files import list_audio, same_name
 from .filters import inside, with_audio, with_short_texts, without_repeated_clips
-from .leakage import KeptOut
+from .leakage import LeakageFilter
 from .metadata import FILE_COLUMNS, METADATA, read_rows
 from .naming import parse_source
 from .published import PUBLISHED
 from .recordings import ORIGIN_COLUMNS, origin_of
-from .sources import Excluded, Source, is_there, told_apart
+from .sources import ExclusionLog, Source, is_there, told_apart
 from .streams import as_stream, read_stream
 from .tables import AUDIO_SUFFIXES, POOL_COLUMNS, clip_table, hub_clips, load_table
 from .tar_shards import read_tar_shards
@@ -67,27 +67,27 @@ READERS = {
 }
 
 
-def _read_given(given: Dataset | list, excluded: Excluded) -> tuple[Source, Dataset] | None:
+def _read_given(given: Dataset | list, exclusions: ExclusionLog) -> tuple[Source, Dataset] | None:
     """A table that was handed over, or a list of audio files; None for what names data."""
     if isinstance(given, Dataset):
-        source = Source("audio", "hub", "audio", excluded=excluded)
+        source = Source("audio", "hub", "audio", exclusions=exclusions)
         return source, hub_clips(source, given)
     paths = [] if isinstance(given, (str, Path)) else [Path(item) for item in given]
     if not all(path.suffix.lower() in AUDIO_SUFFIXES for path in paths) or not any(map(is_there, paths)):
         return None
-    source = Source("audio", "folder", None, excluded=excluded, label="audio")
+    source = Source("audio", "folder", None, exclusions=exclusions, label="audio")
     return source, clip_table(source, [path.absolute() for path in paths], map(str, paths))
 
 
 def read_pools(
-    specs: str | Dataset | list, excluded: Excluded | None = None, kept_out: KeptOut | None = None
+    specs: str | Dataset | list, exclusions: ExclusionLog | None = None, leakage: LeakageFilter | None = None
 ) -> Dataset | IterableDataset:
     """Reads pools and joins them.
 
     Args:
         specs: as in `parse_source`, one or several; or a table, or a list of audio files.
-        excluded: gets the number of clips that were left out, and why.
-        kept_out: clips that are left out, of evaluation sets for instance. A stream still holds them.
+        exclusions: gets the number of clips that were left out, and why.
+        leakage: clips that are left out, of evaluation sets for instance. A stream still holds them.
 
     Returns:
         a table of `POOL_COLUMNS`, or a stream of such rows where one of the pools is a stream.
@@ -95,31 +95,31 @@ def read_pools(
     Raises:
         InputError: a spec that can't be read, or a part of it without clips.
     """
-    excluded = Excluded() if excluded is None else excluded
-    if given := _read_given(specs, replace(excluded, allow_outside_paths=True)):
+    exclusions = ExclusionLog() if exclusions is None else exclusions
+    if given := _read_given(specs, replace(exclusions, allow_outside_paths=True)):
         source, pool = given
-        return _usable(pool, source, kept_out or KeptOut())
+        return _usable(pool, source, leakage or LeakageFilter())
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     sources = told_apart([parse_source(spec, READERS, "a pool of audio", columns=("audio",)) for spec in specs])
     pools = []
     for source in sources:
-        source = replace(source, excluded=excluded)
+        source = replace(source, exclusions=exclusions)
         pool = READERS[source.layout](source)
-        pools.append(pool if isinstance(pool, IterableDataset) else _usable(pool, source, kept_out or KeptOut()))
+        pools.append(pool if isinstance(pool, IterableDataset) else _usable(pool, source, leakage or LeakageFilter()))
     if any(isinstance(pool, IterableDataset) for pool in pools):
         pools = [as_stream(pool) if isinstance(pool, Dataset) else pool for pool in pools]
     return concatenate_datasets(pools)
 
 
-def _usable(table: Dataset, source: Source, kept_out: KeptOut) -> Dataset:
-    spec, excluded = source.spec, source.excluded
+def _usable(table: Dataset, source: Source, leakage: LeakageFilter) -> Dataset:
+    spec, exclusions = source.spec, source.exclusions
     table, total = table.select_columns(list(POOL_COLUMNS)), len(table)
-    table = with_short_texts(inside(table, source), spec, excluded)
+    table = with_short_texts(inside(table, source), spec, exclusions)
     if source.layout in PUBLISHED and PUBLISHED[source.layout].lists_clips:
-        table = with_audio(table, spec, excluded)
+        table = with_audio(table, spec, exclusions)
         if total > len(table) == 0:
             raise InputError(f"{spec} lists {total} clips, but not one of their files is there")
-    table = kept_out.out_of(without_repeated_clips(table, spec, excluded), spec, excluded)
+    table = leakage.drop_from(without_repeated_clips(table, spec, exclusions), spec, exclusions)
     if len(table) == 0:
         raise InputError(f"{spec} holds no clips{' that are not left out' * (total > 0)}")
     return table

@@ -15,7 +15,7 @@ from ..utils.console import say
 
 
 @dataclass
-class Excluded:
+class ExclusionLog:
     """Rows that were left out, by source and reason.
 
     Attributes:
@@ -54,7 +54,7 @@ class Source:
         path: the file or folder; the repository for `layout="hub"`; None for what the package makes itself.
         parts: the folds or splits asked for; empty for the reader's own choice.
         columns: (what is looked for, the column that holds it), where the user named one.
-        excluded: where its reader notes what it leaves out.
+        exclusions: where its reader notes what it leaves out.
         label: what its clips are called after, where two sources would be called the same.
     """
 
@@ -63,7 +63,7 @@ class Source:
     path: Path | str | None
     parts: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
-    excluded: Excluded = field(default_factory=Excluded, compare=False)
+    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)
     label: str | None = None
 
     @property
@@ -192,9 +192,9 @@ def _missing(source: Source, place: object, columns: list[str], what: str, wante
     )
 
 
-def report_excluded(excluded: Excluded) -> None:
+def report_exclusions(exclusions: ExclusionLog) -> None:
     """Says which rows of the data were left out, and why."""
-    for line in excluded.lines:
+    for line in exclusions.lines:
         say(line)
 
 

@@ -17,7 +17,7 @@ from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.outside import OUTSIDE
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError
 
 
@@ -68,26 +68,26 @@ def test_tables_name_files_of_their_folder(kind, use, secret, own):
     """Guards against `../secret/id_rsa`, an absolute path, and both in every kind of table."""
     spec = write(kind, own.parent, secret, own)
 
-    def read(excluded):
+    def read(exclusions):
         if use == "captions":
-            return read_corpora([spec], excluded=excluded)
-        return read_benchmark(spec, excluded).clips
+            return read_corpora([spec], exclusions=exclusions)
+        return read_benchmark(spec, exclusions).clips
 
-    excluded = Excluded()
-    assert {Path(clip["path"]).name for clip in read(excluded)["audio"]} == {"a.wav", "b.wav"}
-    assert excluded.counts == {(spec, OUTSIDE): 2} and "--allow_outside_paths" in excluded.lines[0]
-    assert len(read(Excluded(allow_outside_paths=True))) == 4
+    exclusions = ExclusionLog()
+    assert {Path(clip["path"]).name for clip in read(exclusions)["audio"]} == {"a.wav", "b.wav"}
+    assert exclusions.counts == {(spec, OUTSIDE): 2} and "--allow_outside_paths" in exclusions.lines[0]
+    assert len(read(ExclusionLog(allow_outside_paths=True))) == 4
 
 
 def test_pools_and_streams_of_parquet(secret, own):
     """Guards against a pool, or a stream, whose rows name other files; a stream's are listed as they come."""
     spec = write("parquet", own.parent, secret, own)
-    excluded = Excluded()
-    assert len(read_pools([spec], excluded)) == 2 and excluded.counts == {(spec, OUTSIDE): 2}
+    exclusions = ExclusionLog()
+    assert len(read_pools([spec], exclusions)) == 2 and exclusions.counts == {(spec, OUTSIDE): 2}
     for stream in (read_pools([f"stream={spec}"]), read_corpora([f"stream={spec}"], streams=True)):
         paths = [row["audio"]["path"] for row in stream]
         assert [path.startswith("refused://outside its folder") for path in paths] == [False, False, True, True]
-    stream = read_pools([f"stream={spec}"], Excluded(allow_outside_paths=True))
+    stream = read_pools([f"stream={spec}"], ExclusionLog(allow_outside_paths=True))
     assert not any(row["audio"]["path"].startswith("refused:") for row in stream)
 
 
@@ -106,10 +106,10 @@ def test_links_out_of_a_folder(secret, own, tmp_path):
     (corpus / "folder").symlink_to(secret.parent)
     (corpus / "in.wav").symlink_to(own)
     (corpus / "caf\u00e9.wav").symlink_to(secret)
-    excluded = Excluded()
-    pool = read_pools([str(corpus)], excluded)
+    exclusions = ExclusionLog()
+    pool = read_pools([str(corpus)], exclusions)
     assert sorted(Path(clip["path"]).name for clip in pool["audio"]) == ["a.wav", "in.wav"]
-    assert excluded.counts == {(str(corpus), OUTSIDE): 3}
+    assert exclusions.counts == {(str(corpus), OUTSIDE): 3}
     # The same name in other code points is the same file.
     (corpus / "metadata.csv").write_text("file_name,caption\na.wav,a\ncafe\u0301.wav,b\n", encoding="utf-8")
     assert len(read_corpora([str(corpus)])) == 1

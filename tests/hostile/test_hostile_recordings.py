@@ -18,10 +18,10 @@ from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.curation.improvement_set import FEATURES, load_improvement_set, save_improvement_set
 from modeling_clap_student.data.benchmarks import evaluation_clips
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.leakage import SAME_RECORDING, KeptOut
+from modeling_clap_student.data.leakage import SAME_RECORDING, LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.recordings import origin_of
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 
 
 COUNT = 6
@@ -80,24 +80,24 @@ def test_every_kind_of_evaluation_set_tells_its_recordings(kind, column, tmp_pat
     assert clips["origin_id"][:] == [f"freesound:{100 + number}" for number in range(COUNT)]
 
 
-def kept_out(folder: Path) -> KeptOut:
-    return KeptOut([evaluation_clips(write(folder, "list.csv", "src_file", 300))])
+def leakage(folder: Path) -> LeakageFilter:
+    return LeakageFilter([evaluation_clips(write(folder, "list.csv", "src_file", 300))])
 
 
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("column", ["src_file", "freesound_id", "origin_id"])
 def test_every_kind_of_corpus_tells_its_recordings(kind, column, tmp_path):
     """Guards against a corpus of other cuts of the evaluation set's recordings, of which the model is trained."""
-    spec, excluded = write(tmp_path / "c", kind, column, 900), Excluded()
+    spec, exclusions = write(tmp_path / "c", kind, column, 900), ExclusionLog()
     with pytest.raises(ValueError, match="kept out"):
-        read_corpora([spec], excluded=excluded, kept_out=kept_out(tmp_path / "e"))
-    assert list(excluded.counts.values()) == [COUNT] and next(iter(excluded.counts))[1] == SAME_RECORDING
+        read_corpora([spec], exclusions=exclusions, leakage=leakage(tmp_path / "e"))
+    assert list(exclusions.counts.values()) == [COUNT] and next(iter(exclusions.counts))[1] == SAME_RECORDING
     if not kind.startswith("list"):
         with pytest.raises(ValueError, match="holds no clips that are not left out"):
-            read_pools([spec], kept_out=kept_out(tmp_path / "e"))
+            read_pools([spec], leakage=leakage(tmp_path / "e"))
     if kind in ("parquet", "arrow"):
         pool = read_pools([f"stream={spec}"])
-        assert all(kept_out(tmp_path / "e").reason(row) == SAME_RECORDING for row in pool)
+        assert all(leakage(tmp_path / "e").reason(row) == SAME_RECORDING for row in pool)
 
 
 @pytest.mark.parametrize("field", ["origin_id", "freesound_id"])

@@ -15,7 +15,7 @@ from modeling_clap_student.data.captions import LONGEST_TEXT, TOO_LONG
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments
-from modeling_clap_student.data.sources import Excluded
+from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.zero_shot import read_descriptions
 from modeling_clap_student.utils.arguments import read_config
@@ -109,13 +109,13 @@ def test_deeply_nested_rows(clip):
 
 def test_nul_bytes(clip):
     """Guards against a name that the operating system does not take."""
-    path, excluded = (
+    path, exclusions = (
         put(clip.parent / "list.csv", b"file_name,caption,label\na.wav,rain,x\nb\0.wav,wind,y\n"),
-        Excluded(),
+        ExclusionLog(),
     )
     try:
-        table = read_corpora([str(path)], excluded=excluded)
-        assert table["caption"][:] == ["rain"] and len(excluded.counts) == 1
+        table = read_corpora([str(path)], exclusions=exclusions)
+        assert table["caption"][:] == ["rain"] and len(exclusions.counts) == 1
         assert len(read_benchmark(str(path)).clips) == 1
     except InputError as error:  # what the csv reader of Python 3.10 says
         assert "NUL" in str(error)
@@ -132,20 +132,20 @@ def test_texts_of_ten_megabytes(clip, kind):
         path = clip.parent
         audio = {"audio": {"bytes": clip.read_bytes(), "path": None}}
         pq.write_table(pa.Table.from_pylist([{**audio, "caption": row["caption"]} for row in rows]), path / kind)
-    excluded, start = Excluded(), time.perf_counter()
-    assert read_corpora([str(path)], excluded=excluded)["caption"][:] == ["rain"]
-    assert excluded.counts == {(str(path), TOO_LONG): 1} and len(excluded.lines[0]) < 600
+    exclusions, start = ExclusionLog(), time.perf_counter()
+    assert read_corpora([str(path)], exclusions=exclusions)["caption"][:] == ["rain"]
+    assert exclusions.counts == {(str(path), TOO_LONG): 1} and len(exclusions.lines[0]) < 600
     assert time.perf_counter() - start < 20
 
 
 def test_paths_of_thousands_of_letters(clip):
     """Guards against a traceback of the operating system's limit, in a table and as a user's own word."""
     long = "x/" * 2250 + "a.wav"
-    path, excluded = (
+    path, exclusions = (
         put(clip.parent / "list.csv", f"file_name,caption\na.wav,rain\n{long},wind\n{'y' * 4500},x\n"),
-        Excluded(),
+        ExclusionLog(),
     )
-    assert len(read_corpora([str(path)], excluded=excluded)) == 1 and len(excluded.counts) >= 1
+    assert len(read_corpora([str(path)], exclusions=exclusions)) == 1 and len(exclusions.counts) >= 1
     for spec in (long, "y" * 4500, f"esc50={'y' * 4500}", f"{'y' * 4500}#audio=x", f"hub={long}", "~nobody_here/x"):
         for read in (lambda spec: read_corpora([spec]), lambda spec: read_pools([spec]), read_benchmark, read_labels):
             one_line(lambda read=read, spec=spec: read(spec))

@@ -64,7 +64,7 @@ def _of_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Tab
             ("a row of the csv that stands there twice", len(rows) - len(named), rows),
             ("a row of the csv without a file", len(missing), missing),
         ):
-            source.excluded.add(source.spec, reason, count, len(rows), example[0].as_py() if count else "")
+            source.exclusions.add(source.spec, reason, count, len(rows), example[0].as_py() if count else "")
         return _kept(source, clips, pc.is_in(clips["video"], value_set=named), "not in the csv of the part")
     folders = "|".join(name for part in parts for name in _PART_FOLDERS[part])
     inside = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
@@ -77,7 +77,7 @@ def _of_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Tab
 def _kept(source: Source, clips: pa.Table, mask: pa.Array, reason: str) -> pa.Table:
     left_out = clips.filter(pc.invert(mask))
     if len(left_out):
-        source.excluded.add(source.spec, reason, len(left_out), len(clips), left_out["file"][0].as_py())
+        source.exclusions.add(source.spec, reason, len(left_out), len(clips), left_out["file"][0].as_py())
     return clips.filter(mask)
 
 

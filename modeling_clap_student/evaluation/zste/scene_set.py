@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from ...data.benchmarks import ZSTE, Benchmark, read_benchmark, short_name
-from ...data.sources import Excluded
+from ...data.sources import ExclusionLog
 from ...errors import InputError
 from ...temporal.scenes import Deck, Scene, read_manifest
 
@@ -66,20 +66,20 @@ def manifest_name(scene_set: SceneSet) -> str:
     return f"zste_manifest_{file_stem(scene_set)}.csv"
 
 
-def read_scenes(spec: str, count: int, manifest: str | None, excluded: Excluded) -> SceneSet:
+def read_scenes(spec: str, count: int, manifest: str | None, exclusions: ExclusionLog) -> SceneSet:
     """Reads a labelled set, and reads or draws its scenes.
 
     Args:
         spec: `zste=` and what `read_benchmark` takes.
         count: scenes to draw.
         manifest: a csv of scenes made before, in place of drawn ones.
-        excluded: gets the number of clips that were left out, and why.
+        exclusions: gets the number of clips that were left out, and why.
 
     Raises:
         InputError: a spec or a manifest that can't be read, fewer than 2 classes with clips or 2 scenes, scenes of
             other clips or with other classes than the set has.
     """
-    benchmark = read_benchmark(spec.removeprefix(ZSTE), excluded)
+    benchmark = read_benchmark(spec.removeprefix(ZSTE), exclusions)
     if manifest is None:
         return SceneSet(spec, benchmark, Deck(benchmark.clips, SEED).scenes(count))
     scenes = read_manifest(manifest)
