@@ -13,8 +13,8 @@ from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
-from modeling_clap_student.commands.teacher_run import subset
 from modeling_clap_student.curation.improvement_set import load_improvement_set
+from modeling_clap_student.training.sources import random_subset
 from modeling_clap_student.utils.precision import NO_BFLOAT16
 
 
@@ -151,7 +151,7 @@ def test_subsets_are_nested(captioned_folder):
     from modeling_clap_student.data.corpora import read_corpora
 
     corpus = read_corpora([str(captioned_folder)])
-    parts = [set(subset(corpus, f, seed=1)["audio_id"]) for f in (0.25, 0.5, 1.0)]
+    parts = [set(random_subset(corpus, f, seed=1)["audio_id"]) for f in (0.25, 0.5, 1.0)]
     assert [len(p) for p in parts] == [3, 6, 12] and parts[0] < parts[1] < parts[2]
 
 

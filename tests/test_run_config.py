@@ -15,10 +15,11 @@ from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
-from modeling_clap_student.commands.arguments import EvalArguments, StudentArguments, TeacherArguments
 from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.data.skipping import ReadingArguments
+from modeling_clap_student.evaluation.arguments import EvalArguments
+from modeling_clap_student.training.arguments import StudentArguments, TeacherArguments
 from modeling_clap_student.utils.arguments import ARGUMENTS, save_arguments
 
 

@@ -18,8 +18,8 @@ from modeling_clap_student.checkpoints.conversion import convert_msclap_checkpoi
 from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import temporal as run_temporal
-from modeling_clap_student.commands import temporal_run
 from modeling_clap_student.hub_clap_student import commit_folder
+from modeling_clap_student.training import run
 from modeling_clap_student.training.record import RecordMixin
 
 
@@ -135,7 +135,7 @@ def test_both_stages(command, made, inputs, capsys):
     pushed = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RecordMixin, "init_hf_repo", lambda trainer, *_, **__: pushed.append(trainer.args.output_dir))
-        patch.setattr(temporal_run, "push_if_asked", lambda args: pushed.append(args.push_to_hub))
+        patch.setattr(run, "push_if_asked", lambda args: pushed.append(args.push_to_hub))
         assert command(run_temporal, *flags, "whole", "--push_to_hub", "--hub_model_id", "me/whole") == 0
     assert pushed == [False, "whole", True]  # stage A is no repository of its own, nor what the user's holds at first
     assert results_of("whole/stage_a")["stage"] == "a" and results_of("whole")["stage"] == "b"

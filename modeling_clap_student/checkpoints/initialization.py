@@ -68,6 +68,32 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     return model, model.processor
 
 
+def start_student(
+    init: str, teacher: str, args: ModelArguments, captions: list[str] | None
+) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+    """The student before training, and its processor.
+
+    Args:
+        init: `teacher`, `fresh`, or the name of a checkpoint.
+        teacher: the name of its checkpoint.
+        args, captions: for a fresh one, as `new_model` takes them.
+
+    Raises:
+        InputError: a checkpoint of another architecture, or arguments of a new model where there is none.
+    """
+    if init == "fresh":
+        return new_model(args, captions)
+    if args != ModelArguments():
+        raise InputError("--text_model, --audio_weights and the sizes of a new model go with --init fresh")
+    student, processor = load_checkpoint(teacher if init == "teacher" else init)
+    if not isinstance(student, ClapStudentModel):
+        raise InputError(
+            f"a student can't start from a {student.config.model_type!r} checkpoint: say --init fresh, or --init with "
+            "a checkpoint of this package"
+        )
+    return student, processor
+
+
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:
     """The front end is that of the weights, at the rate asked for, as in the paper: PANNs' weights at 44.1 kHz."""
     front_end = {"max_frequency": min(14000.0, args.sampling_rate / 2)}

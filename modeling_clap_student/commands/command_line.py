@@ -11,7 +11,6 @@ from argparse import SUPPRESS, Action, ArgumentParser
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
-from pathlib import Path
 
 import torch
 from accelerate import PartialState
@@ -24,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from ..errors import InputError
 from ..redaction_clap_student import without_secrets
 from ..utils.arguments import make_arguments, read_config
-from ..utils.console import print_table, printable, say
+from ..utils.console import print_table, printable
 from ..utils.outputs import CAN_BE_MENDED, short
 
 
@@ -180,19 +179,6 @@ def report_data(data: dict) -> None:
 
     rows = [[name, *summarise(table).cells()] for name, table in data.items() if table is not None]
     print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)
-
-
-def push_if_asked(args) -> None:
-    """Uploads what a training made, with `--push_to_hub`.
-
-    Raises:
-        InputError: the upload broke off.
-    """
-    from ..checkpoints.loading import push_folder
-
-    if args.push_to_hub and PartialState().is_main_process:
-        name = args.hub_model_id or Path(args.output_dir).name
-        say(f"pushed to {push_folder(args.output_dir, name, args.hub_private_repo, token=args.hub_token)}")
 
 
 # Layouts of no particular corpus: what they serve as, and how they look.

@@ -6,20 +6,66 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
                         run_eval.py --model outputs/student --task esc50=/data/ESC-50 clotho=/data/Clotho
 """
 
+from pathlib import Path
+
 from accelerate import PartialState
 
+from ..evaluation.arguments import EvalArguments
+from ..utils.outputs import SKIPPED, output_folder, whole_files, write_json
 from ..utils.precision import settle_dtype
-from .arguments import EvalArguments
-from .command_line import command, parse_arguments
+from .command_line import command, parse_arguments, report_data
 
 
 @command
 def main():
     (args,) = parse_arguments((EvalArguments,), __doc__.splitlines()[0])
-    from .evaluate_run import evaluate  # not before: --help and a wrong flag need not wait for it
+    evaluate(args)
+
+
+def evaluate(args: EvalArguments) -> None:
+    """Models and tasks become scores, compared, printed and saved."""
+    from transformers import set_seed
+
+    from ..data.benchmarks import CaptionedSet
+    from ..data.skipping import report_skipped, skipped_clips
+    from ..evaluation.folder import check_places, refuse_other_folder, write_evaluation
+    from ..evaluation.tasks import read_prompts, read_tasks, score
 
     settle_dtype(args, PartialState().device.type)
-    evaluate(args)
+    set_seed(args.seed)
+    if not args.dry_run:
+        check_places(args)
+    tasks = read_tasks(args)
+    prompts = read_prompts(args, tasks)
+    if args.dry_run:
+        report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
+        return
+    checkpoints, facts = load_all(args)  # of all of them: a wrong name is told before hours of work
+    with output_folder(args.output_dir, check=refuse_other_folder) as folder:
+        with whole_files(folder) as files:
+            skipped = skipped_clips(files, args.max_skipped_fraction)
+            by_task = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
+            results = {name: [scores[name] for scores in by_task] for name in args.models}
+            num_skipped = report_skipped(skipped, folder)
+            rows = write_evaluation(files, args, tasks, prompts, facts, results)
+        if not num_skipped and PartialState().is_main_process:
+            (folder / SKIPPED).unlink(missing_ok=True)  # an older evaluation's
+    if args.output_json:
+        write_json(Path(args.output_json), rows)
+
+
+def load_all(args: EvalArguments) -> tuple[dict[str, tuple], list[dict]]:
+    """Model -> a copy of it for inference and its processor; what is known of each one's weights."""
+    from ..checkpoints.inference import for_inference
+    from ..checkpoints.loading import load_checkpoint
+    from ..evaluation.results import checkpoint_facts
+
+    checkpoints, facts = {}, []
+    for name in args.models:
+        model, processor = load_checkpoint(name)
+        facts.append(checkpoint_facts(name, model, processor))
+        checkpoints[name] = for_inference(model.to(PartialState().device), args.dtype), processor
+    return checkpoints, facts
 
 
 if __name__ == "__main__":

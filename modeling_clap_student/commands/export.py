@@ -4,9 +4,9 @@ clap-export --model outputs/student --output_dir outputs/onnx
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ..utils.arguments import CheckedArguments
+from ..utils.arguments import CheckedArguments, flag
 from ..utils.console import say
 from ..utils.outputs import probe_folder
 from .command_line import command, parse_arguments
@@ -14,8 +14,8 @@ from .command_line import command, parse_arguments
 
 @dataclass
 class ExportArguments(CheckedArguments):
-    model: str = field(metadata={"help": "Checkpoint folder or Hub id."})
-    output_dir: str = field(default="outputs/onnx", metadata={"help": "Where the two .onnx files go."})
+    model: str = flag(help="Checkpoint folder or Hub id.")
+    output_dir: str = flag("outputs/onnx", "Where the two .onnx files go.")
 
 
 @command

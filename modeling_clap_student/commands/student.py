@@ -10,13 +10,22 @@ With nothing but --strategy it runs the whole chain on the built-in soundscapes:
 `--strategy none` trains on the teacher's own corpus with soft labels alone (the paper's SL row).
 """
 
+import json
 from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
 
-from .. import ClapStudentTrainingArguments
 from ..checkpoints.arguments import ModelArguments
+from ..curation.arguments import CurateArguments
+from ..errors import InputError
 from ..soundscapes import demo
-from .arguments import StudentArguments
-from .command_line import command, parse_arguments
+from ..training.arguments import ClapStudentTrainingArguments, StudentArguments
+from ..utils.arguments import make_arguments
+from ..utils.console import print_table, say
+from .command_line import command, parse_arguments, report_data
+
+
+_TYPES = (StudentArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def is_built_in(flags: Namespace | StudentArguments) -> bool:
@@ -32,17 +41,198 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    types = (StudentArguments, ModelArguments, ClapStudentTrainingArguments)
-    args, model_args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
-    from . import student_run  # not before: --help and a wrong flag need not wait for it
-
+    args, model_args, training_args = parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
-            student_run.report_built_in()
+            report_built_in()
             return
-        student_run.make_what_is_missing(args, training_args.seed)
-    if results := student_run.train_student(args, model_args, training_args):
-        student_run.print_results(results)
+        make_built_in_inputs(args, training_args.seed)
+    if results := train_student(args, model_args, training_args):
+        print_results(results)
+
+
+def train_student(
+    args: StudentArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments
+) -> dict:
+    """Teacher and Improvement-Set become a student, scored beside its teacher; returns the results."""
+    from transformers import set_seed
+
+    from ..checkpoints.initialization import start_student
+    from ..checkpoints.loading import load_checkpoint
+    from ..curation.improvement_set import pair_precision
+    from ..data.benchmarks import read_benchmark
+    from ..data.leakage import LeakageFilter
+    from ..data.sources import ExclusionLog, report_exclusions
+    from ..evaluation.validation import Validation
+    from ..hub_clap_student import fingerprint
+    from ..training.run import TrainingRun, push_if_asked
+    from ..training.sources import find_teacher, read_results, read_student_data, student_sources
+    from ..training.trainer import ClapStudentTrainer, make_collator
+
+    run = TrainingRun(f"Student: {args.strategy}", args, training_args)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    benchmarks = [read_benchmark(spec, exclusions) for spec in args.task or ()]
+    leakage = LeakageFilter(benchmark.clips for benchmark in benchmarks)
+    check_selection(args, training_args)
+    data = read_student_data(args, training_args, leakage, exclusions)
+    args.teacher = find_teacher(args)
+    report_exclusions(exclusions)
+    say(f"teacher {args.teacher}; {data}")
+    if args.dry_run:
+        report_data(data.tables | {f"evaluation: {benchmark.name}": benchmark.clips for benchmark in benchmarks})
+        return {}
+    if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
+        raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
+    teacher, teacher_processor = load_checkpoint(args.teacher)
+
+    # A run that was resumed is the same run.
+    settings = training_args.to_sanitized_dict() | {"resume_from_checkpoint": None}
+    contents = None if data.is_streamed else data.content_keys
+    key = json.loads(
+        json.dumps([asdict(args), asdict(model_args), settings, fingerprint(teacher), contents], default=str)
+    )
+    results_file = Path(training_args.output_dir) / "results.json"
+    finished = read_results(results_file) if results_file.exists() else {}
+    if not data.is_streamed and finished.get("run") == key:
+        say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
+        push_if_asked(training_args)
+        return finished
+
+    with run.folder() as skipped:
+        set_seed(training_args.seed)
+        student, processor = start_student(args.init, args.teacher, model_args, data.captions)
+        selecting = benchmarks[0] if selects_by_accuracy(training_args) else None
+        validation = Validation(processor, data.validation, skipped, training_args.pairs_in_loss, benchmark=selecting)
+        trainer = ClapStudentTrainer(
+            student,
+            training_args,
+            data.pairs,
+            data.replay,
+            teacher=teacher,
+            validation=data.validation and validation,
+            data_collator=make_collator(student, processor, training_args, teacher_processor, skipped, leakage),
+            processing_class=processor,
+            record=origin(args, model_args) | student_sources(args),
+        )
+        run.train(trainer)
+        scores = score_both((teacher, teacher_processor), (student, processor), benchmarks, skipped)
+        student.config.record["results"] = [
+            {"model": "this" if name == "student" else name}
+            | {key: value for key, value in score[name].items() if key != "class_accuracy"}
+            for score in scores
+            for name in ("teacher", "student")
+        ]
+        first = scores[0] if scores else {"teacher": {"value": None}, "student": {"value": None, "n": None}}
+        knows_precision = args.strategy != "none" and not data.is_streamed
+        results = {
+            "teacher_accuracy": first["teacher"]["value"],
+            "student_accuracy": first["student"]["value"],
+            "num_clips": first["student"]["n"],
+            "scores": scores,
+            "strategy": args.strategy,
+            "num_pairs": trainer.num_curated,
+            "pair_precision": pair_precision(data.pairs) if knows_precision else None,
+            "excluded": exclusions.lines,
+            "run": key,
+        }
+        results = run.finish(trainer, skipped, results)
+    run.publish()
+    return results
+
+
+def selects_by_accuracy(training_args: ClapStudentTrainingArguments) -> bool:
+    return training_args.metric_for_best_model in ("accuracy", "eval_accuracy")
+
+
+def check_selection(args: StudentArguments, training_args: ClapStudentTrainingArguments) -> None:
+    """Labelled clips select a checkpoint only where the user says which, and beside a held-out part."""
+    if selects_by_accuracy(training_args) and not (args.task and training_args.validation_fraction > 0):
+        raise InputError("--metric_for_best_model accuracy needs --task, labelled clips, and --validation_fraction")
+
+
+def origin(args: StudentArguments, model_args: ModelArguments) -> dict:
+    """For the model card: what the student started from."""
+    facts = {"origin": f"A student of the strategy {args.strategy}.", "init": args.init}
+    if args.init == "fresh":
+        facts |= {"text_model": model_args.text_model, "audio_weights": model_args.audio_weights}
+    return facts
+
+
+def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> list[dict]:
+    """Zero-shot accuracies on each set, `{teacher, student}`; models come with their processors."""
+    from accelerate import PartialState
+
+    from ..checkpoints.inference import for_inference
+    from ..evaluation.zero_shot import zero_shot_of_all
+    from ..utils.console import heading
+
+    if not benchmarks:
+        return []
+    heading("Evaluation")
+    device = PartialState().device
+    encoders = {
+        name: (for_inference(model.to(device)), processor)
+        for name, (model, processor) in (("teacher", teacher), ("student", student))
+    }
+    return [
+        {
+            name: result.as_row() | {"class_accuracy": result.by_class}
+            for name, result in zero_shot_of_all(encoders, benchmark, skipped).items()
+        }
+        for benchmark in benchmarks
+    ]
+
+
+def make_built_in_inputs(args: StudentArguments, seed: int) -> None:
+    """Fills in the built-in teacher and Improvement-Set, made now if they are not there."""
+    from ..checkpoints.loading import load_checkpoint
+    from ..curation.improvement_set import read_provenance
+    from ..hub_clap_student import fingerprint
+    from .curate import make_improvement_set
+    from .teacher import make_built_in_teacher
+
+    args.teacher = make_built_in_teacher(seed)
+    if args.strategy == "none":
+        args.replay = [demo.NAME]
+        return
+    settings = demo.curation(args.strategy, seed)
+    args.improvement_set = settings["output_dir"]
+    curated_by = (read_provenance(args.improvement_set) or {}).get("teacher_fingerprint")
+    if curated_by == fingerprint(load_checkpoint(args.teacher)[0]):
+        say(f"reusing the Improvement-Set in {args.improvement_set}")
+    else:
+        say(f"no Improvement-Set of this teacher in {args.improvement_set}: curating one first")
+        make_improvement_set(*make_arguments((CurateArguments,), settings))
+
+
+def report_built_in() -> None:
+    """What the built-in chain would read."""
+    from ..data.benchmarks import read_benchmark
+    from ..data.corpora import read_corpora
+    from ..data.pools import read_pools
+
+    pairs, pool, evaluation = read_corpora([demo.NAME]), read_pools([demo.NAME]), read_benchmark(demo.NAME)
+    report_data({"captions": pairs, "pool": pool, "evaluation": evaluation.clips})
+    say("built-in: nothing was made")
+
+
+def print_results(results: dict) -> None:
+    """The table that the whole chain is for."""
+    for score in results["scores"]:
+        print_table(
+            f"Zero-shot accuracy on {score['student']['task']}",
+            ["model", "accuracy", "95 % interval", "clips"],
+            [[n, f"{r['value']:.1%}", f"{r['low']:.1%} – {r['high']:.1%}", str(r["n"])] for n, r in score.items()],
+        )
+        old, new = score["teacher"]["class_accuracy"], score["student"]["class_accuracy"]
+        print_table(
+            "By class",
+            ["class", "teacher", "student", "change"],
+            [[n, f"{old[n]:.0%}", f"{new[n]:.0%}", f"{100 * (new[n] - old[n]):+.0f}"] for n in sorted(new)],
+        )
+    precision = results["pair_precision"]
+    truth = "" if precision is None else f"; {precision:.1%} of them pair a caption with a clip that holds the event"
+    say(f"{results['num_pairs']} pairs{truth}")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,17 @@ Without --corpus it trains a small teacher on the built-in soundscapes.
 """
 
 from argparse import Namespace
+from pathlib import Path
 
+from ..checkpoints.arguments import ModelArguments
 from ..soundscapes import demo
-from .arguments import TEACHER
-from .command_line import command, parse_arguments
+from ..training.arguments import ClapStudentTrainingArguments, TeacherArguments
+from ..utils.arguments import make_arguments
+from ..utils.console import say
+from .command_line import command, parse_arguments, report_data
+
+
+_TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
@@ -24,10 +31,77 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    parsed = parse_arguments(TEACHER, __doc__.splitlines()[0], adapt=defaults)
-    from .teacher_run import train_teacher  # not before: --help and a wrong flag need not wait for it
+    train_teacher(*parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults))
 
-    train_teacher(*parsed)
+
+def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments):
+    """Captioned audio becomes a checkpoint."""
+    # Imported late, as in all commands: --help and a wrong flag need not wait for it.
+    from transformers import set_seed
+
+    from ..checkpoints.initialization import new_model
+    from ..data.benchmarks import task_clips
+    from ..data.leakage import LeakageFilter
+    from ..data.sources import ExclusionLog, dataset_source, report_exclusions
+    from ..evaluation.validation import Validation
+    from ..training.run import TrainingRun
+    from ..training.sources import read_teacher_data
+    from ..training.trainer import ClapStudentTrainer, make_collator
+
+    set_seed(training_args.seed)
+    run = TrainingRun(f"Teacher: trained on {', '.join(args.corpus)}", args, training_args)
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    leakage = LeakageFilter(task_clips(args.task))
+    data = read_teacher_data(args, training_args, leakage, exclusions)
+    report_exclusions(exclusions)
+    say(str(data))
+    if args.dry_run:
+        report_data(data.tables)
+        return
+    with run.folder() as skipped:
+        model, processor = new_model(model_args, data.captions)
+        held_out, batch = data.validation, training_args.pairs_in_loss
+        trainer = ClapStudentTrainer(
+            model,
+            training_args,
+            data.pairs,
+            validation=held_out and Validation(processor, held_out, skipped, batch),
+            data_collator=make_collator(model, processor, training_args, skipped=skipped, leakage=leakage),
+            processing_class=processor,
+            record={
+                "origin": "A teacher, trained on captioned audio with the symmetric contrastive loss.",
+                "datasets": [dataset_source(spec) for spec in args.corpus],
+                "subset_fraction": args.subset_fraction,
+                "text_model": model_args.text_model,
+                "audio_weights": model_args.audio_weights,
+            },
+        )
+        loss = run.train(trainer)
+        results = {
+            "corpus": args.corpus,
+            "subset_fraction": args.subset_fraction,
+            "num_pairs": trainer.num_curated,
+            "num_validation": len(held_out or []),
+            "excluded": exclusions.lines,
+            "train_loss": loss,
+        }
+        run.finish(trainer, skipped, results)
+    run.publish()
+
+
+def make_built_in_teacher(seed: int) -> str:
+    """Trains the demo's teacher if it is not there, or goes on with it; returns its folder."""
+    from ..training.checkpointing import whole_checkpoints
+
+    settings = demo.teacher(seed)
+    folder = Path(settings["output_dir"])
+    if (folder / "results.json").exists():
+        say(f"reusing the teacher in {folder}")
+    else:
+        say(f"no teacher in {folder}: training one on the built-in soundscapes first")
+        resume = {"resume_from_checkpoint": "last"} if whole_checkpoints(folder) else {}
+        train_teacher(*make_arguments(_TYPES, settings | resume))
+    return str(folder)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,20 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 their teacher, which is made first when it is not there. `run_eval.py --task zste=…` tells what was learnt.
 """
 
+import copy
 from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
-from .. import InputError
+from ..errors import InputError
 from ..soundscapes import demo
-from ..temporal.arguments import TemporalTrainingArguments
-from .arguments import TemporalArguments
-from .command_line import command, parse_arguments
+from ..temporal.arguments import TemporalArguments, TemporalTrainingArguments
+from ..utils.console import print_table, say
+from .command_line import command, parse_arguments, report_data
+
+
+_TYPES = (TemporalArguments, TemporalTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
@@ -28,18 +35,135 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    types = (TemporalArguments, TemporalTrainingArguments)
-    args, training_args = parse_arguments(types, __doc__.splitlines()[0], adapt=defaults)
+    args, training_args = parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults)
     if args.model is None or args.clips is None:
         raise InputError(f"--{'model' if args.model is None else 'clips'} is missing: give both, or neither")
-    from . import temporal_run  # not before: --help and a wrong flag need not wait for it
-    from .teacher_run import make_built_in_teacher
-
     if args.model == demo.teacher(training_args.seed)["output_dir"] and not args.dry_run:
+        from .teacher import make_built_in_teacher
+
         make_built_in_teacher(training_args.seed)
-    train = temporal_run.train_both if args.stage == "ab" else temporal_run.train_stage
+    train = train_both if args.stage == "ab" else train_stage
     if results := train(args, training_args):
-        temporal_run.print_results(results)
+        print_results(results)
+
+
+def train_stage(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
+    """A model and labelled clips become a model that has heard one stage's scenes; returns the results."""
+    from transformers import set_seed
+
+    from ..data.benchmarks import Benchmark
+    from ..evaluation.validation import TemporalValidation
+    from ..temporal.collation import SceneCollator, SceneKinds
+    from ..temporal.scenes import Deck, SceneRenderer
+    from ..temporal.sources import place_of, read_clips, read_model
+    from ..temporal.trainer import TemporalTrainer
+    from ..training.run import TrainingRun
+
+    run = TrainingRun(f"Temporal post-training, stage {args.stage}: {args.model}", args, training_args)
+    clips, held_out = read_clips(args)
+    unheard = {"without": args.held_out_classes}
+    deck = Deck(clips, training_args.seed, pairs="seen", place=place_of(args, "training"), **unheard)
+    validation_deck = Deck(held_out, training_args.seed + 1, place=place_of(args, "validation"), **unheard)
+    say(f"{len(clips)} clips of {len(deck.class_names)} classes to train on, {len(held_out)} to validate on")
+    if args.dry_run:
+        report_data({"clips": clips, "validation": held_out})
+        return {}
+    if args.stage == "a" and training_args.metric_for_best_model == "selection":
+        training_args.metric_for_best_model = "accuracy_1a"  # there is no order yet
+    with run.folder() as skipped:
+        set_seed(training_args.seed)
+        model, processor, base = read_model(args, training_args)
+        rate = processor.feature_extractor.sampling_rate
+        retains = training_args.retention_weight > 0
+        kinds = SceneKinds(args.stage, args.overlays, args.doubles, args.paraphrase_from, args.prompted, retains)
+        validation = TemporalValidation(
+            processor,
+            Benchmark("validation", "", held_out, sorted(set(held_out["label"]))),
+            validation_deck.scenes(training_args.validation_scenes),
+            SceneRenderer(held_out, rate, skipped, args.construction),
+            skipped,
+            kinds.orders,
+        )
+        renderer = SceneRenderer(clips, rate, skipped, args.construction)
+        trainer = TemporalTrainer(
+            model=model,
+            args=training_args,
+            base=base,
+            validation=validation,
+            data_collator=SceneCollator(deck, renderer, processor.tokenizer, kinds),
+            processing_class=processor,
+            record=record(args, kinds.connectives, model),
+        )
+        before = validation(model)
+        run.train(trainer)
+        results = {
+            "stage": args.stage,
+            "before": before,
+            "after": validation(model),
+            "steps": training_args.max_steps,
+            "num_clips": len(clips),
+            "num_validation": len(held_out),
+        }
+        results = run.finish(trainer, skipped, results)
+    run.publish()
+    return results
+
+
+def record(args: TemporalArguments, connectives, model) -> dict:
+    """For the model card: how the model was post-trained, and what it was before."""
+    from ..data.sources import dataset_source
+
+    return {
+        "origin": f"Post-trained on the order of sounds (TeminAL, stage {args.stage}).",
+        "stage": args.stage,
+        "datasets": [dataset_source(spec) for spec in args.clips],
+        "connectives": connectives,
+        "construction": args.construction,
+        "doubles": args.doubles,
+        "held_out_classes": args.held_out_classes,
+        "before": getattr(model.config, "record", None),
+    }
+
+
+def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
+    """Both stages, in a folder that no other run writes meanwhile."""
+    from ..training.checkpointing import refuse_used_folder, whole_checkpoints
+    from ..utils.outputs import output_folder
+
+    if args.dry_run:
+        return train_in_turn(args, training_args)
+    resume = training_args.resume_from_checkpoint if whole_checkpoints(training_args.output_dir) else None
+    may_write = partial(refuse_used_folder, resume=resume)  # before stage A, not after
+    with output_folder(training_args.output_dir, check=may_write):
+        return train_in_turn(args, training_args)
+
+
+def train_in_turn(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
+    """Stage A, and stage B from its best weights; A's checkpoint lies in the folder of B's, `stage_a`."""
+    from ..training.checkpointing import refuse_other_flags, whole_checkpoints
+
+    first = Path(training_args.output_dir) / "stage_a"
+    base, start = args.base or args.model, args.model
+    results = {}
+    for stage, name, folder in (("a", start, first), ("b", str(first), first.parent)):
+        of_stage = replace(args, stage=stage, model=name, base=base)
+        of_stage.flags = args.flags | {"stage": stage, "model": name, "base": base, "output_dir": str(folder)}
+        if stage == "a" and (first / "results.json").exists():
+            refuse_other_flags(first, of_stage.flags)
+            say(f"reusing stage A in {first}")
+            continue
+        settings = copy.deepcopy(training_args)
+        settings.output_dir = str(folder)
+        settings.push_to_hub = settings.push_to_hub and stage == "b"
+        if not whole_checkpoints(folder):
+            settings.resume_from_checkpoint = None
+        results = train_stage(of_stage, settings)
+    return results
+
+
+def print_results(results: dict) -> None:
+    rows = [[name, *(f"{results[when][name]:.1%}" for when in ("before", "after"))] for name in results["after"]]
+    print_table("Validation", ["score", "before", "after"], rows)
 
 
 if __name__ == "__main__":

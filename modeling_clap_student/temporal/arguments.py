@@ -1,12 +1,13 @@
 """The arguments of temporal post-training: transformers' own, and those of TeminAL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from transformers.trainer_utils import SaveStrategy
 
+from ..data.skipping import ReadingArguments
 from ..training.arguments import ClapTrainingArguments
-from ..utils.arguments import COUNT, SHARE, Range
+from ..utils.arguments import COUNT, SHARE, Range, flag
 
 
 STAGES = ("a", "b", "joint")
@@ -36,59 +37,37 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         "validation_scenes": Range(2),
     }
 
-    alpha_same: float = field(
-        default=1.0,
-        metadata={"help": "Weight of the same sounds in the other order among the negatives; 0: left out."},
+    alpha_same: float = flag(1.0, "Weight of the same sounds in the other order among the negatives; 0: left out.")
+    alpha_cross: float = flag(1.0, "The same of other sounds in the other order.")
+    alpha_same_overlay: float | None = flag(None, "The same of the same sounds at once; by default --alpha_same.")
+    alpha_cross_overlay: float | None = flag(None, "The same of other sounds at once; by default --alpha_cross.")
+    reverse_weight: float = flag(1.0, "Weight of the loss of reversed scenes.")
+    overlay_weight: float = flag(1.0, "Weight of the loss of overlays.")
+    retention_weight: float = flag(
+        10.0, "How firmly single sounds and their prompts stay where they were embedded; 0: not at all."
     )
-    alpha_cross: float = field(default=1.0, metadata={"help": "The same of other sounds in the other order."})
-    alpha_same_overlay: float | None = field(
-        default=None, metadata={"help": "The same of the same sounds at once; by default --alpha_same."}
+    encoder_learning_rate: float = flag(1e-5, "Of the towers' layers; --learning_rate is of what lies above them.")
+    freeze_audio_encoder: bool = flag(False, "Leave the convolutions as they are, which is many times as fast.")
+    freeze_text_encoder: bool = flag(False, "Leave the text tower as it is.")
+    frozen_pooling: bool = flag(
+        False,
+        "The authors' arm: CLAP's pooling, which is blind to order, and only what lies behind it learns, "
+        "with the last layer of the text tower.",
     )
-    alpha_cross_overlay: float | None = field(
-        default=None, metadata={"help": "The same of other sounds at once; by default --alpha_cross."}
+    num_scenes: int = flag(4000, "Different scenes; with --freeze_audio_encoder each is rendered once.")
+    validation_scenes: int = flag(200, "Scenes that select the checkpoint.")
+    max_steps: int = flag(600, "Optimiser steps.")
+    per_device_train_batch_size: int = flag(32, "Scenes, in all orders, a process and step.")
+    max_grad_norm: float = flag(0.5, "Longest gradient; longer ones are cut.")
+    eval_strategy: str = flag("steps", "When to score the model on validation scenes.")
+    eval_steps: float | None = flag(100, "Score it every so many steps.")
+    save_strategy: str = flag("steps", "When to save a checkpoint.", choices=[moment.value for moment in SaveStrategy])
+    save_steps: float = flag(100, "Save one every so many steps.")
+    load_best_model_at_end: bool = flag(True, "End with the best checkpoint.")
+    metric_for_best_model: str | None = flag(
+        "selection", "What is best: selection, of single sounds and order; order; accuracy_1a, for stage A."
     )
-    reverse_weight: float = field(default=1.0, metadata={"help": "Weight of the loss of reversed scenes."})
-    overlay_weight: float = field(default=1.0, metadata={"help": "Weight of the loss of overlays."})
-    retention_weight: float = field(
-        default=10.0,
-        metadata={"help": "How firmly single sounds and their prompts stay where they were embedded; 0: not at all."},
-    )
-    encoder_learning_rate: float = field(
-        default=1e-5, metadata={"help": "Of the towers' layers; --learning_rate is of what lies above them."}
-    )
-    freeze_audio_encoder: bool = field(
-        default=False, metadata={"help": "Leave the convolutions as they are, which is many times as fast."}
-    )
-    freeze_text_encoder: bool = field(default=False, metadata={"help": "Leave the text tower as it is."})
-    frozen_pooling: bool = field(
-        default=False,
-        metadata={
-            "help": "The authors' arm: CLAP's pooling, which is blind to order, and only what lies behind it learns, "
-            "with the last layer of the text tower."
-        },
-    )
-    num_scenes: int = field(
-        default=4000, metadata={"help": "Different scenes; with --freeze_audio_encoder each is rendered once."}
-    )
-    validation_scenes: int = field(default=200, metadata={"help": "Scenes that select the checkpoint."})
-    max_steps: int = field(default=600, metadata={"help": "Optimiser steps."})
-    per_device_train_batch_size: int = field(
-        default=32, metadata={"help": "Scenes, in all orders, a process and step."}
-    )
-    max_grad_norm: float = field(default=0.5, metadata={"help": "Longest gradient; longer ones are cut."})
-    eval_strategy: str = field(default="steps", metadata={"help": "When to score the model on validation scenes."})
-    eval_steps: float | None = field(default=100, metadata={"help": "Score it every so many steps."})
-    save_strategy: str = field(
-        default="steps",
-        metadata={"help": "When to save a checkpoint.", "choices": [moment.value for moment in SaveStrategy]},
-    )
-    save_steps: float = field(default=100, metadata={"help": "Save one every so many steps."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
-    metric_for_best_model: str | None = field(
-        default="selection",
-        metadata={"help": "What is best: selection, of single sounds and order; order; accuracy_1a, for stage A."},
-    )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more is better."})
+    greater_is_better: bool | None = flag(True, "Whether more is better.")
 
     def loss_weights(self, num_blocks: int) -> dict:
         """Of stage B, for `temporal_contrastive_loss`: each α (between orders, with overlays), and the blocks'."""
@@ -98,3 +77,38 @@ class TemporalTrainingArguments(ClapTrainingArguments):
             "alpha_cross": (self.alpha_cross, self.alpha_cross if cross is None else cross),
             "block_weights": (1.0, self.reverse_weight, self.overlay_weight)[:num_blocks],
         }
+
+
+@dataclass
+class TemporalArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
+
+    stage: str = flag(
+        help="a: one sound or two; b: their order; ab: b after a; joint: both in each batch.", choices=[*STAGES, "ab"]
+    )
+    model: str | None = flag(None, "What to start from: checkpoint folder or Hub id.")
+    base: str | None = flag(None, "The checkpoint whose knowledge of single sounds is kept; by default --model.")
+    clips: list[str] | None = flag(
+        None, "Labelled clips to make scenes of: NAME[:FOLDS]=PATH, or a folder a class.", several=True
+    )
+    validation_clips: str | None = flag(
+        None, "Others that select the checkpoint; by default a tenth of the recordings is held out."
+    )
+    task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out.", several=True)
+    held_out_classes: list[str] = flag(help="Classes that training never hears.", default_factory=list, nargs="+")
+    overlays: bool = flag(True, "Whether stage B has both sounds at once (while).")
+    doubles: str = flag(
+        "mixed",
+        "Two sounds of stage A: half of them at once, or all one after the other.",
+        choices=["mixed", "concat"],
+    )
+    paraphrase_from: float = flag(
+        0.5, "When captions begin to say before and while in other words too, as a share of the run; 1: never."
+    )
+    prompted: bool = flag(True, "Whether half of stage B's captions begin with 'this is a sound of'.")
+    construction: str = flag(
+        "ours",
+        "How scenes are made; authors: 5 s and 5 s as they are, the plain sum for while.",
+        choices=list(CONSTRUCTIONS),
+    )
+    dry_run: bool = flag(False, "Only read the inputs and say what is there.")

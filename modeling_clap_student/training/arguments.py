@@ -3,17 +3,20 @@
 import copy
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
+from ..curation.arguments import STRATEGIES
+from ..data.skipping import ReadingArguments
 from ..errors import InputError
 from ..losses import NORMALIZATIONS
 from ..redaction_clap_student import public
-from ..utils.arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range
+from ..soundscapes import demo
+from ..utils.arguments import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, CheckedArguments, Range, flag
 from ..utils.console import say
 from ..utils.precision import NO_BFLOAT16, supports_bfloat16
 
@@ -57,42 +60,35 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
         "local_rank": NOT_NEGATIVE,
     }
 
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={"help": "Go on: from this checkpoint, by default the last one.", "nargs": "?", "const": "last"},
+    resume_from_checkpoint: str | None = flag(
+        None, "Go on: from this checkpoint, by default the last one.", nargs="?", const="last"
     )
-    license: str = field(default="unknown", metadata={"help": "Licence of the weights, for the model card."})
-    seed: int = field(default=0, metadata={"help": "Of weights, dropout, crops and the order of the data."})
-    learning_rate: float = field(default=1e-4, metadata={"help": "The initial learning rate of AdamW."})
-    num_train_epochs: float = field(default=20.0, metadata={"help": "Total number of training epochs."})
-    per_device_train_batch_size: int = field(default=64, metadata={"help": "Pairs a process and step."})
-    lr_scheduler_type: str = field(
-        default="cosine",
-        metadata={"help": "The learning rate's course.", "choices": [course.value for course in SchedulerType]},
+    license: str = flag("unknown", "Licence of the weights, for the model card.")
+    seed: int = flag(0, "Of weights, dropout, crops and the order of the data.")
+    learning_rate: float = flag(1e-4, "The initial learning rate of AdamW.")
+    num_train_epochs: float = flag(20.0, "Total number of training epochs.")
+    per_device_train_batch_size: int = flag(64, "Pairs a process and step.")
+    lr_scheduler_type: str = flag(
+        "cosine", "The learning rate's course.", choices=[course.value for course in SchedulerType]
     )
-    warmup_steps: float = field(default=0.05, metadata={"help": "Steps of warm-up; below 1, a share of all steps."})
-    logging_steps: float = field(default=10, metadata={"help": "Log every so many steps."})
+    warmup_steps: float = flag(0.05, "Steps of warm-up; below 1, a share of all steps.")
+    logging_steps: float = flag(10, "Log every so many steps.")
     # Hidden NaN losses would train on; the rows carry columns that no model takes.
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Leave NaN losses out of the log."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay off: the collator needs them."})
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
-    disable_tqdm: bool | None = field(default=False, metadata={"help": "Hide the progress bars."})
-    report_to: str | None = field(default="none", metadata={"help": "Where to report: tensorboard, wandb, trackio …"})
-    save_strategy: str | None = field(
-        default=None,
-        metadata={
-            "help": "When to save a checkpoint: by default each epoch; with --save_steps, every so many steps.",
-            "choices": [moment.value for moment in SaveStrategy],
-        },
+    logging_nan_inf_filter: bool = flag(False, "Leave NaN losses out of the log.")
+    remove_unused_columns: bool = flag(False, "Must stay off: the collator needs them.")
+    ddp_find_unused_parameters: bool | None = flag(False, "All parameters are used.")
+    disable_tqdm: bool | None = flag(False, "Hide the progress bars.")
+    report_to: str | None = flag("none", "Where to report: tensorboard, wandb, trackio …")
+    save_strategy: str | None = flag(
+        None,
+        "When to save a checkpoint: by default each epoch; with --save_steps, every so many steps.",
+        choices=[moment.value for moment in SaveStrategy],
     )
-    save_steps: float | None = field(
-        default=None, metadata={"help": "Save a checkpoint every so many steps; below 1, a share of all steps."}
+    save_steps: float | None = flag(None, "Save a checkpoint every so many steps; below 1, a share of all steps.")
+    hub_strategy: str = flag(
+        "end", "When to push, with --push_to_hub.", choices=[moment.value for moment in HubStrategy]
     )
-    hub_strategy: str = field(
-        default="end",
-        metadata={"help": "When to push, with --push_to_hub.", "choices": [moment.value for moment in HubStrategy]},
-    )
-    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep."})
+    save_total_limit: int | None = flag(1, "Checkpoints to keep.")
 
     def __post_init__(self):
         self.check()
@@ -190,51 +186,35 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         "validation_fraction": Range(0, 0.9),
     }
 
-    soft_label_weight: float = field(
-        default=0.3,
-        metadata={"help": "Weight of the teacher's similarities in the targets, in [0, 1]. 0: hard labels."},
+    soft_label_weight: float = flag(
+        0.3, "Weight of the teacher's similarities in the targets, in [0, 1]. 0: hard labels."
     )
-    soft_label_normalization: str = field(
-        default="l1", metadata={"help": "How similarities become target rows.", "choices": list(NORMALIZATIONS)}
+    soft_label_normalization: str = flag("l1", "How similarities become target rows.", choices=list(NORMALIZATIONS))
+    soft_label_temperature: float | None = flag(None, "Temperature of the softmax normalization.")
+    replay_probability: float = flag(0.5, "Probability that an optimiser step is drawn from the replay set.")
+    contrastive_batch_size: int | None = flag(
+        None,
+        "Pairs that the loss compares, over all processes: a multiple of what they hold at a time. More "
+        "than that is embedded in parts, twice (gradient caching).",
     )
-    soft_label_temperature: float | None = field(
-        default=None, metadata={"help": "Temperature of the softmax normalization."}
+    sync_batch_norm: bool = flag(True, "Batch norms see the batch of all processes.")
+    random_gain_db: float = flag(0.0, "Change each clip's level by up to so many dB.")
+    mixup_alpha: float = flag(0.0, "Mix clips and their targets by Beta(α, α); 0: don't.")
+    time_mask: int = flag(0, "SpecAugment: mask two stripes of up to so many frames.")
+    frequency_mask: int = flag(0, "SpecAugment: mask two stripes of up to so many bins.")
+    spectrogram_cache: str | None = flag(
+        None,
+        "Folder where clips' spectrograms are kept, so that each is decoded and analysed once: 35 kB a "
+        "second of audio at the paper's rate. Crops then begin at whole frames.",
     )
-    replay_probability: float = field(
-        default=0.5, metadata={"help": "Probability that an optimiser step is drawn from the replay set."}
+    freeze_audio_encoder: bool = flag(False, "Train the audio projection alone.")
+    freeze_text_encoder: bool = flag(False, "Train the text projection alone.")
+    layer_wise_lr_decay: float = flag(
+        1.0, "Each layer's learning rate is this times that of the layer above, in (0, 1]."
     )
-    contrastive_batch_size: int | None = field(
-        default=None,
-        metadata={
-            "help": "Pairs that the loss compares, over all processes: a multiple of what they hold at a time. More "
-            "than that is embedded in parts, twice (gradient caching)."
-        },
-    )
-    sync_batch_norm: bool = field(default=True, metadata={"help": "Batch norms see the batch of all processes."})
-    random_gain_db: float = field(default=0.0, metadata={"help": "Change each clip's level by up to so many dB."})
-    mixup_alpha: float = field(default=0.0, metadata={"help": "Mix clips and their targets by Beta(α, α); 0: don't."})
-    time_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many frames."})
-    frequency_mask: int = field(default=0, metadata={"help": "SpecAugment: mask two stripes of up to so many bins."})
-    spectrogram_cache: str | None = field(
-        default=None,
-        metadata={
-            "help": "Folder where clips' spectrograms are kept, so that each is decoded and analysed once: 35 kB a "
-            "second of audio at the paper's rate. Crops then begin at whole frames."
-        },
-    )
-    freeze_audio_encoder: bool = field(default=False, metadata={"help": "Train the audio projection alone."})
-    freeze_text_encoder: bool = field(default=False, metadata={"help": "Train the text projection alone."})
-    layer_wise_lr_decay: float = field(
-        default=1.0, metadata={"help": "Each layer's learning rate is this times that of the layer above, in (0, 1]."}
-    )
-    ema_decay: float | None = field(
-        default=None, metadata={"help": "End with a moving average of the weights that keeps this much in a step."}
-    )
-    validation_fraction: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
-        },
+    ema_decay: float | None = flag(None, "End with a moving average of the weights that keeps this much in a step.")
+    validation_fraction: float = flag(
+        0.0, "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
     )
 
     def __post_init__(self):
@@ -282,3 +262,41 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     def caches_gradients(self) -> bool:
         """Whether the loss compares more pairs than are embedded at a time."""
         return self.contrastive_batch_size is not None and self.gradient_accumulation_steps > 1
+
+
+@dataclass
+class TeacherArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
+
+    corpus: list[str] | None = flag(
+        None, "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.", several=True
+    )
+    task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out of the training.", several=True)
+    subset_fraction: float = flag(1.0, "Share of the pairs to train on.")
+    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.corpus = self.corpus or [demo.NAME]
+
+
+@dataclass
+class StudentArguments(ReadingArguments):
+    strategy: str = flag(help="Which pairs to train on.", choices=[*STRATEGIES, "none"])
+    teacher: str | None = flag(None, "Checkpoint folder or Hub id.")
+    improvement_set: str | None = flag(None, "What curate.py made: folder or Hub id.")
+    replay: list[str] | None = flag(
+        None,
+        "Corpora to rehearse, instead of what the Improvement-Set brings; with --strategy none the "
+        "corpora to train on, instead of the teacher's own.",
+        several=True,
+    )
+    task: list[str] | None = flag(
+        None, "Evaluation sets for teacher and student: NAME[:FOLDS]=PATH. Never trained on.", several=True
+    )
+    init: str = flag(
+        "teacher",
+        "What the student starts from: the teacher, a checkpoint (folder or Hub id), or fresh: a new "
+        "model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
+    )
+    dry_run: bool = flag(False, "Only read the inputs and say what is there.")

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback
 
 from ..checkpoints.loading import as_checkpoint
 from ..data.collation import ClapCollator
+from ..data.leakage import LeakageFilter
 from ..data.pairs import as_pairs, as_sets
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.skipping import ReadingArguments, SkippedClips
@@ -52,26 +53,36 @@ def _check_kinds(model, args) -> None:
         raise InputError(f"args must be ClapStudentTrainingArguments(…), and these are {type(args).__name__}")
 
 
-def _hear_alike(one, other) -> bool:
-    """Whether two models' processors hear at one rate and read the same tokens."""
-    extractors = one.feature_extractor, other.feature_extractor
-    if type(extractors[0]) is not type(extractors[1]) or extractors[0].sampling_rate != extractors[1].sampling_rate:
+def _hear_alike(first, second) -> bool:
+    """Whether two models' processors hear at one rate, in windows of one length, and read the same tokens."""
+    extractors = first.feature_extractor, second.feature_extractor
+    if type(extractors[0]) is not type(extractors[1]):
         return False
-    return one.tokenizer.get_vocab() == other.tokenizer.get_vocab()
+    if any(
+        getattr(extractors[0], name) != getattr(extractors[1], name) for name in ("sampling_rate", "window_samples")
+    ):
+        return False
+    return first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
 
 
-def _default_collator(model: ClapStudentModel, processor, args, teacher_processor) -> ClapCollator:
+def make_collator(
+    model: ClapStudentModel,
+    processor,
+    args: ClapStudentTrainingArguments,
+    teacher_processor=None,
+    skipped: SkippedClips | None = None,
+    leakage: LeakageFilter | None = None,
+) -> ClapCollator:
     """Makes crops for a model, and for a teacher that hears or reads otherwise; lists what can't be read."""
-    make_folder(Path(args.output_dir))
-    skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
-    if PartialState().is_local_main_process:
-        atexit.register(skipped.close)  # also of a training that fails
+    if skipped is None:
+        make_folder(Path(args.output_dir))
+        skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
+        if PartialState().is_local_main_process:
+            atexit.register(skipped.close)  # also of a training that fails
     if teacher_processor is not None and _hear_alike(teacher_processor, processor):
         teacher_processor = None
     spectrograms = spectrogram_cache(args.spectrogram_cache, model)
-    return ClapCollator(
-        processor, skipped, teacher_processor, random_gain_db=args.random_gain_db, spectrograms=spectrograms
-    )
+    return ClapCollator(processor, skipped, teacher_processor, leakage, args.random_gain_db, spectrograms)
 
 
 class _TellEpoch(TrainerCallback):
@@ -145,7 +156,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if data_collator is None:
             _, processing_class = as_checkpoint((model, processing_class))
             teacher, teacher_processor = as_checkpoint(teacher) if soft else (None, None)
-            data_collator = _default_collator(model, processing_class, args, teacher_processor)
+            data_collator = make_collator(model, processing_class, args, teacher_processor)
             self.list_of_skipped = data_collator.reader.skipped
         sets = [data for data in (train_dataset, replay_dataset) if data is not None]
         self.num_curated, self.num_replay = (

@@ -5,6 +5,7 @@ import math
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields
+from dataclasses import field as dataclass_field
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -45,6 +46,20 @@ NOT_NEGATIVE = Range(0)
 COUNT = Range(1)
 SHARE = Range(0, 1)
 SEED = Range(0, 2**32 - 1)  # numpy takes no other
+
+
+def flag(default: Any = MISSING, help: str = "", several: bool = False, **options) -> Any:
+    """A field of a dataclass of arguments.
+
+    Args:
+        default: without one the flag must be given.
+        help: its line of `--help`.
+        several: whether it takes several values, and may be given again.
+        options: `default_factory`, and what else `ArgumentParser.add_argument` takes: `choices`, `nargs` …
+    """
+    factory = options.pop("default_factory", MISSING)
+    metadata = {"help": help} | ({"action": "extend", "nargs": "+"} if several else {}) | options
+    return dataclass_field(default=default, default_factory=factory, metadata=metadata)
 
 
 class CheckedArguments:

@@ -14,16 +14,15 @@ from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.commands import temporal as run_temporal
-from modeling_clap_student.commands.arguments import (
-    EvalArguments,
-    StudentArguments,
-    TeacherArguments,
-    TemporalArguments,
-)
 from modeling_clap_student.commands.export import ExportArguments
 from modeling_clap_student.curation.arguments import CurateArguments
-from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
-from modeling_clap_student.training.arguments import ClapStudentTrainingArguments
+from modeling_clap_student.evaluation.arguments import EvalArguments
+from modeling_clap_student.temporal.arguments import TemporalArguments, TemporalTrainingArguments
+from modeling_clap_student.training.arguments import (
+    ClapStudentTrainingArguments,
+    StudentArguments,
+    TeacherArguments,
+)
 from modeling_clap_student.utils.arguments import CheckedArguments
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import check_failure, numbers
 
-from modeling_clap_student.commands import curate, curate_run
+from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import student as run_student
 
 
@@ -27,7 +27,7 @@ def change(folder: Path, **arguments) -> None:
 
 def test_a_set_made_again_takes_the_method_alone(command, made, capsys, monkeypatch):
     """Guards against a foreign set that pushes the user's audio, or writes where it likes."""
-    monkeypatch.setattr(curate_run, "push", lambda *_: pytest.fail("pushed"))
+    monkeypatch.setattr(curate, "push", lambda *_: pytest.fail("pushed"))
     orders = {"push_to_hub": "evil/set", "output_dir": "elsewhere", "embed_audio": True, "embedding_store": "there"}
     change(made, **orders, private=False, dry_run=True, allow_outside_paths=True, remake="x", config="x")
     capsys.readouterr()

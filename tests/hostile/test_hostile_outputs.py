@@ -14,7 +14,7 @@ from conftest import FAST, SMALL, check_failure, tiny_clap
 from matplotlib.figure import Figure
 
 from modeling_clap_student import InputError
-from modeling_clap_student.commands import convert, curate, evaluate_run, export
+from modeling_clap_student.commands import convert, curate, export
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
@@ -137,7 +137,7 @@ def test_another_place_for_results_is_tried_first(command, evaluation, capsys, m
     """Guards against an evaluation that fails when all is done."""
     Path("folder").mkdir()
     Path("file").write_text("mine")
-    monkeypatch.setattr(evaluate_run, "load_all", None)
+    monkeypatch.setattr(run_eval, "load_all", None)
     check_failure(command(run_eval, *evaluation, "eval", "--output_json", place), capsys, words)
     assert Path("file").read_text() == "mine" and not Path("eval").exists()
 

@@ -1,0 +1,57 @@
+"""The arguments of an evaluation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..data.skipping import ReadingArguments
+from ..data.sources import ZSTE
+from ..utils.arguments import COUNT, SEED, Range, flag
+from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
+
+
+@dataclass
+class EvalArguments(ReadingArguments):
+    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "batch_size": COUNT, "seed": SEED}
+
+    model: list[str] = flag(
+        help="Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too; they are "
+        "held in memory together, and a clip is read once for all.",
+        several=True,
+    )
+    task: list[str] = flag(
+        None,
+        "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
+        "clotho=… or retrieval=… before a folder; zste=… for scenes of labelled clips, and whether their order is "
+        "heard. May be given again.",
+        several=True,
+    )
+    baseline: str | None = flag(None, "A model that the others are compared with.")
+    prompt: list[str] = flag(
+        None, "What stands for a class, {} for its name: 'this is a sound of {}'. Of several, the mean.", several=True
+    )
+    class_descriptions: str | None = flag(
+        None, "A .yaml, .json or .csv file: texts that take the place of each class's name."
+    )
+    zste_scenes: int = flag(1000, "Scenes to draw for a task zste=…, the same each time.")
+    zste_manifest: str | None = flag(None, "A csv of scenes that an earlier run left, in place of drawn ones.")
+    plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
+    output_dir: str = flag("outputs/eval", "Where results.json, .md and charts go.")
+    output_json: str | None = flag(None, "Another place for results.json.")
+    batch_size: int = flag(32, "Windows to embed at a time.")
+    dtype: str = flag(AUTO, DTYPE_HELP, choices=[AUTO, *DTYPES])
+    seed: int = flag(0, "Of the bootstrap intervals; embedding draws nothing.")
+    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.task = self.task or ["soundscapes"]
+        for name, values in (("model", self.models), ("task", self.task)):
+            if again := [value for place, value in enumerate(values) if value in values[:place]]:
+                raise ValueError(f"--{name} {again[0]} is given twice")
+        if self.zste_manifest and sum(name.startswith(ZSTE) for name in self.task) != 1:
+            raise ValueError("--zste_manifest needs one --task zste=…, whose clips it names")
+
+    @property
+    def models(self) -> list[str]:
+        """The baseline, if there is one, and the models."""
+        return [*([self.baseline] if self.baseline else []), *self.model]

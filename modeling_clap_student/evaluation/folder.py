@@ -1,0 +1,123 @@
+"""What an evaluation leaves in its folder: scores, tables, pictures; and which older files it may replace."""
+
+import json
+import re
+from pathlib import Path
+
+from accelerate import PartialState
+
+from ..data.benchmarks import short_name
+from ..errors import InputError, reading
+from ..temporal.scenes import write_manifest
+from ..utils.arguments import ARGUMENTS, save_arguments
+from ..utils.console import print_table
+from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_text
+from ..utils.processes import from_main_process
+from .arguments import EvalArguments
+from .comparison import Result, compare
+from .plots import draw_confusion, draw_embeddings
+from .report import as_markdown, detail_tables, model_index, score_tables
+from .results import details, provenance, with_provenance
+from .tasks import Task
+from .zero_shot import Prompts, ZeroShotResult
+from .zste.result import ZsteResult
+from .zste.scene_set import SceneSet, file_stem, manifest_name
+from .zste.tables import draw_tasks, scene_detail_tables, scene_notes, scene_tables
+
+
+_LEFT = ("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED, "confusion_*", "embeddings_*", "zste_*")
+
+
+def refuse_other_folder(folder: Path) -> None:
+    """An older evaluation may be replaced, and nothing else.
+
+    Raises:
+        InputError: the folder holds a model, or files of these names that no evaluation left.
+    """
+    if is_begun(folder) or (folder / "config.json").exists():
+        raise InputError(f"{folder} is a model's own folder: name another for the evaluation")
+    if not is_evaluation(folder / "details.json", {"models", "tasks", "results"}):
+        for pattern in ("details.json", *_LEFT):
+            for file in folder.glob(pattern):
+                raise InputError(f"{file} was left by no evaluation: name another --output_dir")
+
+
+def refuse_other_file(file: Path) -> None:
+    """For `--output_json`, likewise."""
+    if file.is_dir():
+        raise InputError(f"--output_json {file} is a folder: name a file")
+    if file.exists() and not is_evaluation(file, {"model", "task", "metric", "value"}):
+        raise InputError(f"--output_json {file} was left by no evaluation: name another file")
+    if is_begun(file.parent):
+        raise InputError(f"{file.parent} is a model's own folder: name another for the evaluation")
+
+
+def is_evaluation(file: Path, keys: set[str]) -> bool:
+    """Whether a json file holds a mapping with these keys, or a list of such."""
+    if not file.is_file():
+        return False
+    try:
+        with reading(file, "json file"):
+            content = json.loads(file.read_text(encoding="utf-8"))
+    except InputError:
+        return False
+    first = content[0] if isinstance(content, list) and content else content
+    return isinstance(first, dict) and keys <= first.keys()
+
+
+def check_places(args: EvalArguments) -> None:
+    """Whether all that the evaluation leaves can be written: told before the work, not after."""
+    probe_folder(args.output_dir)
+    from_main_process(lambda: refuse_other_folder(Path(args.output_dir)))
+    if args.output_json:
+        from_main_process(lambda: refuse_other_file(Path(args.output_json)))
+        probe_folder(Path(args.output_json).parent)
+
+
+def write_evaluation(
+    folder: Path,
+    args: EvalArguments,
+    tasks: list[Task],
+    prompts: Prompts,
+    facts: list[dict],
+    results: dict[str, list[Result]],
+) -> list[dict]:
+    """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
+    rows = compare(results, args.baseline, args.seed)
+    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
+    for table in tables:  # before anything is written: a full disk does not cost the numbers
+        print_table(table.title, table.columns, table.rows)
+    more = [*detail_tables(results), *scene_detail_tables(rows, results)]
+    device = PartialState().device.type
+    settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
+    notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
+    notes += scene_notes(tasks)
+    made = provenance(settings, facts, tasks, prompts)
+    rows_to_write = with_provenance(rows, made)
+    if not args.output_json:
+        write_json(folder / "results.json", rows_to_write)
+    write_json(folder / "details.json", details(made, tasks, results))
+    write_text(folder / "results.md", as_markdown([*tables, *more], notes))
+    write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
+    for task in tasks:
+        if isinstance(task, SceneSet):
+            write_manifest(folder / manifest_name(task), task.scenes)
+    _draw(folder, args, results, rows)
+    save_arguments(folder, args)
+    return rows_to_write
+
+
+def _draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict]) -> None:
+    """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each; the
+    scores of scenes."""
+    names: list[str] = []
+    for number, result in enumerate(results[args.model[0]]):
+        name = re.sub(r"[^\w.-]+", "_", short_name(result.task))
+        names.append(f"{name}_{number + 1}" if name in names else name)
+        if isinstance(result, ZeroShotResult):
+            draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[-1]}.png")
+            if args.plot_embeddings:
+                panels = {model: per_task[number] for model, per_task in results.items()}
+                draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
+        elif isinstance(result, ZsteResult):
+            draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")

@@ -1,0 +1,61 @@
+"""What models are scored on: labelled clips, captioned ones, or scenes; and the texts that stand for classes."""
+
+from ..curation.selection import PROMPT
+from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task
+from ..data.skipping import SkippedClips
+from ..data.sources import ExclusionLog, report_exclusions
+from ..errors import InputError
+from ..utils.console import heading, say
+from .arguments import EvalArguments
+from .comparison import Result
+from .retrieval import find_captioned
+from .zero_shot import PLACE, Prompts, read_descriptions, zero_shot_of_all
+from .zste.evaluation import evaluate_scenes
+from .zste.scene_set import SceneSet, manifest_name, read_scenes
+
+
+Task = Benchmark | CaptionedSet | SceneSet
+
+
+def read_tasks(args: EvalArguments) -> list[Task]:
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    tasks = [
+        read_scenes(spec, args.zste_scenes, args.zste_manifest, exclusions)
+        if spec.startswith(ZSTE)
+        else read_task(spec, exclusions)
+        for spec in args.task
+    ]
+    report_exclusions(exclusions)
+    files = [manifest_name(task) for task in tasks if isinstance(task, SceneSet)]
+    if again := [name for place, name in enumerate(files) if name in files[:place]]:
+        raise InputError(f"two tasks zste=… would leave one {again[0]}: evaluate one after the other")
+    for task in tasks:
+        if isinstance(task, Benchmark):
+            say(f"{task.name}: {len(task.clips)} clips of {len(task.class_names)} classes")
+        elif isinstance(task, SceneSet):
+            say(task.summary)
+        else:
+            say(f"{task.name}: {len(task.pairs)} captions of {len(task.pairs.unique('audio_id'))} clips")
+    return tasks
+
+
+def read_prompts(args: EvalArguments, tasks: list[Task]) -> Prompts:
+    described = read_descriptions(args.class_descriptions) if args.class_descriptions else None
+    prompts = Prompts(tuple(args.prompt or [PROMPT + PLACE]), described)
+    classed = [task for task in tasks if not isinstance(task, CaptionedSet)]
+    if described and not classed:
+        raise InputError("--class_descriptions is for classes, and no --task has any")
+    prompts.check({name for task in classed for name in task.class_names})
+    return prompts
+
+
+def score(
+    checkpoints: dict[str, tuple], task: Task, prompts: Prompts, skipped: SkippedClips, batch_size: int
+) -> dict[str, Result]:
+    """Model -> its result. Models hear a task's clips or scenes side by side, so that each is made once."""
+    heading(f"Evaluation on {task.name}")
+    if isinstance(task, Benchmark):
+        return zero_shot_of_all(checkpoints, task, skipped, batch_size, prompts)
+    if isinstance(task, SceneSet):
+        return evaluate_scenes(checkpoints, task, skipped, batch_size, prompts)
+    return find_captioned(checkpoints, task, skipped, batch_size)

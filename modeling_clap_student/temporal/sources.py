@@ -1,0 +1,78 @@
+"""What temporal post-training starts from: a model, and labelled clips to make scenes of."""
+
+from datasets import Dataset, concatenate_datasets
+
+from ..checkpoints.loading import load_checkpoint
+from ..data.benchmarks import read_benchmark, task_clips
+from ..data.held_out import split_validation
+from ..data.leakage import LeakageFilter
+from ..data.sources import ExclusionLog, report_exclusions
+from ..errors import InputError
+from ..modeling_clap_student import ClapStudentModel
+from ..processing_clap_student import label_text
+from .arguments import TemporalArguments, TemporalTrainingArguments
+from .trainer import order_aware
+
+
+_COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
+
+
+def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
+    """Labelled clips to train on and to validate on; neither are those of the evaluation sets."""
+    exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
+    leakage = LeakageFilter(task_clips(args.task))
+    if args.validation_clips:
+        validation = read_benchmark(args.validation_clips, exclusions).clips
+        validation = leakage.drop_from(validation, args.validation_clips, exclusions)
+        leakage = LeakageFilter([*task_clips(args.task), validation])
+    tables = [leakage.drop_from(read_benchmark(spec, exclusions).clips, spec, exclusions) for spec in args.clips]
+    clips = concatenate_datasets([table.select_columns(_COLUMNS) for table in tables])
+    if len(clips) == 0:
+        raise InputError(f"{place_of(args, 'training')} holds no clips: all of them are in an evaluation set")
+    if not args.validation_clips:
+        try:
+            clips, validation = split_validation(clips, 0.1)
+        except InputError as error:
+            raise InputError(
+                f"{place_of(args, 'training')} is too small to hold out {place_of(args, 'validation')}"
+            ) from error
+    report_exclusions(exclusions)
+    unknown = {label_text(name) for name in args.held_out_classes} - set(clips["label"])
+    if unknown:
+        raise InputError(f"--held_out_classes {sorted(unknown)[0]!r} is no class of {', '.join(args.clips)}")
+    return clips, validation
+
+
+def place_of(args: TemporalArguments, use: str) -> str:
+    """What the clips to train or to validate on are, for errors: the flag that others are named with."""
+    filtered = " without the clips of --task" if args.task else ""
+    if use == "training":
+        return f"--clips {' '.join(args.clips)}{filtered}"
+    if args.validation_clips:
+        return f"--validation_clips {args.validation_clips}{filtered}"
+    return (
+        f"the tenth of {' '.join(args.clips)}{filtered} that is held out to validate on (name clips for that with "
+        "--validation_clips)"
+    )
+
+
+def read_model(args: TemporalArguments, training_args: TemporalTrainingArguments) -> tuple:
+    """The model to train, its processor, and the model before, whose single sounds are kept."""
+    start, processor = load_checkpoint(args.model)
+    if not isinstance(start, ClapStudentModel):
+        raise InputError(
+            f"{args.model} is a {start.config.model_type!r} checkpoint: post-training needs one of this package"
+        )
+    pooling = "mean_max" if training_args.frozen_pooling else "attention"
+    model = order_aware(start, processor, pooling)
+    model.config._name_or_path, model.config._commit_hash = args.model, start.config._commit_hash
+    base = start if args.base is None else load_checkpoint(args.base)[0]
+    if not isinstance(base, ClapStudentModel) or _senses(base) != _senses(start):
+        raise InputError(f"--base {args.base} hears or reads otherwise than {args.model}: it must be of its kind")
+    return model, model.processor, base
+
+
+def _senses(model: ClapStudentModel) -> tuple:
+    """What two models must share to take the same inputs to one space."""
+    config = model.config
+    return config.audio_config.sampling_rate, config.text_config.vocab_size, config.projection_dim
