@@ -12,10 +12,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from .audio_clap_student import AudioFile, Resampled, Samples, mono
+from .audio_clap_student import AudioFile, Samples, mono
 from .errors import ClipError, InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .processing_clap_student import ClapStudentProcessor, label_text, longest_text, tokenize
+from .resampling_clap_student import Resampled
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:

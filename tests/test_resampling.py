@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchaudio
 
-from modeling_clap_student.audio_clap_student import Resampled, _filters, resample, resampled_length
+from modeling_clap_student.resampling_clap_student import Resampled, _filters, resample, resampled_length
 
 
 RATES = [(48000, 44100), (22050, 44100), (16000, 44100), (96000, 44100), (44100, 48000), (44100, 16000), (8000, 44100)]

@@ -10,7 +10,6 @@ from conftest import CAPTIONS, FAST, SMALL, numbers, tiny_clap
 from transformers import ClapFeatureExtractor, ClapModel
 
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments, InputError
-from modeling_clap_student.audio_clap_student import resample
 from modeling_clap_student.checkpoints.embedding import embed_texts
 from modeling_clap_student.checkpoints.inference import for_inference
 from modeling_clap_student.checkpoints.loading import load_checkpoint
@@ -23,6 +22,7 @@ from modeling_clap_student.data.decoding import decode_clip
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.encoding_clap_student import embed_windows
 from modeling_clap_student.losses import soft_contrastive_loss, soft_targets
+from modeling_clap_student.resampling_clap_student import resample
 
 
 @pytest.fixture(params=["rand_trunc", "fusion"])

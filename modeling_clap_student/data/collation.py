@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from ..audio_clap_student import resample
 from ..errors import InputError
 from ..processing_clap_student import tokenize
+from ..resampling_clap_student import resample
 from .captions import caption_key, exact_key, fault
 from .decoding import ClipReader
 from .leakage import LeakageFilter

@@ -17,8 +17,9 @@ import soundfile
 import torch
 from datasets import Dataset
 
-from ..audio_clap_student import AudioFile, Resampled, Samples, mono
+from ..audio_clap_student import AudioFile, Samples, mono
 from ..errors import ClipError, InputError
+from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
 from .skipping import SkippedClips
 from .tables import refusal

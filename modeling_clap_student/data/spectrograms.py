@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..audio_clap_student import Resampled
 from ..errors import InputError
+from ..resampling_clap_student import Resampled
 from ..utils.outputs import make_folder
 from .clip_keys import clip_keys, key_of
 from .decoding import crop_start, open_clip

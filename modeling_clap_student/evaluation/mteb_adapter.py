@@ -14,7 +14,6 @@ from accelerate import PartialState
 from datasets import Audio, Dataset
 from tqdm.auto import tqdm
 
-from ..audio_clap_student import resample
 from ..checkpoints.embedding import embed_texts
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import load_checkpoint
@@ -25,6 +24,7 @@ from ..encoding_clap_student import embed_windows
 from ..errors import ClipError, InputError
 from ..hub_clap_student import fingerprint
 from ..processing_clap_student import longest_text
+from ..resampling_clap_student import resample
 
 
 try:
