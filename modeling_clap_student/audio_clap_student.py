@@ -250,8 +250,8 @@ def mono(samples) -> np.ndarray:
         middle = 128 if samples.dtype == np.uint8 else 0
         samples = (samples.astype(np.float32) - middle) / np.float32(_FULL_SCALES[samples.dtype.name])
     elif not np.issubdtype(samples.dtype, np.floating):
-        known = ", ".join(_FULL_SCALES)
-        raise ClipError(f"holds {samples.dtype}: samples are floating-point numbers in [-1, 1], or {known}")
+        kinds = ", ".join(_FULL_SCALES)
+        raise ClipError(f"holds {samples.dtype}: samples are floating-point numbers in [-1, 1], or {kinds}")
     samples = samples.astype(np.float32, copy=False)
     if samples.ndim == 1 or samples.size == 0:
         return samples.reshape(-1)
@@ -331,10 +331,10 @@ def check_mp3_end(file: io.RawIOBase | io.BytesIO) -> None:
         start = 10 + sum((byte & 127) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
     file.seek(start)
     frame = file.read(192)
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if at < 0 or len(frame) < at + 16:
+    tag_start = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if tag_start < 0 or len(frame) < tag_start + 16:
         return
-    flags, *counts = (int.from_bytes(frame[at + i : at + i + 4], "big") for i in (4, 8, 12))
+    flags, *counts = (int.from_bytes(frame[tag_start + i : tag_start + i + 4], "big") for i in (4, 8, 12))
     stated = counts[flags & 1] if flags & 2 else 0  # the size comes after the number of frames, if that is there
     if size - start < stated - _LONGEST_MP3_FRAME:
         raise ClipError("truncated")

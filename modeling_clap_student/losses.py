@@ -176,8 +176,8 @@ def temporal_contrastive_loss(
     if keys is not None:
         if keys.shape != (rows,):
             raise ValueError(f"keys must have shape ({rows},), got {tuple(keys.shape)}")
-        others = ~torch.eye(rows, dtype=torch.bool, device=keys.device)
-        negatives = negatives.masked_fill((keys[:, None] == keys) & others, 0)
+        off_diagonal = ~torch.eye(rows, dtype=torch.bool, device=keys.device)
+        negatives = negatives.masked_fill((keys[:, None] == keys) & off_diagonal, 0)
     # A weight of 0 becomes −inf: such a pair is left out, to the last bit. The diagonal is never left out.
     logits = logits_per_audio + negatives.log()
     own = logits_per_audio.diagonal()
@@ -185,10 +185,10 @@ def temporal_contrastive_loss(
     return (weights * both).sum() / (2 * weights.sum())
 
 
-def _block_weights(given: Sequence[float] | None, num_blocks: int) -> Tensor:
-    weights = torch.ones(num_blocks) if given is None else torch.tensor(given, dtype=torch.float64)
+def _block_weights(values: Sequence[float] | None, num_blocks: int) -> Tensor:
+    weights = torch.ones(num_blocks) if values is None else torch.tensor(values, dtype=torch.float64)
     if weights.shape != (num_blocks,) or (weights < 0).any() or weights.sum() == 0:
-        raise ValueError(f"block_weights must be {num_blocks} numbers ≥ 0, not all 0, got {given}")
+        raise ValueError(f"block_weights must be {num_blocks} numbers ≥ 0, not all 0, got {values}")
     return weights
 
 

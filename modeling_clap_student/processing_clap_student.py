@@ -51,8 +51,8 @@ def tokenize(tokenizer, texts: list[str], length: int | None = None) -> BatchEnc
     Warns if a text may have been cut.
     """
     longest = longest_text(tokenizer)
-    padding, most = (True, longest) if length is None else ("max_length", length)
-    tokens = tokenizer(texts, padding=padding, truncation=True, max_length=most, return_tensors="pt")
+    padding, max_length = (True, longest) if length is None else ("max_length", length)
+    tokens = tokenizer(texts, padding=padding, truncation=True, max_length=max_length, return_tensors="pt")
     _warn_if_cut(int(tokens["attention_mask"].sum(dim=1).max()), longest)
     return tokens
 

@@ -78,20 +78,20 @@ def _resample_part(samples: np.ndarray, begin: int, start: int, stop: int, filte
     blocks = end_block - first_block
     heard_from = first_block * filters.stride + min(first for first, _ in filters.groups)
     heard_to = (end_block - 1) * filters.stride + max(first + len(weights) for first, weights in filters.groups)
-    heard = np.zeros(heard_to - heard_from, np.float32)
+    padded = np.zeros(heard_to - heard_from, np.float32)
     low, high = max(begin, heard_from), min(begin + len(samples), heard_to)
     if low < high:
-        heard[low - heard_from : high - heard_from] = samples[low - begin : high - begin]
+        padded[low - heard_from : high - heard_from] = samples[low - begin : high - begin]
     out = np.empty((blocks, filters.outputs), np.float32)
-    done = 0
+    column = 0
     for first, weights in filters.groups:
         taps, outputs = weights.shape
         offset = first_block * filters.stride + first - heard_from
-        rows = as_strided(heard[offset:], (blocks, taps), (filters.stride * heard.itemsize, heard.itemsize))
+        rows = as_strided(padded[offset:], (blocks, taps), (filters.stride * padded.itemsize, padded.itemsize))
         step = max(1, _ONE_THREAD // weights.size)
         for row in range(0, blocks, step):
-            np.matmul(rows[row : row + step], weights, out=out[row : row + step, done : done + outputs])
-        done += outputs
+            np.matmul(rows[row : row + step], weights, out=out[row : row + step, column : column + outputs])
+        column += outputs
     return out.reshape(-1)[start - first_block * filters.outputs :][: stop - start]
 
 

@@ -73,8 +73,8 @@ class OrderHead(nn.Module):
     def _attention(self, hidden: Tensor, mask: Tensor) -> Tensor:
         batch, length, width = hidden.shape
         heads = self.query_key_value(hidden).view(batch, length, 3, self.num_heads, width // self.num_heads)
-        seen = mask.bool()[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4), attn_mask=seen)
+        visible = mask.bool()[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(*heads.permute(2, 0, 3, 1, 4), attn_mask=visible)
         return self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))
 
 

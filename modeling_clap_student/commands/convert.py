@@ -31,23 +31,23 @@ def main():
         check_hub_id(args.push_to_hub)
     check_new_folder(args.output_dir)
     if conversion.checkpoint_kind(conversion.read_state_dict(args.checkpoint)) == "panns":
-        done = conversion.convert_panns_checkpoint(args.checkpoint, args.output_dir)
+        converted = conversion.convert_panns_checkpoint(args.checkpoint, args.output_dir)
     else:
-        done = conversion.convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
-    rate = f"{done.mel_sampling_rate} Hz" if done.mel_sampling_rate else "an unknown rate"
-    say(f"mel matrix of {rate} (last bin {done.last_mel_bin}), kept as found")
-    say(f"not needed: {', '.join(done.ignored)}")
-    say(f"saved in {done.output_dir}")
+        converted = conversion.convert_msclap_checkpoint(args.checkpoint, args.output_dir, args.tokenizer)
+    rate = f"{converted.mel_sampling_rate} Hz" if converted.mel_sampling_rate else "an unknown rate"
+    say(f"mel matrix of {rate} (last bin {converted.last_mel_bin}), kept as found")
+    say(f"not needed: {', '.join(converted.ignored)}")
+    say(f"saved in {converted.output_dir}")
     if args.push_to_hub:
         from transformers import AutoConfig
 
         from ..checkpoints.loading import push_folder
         from ..hub_clap_student import model_card
 
-        config = AutoConfig.from_pretrained(done.output_dir)
+        config = AutoConfig.from_pretrained(converted.output_dir)
         config.record["license"] = args.license
-        model_card(args.push_to_hub, config).save(done.output_dir / "README.md")
-        say(f"pushed to {push_folder(done.output_dir, args.push_to_hub, args.private)}")
+        model_card(args.push_to_hub, config).save(converted.output_dir / "README.md")
+        say(f"pushed to {push_folder(converted.output_dir, args.push_to_hub, args.private)}")
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ def defaults(flags: Namespace) -> dict:
     if flags.captions or flags.audio or flags.labels:
         return {}
     settings = demo.curation(flags.strategy, flags.seed)
-    for what in ("caption", "pair"):  # a cut that was typed takes the place of the demo's
-        if getattr(flags, f"{what}_threshold") is not None or getattr(flags, f"{what}_quantile") is not None:
-            del settings[f"num_{what}s"]
+    for kind in ("caption", "pair"):  # a cut that was typed takes the place of the demo's
+        if getattr(flags, f"{kind}_threshold") is not None or getattr(flags, f"{kind}_quantile") is not None:
+            del settings[f"num_{kind}s"]
     return settings
 
 
@@ -85,8 +85,8 @@ def make_improvement_set(args: CurateArguments) -> None:
         check_new_folder(args.output_dir, is_improvement_set)
     inputs = read_inputs(args)
     if args.dry_run:
-        heard = with_audio(inputs.corpus, "the replay set", ExclusionLog())
-        report_data({"captions": inputs.captions, "captioned clips": heard, "pool": inputs.pool})
+        captioned_clips = with_audio(inputs.corpus, "the replay set", ExclusionLog())
+        report_data({"captions": inputs.captions, "captioned clips": captioned_clips, "pool": inputs.pool})
         return
     model, processor = load_checkpoint(args.teacher)
     check_remade(args, model, inputs.class_names)
@@ -130,9 +130,9 @@ def check_remade(args: CurateArguments, model, class_names: list[str] | None) ->
 
     older = (read_provenance(args.remake) or {}) if args.remake else {}
     now = {"teacher_fingerprint": fingerprint(model) if older else None, "labels": class_names}
-    for name, what in (("teacher_fingerprint", "the teacher's weights are"), ("labels", "the labels are")):
+    for name, complaint in (("teacher_fingerprint", "the teacher's weights are"), ("labels", "the labels are")):
         if name in older and older[name] != now[name]:
-            raise InputError(f"{args.remake} can't be made again: {what} not those it was made with")
+            raise InputError(f"{args.remake} can't be made again: {complaint} not those it was made with")
 
 
 if __name__ == "__main__":

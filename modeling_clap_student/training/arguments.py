@@ -158,8 +158,8 @@ def _check_reporting(report_to: str | list[str] | None) -> None:
 
     for name in names:
         if name not in INTEGRATION_TO_CALLBACK:
-            known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
-            raise ValueError(f"--report_to {name} is unknown: give none, all or one of {known}")
+            names_known = ", ".join(sorted(INTEGRATION_TO_CALLBACK))
+            raise ValueError(f"--report_to {name} is unknown: give none, all or one of {names_known}")
         if name not in get_available_reporting_integrations():
             raise ValueError(f"--report_to {name} needs a package that is not installed: pip install {name}")
 

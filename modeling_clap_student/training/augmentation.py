@@ -52,7 +52,7 @@ def masked(spectrograms: Tensor, most_frames: int, most_bins: int) -> Tensor:
         raise InputError(f"--time_mask and --frequency_mask need torchaudio: {str(error).splitlines()[0]}") from error
     mean = spectrograms.mean(dim=(1, 2), keepdim=True)
     images = (spectrograms - mean).unsqueeze(1)
-    for axis, most in ((2, most_frames), (3, most_bins)):
-        for _ in range(_MASKS if most else 0):
-            images = mask_along_axis_iid(images, most, 0.0, axis)
+    for axis, widest in ((2, most_frames), (3, most_bins)):
+        for _ in range(_MASKS if widest else 0):
+            images = mask_along_axis_iid(images, widest, 0.0, axis)
     return images.squeeze(1) + mean

@@ -53,24 +53,24 @@ def _read_mark(checkpoint: Path) -> dict | None:
         mark = json.loads((checkpoint / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    known = isinstance(mark, dict) and (mark == _UNFINISHED or {"version", "hyperparameters"} <= mark.keys())
-    return mark if known else None
+    is_ours = isinstance(mark, dict) and (mark == _UNFINISHED or {"version", "hyperparameters"} <= mark.keys())
+    return mark if is_ours else None
 
 
-def whole_checkpoint(run_dir: str | Path, asked: str | bool) -> Path:
+def whole_checkpoint(run_dir: str | Path, checkpoint: str | bool) -> Path:
     """The checkpoint that a run shall go on from: a folder, or for True or "last" the newest whole one of the run.
 
     Raises:
         InputError: there is none, or it is not whole.
     """
-    if asked is True or str(asked).lower() in ("last", "true"):
+    if checkpoint is True or str(checkpoint).lower() in ("last", "true"):
         newest = whole_checkpoints(run_dir)[-1:]
         if not newest:
             raise InputError(f"can't resume: there is no whole checkpoint in {run_dir}")
         return newest[0]
-    if _read_mark(Path(asked)) in (None, _UNFINISHED):
-        raise InputError(f"can't resume: {asked} is no whole checkpoint of this package")
-    return Path(asked)
+    if _read_mark(Path(checkpoint)) in (None, _UNFINISHED):
+        raise InputError(f"can't resume: {checkpoint} is no whole checkpoint of this package")
+    return Path(checkpoint)
 
 
 def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> None:
@@ -142,10 +142,10 @@ class CheckpointingMixin:
     def _remove_older(self, newest: Path) -> None:
         """Own checkpoints beyond `save_total_limit`; neither the newest nor the best."""
         limit, best = self.args.save_total_limit or 0, self.state.best_model_checkpoint
-        kept = {newest, *([Path(best)] if best else [])}
-        older = [path for path in whole_checkpoints(newest.parent) if path not in kept]
+        spared = {newest, *([Path(best)] if best else [])}
+        older = [path for path in whole_checkpoints(newest.parent) if path not in spared]
         if limit > 0:
-            for path in older[: len(older) - max(0, limit - len(kept))]:
+            for path in older[: len(older) - max(0, limit - len(spared))]:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
@@ -171,7 +171,7 @@ class CheckpointingMixin:
         """What tells this run from another."""
         return json.loads(json.dumps(self.accelerator.unwrap_model(self.model).config.record, default=str))
 
-    def checkpoint_to_resume(self, asked: str | bool) -> str:
+    def checkpoint_to_resume(self, checkpoint: str | bool) -> str:
         """The folder to go on from, and away with parts of it that a crash left.
 
         Args:
@@ -186,17 +186,17 @@ class CheckpointingMixin:
                 if not whole:
                     shutil.rmtree(path)
         PartialState().wait_for_everyone()
-        asked = whole_checkpoint(run_dir, asked)
-        mark, ours = _read_mark(asked), self.run_facts()
+        checkpoint = whole_checkpoint(run_dir, checkpoint)
+        mark, ours = _read_mark(checkpoint), self.run_facts()
         if differences := _differences(mark, ours):
-            raise InputError(f"can't resume: {asked} is of another run: {'; '.join(differences[:3])}")
+            raise InputError(f"can't resume: {checkpoint} is of another run: {'; '.join(differences[:3])}")
         if mark.get("num_threads", ours["num_threads"]) != ours["num_threads"]:
             say(
                 f"resumed with {ours['num_threads']} threads instead of {mark['num_threads']}, which OMP_NUM_THREADS "
                 "sets: the weights will not be those of an uninterrupted run to the bit"
             )
-        check_state(asked, self.accelerator.unwrap_model(self.model))
-        return str(asked)
+        check_state(checkpoint, self.accelerator.unwrap_model(self.model))
+        return str(checkpoint)
 
     def _init_training_state(self, max_steps, steps, epochs, resume_from_checkpoint, trial) -> tuple[int, int]:
         """As `Trainer._init_training_state`; the best checkpoint is looked for where the run is now."""
@@ -285,8 +285,8 @@ def _mean_loss(log_history: list[dict]) -> float | None:
 
 def last_whole(run_dir: str | Path) -> str:
     """Says which checkpoint is good."""
-    found = whole_checkpoints(run_dir)
-    return f"the last whole checkpoint is {found[-1]}" if found else "there is no whole checkpoint yet"
+    checkpoints = whole_checkpoints(run_dir)
+    return f"the last whole checkpoint is {checkpoints[-1]}" if checkpoints else "there is no whole checkpoint yet"
 
 
 def refuse_other_flags(folder: Path, flags: dict) -> None:
@@ -300,13 +300,13 @@ def refuse_other_flags(folder: Path, flags: dict) -> None:
         InputError: they differ in what can touch the weights.
     """
     with reading(folder / ARGUMENTS, "json file"):
-        told, now = (
+        theirs, ours = (
             {name: value for name, value in json.loads(text).items() if touches_weights(name)}
             for text in ((folder / ARGUMENTS).read_text(encoding="utf-8"), json.dumps(flags))
         )
-    if differences := _differences(told, now, free=_NO_MATTER):
-        told_apart = "; ".join(differences[:3])
-        raise InputError(f"{folder} is of another run: {told_apart}: name another --output_dir, or delete the folder")
+    if differences := _differences(theirs, ours, free=_NO_MATTER):
+        reasons = "; ".join(differences[:3])
+        raise InputError(f"{folder} is of another run: {reasons}: name another --output_dir, or delete the folder")
 
 
 def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_dir: str | Path) -> None:
@@ -323,13 +323,13 @@ def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_di
 
 
 def _differences(theirs: dict, ours: dict, name: str = "", free: re.Pattern = _FREE) -> list[str]:
-    found = []
+    differences = []
     for key in sorted(theirs.keys() | ours.keys()):
-        one, other = theirs.get(key), ours.get(key)
-        if free.match(key) or one == other:
+        old, new = theirs.get(key), ours.get(key)
+        if free.match(key) or old == new:
             continue
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{name}{key}.", free)
+        if isinstance(old, dict) and isinstance(new, dict):
+            differences += _differences(old, new, f"{name}{key}.", free)
         else:
-            found.append(f"{name}{key} was {one!r} and is {other!r}")
-    return found
+            differences.append(f"{name}{key} was {old!r} and is {new!r}")
+    return differences

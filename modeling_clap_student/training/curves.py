@@ -71,12 +71,12 @@ def _curves(log_history: Sequence[dict]) -> dict[str, Points]:
 
 def _retrieval(curves: dict[str, Points]) -> dict[str, tuple[Points, str]]:
     """What to call them -> (curve, colour)."""
-    found = {}
+    named = {}
     for start, (words, colors) in _DIRECTIONS.items():
         for number, key in enumerate(key for key in curves if key.startswith(start)):
             rank = key.removeprefix(start).strip("_")
-            found[f"{words} {rank}".strip()] = (curves[key], colors[min(number, len(colors) - 1)])
-    return found
+            named[f"{words} {rank}".strip()] = (curves[key], colors[min(number, len(colors) - 1)])
+    return named
 
 
 def _panel(axes: Axes, title: str, curves: dict[str, tuple[Points, str]]) -> None:

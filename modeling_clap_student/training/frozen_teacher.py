@@ -48,14 +48,14 @@ class FrozenTeacher:
         Returns:
             (captions, dim) float32, normalised.
         """
-        found = {caption: self._texts[caption] for caption in captions if caption in self._texts}
-        new = [caption for caption in dict.fromkeys(captions) if caption not in found]
+        known_vectors = {caption: self._texts[caption] for caption in captions if caption in self._texts}
+        new = [caption for caption in dict.fromkeys(captions) if caption not in known_vectors]
         if new:
             vectors = embed_distinct_texts(self.model.eval(), self.tokenizer, new, batch_size=len(captions))
-            found |= zip(new, vectors, strict=True)
+            known_vectors |= zip(new, vectors, strict=True)
             if len(self._texts) < _KEPT_TEXTS:
-                self._texts |= found
-        return torch.stack([found[caption] for caption in captions]).to(self.model.device)
+                self._texts |= known_vectors
+        return torch.stack([known_vectors[caption] for caption in captions]).to(self.model.device)
 
 
 def same_front_end(teacher: nn.Module, student: nn.Module) -> bool:

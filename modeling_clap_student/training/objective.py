@@ -34,14 +34,14 @@ def gather(tensor: Tensor, counts: list[int] | None) -> Tensor:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor, counts: list[int]) -> Tensor:
-        ctx.counts, most = counts, max(counts)
+        ctx.counts, longest = counts, max(counts)
         # Collectives want equal parts.
-        padded = F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, most - len(tensor))).contiguous()
-        parts = padded.new_empty(len(counts) * most, *tensor.shape[1:])
+        padded = F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, longest - len(tensor))).contiguous()
+        parts = padded.new_empty(len(counts) * longest, *tensor.shape[1:])
         dist.all_gather_into_tensor(parts, padded)
-        if min(counts) == most:
+        if min(counts) == longest:
             return parts
-        return torch.cat([part[:count] for part, count in zip(parts.split(most), counts, strict=True)])
+        return torch.cat([part[:count] for part, count in zip(parts.split(longest), counts, strict=True)])
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:

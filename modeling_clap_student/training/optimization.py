@@ -101,15 +101,15 @@ class MovingAverage(TrainerCallback):
         self.average.update_parameters(self.model)
 
     def on_train_end(self, *args, **kwargs) -> None:
-        self._put(self.average.module.state_dict())
+        self._copy_into_model(self.average.module.state_dict())
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model has the average for a while."""
         own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self._put(self.average.module.state_dict())
+        self._copy_into_model(self.average.module.state_dict())
         yield
-        self._put(own)
+        self._copy_into_model(own)
 
     def save(self, folder: str) -> None:
         """Writes the average into a checkpoint."""
@@ -124,6 +124,6 @@ class MovingAverage(TrainerCallback):
             self.average.load_state_dict(load_file(file))
 
     @torch.no_grad()
-    def _put(self, values: dict[str, torch.Tensor]) -> None:
+    def _copy_into_model(self, values: dict[str, torch.Tensor]) -> None:
         for name, value in self.model.state_dict().items():
             value.copy_(values[name])

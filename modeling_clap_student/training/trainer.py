@@ -328,11 +328,11 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         """Puts what the second pass needs in place of each chunk's batch."""
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
-        taken, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
+        inputs_of_chunks, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
         scale, loss_of = self.accelerator.unwrap_model(model).logit_scale, partial(global_loss, args=self.args)
-        cached = cache_gradients(model, taken, facts, scale, loss_of)
+        cached = cache_gradients(model, inputs_of_chunks, facts, scale, loss_of)
         stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
-        for chunk, inputs, gradient in zip(chunks, taken, cached, strict=True):
+        for chunk, inputs, gradient in zip(chunks, inputs_of_chunks, cached, strict=True):
             chunk.clear()
             chunk |= inputs | {"cached": gradient}
 
@@ -363,15 +363,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         """What the student takes of a batch, and what the objective must know of its pairs."""
         args, student = self.args, self.accelerator.unwrap_model(self.model)
         facts = {name: batch[name] for name in ("audio_key", "caption_key")}
-        waveforms = heard = batch.get("input_values")
+        waveforms = mixture = batch.get("input_values")
         if args.mixup_alpha:
-            heard, mixing = mixed(waveforms, args.mixup_alpha)
+            mixture, mixing = mixed(waveforms, args.mixup_alpha)
             facts |= mixing
-        spectrograms = batch["input_features"] if heard is None else student.audio_model.log_mel(heard)
+        spectrograms = batch["input_features"] if mixture is None else student.audio_model.log_mel(mixture)
         if self.teacher is not None:
             if "teacher_audio" in batch:
                 audio = batch["teacher_audio"]
-            elif self.shared_front_end and heard is waveforms:
+            elif self.shared_front_end and mixture is waveforms:
                 audio = {"input_features": spectrograms}
             else:
                 audio = {"input_values": waveforms}

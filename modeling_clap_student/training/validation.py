@@ -47,11 +47,11 @@ class ValidatingMixin:
         Raises:
             InputError: there is nothing to evaluate on.
         """
-        chosen = eval_dataset if eval_dataset is not None else self.validation or self.eval_dataset
-        if isinstance(chosen, dict):
-            parts = [self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}") for name, part in chosen.items()]
+        target = eval_dataset if eval_dataset is not None else self.validation or self.eval_dataset
+        if isinstance(target, dict):
+            parts = [self.evaluate(part, ignore_keys, f"{metric_key_prefix}_{name}") for name, part in target.items()]
             return {name: value for part in parts for name, value in part.items()}
-        validation = chosen if callable(chosen) else self.validation_on(chosen)
+        validation = target if callable(target) else self.validation_on(target)
         with self.weights_to_score():
             scores = validation(self.accelerator.unwrap_model(self.model))
         scores = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
@@ -137,14 +137,14 @@ def validate(
 
     def scores() -> dict[str, float]:
         loss = _loss(audio_embeds, text_embeds, clip_of_text, captions, scale, batch_size)
-        found = retrieval(audio_embeds, text_embeds, clip_of_text)
-        recall = float(np.mean([found[f"{way}_R@{k}"] for way in DIRECTIONS for k in CUTOFFS]))
-        return {"loss": loss, **found, "recall": recall}
+        ranks = retrieval(audio_embeds, text_embeds, clip_of_text)
+        recall = float(np.mean([ranks[f"{way}_R@{k}"] for way in DIRECTIONS for k in CUTOFFS]))
+        return {"loss": loss, **ranks, "recall": recall}
 
-    found = from_main_process(scores)
+    result = from_main_process(scores)
     if compute_metrics is not None:
-        found |= compute_metrics(EvalPrediction(predictions=(audio_embeds, text_embeds), label_ids=clip_of_text))
-    return found
+        result |= compute_metrics(EvalPrediction(predictions=(audio_embeds, text_embeds), label_ids=clip_of_text))
+    return result
 
 
 def _share_buffers(model: nn.Module) -> None:
@@ -157,11 +157,11 @@ def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: t
     keys = np.unique([caption_key(caption) for caption in captions], return_inverse=True)[1]
     order = np.random.default_rng(0).permutation(len(captions))
     losses = []
-    for some in np.split(order, range(batch_size, len(order), batch_size)):
-        if len(some) > 1:  # a pair alone has no negatives
-            clips, texts = clip_of_text[some], keys[some]
+    for rows in np.split(order, range(batch_size, len(order), batch_size)):
+        if len(rows) > 1:  # a pair alone has no negatives
+            clips, texts = clip_of_text[rows], keys[rows]
             positives = (clips[:, None] == clips) | (texts[:, None] == texts)
-            cosines = torch.from_numpy(audio_embeds[clips] @ text_embeds[some].T)
+            cosines = torch.from_numpy(audio_embeds[clips] @ text_embeds[rows].T)
             losses.append(contrastive_loss(scale * cosines, torch.from_numpy(positives)).item())
     if not losses:
         raise InputError(f"{len(captions)} pairs in batches of {batch_size} can't be validated on: two are needed")

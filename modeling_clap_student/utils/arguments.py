@@ -88,7 +88,7 @@ class CheckedArguments:
                 continue
             allowed = ranges.get(field.name)
             if allowed is not None and not (isinstance(value, (int, float)) and value in allowed):
-                raise ValueError(f"--{field.name} must {allowed}, got {_shown(value)}")
+                raise ValueError(f"--{field.name} must {allowed}, got {_as_text(value)}")
             if _is_empty(value):
                 raise ValueError(f"--{field.name} is empty: give it a value, or leave it out")
 
@@ -97,7 +97,7 @@ def _ranges(kind: type) -> dict[str, Range]:
     return vars(kind).get("ranges", {})
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -146,7 +146,7 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
     Raises:
         InputError: an unknown flag or a value that it can't take.
     """
-    known = {
+    flags = {
         name.lstrip("-"): (field, hints[field.name])
         for kind in types
         for hints in [get_type_hints(kind)]
@@ -157,10 +157,10 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
     values = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
-        if name not in known:
-            near = get_close_matches(name, known, 1)
+        if name not in flags:
+            near = get_close_matches(name, flags, 1)
             raise InputError(f"{place}: no flag is called {key}" + (f"; is it {near[0]}?" if near else ""))
-        field, hint = known[name]
+        field, hint = flags[name]
         values[field.name] = _read_value(value, field, hint, f"{place}: {key}")
     return values
 
@@ -209,8 +209,8 @@ def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
     if not fitting:
         words = " or ".join(_IN_WORDS[kind] for kind in map(_plain, kinds) if kind in _IN_WORDS)
         quotes = "; put a word such as no in quotes" if isinstance(value, bool) else ""
-        shown = "another" if field.name.endswith("token") else repr(value)
-        raise InputError(f"{place} must be {words}, got {shown}{quotes}")
+        shown_value = "another" if field.name.endswith("token") else repr(value)
+        raise InputError(f"{place} must be {words}, got {shown_value}{quotes}")
     choices = field.metadata.get("choices")
     if choices and fitting[0] not in (None, *choices):
         raise InputError(f"{place} must be one of {', '.join(choices)}, got {value!r}")
@@ -219,22 +219,22 @@ def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
 
 def _as_kind(value: Any, kind: Any) -> list:
     """The value as one of a kind that a flag takes, in a list; an empty one if it can't be."""
-    plain, given = _plain(kind), type(value)
+    plain, value_type = _plain(kind), type(value)
     if plain is list:
-        items = [_as_kind(item, get_args(kind)[0]) for item in (value if given is list else [value])]
+        items = [_as_kind(item, get_args(kind)[0]) for item in (value if value_type is list else [value])]
         return [[item[0] for item in items]] if all(items) else []
-    if given is plain:
+    if value_type is plain:
         return [value]
     try:
-        if plain is bool and given is str:
+        if plain is bool and value_type is str:
             return [string_to_bool(value)]
-        if (plain is float and given in (int, str)) or (plain is int and given is str):
+        if (plain is float and value_type in (int, str)) or (plain is int and value_type is str):
             return [plain(value)]  # YAML takes 1e-4 for text
         if isinstance(plain, type) and issubclass(plain, Enum):
             return [plain(value)]
     except (ValueError, ArgumentTypeError):
         return []
-    return [str(value)] if plain is str and given in (int, float) else []
+    return [str(value)] if plain is str and value_type in (int, float) else []
 
 
 def _plain(kind: Any) -> Any:
@@ -251,15 +251,15 @@ def make_arguments(types: Sequence[type], values: dict[str, Any]) -> tuple:
     Raises:
         InputError: a value that a dataclass refuses.
     """
-    known = {kind: [field for field in fields(kind) if field.init] for kind in types}
-    missing = [field for kind in types for field in known[kind] if field.name not in values]
+    known_fields = {kind: [field for field in fields(kind) if field.init] for kind in types}
+    missing = [field for kind in types for field in known_fields[kind] if field.name not in values]
     flags = values | {field.name: _default(field) for field in missing}
     try:
-        made = tuple(kind(**{field.name: flags[field.name] for field in known[kind]}) for kind in types)
+        instances = tuple(kind(**{field.name: flags[field.name] for field in known_fields[kind]}) for kind in types)
     except Exception as error:  # transformers' own arguments raise a dozen unrelated types
         raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
-    made[0].flags = flags
-    return made
+    instances[0].flags = flags
+    return instances
 
 
 def _default(field: Field) -> Any:
@@ -276,5 +276,5 @@ def save_arguments(folder: Path, args) -> None:
         args: the first of the dataclasses that `parse_arguments` returned; one made otherwise leaves nothing.
     """
     if args.flags is not None:
-        left_out = ("_token", "resume_from_checkpoint")
-        write_json(folder / ARGUMENTS, {k: v for k, v in args.flags.items() if not k.endswith(left_out)})
+        secret_or_passing = ("_token", "resume_from_checkpoint")
+        write_json(folder / ARGUMENTS, {k: v for k, v in args.flags.items() if not k.endswith(secret_or_passing)})

@@ -69,26 +69,26 @@ def _own_name() -> str:
     return f".partial-{token_hex(8)}"
 
 
-def _make(folder: Path, tried: bool = True) -> list[Path]:
+def _make(folder: Path, probed: bool = True) -> list[Path]:
     """Makes a folder, tries whether it can be written, and returns what was made for it, deepest first."""
-    made = []
+    new_folders = []
     try:
-        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
         make_folder(folder)
-        if tried:
+        if probed:
             new_folder(folder).rmdir()
     except (OSError, InputError) as error:
-        _unmake(made)
+        _unmake(new_folders)
         if isinstance(error, InputError):
             raise
         raise InputError(f"can't write {short(folder)}: {error.strerror}") from error
-    return made
+    return new_folders
 
 
-def _unmake(made: list[Path]) -> None:
+def _unmake(new_folders: list[Path]) -> None:
     """Removes folders that this run made, unless they hold something by now."""
     with suppress(OSError):
-        for folder in made:
+        for folder in new_folders:
             folder.rmdir()
 
 
@@ -116,11 +116,11 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
         InputError: it can't be made or written, or another run writes there.
     """
     folder, state = Path(path), PartialState()
-    above = from_main_process(lambda: _make(folder.absolute().parent, tried=False))
+    above = from_main_process(lambda: _make(folder.absolute().parent, probed=False))
     try:
         with writing(folder), folder_lock(folder) as killed:
-            made = from_main_process(lambda: _make(folder)[:1])
-            listed = (folder / SKIPPED).exists() and not killed
+            new_folders = from_main_process(lambda: _make(folder)[:1])
+            had_list = (folder / SKIPPED).exists() and not killed
             try:
                 if killed and state.is_main_process:
                     (folder / SKIPPED).unlink(missing_ok=True)  # of the run that was
@@ -131,9 +131,9 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
                 if state.is_main_process and not is_begun(folder):
                     for counts in folder.glob(f".{SKIPPED}.*"):  # of the clips tried, see `SkippedClips`
                         counts.unlink(missing_ok=True)
-                    if not listed:
+                    if not had_list:
                         (folder / SKIPPED).unlink(missing_ok=True)
-                    _unmake(made)
+                    _unmake(new_folders)
                 raise
     except BaseException:
         if state.is_main_process:
@@ -180,7 +180,7 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
             writes there.
     """
     folder, state = Path(path).resolve(), PartialState()
-    made = from_main_process(lambda: _make(folder.parent))
+    new_folders = from_main_process(lambda: _make(folder.parent))
     try:
         with writing(folder), folder_lock(folder):
             from_main_process(lambda: _refuse_full(folder, replaces))
@@ -192,14 +192,14 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
                 if state.is_main_process:
                     shutil.rmtree(partial, ignore_errors=True)
                 raise
-            from_main_process(lambda: _put(partial, folder, replaces))
+            from_main_process(lambda: _move_into_place(partial, folder, replaces))
     except BaseException:
         if state.is_main_process:
-            _unmake(made)
+            _unmake(new_folders)
         raise
 
 
-def _put(partial: Path, folder: Path, replaces: Callable[[Path], bool]) -> None:
+def _move_into_place(partial: Path, folder: Path, replaces: Callable[[Path], bool]) -> None:
     """Renames what was made; if that can't be done, it stays where it is."""
     older = None
     try:

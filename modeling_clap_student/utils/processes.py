@@ -67,11 +67,11 @@ def folder_lock(folder: Path) -> Iterator[bool]:
         OSError: the file can't be made.
     """
     folder = folder.resolve()
-    taken, killed = from_main_process(lambda: _take(folder))
+    is_ours, killed = from_main_process(lambda: _take(folder))
     try:
         yield killed
     finally:
-        if taken and PartialState().is_main_process:
+        if is_ours and PartialState().is_main_process:
             _give_back(folder)
 
 

@@ -76,7 +76,7 @@ def retrieval_by_query(
         (_ranks(audio_embeds, text_embeds, clip_of_text, texts, chunk), clip_of_text),
         (_ranks(text_embeds, audio_embeds, texts, clip_of_text, chunk), texts),
     )
-    return {way: _by_query(*found) for way, found in zip(DIRECTIONS, pairs, strict=True)}
+    return {way: _by_query(*rank_and_query) for way, rank_and_query in zip(DIRECTIONS, pairs, strict=True)}
 
 
 def _check(audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray) -> None:
@@ -96,14 +96,14 @@ def _ranks(queries: np.ndarray, items: np.ndarray, query: np.ndarray, item: np.n
     ranks = np.empty(len(query), dtype=np.int64)
     turned, rows = items.T.astype(np.float64), np.arange(len(items))
     order = np.argsort(query, kind="stable")  # pairs of one query stand together, and share its cosines
-    for some in np.split(order, range(chunk, len(order), chunk)):
-        distinct, place = np.unique(query[some], return_inverse=True)
+    for part in np.split(order, range(chunk, len(order), chunk)):
+        distinct, place = np.unique(query[part], return_inverse=True)
         # Summed in float64, then rounded: of whatever order the library added in, nothing is left to break a tie.
         cosines = (queries[distinct] @ turned).astype(np.float32)[place]
-        own_row = item[some, None]
+        own_row = item[part, None]
         own = np.take_along_axis(cosines, own_row, axis=1)
         before = (cosines > own) | ((cosines == own) & (rows < own_row))
-        ranks[some] = 1 + np.count_nonzero(before, axis=1)
+        ranks[part] = 1 + np.count_nonzero(before, axis=1)
     return ranks
 
 
