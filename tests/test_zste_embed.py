@@ -11,15 +11,15 @@ from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
+from modeling_clap_student.evaluation.validation import quick_scores
 from modeling_clap_student.evaluation.zste.evaluation import (
     control_audio,
     embed_scenes,
     evaluate_scenes,
     every_variant,
-    quick_scores,
 )
 from modeling_clap_student.evaluation.zste.questions import cosines
-from modeling_clap_student.evaluation.zste.scene_set import SceneSet
+from modeling_clap_student.evaluation.zste.result import SceneSet
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer
 
 

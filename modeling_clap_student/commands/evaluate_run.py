@@ -14,16 +14,22 @@ from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task, short_na
 from ..data.skipping import SkippedClips, report_skipped, skipped_clips
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError, reading
-from ..evaluation.comparison import Result, compare
-from ..evaluation.plots import draw_confusion, draw_embeddings
-from ..evaluation.report import as_markdown, detail_tables, model_index, score_tables
-from ..evaluation.results import checkpoint_facts, details, provenance, with_provenance
+from ..evaluation.plots import draw_confusion, draw_embeddings, draw_tasks
+from ..evaluation.report import (
+    as_markdown,
+    detail_tables,
+    model_index,
+    scene_detail_tables,
+    scene_notes,
+    scene_tables,
+    score_tables,
+)
+from ..evaluation.results import Result, checkpoint_facts, details, provenance, with_provenance
 from ..evaluation.retrieval import find_captioned
+from ..evaluation.statistics import compare
 from ..evaluation.zero_shot import PLACE, Prompts, ZeroShotResult, read_descriptions, zero_shot_of_all
 from ..evaluation.zste.evaluation import evaluate_scenes
-from ..evaluation.zste.result import ZsteResult
-from ..evaluation.zste.scene_set import SceneSet, file_stem, manifest_name, read_scenes
-from ..evaluation.zste.tables import draw_tasks, scene_detail_tables, scene_notes, scene_tables
+from ..evaluation.zste.result import SceneSet, ZsteResult, file_stem, manifest_name, read_scenes
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
 from ..utils.console import heading, print_table, say
