@@ -112,7 +112,7 @@ def test_a_scene_of_a_broken_clip_is_left_out(heard, folder, skipped):
     assert 2 <= len(good) < 12
     result = evaluate_scenes({"m": heard}, SceneSet("zste=set", benchmark, scenes), skipped)["m"]
     assert result.rows.tolist() == good and len(result.outcomes["3C"].values()) == len(good)
-    assert result.num_clips == 7 and list(skipped.read()) == ["set/dog/0.wav"]
+    assert len(result.clip_ids) == 7 and list(skipped.read()) == ["set/dog/0.wav"]
     alone = evaluate_scenes({"m": heard}, SceneSet("zste=set", benchmark, [scenes[g] for g in good]), skipped)["m"]
     for metric in ("2A", "2B", "3B", "3E", "4A"):  # what does not depend on which order is heard
         assert np.array_equal(result.outcomes[metric].values(), alone.outcomes[metric].values()), metric

@@ -4,7 +4,8 @@ They are drawn as PNG from the main process alone; an older file is replaced.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,24 +23,24 @@ from .zero_shot import ZeroShotResult
 from .zste.result import MAIN_TASKS
 
 
+@contextmanager
+def _chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterator[Figure]:
+    with matplotlib.rc_context(FILE_STYLE | style):
+        figure = Figure(figsize=inches, layout="constrained")
+        yield figure
+        save_chart(figure, path)
+
+
 @dataclass(frozen=True)
 class Confusion:
-    """Clips of one class that were put into another.
+    """Clips of one class that were put into another."""
 
-    Attributes:
-        label: their class.
-        predicted: the one they were put into.
-        share: of the class's clips.
-        clips: ids of some of them.
-        paths: where these lie; None of one that has no file of its own, as in a Hub dataset.
-    """
-
-    label: str
+    label: str  # their class
     predicted: str
     count: int
-    share: float
-    clips: list[str]
-    paths: list[str | None]
+    share: float  # of the class's clips
+    clips: list[str]  # ids of some of them
+    paths: list[str | None]  # where these lie; None of one that has no file of its own, as in a Hub dataset
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -77,11 +78,9 @@ def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
     names = results[0].benchmark.class_names
     matrix = sum(confusion_matrix(result.truth, result.predicted, len(names)) for result in results)
     inches = 2.5 + max(2.5, 0.2 * len(names))
-    with matplotlib.rc_context(FILE_STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(inches + 0.8, inches), layout="constrained")
+    with _chart(path, (inches + 0.8, inches), {"axes.grid": False}) as figure:
         image = show_confusion(figure.add_subplot(), matrix, names)
         figure.colorbar(image, ax=figure.axes, shrink=0.6, label="share of the class")
-        save_chart(figure, path)
 
 
 def show_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]):
@@ -129,13 +128,11 @@ def draw_embeddings(results: dict[str, ZeroShotResult], path: Path | str, seed: 
     """
     if not PartialState().is_main_process:
         return
-    with matplotlib.rc_context(FILE_STYLE | _FRAMED):
-        figure = Figure(figsize=(_INCHES * len(results), _INCHES), layout="constrained")
+    with _chart(path, (_INCHES * len(results), _INCHES), _FRAMED) as figure:
         for number, (model, result) in enumerate(results.items(), start=1):
             axes = figure.add_subplot(1, len(results), number)
             method = _draw_plane(axes, result, seed)
             axes.set_title(f"{model}: {method}, {result.accuracy:.1%} right", loc="left", fontsize=9)
-        save_chart(figure, path)
 
 
 def _draw_plane(axes: Axes, result: ZeroShotResult, seed: int) -> str:
@@ -172,8 +169,7 @@ def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
             scores.setdefault(row["model"], {})[row["metric"]] = row
     first = next(iter(scores.values()))
     width = max(9.0, 0.17 * len(_TASKS) * (len(scores) + 1.5))
-    with matplotlib.rc_context(FILE_STYLE):
-        figure = Figure(figsize=(width, 4.0), layout="constrained")
+    with _chart(path, (width, 4.0), {}) as figure:
         axes = figure.add_subplot()
         for number, (model, by_metric) in enumerate(scores.items()):
             _draw_bars(axes, [by_metric[metric] for metric in _TASKS], number, len(scores), model)
@@ -188,7 +184,6 @@ def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
         title = f"{short_name(task)}: {first['3C']['n']} scenes, {first['1A']['n']} single clips"
         axes.set_title(title, loc="left", fontsize=10)
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=4, fontsize=8)
-        save_chart(figure, path)
 
 
 def _draw_bars(axes: Axes, rows: list[dict], number: int, count: int, model: str) -> None:

@@ -36,12 +36,8 @@ def checkpoint_facts(name: str, model, processor) -> dict:
 
 
 def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts) -> dict:
-    """What the numbers depend on: `models` and `tasks`, a list each, and versions, prompts and settings for all.
-
-    Args:
-        settings: what else there is: dtype, device, seed, baseline.
-        checkpoints: of `checkpoint_facts`.
-    """
+    """What the numbers depend on: `models` (of `checkpoint_facts`) and `tasks`, a list each, and versions, prompts and
+    settings for all."""
     return {
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
@@ -147,8 +143,8 @@ def _scene_outcomes(result: ZsteResult) -> dict:
     for row, right in zip(result.rows.tolist(), result.outcomes["3C"].values().tolist(), strict=True):
         order[row] = right
     return {
-        "num_scenes": result.num_scenes,
-        "num_clips": result.num_clips,
+        "num_scenes": len(result.rows),
+        "num_clips": len(result.clip_ids),
         "candidates": {
             "4A": result.questions.candidates_4a.shape[1],
             "4B": result.questions.candidates_4b.shape[1],

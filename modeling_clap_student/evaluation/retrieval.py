@@ -14,18 +14,12 @@ from .statistics import ItemScores, mean_row, median_interval, score_row
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """Scores of both directions.
-
-    Attributes:
-        captioned: the set.
-        rows: (texts,) int, the set's rows whose clip could be read; only these took part.
-        clip_ids: (clips,) the `audio_id` of each clip.
-        scores: `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
-    """
+    """Scores of both directions."""
 
     captioned: CaptionedSet
-    rows: np.ndarray = field(repr=False)
-    clip_ids: np.ndarray = field(repr=False)
+    rows: np.ndarray = field(repr=False)  # (texts,) int, the set's rows whose clip could be read; only these took part
+    clip_ids: np.ndarray = field(repr=False)  # (clips,) the `audio_id` of each clip
+    # `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
     scores: dict[str, QueryScores] = field(repr=False)
 
     @property
@@ -64,9 +58,7 @@ def find_captioned(
 ) -> dict[str, RetrievalResult]:
     """Embeds a captioned set, each clip whole and once, and ranks by cosine: each model's result, in their order.
 
-    Args:
-        checkpoints: name -> (model, processor), all on one device; a clip is read once for all that hear it alike.
-        captioned: clips and their captions. Those of a clip that can't be read are left out.
+    A clip is read once for all models that hear it alike. Captions of a clip that can't be read are left out.
     """
     results = {}
     for names, models, processor in side_by_side(checkpoints):

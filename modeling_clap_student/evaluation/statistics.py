@@ -66,11 +66,8 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, resamples: int
 def macro_interval(
     correct: np.ndarray, totals: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The bootstrap's percentile interval of a mean of class accuracies, whose clips are drawn class by class.
-
-    Args:
-        correct, totals: (classes,) clips put in their class, and all clips of the class, at least 1.
-    """
+    """The bootstrap's percentile interval of a mean of class accuracies, whose clips are drawn class by class: of
+    `totals` (classes,), at least 1 each, `correct` are put in their class."""
     rng = np.random.default_rng(seed)
     hits = rng.binomial(totals, correct / totals, size=(resamples, len(totals)))
     return _percentiles((hits / totals).mean(axis=1), confidence)
@@ -89,11 +86,7 @@ def average_precision_interval(
     Each class's items are drawn among themselves, and the interval reaches as many standard deviations of the
     resamples' means to both sides, for which few resamples are enough: their percentiles would lie too high, since an
     item that is drawn twice finds itself. Of a class with few items the resamples vary too little, and the interval is
-    narrower than it says. A resample costs a pass over all scores.
-
-    Args:
-        scores: (items, classes).
-        truth: (items,) int, the class of each.
+    narrower than it says. A resample costs a pass over all scores (items, classes).
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.
     """
@@ -136,9 +129,6 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     Only clips that one of them alone gets right count: of equally good models, each would have such a clip with
     probability ½. Where they never differ, p is 1.
 
-    Args:
-        first, second: (clips,) bool, whether each model is right.
-
     Source: McNemar 1947, Psychometrika 12; the exact form: Agresti 2013, Categorical Data Analysis, section 11.1.
     """
     first, second = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
@@ -152,19 +142,10 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class ItemScores:
-    """What each clip or text adds to a score that is their mean; of two models, the same items are compared.
+    """What each clip or text adds to a score that is their mean; of two models, the same items are compared."""
 
-    Attributes:
-        items: (n,) what tells one item from another, each once: a clip's id, a text's number.
-        values: (n,) bool where an item is right or wrong and nothing between, else float.
-    """
-
-    items: np.ndarray
-    values: np.ndarray
-
-    @property
-    def are_hits(self) -> bool:
-        return self.values.dtype == bool
+    items: np.ndarray  # (n,) each once: a clip's id, a text's number
+    values: np.ndarray  # (n,) bool where an item is right or wrong and nothing between, else float
 
     def values_of(self, items: np.ndarray) -> np.ndarray:
         """The values of some items, which are sorted."""
@@ -187,7 +168,7 @@ def paired_difference(models: Sequence[ItemScores], baseline: ItemScores, seed: 
     mine, theirs = [model.values_of(shared) for model in models], baseline.values_of(shared)
     differences = np.mean(mine, axis=0) - theirs.astype(float)
     low, high = bootstrap_interval(differences, seed)
-    exact = len(models) == 1 and baseline.are_hits
+    exact = len(models) == 1 and theirs.dtype == bool
     return {
         "difference": float(differences.mean()),
         "difference_low": low,

@@ -20,13 +20,9 @@ from .zste.tasks import order_accuracy
 
 @dataclass(frozen=True)
 class Validation(PairValidation):
-    """What scores a model in training, for `ClapStudentTrainer(validation=…)`.
+    """What scores a model in training, for `ClapStudentTrainer(validation=…)`."""
 
-    Attributes:
-        benchmark: labelled clips whose zero-shot accuracy is one more score, where that is to choose the checkpoint.
-    """
-
-    benchmark: Benchmark | None = None
+    benchmark: Benchmark | None = None  # labelled clips, where zero-shot accuracy is to choose the checkpoint
 
     def __call__(self, model) -> dict[str, float]:
         """What `validate` returns, and `accuracy` with a benchmark."""
@@ -44,20 +40,14 @@ class Validation(PairValidation):
 
 @dataclass(frozen=True)
 class TemporalValidation:
-    """What scores a model, for `TemporalTrainer(validation=…)`.
-
-    Attributes:
-        singles: labelled clips that training does not hear.
-        scenes: of these clips.
-        connectives: the words for the order, a scene each in turn: those that training uses.
-    """
+    """What scores a model, for `TemporalTrainer(validation=…)`."""
 
     processor: object
-    singles: Benchmark
-    scenes: list[Scene]
+    singles: Benchmark  # labelled clips that training does not hear
+    scenes: list[Scene]  # of these clips
     renderer: SceneRenderer
     skipped: SkippedClips
-    connectives: Sequence[str] = (BEFORE,)
+    connectives: Sequence[str] = (BEFORE,)  # the words for the order, a scene each in turn: those of training
 
     def __call__(self, model) -> dict[str, float]:
         """`accuracy_1a` of single sounds, `order`, how often the right order of two beats the wrong one, and
@@ -65,15 +55,8 @@ class TemporalValidation:
 
         Source of the last: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
         """
-        scores = quick_scores(
-            for_inference(model),
-            self.processor,
-            self.scenes,
-            self.renderer,
-            self.singles,
-            self.skipped,
-            connectives=self.connectives,
-        )
+        encoder, listened = for_inference(model), (self.scenes, self.renderer, self.singles)
+        scores = quick_scores(encoder, self.processor, *listened, self.skipped, self.connectives)
         better = max(0.0, scores["order"] - 0.5)
         return {**scores, "selection": sqrt(scores["accuracy_1a"] * better)}
 
@@ -90,11 +73,7 @@ def quick_scores(
     """Tasks 1A (`accuracy_1a`) and 3C (`order`) without controls: each scene is heard in one order, half in each.
 
     All processes must call alike; each embeds its share. Guessing reaches an order of 0.5, a model that ignores order
-    less.
-
-    Args:
-        renderer: of the processor's sampling rate; it keeps the clips that it has prepared.
-        connectives: the words for the order, a scene each in turn.
+    less. The renderer, of the processor's sampling rate, keeps the clips that it has prepared.
     """
     was_training = model.training
     try:

@@ -307,11 +307,9 @@ def zero_shot_of_all(
 
 
 def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
-    names = benchmark.class_names
+    names, truth = benchmark.class_names, class_numbers(benchmark, rows)
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
-    number = {name: place for place, name in enumerate(names)}
-    truth = np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])
     scores = Accuracy().compute(predictions=predicted, references=truth)
     return ZeroShotResult(
         benchmark,
@@ -325,3 +323,9 @@ def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes
         mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
         by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
     )
+
+
+def class_numbers(benchmark: Benchmark, rows: np.ndarray) -> np.ndarray:
+    """The class of each of these clips, as its place in `class_names`."""
+    number = {name: place for place, name in enumerate(benchmark.class_names)}
+    return np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])

@@ -36,24 +36,16 @@ _TRIES = 20  # scenes that are drawn in place of one that can't be read
 
 @dataclass(frozen=True)
 class SceneKinds:
-    """Which scenes a stage is made of.
+    """Which scenes a stage is made of."""
 
-    Attributes:
-        stage: `a`, one sound or two; `b`, their order; `joint`, both in each batch.
-        overlays: whether stage B has both sounds at once as a third block.
-        doubles: of stage A: `mixed`, half of the pairs one after the other and half at once, or `concat`.
-        paraphrase_from: when captions begin to say `before` and `while` in other words too, as a share of the run; 1:
-            never. "A preceded by B" turns the sounds around: from the start, a model would learn no order at all.
-        prompted: whether half of the captions begin with the prompt of evaluations, "this is a sound of".
-        retention: whether single sounds are added, for which the model shall stay as it was.
-    """
-
-    stage: str = "b"
-    overlays: bool = True
-    doubles: str = "mixed"
+    stage: str = "b"  # `a`, one sound or two; `b`, their order; `joint`, both in each batch
+    overlays: bool = True  # whether stage B has both sounds at once as a third block
+    doubles: str = "mixed"  # pairs of stage A: half one after the other and half at once, or `concat`
+    # When captions begin to say `before` and `while` in other words too, as a share of the run; 1: never. "A preceded
+    # by B" turns the sounds around: from the start, a model would learn no order at all.
     paraphrase_from: float = 0.5
-    prompted: bool = True
-    retention: bool = True
+    prompted: bool = True  # whether half of the captions begin with evaluations' prompt, "this is a sound of"
+    retention: bool = True  # whether single sounds are added, for which the model shall stay as it was
 
     @property
     def connectives(self) -> list[str]:
@@ -191,15 +183,15 @@ class SceneCollator:
                 (f"Combined sound of {scene.class_a} and {scene.class_b}", key_of(DOUBLE, *classes)),
             ]
         prompt, order, at_once = self._wording(scene.seed, row)
-        keys = {
-            FORWARD: key_of(BEFORE, *classes),
-            REVERSE: key_of(BEFORE, *reversed(classes)),
-            OVERLAY: key_of(WHILE, *classes),
+        meanings = {
+            FORWARD: (order, key_of(BEFORE, *classes)),
+            REVERSE: (order, key_of(BEFORE, *reversed(classes))),
+            OVERLAY: (at_once, key_of(WHILE, *classes)),
         }
-        words = {FORWARD: order, REVERSE: order, OVERLAY: at_once}
         return [
-            (prompt + scene_caption(*classes, relation, words[relation]), keys[relation])
-            for relation in self._relations
+            (prompt + scene_caption(*classes, relation, words), key)
+            for relation, (words, key) in meanings.items()
+            if relation in self._relations
         ]
 
     def _wording(self, seed: int, row: dict) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ _BLOCK = 512  # samples whose energy is looked at together
 _MOST_BYTES = 2**30  # of decoded clips in memory; 1,200 clips of 5 s at 44.1 kHz
 
 
-def trimmed(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+def trim_silence(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """A clip without the silence around it: what lies before the first and behind the last sample within 60 dB of its
     peak, but at least half a second of it, scaled to a peak of 1."""
     level = np.abs(waveform)
@@ -56,13 +56,13 @@ def excerpt(waveform: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
     return waveform[start : start + size]
 
 
-def levelled(waveform: np.ndarray) -> np.ndarray:
+def set_level(waveform: np.ndarray) -> np.ndarray:
     """A sound, not all zeros, at -26 dB of full scale (RMS), or lower where its peak would exceed 0.99."""
     level = np.sqrt(np.mean(np.square(waveform), dtype=np.float64))
     return waveform * np.float32(min(_LEVEL / level, _PEAK / np.abs(waveform).max()))
 
 
-def faded(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+def fade_ends(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """A sound that rises and falls linearly within 20 ms at its two ends."""
     size = round(_FADE * sampling_rate)
     ramp = ((np.arange(size) + 0.5) / size).astype(np.float32)
@@ -72,7 +72,7 @@ def faded(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     return faded
 
 
-def limited(waveform: np.ndarray) -> np.ndarray:
+def limit_peak(waveform: np.ndarray) -> np.ndarray:
     """A sound with a peak of at most 0.99: all of it is lowered where it has more."""
     peak = np.abs(waveform).max()
     return waveform if peak <= _PEAK else waveform * np.float32(_PEAK / peak)

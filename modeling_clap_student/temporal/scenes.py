@@ -24,7 +24,17 @@ from ..processing_clap_student import label_text
 from ..utils.outputs import write_text
 from .arguments import CONSTRUCTIONS
 from .captions import OVERLAY, RELATIONS, REVERSE
-from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, loudness, mix, trimmed
+from .preparation import (
+    SHORTEST,
+    PreparedClips,
+    excerpt,
+    fade_ends,
+    limit_peak,
+    loudness,
+    mix,
+    set_level,
+    trim_silence,
+)
 
 
 SECONDS = 10.0
@@ -63,7 +73,7 @@ class Deck:
     The border lies between 35 and 65 % of the scene.
 
     Args:
-        clips: table with `audio_id label`. The order of its rows does not count.
+        clips: table with `audio_id label`, in any order.
         pairs: of classes that are drawn, `all`, or those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
         without: class names that are never drawn.
         place: what the clips are, for errors.
@@ -136,7 +146,7 @@ class SceneRenderer:
         self.sampling_rate = sampling_rate
         self.construction = construction
         self._size = round(SECONDS * sampling_rate)
-        self._clips = PreparedClips(clips, sampling_rate, skipped, trimmed if construction == "ours" else None)
+        self._clips = PreparedClips(clips, sampling_rate, skipped, trim_silence if construction == "ours" else None)
 
     def render(self, scene: Scene, relation: str, second_gain_db: float = 0.0) -> np.ndarray:
         """(10 s,) float32 within [-1, 1]: a scene as it is heard, which depends on nothing but it and its clips.
@@ -150,11 +160,11 @@ class SceneRenderer:
             raise ValueError("of two sounds heard at once none is the second")
         parts = self._parts(scene)
         if relation == OVERLAY:
-            return limited(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
+            return limit_peak(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
         first, second = reversed(parts) if relation == REVERSE else parts
         if not second_gain_db:
             return np.concatenate([first, second])
-        return limited(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
+        return limit_peak(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
 
     def single(self, audio_id: str, seed: int = 0) -> np.ndarray:
         """(10 s,) float32: one clip, prepared, or as it is for `authors`; a part of a longer one, which the seed
@@ -162,7 +172,7 @@ class SceneRenderer:
         clip = self._clips[audio_id]
         if self.construction == "authors":
             return np.resize(clip, self._size)
-        return levelled(excerpt(clip, self._size, [seed]))
+        return set_level(excerpt(clip, self._size, [seed]))
 
     def original(self, audio_id: str, seed: int = 0) -> np.ndarray:
         """The same of a clip as evaluations hear it: with its silence, at its own level."""
@@ -178,7 +188,7 @@ class SceneRenderer:
         first = round(scene.border * self.sampling_rate)
         sizes = (first, self._size - first)
         parts = [excerpt(clip, size, [scene.seed, n]) for n, (clip, size) in enumerate(zip(clips, sizes, strict=True))]
-        return [faded(levelled(part), self.sampling_rate) for part in parts]
+        return [fade_ends(set_level(part), self.sampling_rate) for part in parts]
 
     def _overlay(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         levels = [loudness(part, self.sampling_rate) for part in (first, second)]

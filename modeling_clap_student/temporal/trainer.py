@@ -157,7 +157,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
     Args:
         model: a `ClapStudentModel`, as `order_aware` makes it.
         args: `TemporalTrainingArguments`.
-        base: the model before its post-training, for the retention term.
+        base: the model before its post-training.
         validation: scores the model at each evaluation.
         record: what the model card shall tell: `origin`, `stage`, `connectives`, ….
         kwargs: as for `Trainer`; `data_collator` is a `SceneCollator`.
@@ -304,8 +304,7 @@ def temporal_objective(
     Args:
         audio_embeds, text_embeds: (N, dim) normalised, of this process, block by block.
         logit_scale: scalar, its logarithm; it acts within [0, log 100].
-        keys: (N,) equal for captions that say the same.
-        parts: (`a` or `b`, blocks, scenes) of each stage, in the rows' order.
+        keys, parts: as `SceneCollator` gives them.
     """
     scale = logit_scale.clamp(0, math.log(100)).exp()
     total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0

@@ -16,7 +16,7 @@ from ...encoding_clap_student import iter_embeddings
 from ...errors import ClipError, InputError
 from ...temporal.captions import FORWARD, RELATIONS, REVERSE
 from ...temporal.scenes import Scene, SceneRenderer
-from ..zero_shot import Prompts, embed_classes
+from ..zero_shot import Prompts, class_numbers, embed_classes
 from .questions import FIRST, SECOND, Questions, ask, bag_of_words
 from .result import SceneSet, ZsteResult
 from .tasks import GAIN_DB, ControlAudio, SceneAudio, Texts, confusion, control_tasks, scene_tasks, single_sounds
@@ -58,12 +58,8 @@ def embed_scenes(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Embeds scenes as models hear them, each process its share; a few waveforms are in memory at a time.
 
-    Args:
-        checkpoints: (model, processor) of each, all of one sampling rate.
-        render: makes a scene's waveforms, as many of each, at that rate. What raises a ClipError is left out.
-
-    Returns:
-        of each model (kept, waveforms, dim) float32 unit vectors, and (kept,) int64, the places of these scenes.
+    Returns of each model, all of one sampling rate, (kept, waveforms, dim) float32 unit vectors, and (kept,) int64,
+    the places of these scenes. `render` makes as many waveforms of each scene; what raises a ClipError is left out.
     """
     state = PartialState()
     bounds = np.linspace(0, len(scenes), state.num_processes + 1).astype(int)
@@ -73,7 +69,7 @@ def embed_scenes(
     with tqdm(total=len(share), desc=description, unit="scene", disable=not state.is_main_process) as bar:
         streams = tee(_waveforms(scenes, share, render, scene_numbers, bar), len(checkpoints))
         embeddings = [
-            iter_embeddings(model.eval(), _windows(processor.feature_extractor, stream), batch_size)
+            iter_embeddings(model.eval(), map(processor.feature_extractor.windows, stream), batch_size)
             for (model, processor), stream in zip(checkpoints, streams, strict=True)
         ]
         for count, waveform_vectors in enumerate(zip(*embeddings, strict=True), start=1):
@@ -113,10 +109,6 @@ def _waveforms(
                 yield from waveforms
 
 
-def _windows(extractor, waveforms: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    return map(extractor.windows, waveforms)
-
-
 def embed_questions(
     model, processor, questions: Questions, prompts: Prompts, arrange: Callable[[str], str] = str
 ) -> Texts:
@@ -151,11 +143,7 @@ def evaluate_scenes(
     """Zero-shot temporal evaluation: each model's result, in their order.
 
     Scenes are rendered once for all models of one sampling rate. Task 1A takes the set's clips as they are, each once.
-
-    Args:
-        checkpoints: name -> (model, processor), in eval mode, all on one device.
-        skipped: where clips that can't be read are listed; a scene with one of them is left out.
-        prompts: what stands for classes and captions; "this is a sound of " + them by default.
+    A scene with a clip that can't be read is left out.
     """
     prompts = prompts or Prompts()
     questions = ask(scene_set.scenes, scene_set.class_names)
@@ -192,8 +180,7 @@ def _result(
     (model, processor), (scene_embeds, rows), (clip_embeds, clip_rows) = checkpoint, scenes, clips
     questions, audio = questions.select(rows), control_audio(scene_embeds)
     texts = embed_questions(model, processor, questions, prompts)
-    number = {name: place for place, name in enumerate(questions.class_names)}
-    truth = np.array([number[label] for label in np.array(scene_set.clips["label"])[clip_rows]])
+    truth = class_numbers(scene_set.benchmark, clip_rows)
     sorted_texts = embed_questions(model, processor, questions, prompts, bag_of_words)
     record = getattr(model.config, "record", None) or {}
     return ZsteResult(

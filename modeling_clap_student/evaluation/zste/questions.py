@@ -13,23 +13,13 @@ from ...temporal.scenes import Scene
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric's items, before it is decided what a tie counts.
+    """One metric's items, before it is decided what a tie counts; an item's value is the mean of its parts."""
 
-    Attributes:
-        shares: (items, parts) float64 in [0, 1], how right each part of an item is, where ties are broken at random;
-            an item's value is the mean of its parts.
-        chance: the value that random embeddings come to.
-        order_blind: the value of a model that can't tell `forward` from `reverse` and is perfect but for that; None
-            where it is not known.
-        minus: (items, parts), shares that are taken off, of a metric that is a difference.
-        rows: (items,) int, the scenes the items are of; None where they are all scenes, in their order.
-    """
-
-    shares: np.ndarray
-    chance: float
-    order_blind: float | None
-    minus: np.ndarray | None = None
-    rows: np.ndarray | None = None
+    shares: np.ndarray  # (items, parts) float64 in [0, 1], how right each part is, where ties are broken at random
+    chance: float  # the value that random embeddings come to
+    order_blind: float | None  # the value of a model that is perfect but for the order; None where it is not known
+    minus: np.ndarray | None = None  # (items, parts), shares that are taken off, of a metric that is a difference
+    rows: np.ndarray | None = None  # (items,) int, the scenes of the items; None where they are all, in their order
 
     def values(self, share_ties: bool = False) -> np.ndarray:
         """(items,) bool where an item is right or wrong and nothing between, else float64.
@@ -60,7 +50,7 @@ def outcome(shares: np.ndarray, chance: float, order_blind: float | None = 1.0, 
     return Outcome(shares if shares.ndim == 2 else shares[:, None], float(chance), order_blind, **arrays)
 
 
-_ROWS = 128  # whose texts are gathered at a time
+_ROWS = 128
 
 
 def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -74,7 +64,7 @@ def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
 def cosines_at(audio: np.ndarray, texts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """(n, dim), (k, dim) unit vectors and (n, c) rows of the texts, each item's candidates -> (n, c) float32."""
     scores = np.empty(numbers.shape, dtype=np.float32)
-    for start in range(0, len(audio), _ROWS):
+    for start in range(0, len(audio), _ROWS):  # whose texts are gathered at a time
         rows = slice(start, start + _ROWS)
         scores[rows] = np.einsum("nd,ncd->nc", audio[rows], texts[numbers[rows]], dtype=np.float64)
     return scores
@@ -112,15 +102,10 @@ def recall_at_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
 
 
 def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether captions and clips of a group find each other.
+    """Whether captions and clips of a group find each other: (n, m, m) scores of each clip (row) with each caption
+    (column), the i-th of which belong together -> three (n,).
 
-    Args:
-        scores: (n, m, m) float, of each clip (row) with each caption (column); the i-th belong together.
-
-    Returns:
-        three (n,): every clip finds its caption (CompA's text score), every caption its clip (audio score), both
-        (group score).
-
+    They are CompA's text score, every clip finds its caption; audio score, every caption its clip; group score, both.
     Source: Ghosh et al. 2023, arXiv 2310.08753 (CompA), after Thrush et al. 2022, arXiv 2204.03162 (Winoground).
     """
     size = scores.shape[1]
@@ -164,29 +149,17 @@ FIRST, SECOND = (f"In this concatenated sound, the {place} sound is {{}}" for pl
 
 @dataclass(frozen=True)
 class Questions:
-    """Of n scenes; classes and captions are numbers of the two lists.
-
-    Attributes:
-        class_names: the set's classes.
-        captions: all that any scene needs, each once.
-        pair: (n, 2) int, the classes A and B, A first in `forward`.
-        heard_forward: (n,) bool, of tasks where one of the two orders is heard: `forward`, else `reverse`; half each.
-        seen: (n,) bool, whether the class pair may occur in training.
-        orders: connective -> (n, 2) int, the captions of `forward` and of `reverse`.
-        overlay: (n,) int, the caption "A while B".
-        candidates_4a: (n, c) int, captions none of them twice: the true one of `forward`, `overlay`, others.
-        candidates_4b: (n, c) int, the same: those of `forward`, of `reverse`, `overlay`, others.
-    """
+    """Of n scenes; classes and captions are numbers of the two lists. A scene's candidates are all different."""
 
     class_names: list[str]
-    captions: list[str]
-    pair: np.ndarray
-    heard_forward: np.ndarray
-    seen: np.ndarray
-    orders: dict[str, np.ndarray]
-    overlay: np.ndarray
-    candidates_4a: np.ndarray
-    candidates_4b: np.ndarray
+    captions: list[str]  # all that any scene needs, each once
+    pair: np.ndarray  # (n, 2) int, the classes A and B, A first in `forward`
+    heard_forward: np.ndarray  # (n,) bool, of tasks that hear one order: `forward`, else `reverse`; half each
+    seen: np.ndarray  # (n,) bool, whether the class pair may occur in training
+    orders: dict[str, np.ndarray]  # connective -> (n, 2) int, the captions of `forward` and of `reverse`
+    overlay: np.ndarray  # (n,) int, the caption "A while B"
+    candidates_4a: np.ndarray  # (n, c) int, captions: of `forward`, `overlay`, others
+    candidates_4b: np.ndarray  # (n, c) int, captions: of `forward`, `reverse`, `overlay`, others
 
     def select(self, rows: np.ndarray) -> "Questions":
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.type is np.ndarray}

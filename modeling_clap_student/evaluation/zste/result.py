@@ -22,17 +22,12 @@ SEED = 0  # of all scenes that are drawn, so that two runs hear the same
 
 @dataclass(frozen=True)
 class SceneSet:
-    """A task of zero-shot temporal evaluation.
+    """A task of zero-shot temporal evaluation."""
 
-    Attributes:
-        name: as the user named it, `zste=…`.
-        manifest: the file that the scenes were read from; None where they were drawn, from `SEED`.
-    """
-
-    name: str
+    name: str  # as the user named it, `zste=…`
     benchmark: Benchmark
     scenes: list[Scene] = field(repr=False)
-    manifest: str | None = None
+    manifest: str | None = None  # the file that the scenes were read from; None where they were drawn, from `SEED`
 
     @property
     def layout(self) -> str:
@@ -105,38 +100,20 @@ _OF_ERRORS = ("4B/reversal_share",)
 
 @dataclass(frozen=True)
 class ZsteResult:
-    """All outcomes of a model.
-
-    Attributes:
-        rows: (kept,) int, the scenes whose clips could be read, of which all scores but 1A speak.
-        clip_ids: (clips,) `audio_id` of the single clips of task 1A.
-        questions: of the kept scenes.
-        outcomes: metric -> its outcome; 1A first.
-        controls: control -> metric -> its outcome.
-        confusion: of task 3B, as `tasks.confusion` counts it.
-        trained_connectives: those of the model's training; None where its config does not tell.
-    """
+    """All outcomes of a model."""
 
     scene_set: SceneSet
-    rows: np.ndarray = field(repr=False)
-    clip_ids: np.ndarray = field(repr=False)
-    questions: Questions = field(repr=False)
-    outcomes: dict[str, Outcome] = field(repr=False)
-    controls: dict[str, dict[str, Outcome]] = field(repr=False)
-    confusion: np.ndarray = field(repr=False)
-    trained_connectives: list[str] | None
+    rows: np.ndarray = field(repr=False)  # (kept,) int, the scenes that could be heard: all scores but 1A are of them
+    clip_ids: np.ndarray = field(repr=False)  # (clips,) `audio_id` of the single clips of task 1A
+    questions: Questions = field(repr=False)  # of the kept scenes
+    outcomes: dict[str, Outcome] = field(repr=False)  # by metric, 1A first
+    controls: dict[str, dict[str, Outcome]] = field(repr=False)  # control -> metric -> its outcome
+    confusion: np.ndarray = field(repr=False)  # of task 3B, as `tasks.confusion` counts it
+    trained_connectives: list[str] | None  # of the model's training; None where its config does not tell
 
     @property
     def task(self) -> str:
         return self.scene_set.name
-
-    @property
-    def num_clips(self) -> int:
-        return len(self.clip_ids)
-
-    @property
-    def num_scenes(self) -> int:
-        return len(self.rows)
 
     def as_rows(self, seed: int = 0) -> list[dict]:
         """`{task, metric, value, n, low, high, chance, order_blind}` of all scores.

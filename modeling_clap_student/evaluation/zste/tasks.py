@@ -33,25 +33,20 @@ class SceneAudio:
         """(n, dim): `forward` or `reverse`, whichever is heard."""
         return np.where(questions.heard_forward[:, None], self.forward, self.reverse)
 
-    @property
-    def all_ways(self) -> tuple[np.ndarray, ...]:
-        return self.forward, self.reverse, self.overlay
+    def own_scores(self, texts: "Texts", questions: Questions) -> np.ndarray:
+        """(n, 3, 3) cosines of each scene in each relation with its own caption of each relation."""
+        ways = (self.forward, self.reverse, self.overlay)
+        return np.stack([cosines_at(sounds, texts.captions, questions.own_captions) for sounds in ways], axis=1)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Embeddings of texts, float32 unit vectors.
+    """Embeddings of texts, float32 unit vectors."""
 
-    Attributes:
-        classes: (classes, dim), of the class prompts.
-        first, second: (classes, dim), that a class is the first, or the second sound.
-        captions: (captions, dim), of `Questions.captions`.
-    """
-
-    classes: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-    captions: np.ndarray
+    classes: np.ndarray  # (classes, dim), of the class prompts
+    first: np.ndarray  # (classes, dim), that a class is the first sound
+    second: np.ndarray  # (classes, dim), that it is the second
+    captions: np.ndarray  # (captions, dim), of `Questions.captions`
 
 
 def single_sounds(clips: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> Outcome:
@@ -61,12 +56,12 @@ def single_sounds(clips: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> 
 
 def scene_tasks(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
     """All tasks but 1A: metric -> its outcome. Of a task with several, the one named as the task is the strictest."""
-    sounds = audio.ordered(questions)
+    sounds, own_scores = audio.ordered(questions), audio.own_scores(texts, questions)
     return {
         **_both_sounds("2A", "2B", audio.overlay, texts, questions),
         **_both_sounds("2C", "2D", sounds, texts, questions),
-        **_own_captions(audio, texts, questions),
-        **_groups(audio, texts, questions),
+        **_own_captions(own_scores, questions),
+        **_groups(own_scores),
         **_candidates(audio, texts, questions),
         **_positions(sounds, texts, questions),
         **_connectives(sounds, texts, questions),
@@ -82,33 +77,28 @@ def _both_sounds(exact: str, recall: str, sounds: np.ndarray, texts: Texts, ques
     }
 
 
-def _own_captions(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
-    captions, right = questions.own_captions, np.where(questions.heard_forward, 0, 1)
-    scores = cosines_at(audio.ordered(questions), texts.captions, captions)
-    every = [choice(cosines_at(sounds, texts.captions, captions), way) for way, sounds in enumerate(audio.all_ways)]
+def _own_captions(own_scores: np.ndarray, questions: Questions) -> dict[str, Outcome]:
+    right = np.where(questions.heard_forward, 0, 1)
+    scores = own_scores[np.arange(len(right)), right]
+    every = np.column_stack([choice(own_scores[:, way], way) for way in range(3)])
     return {
         "3A": outcome(choice(scores, right), 1 / 3, 1 / 2),
-        "3B": outcome(np.column_stack(every), 1 / 3, 2 / 3),
+        "3B": outcome(every, 1 / 3, 2 / 3),
         "3C": outcome(choice(scores[:, :2], right), 1 / 2, 1 / 2),
     }
 
 
 def confusion(audio: SceneAudio, texts: Texts, questions: Questions) -> np.ndarray:
     """Of task 3B: (3, 4) int, row what is heard (forward, reverse, overlay), column the caption chosen, or a tie."""
-    table = np.zeros((3, 4), dtype=np.int64)
-    for way, sounds in enumerate(audio.all_ways):
-        scores = cosines_at(sounds, texts.captions, questions.own_captions)
-        tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
-        table[way] = np.bincount(np.where(tied, 3, scores.argmax(axis=1)), minlength=4)
-    return table
+    scores = audio.own_scores(texts, questions)
+    tied = (scores == scores.max(axis=2, keepdims=True)).sum(axis=2) > 1
+    choices = np.where(tied, 3, scores.argmax(axis=2))
+    return np.stack([np.bincount(choices[:, way], minlength=4) for way in range(3)])
 
 
-def _groups(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
-    scores = np.stack(
-        [cosines_at(sounds, texts.captions, questions.own_captions) for sounds in audio.all_ways], axis=1
-    )
+def _groups(own_scores: np.ndarray) -> dict[str, Outcome]:
     outcomes = {}
-    for task, group, alone, both in (("3D", scores[:, :2, :2], 1 / 4, 1 / 6), ("3E", scores, 1 / 27, 1 / 60)):
+    for task, group, alone, both in (("3D", own_scores[:, :2, :2], 1 / 4, 1 / 6), ("3E", own_scores, 1 / 27, 1 / 60)):
         text_right, audio_right, both_right = match_groups(group)
         outcomes[f"{task}/text"] = outcome(text_right, alone, 1 / 4)
         outcomes[f"{task}/audio"] = outcome(audio_right, alone, 1 / 4)
@@ -178,14 +168,8 @@ def order_accuracy(
     text_reverse: np.ndarray,
     forward_heard: np.ndarray,
 ) -> np.ndarray:
-    """Task 3C: whether the caption of the order that is heard lies nearer than that of the other order.
-
-    Args:
-        audio_forward, audio_reverse, text_forward, text_reverse: (n, dim) unit vectors of n scenes.
-        forward_heard: (n,) bool, which of the two orders is heard.
-
-    Returns:
-        (n,) bool; a tie is wrong.
+    """Task 3C, of (n, dim) unit vectors: (n,) bool, whether the caption of the order that is heard lies nearer than
+    that of the other order; a tie is wrong.
 
     Source: the time-order accuracy of Bagad et al. 2023, arXiv 2301.02074.
     """
@@ -245,14 +229,9 @@ def _count(keys: np.ndarray) -> np.ndarray:
 def found_within(
     texts: np.ndarray, text_keys: np.ndarray, audio: np.ndarray, audio_keys: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """Whether a text finds a clip of its own key among the first k.
+    """Whether a text (t, dim) finds a clip (n, dim) of its own key among the first k; both are unit vectors.
 
-    Args:
-        texts, audio: (t, dim) and (n, dim) unit vectors.
-        text_keys, audio_keys: (t,) and (n,) int, equal for texts and clips that belong together.
-
-    Returns:
-        k -> (t,) float64 in [0, 1], the probability where equal cosines stand in random order.
+    k -> (t,) float64 in [0, 1], the probability where equal cosines stand in random order.
     """
     parts: dict[int, list[np.ndarray]] = {k: [] for k in CUTOFFS}
     turned = audio.T.astype(np.float64)
@@ -290,18 +269,12 @@ GAIN_DB = 6.0
 
 @dataclass(frozen=True)
 class ControlAudio:
-    """Embeddings of n scenes, (n, dim) float32 unit vectors each.
+    """Embeddings of n scenes, (n, dim) float32 unit vectors each."""
 
-    Attributes:
-        plain: of the scenes as they are.
-        first_alone, second_alone: of the two parts of `forward`, each heard alone.
-        softer, louder: (forward, reverse) whose second sound is 6 dB softer, or louder.
-    """
-
-    plain: SceneAudio
-    first_alone: np.ndarray
+    plain: SceneAudio  # of the scenes as they are
+    first_alone: np.ndarray  # of the two parts of `forward`, each heard alone
     second_alone: np.ndarray
-    softer: tuple[np.ndarray, np.ndarray]
+    softer: tuple[np.ndarray, np.ndarray]  # (forward, reverse) whose second sound is 6 dB softer
     louder: tuple[np.ndarray, np.ndarray]
 
 
@@ -316,8 +289,9 @@ def control_tasks(
     strangers = derangement(len(plain.forward), seed)
     averaged = audio.first_alone + audio.second_alone
     averaged /= np.maximum(np.linalg.norm(averaged, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    shuffled = SceneAudio(plain.forward[strangers], plain.reverse[strangers], plain.overlay[strangers])
     settings = {
-        "shuffled_audio": (SceneAudio(*(sounds[strangers] for sounds in plain.all_ways)), texts),
+        "shuffled_audio": (shuffled, texts),
         "bag_of_words": (plain, sorted_texts),
         "time_averaged": (SceneAudio(averaged, averaged, plain.overlay), texts),
         "second_softer": (SceneAudio(*audio.softer, plain.overlay), texts),
