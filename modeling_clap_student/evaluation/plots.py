@@ -93,8 +93,9 @@ def show_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]):
     axes.set_yticks(range(len(names)), names, fontsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    for (row, column), share in np.ndenumerate(shares) if len(names) <= 20 else ():
-        if share >= 0.005:
+    if len(names) <= 20:
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
             color = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
     return image

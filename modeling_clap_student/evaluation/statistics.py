@@ -1,10 +1,9 @@
 """A score and its interval; differences between models on the same clips, and their tests."""
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
-from statistics import NormalDist
+from statistics import NormalDist, mean, stdev
 
 import numpy as np
 
@@ -196,36 +195,34 @@ def compare(results: dict[str, list], baseline: str | None = None, seed: int = 0
         scored = dict(zip(results, task_results, strict=True))
         tables = {model: result.as_rows(seed) for model, result in scored.items()}
         models = [model for model in results if model != baseline]
-
-        def against_baseline(names: list[str], scored=scored) -> dict[str, dict]:
-            return _differences([scored[name] for name in names], scored[baseline], baseline, seed)
-
         for model, table in tables.items():
-            differences = {} if baseline in (None, model) else against_baseline([model])
+            differences = {} if model == baseline else _differences(scored, [model], baseline, seed)
             rows += [row | {"model": model} | differences.get(row["metric"], {}) for row in table]
         if len(models) > 1:
-            differences = against_baseline(models) if baseline else {}
+            differences = _differences(scored, models, baseline, seed)
             for same in zip(*(tables[model] for model in models), strict=True):
                 rows.append(_mean(same) | differences.get(same[0]["metric"], {}))
     return rows
 
 
-def _differences(results: Sequence, baseline, name: str, seed: int) -> dict[str, dict]:
+def _differences(scored: dict, models: list[str], baseline: str | None, seed: int) -> dict[str, dict]:
     """Metric -> how far models, one or several pooled, are from the baseline on the items that all could read."""
-    scores = [result.item_scores() for result in results]
+    if baseline is None:
+        return {}
+    scores = [scored[model].item_scores() for model in models]
     return {
-        metric: {"baseline": name, **paired_difference([items[metric] for items in scores], theirs, seed)}
-        for metric, theirs in baseline.item_scores().items()
+        metric: {"baseline": baseline, **paired_difference([items[metric] for items in scores], theirs, seed)}
+        for metric, theirs in scored[baseline].item_scores().items()
     }
 
 
 def _mean(rows: Sequence[dict]) -> dict:
     values = [row["value"] for row in rows]
     return rows[0] | {
-        "value": statistics.mean(values),
+        "value": mean(values),
         "n": min(row["n"] for row in rows),
         "low": None,
         "high": None,
         "model": f"mean of {len(rows)}",
-        "deviation": statistics.stdev(values),
+        "deviation": stdev(values),
     }
