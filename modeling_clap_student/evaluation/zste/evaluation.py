@@ -65,28 +65,23 @@ def embed_scenes(
     bounds = np.linspace(0, len(scenes), state.num_processes + 1).astype(int)
     share = range(bounds[state.process_index], bounds[state.process_index + 1])
     scene_numbers: list[int] = []  # of each waveform
-    vectors: list[list[np.ndarray]] = [[] for _ in checkpoints]
+    embeddings: list[tuple[int, list[np.ndarray]]] = []  # of each waveform: its scene, each model's vector
     with tqdm(total=len(share), desc=description, unit="scene", disable=not state.is_main_process) as bar:
         streams = tee(_waveforms(scenes, share, render, scene_numbers, bar), len(checkpoints))
-        embeddings = [
+        vectors = [
             iter_embeddings(model.eval(), map(processor.feature_extractor.windows, stream), batch_size)
             for (model, processor), stream in zip(checkpoints, streams, strict=True)
         ]
-        for count, waveform_vectors in enumerate(zip(*embeddings, strict=True), start=1):
-            for model_vectors, vector in zip(vectors, waveform_vectors, strict=True):
-                model_vectors.append(vector.numpy())
+        for count, model_vectors in enumerate(zip(*vectors, strict=True), start=1):
+            embeddings.append((scene_numbers[count - 1], [vector.numpy() for vector in model_vectors]))
             bar.update(count == len(scene_numbers) or scene_numbers[count] != scene_numbers[count - 1])
-    shares = gather_object([(scene_numbers, vectors)])
+    embeddings = [pair for pairs in gather_object([embeddings]) for pair in pairs]
     skipped.check()
-    numbers = np.concatenate([np.array(scene_numbers, dtype=np.int64) for scene_numbers, _ in shares])
-    if len(numbers) == 0:
+    if not embeddings:
         raise nothing_readable(len(scenes), skipped, "scenes")
+    numbers, vectors = zip(*embeddings, strict=True)
     rows, counts = np.unique(numbers, return_counts=True)
-    embeds = [
-        np.stack([vector for _, share_vectors in shares for vector in share_vectors[place]])
-        for place in range(len(checkpoints))
-    ]
-    return [model_embeds.reshape(len(rows), counts[0], -1) for model_embeds in embeds], rows
+    return [np.stack(embeds).reshape(len(rows), counts[0], -1) for embeds in zip(*vectors, strict=True)], rows
 
 
 def _waveforms(
