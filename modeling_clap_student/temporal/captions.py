@@ -29,7 +29,7 @@ UNSEEN_CONNECTIVES = ("after", "then", "followed by")
 
 # For training, where it paraphrases. Many of either kind: a model that reads few of them learns these words, and takes
 # any other for one or the other kind by chance. None shares its stem with an unseen word.
-_TRAINING = {
+TRAINING = {
     BEFORE: (
         "prior to", "ahead of", "preceding", "earlier than", "sooner than", "in advance of", "in front of", "until",
         "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
@@ -46,13 +46,13 @@ _TRAINING = {
     ),
     WHILE: ("and at the same time",),
 }  # fmt: skip
-TRAINING_CONNECTIVES = tuple(words for ways in _TRAINING.values() for words in ways)
+TRAINING_CONNECTIVES = tuple(words for ways in TRAINING.values() for words in ways)
 
 _OTHERS = {BEFORE: (BEFORE, "then", "followed by", "and then"), AFTER: (AFTER, "following"), WHILE: (WHILE, "during")}
 
 # The connectives that are known, by their words.
 PARAPHRASES: dict[str, Connective] = {
-    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *_TRAINING[kind])
+    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *TRAINING[kind])
 }
 
 SINGLE, DOUBLE = "single", "double"

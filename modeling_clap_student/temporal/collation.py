@@ -16,11 +16,10 @@ from .captions import (
     DOUBLE,
     FORWARD,
     OVERLAY,
-    PARAPHRASES,
     RELATIONS,
     REVERSE,
     SINGLE,
-    TRAINING_CONNECTIVES,
+    TRAINING,
     WHILE,
     key_of,
     scene_caption,
@@ -28,9 +27,7 @@ from .captions import (
 from .scenes import Deck, Scene, SceneRenderer
 
 
-_BEFORE, _AFTER, _AT_ONCE = (
-    [words for words in TRAINING_CONNECTIVES if PARAPHRASES[words].kind == kind] for kind in (BEFORE, AFTER, WHILE)
-)
+_BEFORE, _AFTER, _AT_ONCE = (TRAINING[kind] for kind in (BEFORE, AFTER, WHILE))
 _TRIES = 20  # scenes that are drawn in place of one that can't be read
 
 
@@ -52,8 +49,9 @@ class SceneKinds:
         """The words that captions use."""
         if self.stage == "a":
             return []
-        paraphrases = [words for words in TRAINING_CONNECTIVES if self.overlays or PARAPHRASES[words].kind != WHILE]
-        return [BEFORE, *([WHILE] if self.overlays else []), *(paraphrases if self.paraphrase_from < 1 else [])]
+        kinds = [BEFORE, AFTER, WHILE] if self.overlays else [BEFORE, AFTER]
+        paraphrases = [words for kind in kinds for words in TRAINING[kind]] if self.paraphrase_from < 1 else []
+        return [BEFORE, *([WHILE] if self.overlays else []), *paraphrases]
 
     @property
     def orders(self) -> list[str]:

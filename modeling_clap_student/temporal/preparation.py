@@ -100,22 +100,15 @@ class PreparedClips:
         self.skipped = skipped
         self.most_bytes = most_bytes
         self._prepare = prepare
-        self._clips = clips.select_columns(["audio"])
+        self._clips = clips.select_columns(["audio", "audio_id"])
         self._rows = {audio_id: row for row, audio_id in enumerate(clips["audio_id"][:])}
-        self._forget()
-
-    def _forget(self) -> None:
         self._lock = threading.Lock()
         self._memory: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
         self._bad: dict[str, str] = {}
 
-    def __getstate__(self):
-        return {**self.__dict__, "_lock": None, "_memory": None}
-
-    def __setstate__(self, state: dict):
-        self.__dict__.update(state)
-        self._forget()
+    def __reduce__(self):  # a copy, in another process for instance, begins with an empty memory
+        return PreparedClips, (self._clips, self.sampling_rate, self.skipped, self._prepare, self.most_bytes)
 
     def __getitem__(self, audio_id: str) -> np.ndarray:
         """(samples,) float32, not to be written to; a clip that can't be used is listed the first time."""
