@@ -200,9 +200,9 @@ class ZeroShotResult:
 
     def as_rows(self, seed: int = 0) -> list[dict]:
         """All scores; the seed is of the bootstrap intervals of the macro accuracy and the mAP."""
-        _, totals = np.unique(self.truth, return_counts=True)
+        classes, totals = np.unique(self.truth, return_counts=True)
         hits = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
-        macro = macro_interval(hits[np.unique(self.truth)], totals, seed)
+        macro = macro_interval(hits[classes], totals, seed)
         precision = average_precision_interval(self.clip_embeds @ self.class_embeds.T, self.truth, seed)
         return [
             self.as_row(),
