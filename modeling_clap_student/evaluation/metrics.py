@@ -8,7 +8,7 @@ from ..utils.ranking import retrieval
 
 
 def _describe(description: str, inputs: str, *columns: dict) -> evaluate.MetricInfo:
-    """`columns`: those that a metric takes, or several sets of them of which it takes either."""
+    """`columns`: those that a metric takes, or several sets, each of which it takes."""
     features = [datasets.Features(names) for names in columns]
     features = features if len(features) > 1 else features[0]
     return evaluate.MetricInfo(description=description, citation="", inputs_description=inputs, features=features)

@@ -295,7 +295,7 @@ def scene_detail_tables(rows: Sequence[dict], results: dict[str, list]) -> list[
 
 def _by_task(results: dict[str, list], kind: type) -> list[dict]:
     """Model -> its result, of each task whose results are of a kind."""
-    tasks = [dict(zip(results, of_task, strict=True)) for of_task in zip(*results.values(), strict=True)]
+    tasks = [dict(zip(results, task_results, strict=True)) for task_results in zip(*results.values(), strict=True)]
     return [scored for scored in tasks if isinstance(next(iter(scored.values())), kind)]
 
 

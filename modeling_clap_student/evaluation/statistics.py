@@ -84,7 +84,7 @@ def average_precision_interval(
 
     Each class's items are drawn among themselves, and the interval reaches as many standard deviations of the
     resamples' means to both sides, for which few resamples are enough: their percentiles would lie too high, since an
-    item that is drawn twice finds itself. Of a class with few items the resamples vary too little, and the interval is
+    item that is drawn twice finds itself. The resamples of a class with few items vary too little, and the interval is
     narrower than it says. A resample costs a pass over all scores (items, classes).
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.

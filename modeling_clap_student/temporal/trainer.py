@@ -63,7 +63,7 @@ def learning_rates(model: nn.Module, learning_rate: float, encoder_learning_rate
 def choose_what_learns(
     model: ClapStudentModel, frozen_pooling: bool, freeze_audio_encoder: bool, freeze_text_encoder: bool = False
 ) -> None:
-    """Stops weights of a model from learning, all of which do.
+    """Stops weights from learning, in a model where all learn.
 
     `frozen_pooling` is the authors' choice: only what lies behind the pooling learns (`fc1`, the projections), and the
     text tower's last layer.

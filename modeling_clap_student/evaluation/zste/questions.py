@@ -30,7 +30,7 @@ class Outcome:
         return values if self.minus is None else values.astype(float) - _means(self.minus, share_ties)
 
     def select(self, scenes: np.ndarray) -> "Outcome":
-        """Of the scenes where a mask, (scenes,) bool, is true."""
+        """The same for the scenes where a mask, (scenes,) bool, is true."""
         items = scenes if self.rows is None else scenes[self.rows]
         minus = None if self.minus is None else self.minus[items]
         rows = None if self.rows is None else self.rows[items]
@@ -102,10 +102,11 @@ def recall_at_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
 
 
 def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether captions and clips of a group find each other: (n, m, m) scores of each clip (row) with each caption
-    (column), the i-th of which belong together -> three (n,).
+    """Whether captions and clips of a group find each other: CompA's text score (every clip finds its caption), audio
+    score (every caption its clip) and group score (both), (n,) each.
 
-    They are CompA's text score, every clip finds its caption; audio score, every caption its clip; group score, both.
+    `scores` are (n, m, m), of each clip (row) with each caption (column); the i-th belong together.
+
     Source: Ghosh et al. 2023, arXiv 2310.08753 (CompA), after Thrush et al. 2022, arXiv 2204.03162 (Winoground).
     """
     size = scores.shape[1]
@@ -121,7 +122,7 @@ def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @cache
 def _group_share(ranks: tuple[int, ...], size: int) -> float:
-    """Of the orders that equal ranks leave open, those in which each diagonal entry comes after its row and column."""
+    """The share of the orders left open by equal ranks where each diagonal entry comes after its row and column."""
     below = {
         i * (size + 1): {*range(i * size, (i + 1) * size), *range(i, size * size, size)} - {i * (size + 1)}
         for i in range(size)
@@ -177,7 +178,7 @@ class Questions:
 
 
 def hears_forward(count: int) -> np.ndarray:
-    """(count,) bool: of which scenes `forward` is heard, drawn from a seed, half of them."""
+    """(count,) bool: whether `forward` is heard of a scene, in half of them, drawn from a seed."""
     return np.random.default_rng(_SEED).permutation(count) % 2 == 0
 
 
@@ -185,7 +186,7 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
     """The questions of some scenes, a pure function of them and of the classes (at least 2, theirs among them).
 
     The candidates of tasks 4A and 4B are `NUM_CANDIDATES` captions "X before Y" and "X while Y" over the scene's two
-    classes and five others, drawn from a seed. Of a set with too few classes, all such captions are candidates.
+    classes and five others, drawn from a seed. In a set with too few classes, all such captions are candidates.
     """
     number = {name: place for place, name in enumerate(class_names)}
     captions: dict[str, int] = {}

@@ -156,7 +156,7 @@ class ZsteResult:
         return row
 
     def _rows_by_pair(self, metric: str, outcome: Outcome, seed: int) -> Iterator[dict]:
-        """Of the pairs of classes that may occur in training, and of those that may not, where there are any."""
+        """A row for pairs of classes that may occur in training, and one for those that may not, if there are any."""
         kinds = {scene.seen_pair for scene in self.scene_set.scenes}  # of the set, that all models have the same rows
         for name, kind in (("seen", True), ("unseen", False)):
             if kind in kinds:

@@ -55,7 +55,7 @@ def single_sounds(clips: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> 
 
 
 def scene_tasks(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
-    """All tasks but 1A: metric -> its outcome. Of a task with several, the one named as the task is the strictest."""
+    """All tasks but 1A: metric -> its outcome. Of several, the one named as the task is the strictest."""
     sounds, own_scores = audio.ordered(questions), audio.own_scores(texts, questions)
     return {
         **_both_sounds("2A", "2B", audio.overlay, texts, questions),
@@ -191,8 +191,7 @@ def _swap_gap(sounds: np.ndarray, captions: np.ndarray, questions: Questions) ->
 
     `original` says what is heard, `reversed` has its two sounds swapped, `replaced` has "after" for "before". The gaps
     are R@k of `original` minus that of the others, which is 0 for a model that ignores order, or all words but nouns.
-    Each time the scenes looked for are those that `original` describes, of which there may be several; scenes of one
-    caption are one query.
+    All three look for the scenes that `original` describes, perhaps several; scenes of one caption are one query.
 
     Source: after Wu et al. 2023, arXiv 2303.10667, and SynCaps, arXiv 2409.00851.
     """
@@ -283,7 +282,7 @@ def control_tasks(
 ) -> dict[str, dict[str, Outcome]]:
     """Control -> metric -> its outcome, whose ties should be shared: without order, all is ties.
 
-    `sorted_texts` have their words in alphabetical order; the seed is of which scene gets which other one's audio.
+    `sorted_texts` have their words in alphabetical order; the seed draws which scene gets which other one's audio.
     """
     plain = audio.plain
     strangers = derangement(len(plain.forward), seed)
