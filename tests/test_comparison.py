@@ -7,8 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from modeling_clap_student.errors import InputError
-from modeling_clap_student.evaluation.comparison import compare
-from modeling_clap_student.evaluation.statistics import ItemScores, paired_difference, score_row
+from modeling_clap_student.evaluation.statistics import ItemScores, compare, paired_difference, score_row
 
 
 def hits(items: list, right: list) -> ItemScores:

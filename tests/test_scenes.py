@@ -19,10 +19,10 @@ from modeling_clap_student.temporal.preparation import (
     PreparedClips,
     a_weighting,
     excerpt,
-    levelled,
     loudness,
     mix,
-    trimmed,
+    set_level,
+    trim_silence,
 )
 from modeling_clap_student.temporal.scenes import (
     Deck,
@@ -197,7 +197,7 @@ def test_parts_are_of_their_clips_at_one_level(two_clips, skipped):
     whole = source[place - FADE : place - FADE + border]
     gain = inner @ part / (part @ part)
     assert 20 * np.log10(gain * np.sqrt(np.mean(whole**2))) == pytest.approx(-26, abs=1e-3)
-    looped = np.resize(trimmed(tone(440, 1.3, 0.01), RATE), SIZE - border).astype(np.float64)
+    looped = np.resize(trim_silence(tone(440, 1.3, 0.01), RATE), SIZE - border).astype(np.float64)
     looped *= 10 ** (-26 / 20) / np.sqrt(np.mean(looped**2))
     np.testing.assert_allclose(forward[border + FADE : -FADE], looped[FADE:-FADE], atol=1e-6)
 
@@ -207,7 +207,7 @@ def test_both_parts_fade_at_their_ends(two_clips, skipped):
     forward = SceneRenderer(two_clips, RATE, skipped).render(scene(border=4.2), "forward")
     part = forward[round(4.2 * RATE) :]
     level = 10 ** (-26 / 20)
-    plain = np.resize(trimmed(tone(440, 1.3, 0.01), RATE), len(part))
+    plain = np.resize(trim_silence(tone(440, 1.3, 0.01), RATE), len(part))
     plain = plain * (level / np.sqrt(np.mean(plain.astype(np.float64) ** 2)))
     ramp = (np.arange(FADE) + 0.5) / FADE
     np.testing.assert_allclose(part[:FADE], plain[:FADE] * ramp, atol=1e-6)
@@ -217,11 +217,11 @@ def test_both_parts_fade_at_their_ends(two_clips, skipped):
 def test_level_of_what_is_prepared():
     """Guards against a level that is off, or a peak beyond 0.99: a click every second can't be as loud as noise."""
     for waveform in (noise(4, 0.001), tone(100, 4, 0.9), noise(0.6, 30)):
-        level = np.sqrt(np.mean(levelled(waveform).astype(np.float64) ** 2))
+        level = np.sqrt(np.mean(set_level(waveform).astype(np.float64) ** 2))
         assert 20 * np.log10(level) == pytest.approx(-26, abs=1e-3)
     clicks = np.zeros(4 * RATE, np.float32)
     clicks[::RATE] = 0.2
-    assert np.abs(levelled(clicks)).max() == pytest.approx(0.99, abs=1e-6)
+    assert np.abs(set_level(clicks)).max() == pytest.approx(0.99, abs=1e-6)
 
 
 def test_silence_is_cut_away_but_half_a_second_stays():
@@ -231,15 +231,15 @@ def test_silence_is_cut_away_but_half_a_second_stays():
     sound[4000:16000] += np.float32(0.5 * 0.9e-3)  # -60.9 dB of the peak
     sound[3000] = sound[18000] = 0.5 * 1.2e-3  # -58 dB
     peak = np.abs(sound).max()
-    np.testing.assert_array_equal(trimmed(sound, RATE), sound[3000:18001] / peak)
+    np.testing.assert_array_equal(trim_silence(sound, RATE), sound[3000:18001] / peak)
     click = np.zeros(3 * RATE, np.float32)
     for place, start in ((9000, 9000), (0, 0), (3 * RATE - 1, 3 * RATE - RATE // 2)):
         click[:] = 0
         click[place] = -0.3
-        np.testing.assert_array_equal(trimmed(click, RATE), click[start : start + RATE // 2] / np.float32(0.3))
-    assert len(trimmed(click[-100:], RATE)) == 100
+        np.testing.assert_array_equal(trim_silence(click, RATE), click[start : start + RATE // 2] / np.float32(0.3))
+    assert len(trim_silence(click[-100:], RATE)) == 100
     with pytest.raises(ClipError, match="is silent"):
-        trimmed(np.zeros(RATE, np.float32), RATE)
+        trim_silence(np.zeros(RATE, np.float32), RATE)
 
 
 def test_excerpts_are_audible_and_everywhere():

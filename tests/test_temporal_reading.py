@@ -5,8 +5,8 @@ import torch
 from conftest import CAPTIONS
 
 from modeling_clap_student.processing_clap_student import tokenize
-from modeling_clap_student.temporal import collation as reading
-from modeling_clap_student.temporal.collation import CaptionReader
+from modeling_clap_student.temporal import trainer as reading
+from modeling_clap_student.temporal.trainer import CaptionReader
 
 
 @pytest.fixture

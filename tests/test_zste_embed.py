@@ -11,15 +11,15 @@ from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.errors import InputError
+from modeling_clap_student.evaluation.validation import quick_scores
 from modeling_clap_student.evaluation.zste.evaluation import (
     control_audio,
     embed_scenes,
     evaluate_scenes,
     every_variant,
-    quick_scores,
 )
 from modeling_clap_student.evaluation.zste.questions import cosines
-from modeling_clap_student.evaluation.zste.scene_set import SceneSet
+from modeling_clap_student.evaluation.zste.result import SceneSet
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer
 
 
@@ -112,7 +112,7 @@ def test_a_scene_of_a_broken_clip_is_left_out(heard, folder, skipped):
     assert 2 <= len(good) < 12
     result = evaluate_scenes({"m": heard}, SceneSet("zste=set", benchmark, scenes), skipped)["m"]
     assert result.rows.tolist() == good and len(result.outcomes["3C"].values()) == len(good)
-    assert result.num_clips == 7 and list(skipped.read()) == ["set/dog/0.wav"]
+    assert len(result.clip_ids) == 7 and list(skipped.read()) == ["set/dog/0.wav"]
     alone = evaluate_scenes({"m": heard}, SceneSet("zste=set", benchmark, [scenes[g] for g in good]), skipped)["m"]
     for metric in ("2A", "2B", "3B", "3E", "4A"):  # what does not depend on which order is heard
         assert np.array_equal(result.outcomes[metric].values(), alone.outcomes[metric].values()), metric

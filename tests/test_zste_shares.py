@@ -9,7 +9,7 @@ from modeling_clap_student.evaluation.zste.questions import (
     choice,
     cosines,
     cosines_at,
-    matched,
+    match_groups,
     recall_at_two,
     top_two,
 )
@@ -48,7 +48,7 @@ def test_ties_count_as_the_odds_of_guessing(scores):
 def test_groups_of_two_with_ties():
     """Guards against a product of odds that are not independent: all alike, it would be 1/16 in place of 1/6."""
     groups = np.array([*np.ndindex(2, 2, 2, 2), (0, 1, 2, 3), (3, 1, 0, 2)], dtype=np.float32).reshape(-1, 2, 2)
-    text, audio, both = matched(groups)
+    text, audio, both = match_groups(groups)
     for row, ((a, b), (c, d)) in enumerate(groups.tolist()):
         found = []
         for order in permutations(range(4)):
@@ -57,15 +57,15 @@ def test_groups_of_two_with_ties():
         assert text[row] == pytest.approx(np.mean([f for f, _ in found]))
         assert audio[row] == pytest.approx(np.mean([g for _, g in found]))
         assert both[row] == pytest.approx(np.mean([f and g for f, g in found]))
-    assert matched(np.zeros((1, 2, 2)))[2][0] == pytest.approx(1 / 6)
-    assert matched(np.zeros((1, 3, 3)))[2][0] == pytest.approx(1 / 60)
+    assert match_groups(np.zeros((1, 2, 2)))[2][0] == pytest.approx(1 / 6)
+    assert match_groups(np.zeros((1, 3, 3)))[2][0] == pytest.approx(1 / 60)
 
 
 def test_groups_of_three_with_ties_against_noise():
     """Guards against a count of orders that is right for two alone."""
     rng = np.random.default_rng(2)
     groups = np.stack([np.eye(3) * 2, np.eye(3) + rng.integers(0, 2, (3, 3)), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]])
-    _, _, both = matched(groups)
+    _, _, both = match_groups(groups)
     for group, share in zip(groups, both, strict=True):
         noisy = group + 1e-3 * rng.random((40_000, 3, 3))
         right = np.ones(len(noisy), dtype=bool)

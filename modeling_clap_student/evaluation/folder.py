@@ -14,15 +14,21 @@ from ..utils.console import print_table
 from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_text
 from ..utils.processes import from_main_process
 from .arguments import EvalArguments
-from .comparison import Result, compare
-from .plots import draw_confusion, draw_embeddings
-from .report import as_markdown, detail_tables, model_index, score_tables
-from .results import details, provenance, with_provenance
+from .plots import draw_confusion, draw_embeddings, draw_tasks
+from .report import (
+    as_markdown,
+    detail_tables,
+    model_index,
+    scene_detail_tables,
+    scene_notes,
+    scene_tables,
+    score_tables,
+)
+from .results import Result, details, provenance, with_provenance
+from .statistics import compare
 from .tasks import Task
 from .zero_shot import Prompts, ZeroShotResult
-from .zste.result import ZsteResult
-from .zste.scene_set import SceneSet, file_stem, manifest_name
-from .zste.tables import draw_tasks, scene_detail_tables, scene_notes, scene_tables
+from .zste.result import SceneSet, ZsteResult, file_stem, manifest_name
 
 
 _LEFT = ("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED, "confusion_*", "embeddings_*", "zste_*")

@@ -7,6 +7,13 @@ import numpy as np
 from ..utils.ranking import retrieval
 
 
+def _describe(description: str, inputs: str, *columns: dict) -> evaluate.MetricInfo:
+    """`columns`: those that a metric takes, or several sets, each of which it takes."""
+    features = [datasets.Features(names) for names in columns]
+    features = features if len(features) > 1 else features[0]
+    return evaluate.MetricInfo(description=description, citation="", inputs_description=inputs, features=features)
+
+
 class Accuracy(evaluate.Metric):
     """The share of predictions that equal their reference, over all clips and for each class.
 
@@ -14,13 +21,10 @@ class Accuracy(evaluate.Metric):
     """
 
     def _info(self):
-        return evaluate.MetricInfo(
-            description="Share of predictions that equal their reference.",
-            citation="",
-            inputs_description="predictions and references: class numbers.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+        return _describe(
+            "Share of predictions that equal their reference.",
+            "predictions and references: class numbers.",
+            {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")},
         )
 
     def _compute(self, predictions, references):
@@ -62,14 +66,11 @@ class MeanAveragePrecision(evaluate.Metric):
 
     def _info(self):
         scores = datasets.List(datasets.Value("float64"))
-        return evaluate.MetricInfo(
-            description="Mean over the classes of the average precision of their scores.",
-            citation="",
-            inputs_description="predictions: (items, classes) scores; references: class numbers, or 0 and 1 a class.",
-            features=[
-                datasets.Features({"predictions": scores, "references": datasets.Value("int64")}),
-                datasets.Features({"predictions": scores, "references": datasets.List(datasets.Value("int64"))}),
-            ],
+        return _describe(
+            "Mean over the classes of the average precision of their scores.",
+            "predictions: (items, classes) scores; references: class numbers, or 0 and 1 a class.",
+            {"predictions": scores, "references": datasets.Value("int64")},
+            {"predictions": scores, "references": datasets.List(datasets.Value("int64"))},
         )
 
     def _compute(self, predictions, references):
@@ -83,25 +84,22 @@ class MeanAveragePrecision(evaluate.Metric):
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-    """Of one class's scores.
+    """(draws,) the average precision of one class's scores, in [0, 1]; scikit-learn's takes one draw at a time.
 
     Args:
         scores: (items,) of the class.
         positive: (items,) bool, whether an item is of the class.
         counts: (draws, items) int, how often each draw holds an item; every item once by default. Each draw holds as
             many positive items, at least one.
-
-    Returns:
-        (draws,) in [0, 1].
     """
     counts = np.ones((1, len(scores)), dtype=np.int64) if counts is None else counts
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # of each group of equal scores
     before = np.cumsum(counts[:, order], axis=1)[:, last]
-    found = np.cumsum(counts[:, order] * positive[order], axis=1)[:, last]
-    precision = found / np.maximum(before, 1)
-    return np.sum(np.diff(found, prepend=0, axis=1) * precision, axis=1) / found[:, -1]
+    hits = np.cumsum(counts[:, order] * positive[order], axis=1)[:, last]
+    precision = hits / np.maximum(before, 1)
+    return np.sum(np.diff(hits, prepend=0, axis=1) * precision, axis=1) / hits[:, -1]
 
 
 class Retrieval(evaluate.Metric):
@@ -113,13 +111,10 @@ class Retrieval(evaluate.Metric):
     """
 
     def _info(self):
-        return evaluate.MetricInfo(
-            description="How early clips find their captions among all, and captions their clips.",
-            citation="",
-            inputs_description="text_embeds, audio_embeds: unit vectors; clip_of_text: the row of each text's clip.",
-            features=datasets.Features(
-                {"text_embeds": datasets.List(datasets.Value("float32")), "clip_of_text": datasets.Value("int64")}
-            ),
+        return _describe(
+            "How early clips find their captions among all, and captions their clips.",
+            "text_embeds, audio_embeds: unit vectors; clip_of_text: the row of each text's clip.",
+            {"text_embeds": datasets.List(datasets.Value("float32")), "clip_of_text": datasets.Value("int64")},
         )
 
     def _compute(self, text_embeds, clip_of_text, audio_embeds):

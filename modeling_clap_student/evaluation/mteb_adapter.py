@@ -43,9 +43,6 @@ class MtebModel(AbsEncoder):
     Args:
         name: as `load_checkpoint` takes it: a folder or a Hub id, of this package or of transformers' CLAP.
         device: where to embed; by default where accelerate would.
-
-    Raises:
-        InputError: as `load_checkpoint`.
     """
 
     def __init__(self, name: str, device: str | torch.device | None = None):
@@ -59,7 +56,6 @@ class MtebModel(AbsEncoder):
         Args:
             inputs: a DataLoader; what it loads has a column `text`, `audio`, or both, whose vectors are then added.
             batch_size: windows at a time.
-            show_progress_bar: whether to show one for clips.
             task_and_prompt: the task's metadata, split, subset and kind of prompt: no vector depends on them.
 
         Returns:
@@ -105,10 +101,10 @@ def _windows(number: int, audio: dict | None, extractor) -> Iterator[np.ndarray]
 
 
 def _describe(name: str, model, processor) -> ModelMeta:
-    """What mteb is to know of a model; its names always have a slash."""
     repository, _ = split_revision(name)
     return ModelMeta.create_empty(
         {
+            # A name in mteb always has a slash.
             "name": repository if "/" in repository else f"local/{repository}",
             "revision": model.config._commit_hash or fingerprint(model),
             "modalities": ["audio", "text"],

@@ -1,8 +1,12 @@
-"""Pictures of an evaluation: which classes are taken for which, and where clips and classes lie."""
+"""Pictures of an evaluation: which classes are mistaken for which, where clips and classes lie, scores of scenes.
+
+They are drawn as PNG from the main process alone; an older file is replaced.
+"""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,30 +16,31 @@ from accelerate import PartialState
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..data.benchmarks import short_name
 from ..soundscapes.corpus import is_soundscape
 from ..utils.charts import FILE_STYLE, save_chart
 from .zero_shot import ZeroShotResult
+from .zste.result import MAIN_TASKS
+
+
+@contextmanager
+def _chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterator[Figure]:
+    with matplotlib.rc_context(FILE_STYLE | style):
+        figure = Figure(figsize=inches, layout="constrained")
+        yield figure
+        save_chart(figure, path)
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Clips of one class that were put into another.
+    """Clips of one class that were put into another."""
 
-    Attributes:
-        label: their class.
-        predicted: the one they were put into.
-        count: how many.
-        share: of the class's clips.
-        clips: ids of some of them.
-        paths: where these lie; None of one that has no file of its own, as in a Hub dataset.
-    """
-
-    label: str
+    label: str  # their class
     predicted: str
     count: int
-    share: float
-    clips: list[str]
-    paths: list[str | None]
+    share: float  # of the class's clips
+    clips: list[str]  # ids of some of them
+    paths: list[str | None]  # where these lie; None of one that has no file of its own, as in a Hub dataset
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -45,26 +50,20 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 
 
 def most_confused(result: ZeroShotResult, most: int = 10, most_clips: int = 5) -> list[Confusion]:
-    """The pairs of classes with the most clips of one in the other; of equal ones the first classes.
-
-    Args:
-        result: of one model.
-        most: pairs to return at most.
-        most_clips: clips to name of each.
-    """
+    """The pairs of classes with the most clips of one in the other; of equal ones the first classes."""
     names = result.benchmark.class_names
     matrix = confusion_matrix(result.truth, result.predicted, len(names))
     totals = matrix.sum(axis=1)
     np.fill_diagonal(matrix, 0)
     order = np.argsort(-matrix, axis=None, kind="stable")[:most]
-    found = [divmod(int(cell), len(names)) for cell in order if matrix.flat[cell]]
     confusions = []
-    for true, taken in found:
-        rows = result.rows[(result.truth == true) & (result.predicted == taken)][:most_clips]
-        clips, count = result.benchmark.clips.select(rows), int(matrix[true, taken])
+    for cell in order[matrix.flat[order] > 0].tolist():
+        label, predicted = divmod(cell, len(names))
+        rows = result.rows[(result.truth == label) & (result.predicted == predicted)][:most_clips]
+        clips, count = result.benchmark.clips.select(rows), int(matrix[label, predicted])
         paths = [_path(audio) for audio in clips["audio"]]
-        share = float(count / totals[true])
-        confusions.append(Confusion(names[true], names[taken], count, share, clips["audio_id"][:], paths))
+        share = float(count / totals[label])
+        confusions.append(Confusion(names[label], names[predicted], count, share, clips["audio_id"][:], paths))
     return confusions
 
 
@@ -72,36 +71,21 @@ def _path(audio: dict) -> str | None:
     return None if audio["bytes"] is not None or is_soundscape(audio["path"]) else audio["path"]
 
 
-def confusion_rows(result: ZeroShotResult) -> list[dict]:
-    """`most_confused` for a json file."""
-    return [asdict(pair) for pair in most_confused(result)]
-
-
 def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
-    """Draws the matrix of one benchmark, over all models, as PNG, from the main process alone.
-
-    Each row is the share of its class's clips, over all models together.
-    """
+    """Draws one benchmark's matrix: each row is the share of its class's clips, over all models together."""
     if not PartialState().is_main_process:
         return
     names = results[0].benchmark.class_names
     matrix = sum(confusion_matrix(result.truth, result.predicted, len(names)) for result in results)
     inches = 2.5 + max(2.5, 0.2 * len(names))
-    with matplotlib.rc_context(FILE_STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(inches + 0.8, inches), layout="constrained")
+    with _chart(path, (inches + 0.8, inches), {"axes.grid": False}) as figure:
         image = show_confusion(figure.add_subplot(), matrix, names)
         figure.colorbar(image, ax=figure.axes, shrink=0.6, label="share of the class")
-        save_chart(figure, path)
 
 
-def show_confusion(axes, matrix: np.ndarray, names: Sequence[str]):
-    """Shows a matrix as each class's shares, in per cent where there is room; returns the image, for a colour bar.
-
-    Args:
-        axes: matplotlib's.
-        matrix: (classes, classes) counts, as `confusion_matrix` makes them.
-        names: of the classes.
-    """
+def show_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]):
+    """Shows a matrix of counts as each class's shares, in per cent where there is room; returns the image, for a
+    colour bar."""
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     size = 8 if len(names) <= 20 else 6
     image = axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
@@ -110,15 +94,11 @@ def show_confusion(axes, matrix: np.ndarray, names: Sequence[str]):
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(names) <= 20:
-        _write_shares(axes, shares)
-    return image
-
-
-def _write_shares(axes, shares: np.ndarray) -> None:
-    for (row, column), share in np.ndenumerate(shares):
-        if share >= 0.005:
+        for row, column in np.argwhere(shares >= 0.005):
+            share = shares[row, column]
             color = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=color)
+    return image
 
 
 _INCHES = 6.0  # a panel
@@ -126,7 +106,7 @@ _FRAMED = {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left
 
 
 def plane(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """(n, 2) coordinates of vectors, and how they were found: UMAP where umap-learn is installed, else PCA.
+    """(n, 2) coordinates of vectors, and the method: UMAP where umap-learn is installed, else PCA.
 
     PCA: along the two directions of the largest variance, turned so that the largest entry of each is positive.
     """
@@ -143,26 +123,27 @@ def plane(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
 
 
 def draw_embeddings(results: dict[str, ZeroShotResult], path: Path | str, seed: int = 0) -> None:
-    """Draws one benchmark's clips, points coloured by their class, and its classes, as PNG: a panel a model.
+    """Draws one benchmark's clips, points coloured by their class, and its classes: a panel a model.
 
-    Each model has a plane of its own: two models' vectors have nothing in common. From the main process alone.
+    Each model has a plane of its own: two models' vectors have nothing in common.
     """
     if not PartialState().is_main_process:
         return
-    with matplotlib.rc_context(FILE_STYLE | _FRAMED):
-        figure = Figure(figsize=(_INCHES * len(results), _INCHES), layout="constrained")
+    with _chart(path, (_INCHES * len(results), _INCHES), _FRAMED) as figure:
         for number, (model, result) in enumerate(results.items(), start=1):
             axes = figure.add_subplot(1, len(results), number)
-            method = _panel(axes, result, seed)
+            method = _draw_plane(axes, result, seed)
             axes.set_title(f"{model}: {method}, {result.accuracy:.1%} right", loc="left", fontsize=9)
-        save_chart(figure, path)
 
 
-def _panel(axes: Axes, result: ZeroShotResult, seed: int) -> str:
+def _draw_plane(axes: Axes, result: ZeroShotResult, seed: int) -> str:
     names = result.benchmark.class_names
     points, method = plane(np.concatenate([result.clip_embeds, result.class_embeds]), seed)
     clips, classes = points[: len(result.rows)], points[len(result.rows) :]
-    colors = _colors(len(names))
+    if len(names) <= 10:
+        colors = matplotlib.colormaps["tab10"](np.arange(len(names)))
+    else:
+        colors = matplotlib.colormaps["turbo"](np.linspace(0.02, 0.98, len(names)))
     size = np.clip(5000 / len(clips), 4, 30)
     axes.scatter(*clips.T, s=size, c=colors[result.truth], alpha=0.5, linewidths=0)
     axes.scatter(*classes.T, s=60, c=colors, marker="*", edgecolors="black", linewidths=0.5)
@@ -173,8 +154,43 @@ def _panel(axes: Axes, result: ZeroShotResult, seed: int) -> str:
     return method
 
 
-def _colors(count: int) -> np.ndarray:
-    """(count, 4), as different as so many can be."""
-    if count <= 10:
-        return matplotlib.colormaps["tab10"](np.arange(count))
-    return matplotlib.colormaps["turbo"](np.linspace(0.02, 0.98, count))
+_TASKS = [metric for metric in MAIN_TASKS if not metric.startswith("6C")]  # a gap is no share
+_COLORS = ("#5b3fd0", "#c2410c", "#17703a", "#0e7490", "#a21caf", "#a16207", "#475569", "#be123c")
+_INK = "#1b1e23"
+_WIDTH = 0.8  # of a task's bars together
+
+
+def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
+    """Draws the tasks of one set of scenes, with 95 % intervals: `rows` of `compare`, but for the mean of models."""
+    if not PartialState().is_main_process:
+        return
+    scores: dict[str, dict[str, dict]] = {}
+    for row in rows:
+        if row["task"] == task and "deviation" not in row:
+            scores.setdefault(row["model"], {})[row["metric"]] = row
+    first = next(iter(scores.values()))
+    width = max(9.0, 0.17 * len(_TASKS) * (len(scores) + 1.5))
+    with _chart(path, (width, 4.0), {}) as figure:
+        axes = figure.add_subplot()
+        for number, (model, by_metric) in enumerate(scores.items()):
+            _draw_bars(axes, [by_metric[metric] for metric in _TASKS], number, len(scores), model)
+        places = np.arange(len(_TASKS))
+        chance = [100 * first[metric]["chance"] for metric in _TASKS]
+        half = _WIDTH / 2 + 0.04
+        axes.hlines(chance, places - half, places + half, colors=_INK, linewidth=1.2, label="chance")
+        axes.set_xticks(places, [metric.replace("unseen_connectives", "unseen\nconnect.") for metric in _TASKS])
+        axes.set_xlim(-0.6, len(_TASKS) - 0.4)
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("%")
+        title = f"{short_name(task)}: {first['3C']['n']} scenes, {first['1A']['n']} single clips"
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12), ncols=4, fontsize=8)
+
+
+def _draw_bars(axes: Axes, rows: list[dict], number: int, count: int, model: str) -> None:
+    width = _WIDTH / count
+    places = np.arange(len(rows)) - _WIDTH / 2 + (number + 0.5) * width
+    values, low, high = (100 * np.array([row[key] for row in rows]) for key in ("value", "low", "high"))
+    reach = np.maximum([values - low, high - values], 0)
+    axes.bar(places, values, 0.9 * width, color=_COLORS[number % len(_COLORS)], label=model)
+    axes.errorbar(places, values, reach, fmt="none", ecolor=_INK, elinewidth=0.7, alpha=0.7)

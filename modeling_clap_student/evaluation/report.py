@@ -12,11 +12,13 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, short_name
 from ..data.sources import split_revision
 from ..hub_clap_student import markdown_text
+from ..temporal.captions import RELATIONS
 from ..utils.ranking import CUTOFFS, DIRECTIONS
-from .comparison import Result
-from .plots import Confusion, most_confused
+from .plots import most_confused
 from .zero_shot import ZeroShotResult
-from .zste.result import COMPARED, MAIN_TASKS, SCORE
+from .zste.questions import CONNECTIVES
+from .zste.result import CONTROL, MAIN_TASKS, SCORE, SceneSet, ZsteResult
+from .zste.tasks import CONTROLS, metric_of
 
 
 # Clips of the whole sets, all folds and parts, that the paper evaluates on.
@@ -44,18 +46,15 @@ def in_paper(task: object) -> bool:
 
 CLASSIFICATION = {"accuracy": "Accuracy", "macro_accuracy": "Macro accuracy", "mAP": "Mean average precision"}
 RETRIEVAL = (*(f"R@{k}" for k in CUTOFFS), "mAP@10", "median_rank")
-_COMPARED = ("accuracy", "R@1", "mAP@10")  # with a baseline; the others' differences stand in results.json alone
+
+# What is compared with a baseline in the table; other differences stand in results.json alone.
+_COMPARED = ("accuracy", "R@1", "mAP@10")  # endings
+_COMPARED_SCENES = ("1A", "2A", "3A", "3C", "3D", "4A", "4B", "5A", "6A", "6B")
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of texts.
-
-    Attributes:
-        title: what it shows, with its unit.
-        columns: their heads.
-        rows: cells, as many as columns.
-    """
+    """A table of texts; its title says the unit."""
 
     title: str
     columns: list[str]
@@ -74,7 +73,7 @@ def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
 
     Args:
         rows: of `compare`.
-        tasks: that they speak of.
+        tasks: what they are of.
     """
     scores = {(row["model"], row["task"], row["metric"]): row for row in rows}
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -150,7 +149,7 @@ def _difference_table(rows: Sequence[dict]) -> list[ReportTable]:
 
 def _is_compared(row: dict) -> bool:
     if row["task"].startswith(ZSTE):
-        return row["metric"] in COMPARED
+        return row["metric"] in _COMPARED_SCENES
     return row["metric"].endswith(_COMPARED)
 
 
@@ -158,18 +157,150 @@ def _signed(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
 
 
-def detail_tables(results: dict[str, list[Result]]) -> list[ReportTable]:
-    """By fold, by class, and what is taken for what, of each classification task.
+# metric of scenes -> what it measures.
+TITLES = {
+    SCORE: "score: mean of 1A 2A 3A 4A 5A over chance",
+    "1A": "1A single sound",
+    "2A": "2A overlay: both sounds",
+    "2B": "2B overlay: recall at 2",
+    "2C": "2C one after the other: both sounds",
+    "2D": "2D one after the other: recall at 2",
+    "3A": "3A order, of 3 captions",
+    "3B": "3B order or overlay, of 3 captions",
+    "3C": "3C order, of 2 captions",
+    "3D/text": "3D 2 × 2: captions",
+    "3D/audio": "3D 2 × 2: sounds",
+    "3D": "3D 2 × 2: both",
+    "3E/text": "3E 3 × 3: captions",
+    "3E/audio": "3E 3 × 3: sounds",
+    "3E": "3E 3 × 3: both",
+    "4A": "4A among up to 50 captions",
+    "4B": "4B among up to 50, the reversal with them",
+    "4B/reversal_share": "4B errors that are the reversal",
+    "5A": "5A position prompts: both at once",
+    "5B": "5B position prompts: first and second",
+    "5B/first": "5B first",
+    "5B/second": "5B second",
+    "5B/swapped": "5B both swapped",
+    "6A": "6A order by “after”",
+    "6B": "6B order by other connectives",
+    "unseen_connectives": "connectives kept from training",
+    **{f"6C/{words}_gap_R@{k}": f"6C swap gap, {words}, R@{k}" for words in ("reversed", "replaced") for k in CUTOFFS},
+}
+_CONTROLLED = [metric for metric in MAIN_TASKS if metric != "1A"]
+_OF_ORDER = ("3A", "3C", "3D", "4A", "4B", "5A", "5B", "6A", "6B")
 
-    Args:
-        results: model -> its result on each task.
-    """
+
+def scene_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
+    """For the terminal too: tasks × models, controls, connectives of each set of scenes."""
     tables = []
-    for of_task in zip(*results.values(), strict=True):
-        if isinstance(of_task[0], ZeroShotResult):
-            scored = dict(zip(results, of_task, strict=True))
-            tables += [*_fold_table(scored), _class_table(scored), _confusion_table(scored)]
+    for task in tasks:
+        if isinstance(task, SceneSet):
+            scores, models, name = _scores_on(task.name, rows)
+            tables += [
+                _task_table(scores, models, name),
+                _control_table(scores, models, name, _OF_ORDER),
+                _connective_table(scores, models, name),
+            ]
     return tables
+
+
+def scene_notes(tasks: Sequence) -> list[str]:
+    """What the words of the tables stand for, where there are scenes."""
+    if not any(isinstance(task, SceneSet) for task in tasks):
+        return []
+    controls = "; ".join(f"{name}: {effect}" for name, effect in CONTROLS.values())
+    return [
+        f"Scenes: ties count as wrong, in controls as their share. Controls: {controls}. Deaf to order: what a model "
+        "reaches that is perfect but can't hear which sound comes first."
+    ]
+
+
+def _scores_on(task: str, rows: Sequence[dict]) -> tuple[dict, list[str], str]:
+    """(model, metric) -> row; the models; what to call the task."""
+    scores = {(row["model"], row["metric"]): row for row in rows if row["task"] == task}
+    return scores, list(dict.fromkeys(model for model, _ in scores)), short_name(task)
+
+
+def _chance(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.3g}"
+
+
+def _task_table(scores: dict, models: list[str], name: str) -> ReportTable:
+    cells = [
+        [title, _chance(scores[models[0], metric]["chance"]), *(percent(scores[model, metric]) for model in models)]
+        for metric, title in TITLES.items()
+    ]
+    return ReportTable(f"{name}, %", ["task", "chance", *models], cells)
+
+
+def _control_table(
+    scores: dict, models: list[str], name: str, metrics: Sequence[str], whole: bool = False
+) -> ReportTable:
+    """A row a task and model: as it is, under each control, and what is known without measuring.
+
+    `whole`: with n and intervals, for which the terminal is too narrow.
+    """
+    show = percent if whole else lambda row: f"{100 * row['value']:.1f}"
+    cells = [
+        [
+            _words(metric),
+            model,
+            *([str(scores[model, metric]["n"])] if whole else []),
+            show(scores[model, metric]),
+            *(show(scores[model, f"{metric}/{CONTROL}/{control}"]) for control in CONTROLS),
+            _chance(scores[model, metric]["chance"]),
+            _chance(scores[model, metric]["order_blind"]),
+        ]
+        for metric in metrics
+        for model in models
+    ]
+    names = [control_name for control_name, _ in CONTROLS.values()]
+    heads = ["task", "model", *(["n"] if whole else []), "as it is", *names, "chance", "deaf to order"]
+    return ReportTable(f"{name}: {'all ' * whole}controls, % (a tie counts as its share)", heads, cells)
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ").replace("/", " ")
+
+
+def _connective_table(scores: dict, models: list[str], name: str) -> ReportTable:
+    cells = []
+    for words in CONNECTIVES:
+        metric = metric_of(words)
+        for model in models:
+            row, agreement = scores[model, metric], scores.get((model, f"{metric}/consistency"))
+            answer = "–" if "deviation" in row else {True: "yes", False: "no", None: "unknown"}[row["trained_on"]]
+            cells.append([words, model, answer, percent(row), percent(agreement) if agreement else "–"])
+    heads = ["connective", "model", "trained on", "order, %", "same verdict as “before”, %"]
+    return ReportTable(f"{name}: connectives (chance 50 %)", heads, cells)
+
+
+def detail_tables(results: dict[str, list]) -> list[ReportTable]:
+    """By fold, by class, and which classes are mistaken for which, of each classification task."""
+    tables = []
+    for scored in _by_task(results, ZeroShotResult):
+        tables += [*_fold_table(scored), _class_table(scored), _confusion_table(scored)]
+    return tables
+
+
+def scene_detail_tables(rows: Sequence[dict], results: dict[str, list]) -> list[ReportTable]:
+    """The controls whole; pairs of classes that may occur in training and that may not; confused relations."""
+    tables = []
+    for scored in _by_task(results, ZsteResult):
+        scores = _scores_on(next(iter(scored.values())).task, rows)
+        tables += [_control_table(*scores, _CONTROLLED, whole=True), _pair_table(*scores), _relation_table(scored)]
+    return tables
+
+
+def _by_task(results: dict[str, list], kind: type) -> list[dict]:
+    """Model -> its result, of each task whose results are of a kind."""
+    tasks = [dict(zip(results, task_results, strict=True)) for task_results in zip(*results.values(), strict=True)]
+    return [scored for scored in tasks if isinstance(next(iter(scored.values())), kind)]
+
+
+def _task_name(scored: dict) -> str:
+    return short_name(next(iter(scored.values())).task)
 
 
 def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
@@ -186,7 +317,7 @@ def _fold_table(scored: dict[str, ZeroShotResult]) -> list[ReportTable]:
         for model, by_fold in folds.items()
     ]
     columns = ["model", *(f"fold {name}" for name in names), "mean ± s.d."]
-    return [ReportTable(f"{_task_of(scored)}: accuracy by fold, %", columns, cells)]
+    return [ReportTable(f"{_task_name(scored)}: accuracy by fold, %", columns, cells)]
 
 
 def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
@@ -196,26 +327,38 @@ def _class_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
         [name, *(f"{100 * by_class[name]:.1f}" if name in by_class else "–" for by_class in accuracies)]
         for name in names
     ]
-    return ReportTable(f"{_task_of(scored)}: accuracy by class, %", ["class", *scored], cells)
+    return ReportTable(f"{_task_name(scored)}: accuracy by class, %", ["class", *scored], cells)
 
 
 def _confusion_table(scored: dict[str, ZeroShotResult]) -> ReportTable:
-    cells = [
-        [model, pair.label, pair.predicted, f"{pair.count} ({pair.share:.0%})", ", ".join(_places(pair)[:3])]
-        for model, result in scored.items()
-        for pair in most_confused(result)
-    ]
+    cells = []
+    for model, result in scored.items():
+        for pair in most_confused(result):
+            places = [path or clip for path, clip in zip(pair.paths, pair.clips, strict=True)]
+            count = f"{pair.count} ({pair.share:.0%})"
+            cells.append([model, pair.label, pair.predicted, count, ", ".join(places[:3])])
     columns = ["model", "class", "taken for", "clips", "for instance"]
-    return ReportTable(f"{_task_of(scored)}: most confused classes", columns, cells)
+    return ReportTable(f"{_task_name(scored)}: most confused classes", columns, cells)
 
 
-def _places(pair: Confusion) -> list[str]:
-    """Of a pair's clips: their paths, or the ids of those that have none."""
-    return [path or clip for path, clip in zip(pair.paths, pair.clips, strict=True)]
+def _pair_table(scores: dict, models: list[str], name: str) -> ReportTable:
+    kinds = [(model, kind) for model in models for kind in ("seen", "unseen")]
+    cells = []
+    for metric in _CONTROLLED:
+        rows = [scores.get((model, f"{metric}/{kind}")) for model, kind in kinds]
+        cells.append([_words(metric), *(percent(row) if row else "–" for row in rows)])
+    heads = ["task", *(f"{model}: {kind}" for model, kind in kinds)]
+    return ReportTable(f"{name}: pairs of classes that training may hear (seen) and may not, %", heads, cells)
 
 
-def _task_of(scored: dict[str, ZeroShotResult]) -> str:
-    return short_name(next(iter(scored.values())).task)
+def _relation_table(scored: dict[str, ZsteResult]) -> ReportTable:
+    cells = [
+        [relation, model, *map(str, result.confusion[way].tolist())]
+        for way, relation in enumerate(RELATIONS)
+        for model, result in scored.items()
+    ]
+    heads = ["heard", "model", *(f"said: {relation}" for relation in RELATIONS), "tie"]
+    return ReportTable(f"{_task_name(scored)}: 3B, scenes", heads, cells)
 
 
 def as_markdown(tables: Sequence[ReportTable], notes: Sequence[str]) -> str:
@@ -225,13 +368,7 @@ def as_markdown(tables: Sequence[ReportTable], notes: Sequence[str]) -> str:
 
 
 def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) -> str:
-    """The block `model-index` of the metadata of models' cards, as YAML.
-
-    Args:
-        rows: of `compare`.
-        tasks: that they speak of.
-        models: to write an entry for.
-    """
+    """The block `model-index` of the metadata of models' cards, as YAML: an entry for each of `models`."""
     kinds = {
         task.name: "audio-text-retrieval" if isinstance(task, CaptionedSet) else "zero-shot-audio-classification"
         for task in tasks
@@ -239,12 +376,12 @@ def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) ->
     entries = []
     for model in models:
         name = split_revision(model)[0].rstrip("/").split("/")[-1]
-        results = [_eval_result(row, kinds[row["task"]]) for row in rows if row["model"] == model and _is_told(row)]
+        results = [_eval_result(row, kinds[row["task"]]) for row in rows if row["model"] == model and _is_listed(row)]
         entries += eval_results_to_model_index(name, results)
     return yaml.safe_dump({"model-index": entries}, sort_keys=False, allow_unicode=True)
 
 
-def _is_told(row: dict) -> bool:
+def _is_listed(row: dict) -> bool:
     """Of scenes, there are hundreds of scores: parts, pairs of classes and controls stay in `results.json`."""
     return not row["task"].startswith(ZSTE) or row["metric"] in (SCORE, *MAIN_TASKS)
 

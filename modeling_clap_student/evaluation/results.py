@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 
 import torch
@@ -9,25 +10,22 @@ import torch
 from ..data.benchmarks import RETRIEVAL, ZSTE, CaptionedSet
 from ..data.sources import dataset_source
 from ..hub_clap_student import fingerprint
+from ..temporal.captions import RELATIONS
 from ..version import __version__
-from .comparison import Result
-from .plots import confusion_rows
+from .plots import most_confused
 from .retrieval import RetrievalResult
-from .zero_shot import Prompts
-from .zste.result import ZsteResult, scene_facts, scene_items, scene_outcomes
-from .zste.scene_set import SceneSet
+from .zero_shot import Prompts, ZeroShotResult
+from .zste.questions import FIRST, NUM_CANDIDATES, SECOND, hears_forward
+from .zste.result import SEED, SceneSet, ZsteResult, manifest_name
 
+
+Result = ZeroShotResult | RetrievalResult | ZsteResult
 
 _PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "soundfile", "tokenizers", "torch", "transformers")
 
 
 def checkpoint_facts(name: str, model, processor) -> dict:
-    """Which weights a name stood for, before they are folded or cast.
-
-    Args:
-        name: as the user typed it.
-        model, processor: what `load_checkpoint` returned.
-    """
+    """Which weights a name, as the user typed it, stood for, before they are folded or cast."""
     return {
         "model": name,
         "revision": getattr(model.config, "_commit_hash", None),
@@ -38,14 +36,8 @@ def checkpoint_facts(name: str, model, processor) -> dict:
 
 
 def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts) -> dict:
-    """What the numbers depend on: `models` and `tasks`, a list each, and versions, prompts and settings for all.
-
-    Args:
-        settings: what else there is: dtype, device, seed, baseline.
-        checkpoints: of `checkpoint_facts`.
-        tasks: what was evaluated on.
-        prompts: what stood for the classes.
-    """
+    """What the numbers depend on: `models` (of `checkpoint_facts`) and `tasks`, a list each, and versions, prompts and
+    settings for all."""
     return {
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
@@ -55,84 +47,83 @@ def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, pro
         "prompts": list(prompts.templates),
         "class_descriptions": prompts.descriptions,
         "models": list(checkpoints),
-        "tasks": [_facts(task, prompts) for task in tasks],
+        "tasks": [_task_facts(task, prompts) for task in tasks],
     }
 
 
-def with_provenance(rows: Sequence[dict], made: dict) -> list[dict]:
-    """The same scores; the first of each model on each task has `provenance`: of `model`, of `task`, and of all.
-
-    Args:
-        rows: of `compare`.
-        made: of `provenance`.
-    """
-    of_model = {facts["model"]: facts for facts in made["models"]}
-    of_task = {facts["task"]: facts for facts in made["tasks"]}
-    of_all = {name: value for name, value in made.items() if name not in ("models", "tasks")}
-    told, seen = [], set()
-    for row in rows:
-        model, task = row["model"], row["task"]
-        if model in of_model and (model, task) not in seen:
-            seen.add((model, task))
-            row = row | {"provenance": {"model": of_model[model], "task": of_task[task], **of_all}}
-        told.append(row)
-    return told
+def with_provenance(rows: Sequence[dict], facts: dict) -> list[dict]:
+    """The same scores; the first of each model on each task has `provenance`: of `model`, of `task`, and of all."""
+    models = {model["model"]: model for model in facts["models"]}
+    tasks = {task["task"]: task for task in facts["tasks"]}
+    common = {name: value for name, value in facts.items() if name not in ("models", "tasks")}
+    rows, first_rows = list(rows), {}
+    for place, row in enumerate(rows):
+        first_rows.setdefault((row["model"], row["task"]), place)
+    for (model, task), place in first_rows.items():
+        if model in models:
+            rows[place] = rows[place] | {"provenance": {"model": models[model], "task": tasks[task], **common}}
+    return rows
 
 
-def _facts(task, prompts: Prompts) -> dict:
-    """Of a task as a whole; classes with the texts that stand for them."""
+def _task_facts(task, prompts: Prompts) -> dict:
+    """A task as a whole; classes with the texts that stand for them."""
     dataset = task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
     facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
     if isinstance(task, CaptionedSet):
         return facts
     benchmark = task.benchmark if isinstance(task, SceneSet) else task
     facts |= {"classes": {name: prompts.texts(name) for name in benchmark.class_names}, "folds": benchmark.folds}
-    return facts | (scene_facts(task, prompts) if isinstance(task, SceneSet) else {})
+    if isinstance(task, SceneSet):
+        facts |= {
+            "manifest": task.manifest or manifest_name(task),
+            "seed": None if task.manifest else SEED,
+            "num_scenes": len(task.scenes),
+            "caption_prompts": list(prompts.templates),
+            "position_prompts": [FIRST, SECOND],
+            "most_candidates": NUM_CANDIDATES,
+        }
+    return facts
 
 
-def details(made: dict, tasks: Sequence, results: dict[str, list[Result]]) -> dict:
-    """For a json file.
-
-    Args:
-        made: of `provenance`.
-        tasks: what was evaluated on.
-        results: model -> its result on each task.
-    """
+def details(facts: dict, tasks: Sequence, results: dict[str, list[Result]]) -> dict:
+    """For a json file: the `provenance`, with each task's items and each result's outcomes, item by item."""
     return {
-        **made,
-        "tasks": [facts | _items(task) for facts, task in zip(made["tasks"], tasks, strict=True)],
+        **facts,
+        "tasks": [task_facts | _task_items(task) for task_facts, task in zip(facts["tasks"], tasks, strict=True)],
         "results": [
-            {"model": model, **_of_result(result)} for model, of_model in results.items() for result in of_model
+            {"model": model, "task": result.task, **_outcomes(result)}
+            for model, model_results in results.items()
+            for result in model_results
         ],
     }
 
 
-def _items(task) -> dict:
-    """Of its clips, captions or scenes."""
+def _task_items(task) -> dict:
     if isinstance(task, CaptionedSet):
         return {"audio_ids": task.pairs["audio_id"][:], "captions": task.pairs["caption"][:]}
     if isinstance(task, SceneSet):
-        return scene_items(task)
-    clips = task.clips
+        return {
+            "scenes": [scene.id for scene in task.scenes],
+            "forward_heard": hears_forward(len(task.scenes)).tolist(),
+        }
     return {
-        "audio_ids": clips["audio_id"][:],
-        "labels": clips["label"][:],
-        "fold_of_clip": clips["fold"][:] if "fold" in clips.column_names else None,
+        "audio_ids": task.clips["audio_id"][:],
+        "labels": task.clips["label"][:],
+        "fold_of_clip": task.clips["fold"][:] if "fold" in task.clips.column_names else None,
     }
 
 
-def _of_result(result: Result) -> dict:
-    """Predictions stand in the order of the task's clips; ranks beside the numbers of the task's rows, or clips."""
+def _outcomes(result: Result) -> dict:
+    """Predictions and `order` stand in the order of the task's clips or scenes; ranks beside the numbers of the
+    task's rows, or clips."""
     if isinstance(result, RetrievalResult):
-        ways = {way: _ranks(result, way) for way in result.scores}
-        return {"task": result.task, "ranks": ways}
+        return {"ranks": {way: _ranks(result, way) for way in result.scores}}
     if isinstance(result, ZsteResult):
-        return scene_outcomes(result)
+        return _scene_outcomes(result)
     return {
-        "task": result.task,
         "class_accuracy": result.by_class,
         "fold_accuracy": result.fold_accuracy,
-        "most_confused": confusion_rows(result),
+        "most_confused": [asdict(pair) for pair in most_confused(result)],
         "predictions": result.predictions,
     }
 
@@ -143,4 +134,22 @@ def _ranks(result: RetrievalResult, way: str) -> dict:
         "queries": result.items(way).tolist(),
         "best_rank": scores.best.tolist(),
         "average_precision": scores.average_precision.tolist(),
+    }
+
+
+def _scene_outcomes(result: ZsteResult) -> dict:
+    """`order` is task 3C: right or wrong, null where a clip can't be read."""
+    order: list[bool | None] = [None] * len(result.scene_set.scenes)
+    for row, right in zip(result.rows.tolist(), result.outcomes["3C"].values().tolist(), strict=True):
+        order[row] = right
+    return {
+        "num_scenes": len(result.rows),
+        "num_clips": len(result.clip_ids),
+        "candidates": {
+            "4A": result.questions.candidates_4a.shape[1],
+            "4B": result.questions.candidates_4b.shape[1],
+        },
+        "trained_connectives": result.trained_connectives,
+        "order": order,
+        "confusion": dict(zip(RELATIONS, result.confusion.tolist(), strict=True)),
     }

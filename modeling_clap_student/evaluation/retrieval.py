@@ -9,28 +9,21 @@ from ..checkpoints.embedding import embed_clips_of_pairs, embed_texts, side_by_s
 from ..data.benchmarks import CaptionedSet
 from ..data.skipping import SkippedClips
 from ..utils.ranking import DIRECTIONS, QueryScores, retrieval_by_query
-from .statistics import ItemScores, bootstrap_interval, median_interval, score_row, wilson_interval
+from .statistics import ItemScores, mean_row, median_interval, score_row
 
 
 @dataclass(frozen=True)
 class RetrievalResult:
-    """Scores of both directions.
-
-    Attributes:
-        captioned: the set.
-        rows: (texts,) int, the set's rows whose clip could be read; only these took part.
-        clip_ids: (clips,) the `audio_id` of each clip.
-        scores: `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
-    """
+    """Scores of both directions."""
 
     captioned: CaptionedSet
-    rows: np.ndarray = field(repr=False)
-    clip_ids: np.ndarray = field(repr=False)
+    rows: np.ndarray = field(repr=False)  # (texts,) int, the set's rows whose clip could be read; only these took part
+    clip_ids: np.ndarray = field(repr=False)  # (clips,) the `audio_id` of each clip
+    # `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
     scores: dict[str, QueryScores] = field(repr=False)
 
     @property
     def task(self) -> str:
-        """The set's name."""
         return self.captioned.name
 
     def as_rows(self, seed: int = 0) -> list[dict]:
@@ -42,17 +35,13 @@ class RetrievalResult:
         rows = []
         for way in DIRECTIONS:
             scores = self.scores[way]
-            n = len(scores.best)
-            for name, values in scores.means.items():
-                hits = values.dtype == bool
-                interval = wilson_interval(int(values.sum()), n) if hits else bootstrap_interval(values, seed)
-                rows.append(score_row(self.task, f"{way}_{name}", float(values.mean()), n, interval))
+            rows += [mean_row(self.task, f"{way}_{name}", values, seed) for name, values in scores.means.items()]
             median, interval = float(np.median(scores.best)), median_interval(scores.best)
-            rows.append(score_row(self.task, f"{way}_median_rank", median, n, interval))
+            rows.append(score_row(self.task, f"{way}_median_rank", median, len(scores.best), interval))
         return rows
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """metric -> what each query adds to it."""
+        """Metric -> what each query adds to it."""
         return {
             f"{way}_{name}": ItemScores(self.items(way), values)
             for way in DIRECTIONS
@@ -67,18 +56,9 @@ class RetrievalResult:
 def find_captioned(
     checkpoints: Mapping[str, tuple], captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
 ) -> dict[str, RetrievalResult]:
-    """Embeds a captioned set, each clip whole and once, and ranks by cosine.
+    """Embeds a captioned set, each clip whole and once, and ranks by cosine: each model's result, in their order.
 
-    Args:
-        checkpoints: name -> (model, processor), all on one device; a clip is read once for all that hear it alike.
-        captioned: clips and their captions. Those of a clip that can't be read are left out.
-        skipped, batch_size: as for `embed_clips`.
-
-    Returns:
-        name -> its result, in the order of the models.
-
-    Raises:
-        InputError: not one clip can be read, or embeddings that are not finite.
+    A clip is read once for all models that hear it alike. Captions of a clip that can't be read are left out.
     """
     results = {}
     for names, models, processor in side_by_side(checkpoints):

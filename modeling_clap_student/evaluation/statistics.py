@@ -1,9 +1,9 @@
-"""A score and its interval; tests of differences on the same clips."""
+"""A score and its interval; differences between models on the same clips, and their tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb, sqrt
-from statistics import NormalDist
+from statistics import NormalDist, mean, stdev
 
 import numpy as np
 
@@ -14,16 +14,21 @@ from .metrics import average_precision
 RESAMPLES = 10_000
 
 
+def score_row(task: str, metric: str, value: float, n: int, interval: tuple[float, float] | None = None) -> dict:
+    """`{task, metric, value, n, low, high}`; low and high, a 95 % interval, are null where none is known."""
+    low, high = interval or (None, None)
+    return {"task": task, "metric": metric, "value": value, "n": n, "low": low, "high": high}
+
+
+def mean_row(task: str, metric: str, values: np.ndarray, seed: int) -> dict:
+    """A mean's row: with Wilson's interval where values are right or wrong (bool), else a bootstrap one."""
+    n = len(values)
+    interval = wilson_interval(int(values.sum()), n) if values.dtype == bool else bootstrap_interval(values, seed)
+    return score_row(task, metric, float(values.mean()), n, interval)
+
+
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's interval of a proportion, which stays within [0, 1] and holds its level for small n.
-
-    Args:
-        correct: successes.
-        n: trials, at least 1.
-        confidence: of the interval.
-
-    Returns:
-        its two ends.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22.
     """
@@ -39,67 +44,48 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 def bootstrap_interval(
     values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The bootstrap's percentile interval of a mean: items are drawn with replacement, as many as there are.
-
-    For a paired difference, give each item's difference.
-
-    Args:
-        values: (n,) of each item.
-        seed: of the draws; the same values and seed give the same interval.
-        resamples: how often is drawn.
-        confidence: of the interval.
-
-    Returns:
-        its two ends.
+    """The bootstrap's percentile interval of a mean; for a paired difference, give each item's difference.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
     if len(values) == 0:
         raise ValueError("need at least one value")
+    return _percentiles(resampled_means(values, np.random.default_rng(seed), resamples), confidence)
+
+
+def resampled_means(values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
+    """(resamples,) means of as many values, drawn with replacement."""
     # A resample's mean depends on how often it holds each distinct value alone, and these are few.
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    rng, n, means = np.random.default_rng(seed), len(values), []
-    at_once = max(1, 2**24 // len(distinct))
-    for start in range(0, resamples, at_once):
-        drawn = rng.multinomial(n, counts / n, size=min(at_once, resamples - start))
-        means.append(drawn @ distinct / n)
-    return _percentiles(np.concatenate(means), confidence)
+    n, at_once = len(values), max(1, 2**24 // len(distinct))
+    sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
+    return np.concatenate([rng.multinomial(n, counts / n, size=size) @ distinct / n for size in sizes])
 
 
 def macro_interval(
     correct: np.ndarray, totals: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The same of a mean of class accuracies: each class's clips are drawn among themselves.
-
-    Args:
-        correct, totals: (classes,) of each class, its clips put in their class and all its clips, at least 1.
-        seed, resamples, confidence: as for `bootstrap_interval`.
-
-    Returns:
-        its two ends.
-    """
+    """The bootstrap's percentile interval of a mean of class accuracies, whose clips are drawn class by class: of
+    `totals` (classes,), at least 1 each, `correct` are put in their class."""
     rng = np.random.default_rng(seed)
-    drawn = rng.binomial(totals, correct / totals, size=(resamples, len(totals)))
-    return _percentiles((drawn / totals).mean(axis=1), confidence)
+    hits = rng.binomial(totals, correct / totals, size=(resamples, len(totals)))
+    return _percentiles((hits / totals).mean(axis=1), confidence)
+
+
+def _percentiles(means: np.ndarray, confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def average_precision_interval(
     scores: np.ndarray, truth: np.ndarray, seed: int = 0, resamples: int = 200, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The bootstrap's normal interval of the mean over the classes of their average precision.
+    """The bootstrap's normal interval of the mean over the classes of their average precision, within [0, 1].
 
     Each class's items are drawn among themselves, and the interval reaches as many standard deviations of the
     resamples' means to both sides, for which few resamples are enough: their percentiles would lie too high, since an
-    item that is drawn twice finds itself. Of a class with few items the resamples vary too little, and the interval is
-    narrower than it says. A resample costs a pass over all scores.
-
-    Args:
-        scores: (items, classes).
-        truth: (items,) int, the class of each.
-        seed, resamples, confidence: as for `bootstrap_interval`.
-
-    Returns:
-        its two ends, within [0, 1].
+    item that is drawn twice finds itself. The resamples of a class with few items vary too little, and the interval is
+    narrower than it says. A resample costs a pass over all scores (items, classes).
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.
     """
@@ -117,17 +103,11 @@ def average_precision_interval(
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a median whose ends are two of the values, whatever these are distributed like.
+    """The interval of a median whose ends are two of the values, however these are distributed.
 
     Of n values, as many as a coin shows heads lie below the median: between the k-th from below and the k-th from
-    above it lies with probability 1 - 2 P(heads < k), and k is the largest for which that is enough.
-
-    Args:
-        values: (n,) at least one.
-        confidence: of the interval; of few values, all of them span less.
-
-    Returns:
-        its two ends.
+    above it lies with probability 1 - 2 P(heads < k), and k is the largest for which that is enough. Few values span
+    less than the confidence asks for.
 
     Source: Conover 1999, Practical Nonparametric Statistics, section 3.2.
     """
@@ -142,22 +122,11 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float
     return float(ordered[k - 1]), float(ordered[n - k])
 
 
-def _percentiles(means: np.ndarray, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
-
-
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """McNemar's exact test of whether two models are right equally often on the same clips.
+    """The two-sided p of McNemar's exact test of whether two models are right equally often on the same clips.
 
     Only clips that one of them alone gets right count: of equally good models, each would have such a clip with
-    probability ½.
-
-    Args:
-        first, second: (clips,) bool, whether each model is right.
-
-    Returns:
-        the two-sided p, 1 where they never differ.
+    probability ½. Where they never differ, p is 1.
 
     Source: McNemar 1947, Psychometrika 12; the exact form: Agresti 2013, Categorical Data Analysis, section 11.1.
     """
@@ -172,46 +141,33 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class ItemScores:
-    """What each clip or text adds to a score that is their mean; of two models, the same items are compared.
+    """What each clip or text adds to a score that is their mean; of two models, the same items are compared."""
 
-    Attributes:
-        items: (n,) what tells one item from another, each once: a clip's id, a text's number.
-        values: (n,) bool or float.
-    """
+    items: np.ndarray  # (n,) each once: a clip's id, a text's number
+    values: np.ndarray  # (n,) bool where an item is right or wrong and nothing between, else float
 
-    items: np.ndarray
-    values: np.ndarray
-
-    @property
-    def are_hits(self) -> bool:
-        """Whether each item is right or wrong, and nothing between."""
-        return self.values.dtype == bool
+    def values_of(self, items: np.ndarray) -> np.ndarray:
+        """The values of some items, which are sorted."""
+        order = np.argsort(self.items)
+        return self.values[order[np.searchsorted(self.items, items, sorter=order)]]
 
 
 def paired_difference(models: Sequence[ItemScores], baseline: ItemScores, seed: int = 0) -> dict:
-    """Models against a baseline on the same items.
-
-    Args:
-        models: one, or several whose mean is taken item by item.
-        baseline: with at least one item of theirs.
-        seed: of the bootstrap, which draws items.
+    """Models, whose mean is taken item by item, against a baseline on the same items.
 
     Returns:
-        `difference`, in the metric's unit; its 95 % interval `difference_low`, `difference_high`; `mcnemar_p` of one
-        model whose items are right or wrong, else null.
-
-    Raises:
-        InputError: no item was read by all.
+        `difference`, in the metric's unit; its 95 % interval `difference_low`, `difference_high` (bootstrap over
+        items); `mcnemar_p` of one model whose items are right or wrong, else null.
     """
     shared = baseline.items
     for model in models:
         shared = np.intersect1d(shared, model.items)
     if len(shared) == 0:
         raise InputError("the models and --baseline have not one clip in common that they can all read")
-    mine, theirs = [_values(model, shared) for model in models], _values(baseline, shared)
+    mine, theirs = [model.values_of(shared) for model in models], baseline.values_of(shared)
     differences = np.mean(mine, axis=0) - theirs.astype(float)
     low, high = bootstrap_interval(differences, seed)
-    exact = len(models) == 1 and baseline.are_hits
+    exact = len(models) == 1 and theirs.dtype == bool
     return {
         "difference": float(differences.mean()),
         "difference_low": low,
@@ -220,13 +176,53 @@ def paired_difference(models: Sequence[ItemScores], baseline: ItemScores, seed: 
     }
 
 
-def _values(scores: ItemScores, items: np.ndarray) -> np.ndarray:
-    """Of some items, which are sorted."""
-    order = np.argsort(scores.items)
-    return scores.values[order[np.searchsorted(scores.items, items, sorter=order)]]
+def compare(results: dict[str, list], baseline: str | None = None, seed: int = 0) -> list[dict]:
+    """All scores, row by row.
+
+    Args:
+        results: model -> its result on each task, the same tasks in the same order for all.
+        baseline: one of the models, that the others are compared with.
+
+    Returns:
+        rows of `{task, metric, value, n, low, high, model}`, task by task: the baseline's and the models'; then, of
+        several models, `mean of N` with `deviation`, the sample's s.d. over them, and low and high null. Beside a
+        baseline, scores that are a mean over items have `baseline`, `difference` on the items of both, its 95 %
+        interval `difference_low`, `difference_high`, and `mcnemar_p`, null for what is neither right nor wrong. The
+        mean's difference is that of each item's mean over the models.
+    """
+    rows = []
+    for task_results in zip(*results.values(), strict=True):
+        scored = dict(zip(results, task_results, strict=True))
+        tables = {model: result.as_rows(seed) for model, result in scored.items()}
+        models = [model for model in results if model != baseline]
+        for model, table in tables.items():
+            differences = {} if model == baseline else _differences(scored, [model], baseline, seed)
+            rows += [row | {"model": model} | differences.get(row["metric"], {}) for row in table]
+        if len(models) > 1:
+            differences = _differences(scored, models, baseline, seed)
+            for same in zip(*(tables[model] for model in models), strict=True):
+                rows.append(_mean(same) | differences.get(same[0]["metric"], {}))
+    return rows
 
 
-def score_row(task: str, metric: str, value: float, n: int, interval: tuple[float, float] | None = None) -> dict:
-    """`{task, metric, value, n, low, high}`; low and high, a 95 % interval, are null where none is known."""
-    low, high = interval or (None, None)
-    return {"task": task, "metric": metric, "value": value, "n": n, "low": low, "high": high}
+def _differences(scored: dict, models: list[str], baseline: str | None, seed: int) -> dict[str, dict]:
+    """Metric -> how far models, one or several pooled, are from the baseline on the items that all could read."""
+    if baseline is None:
+        return {}
+    scores = [scored[model].item_scores() for model in models]
+    return {
+        metric: {"baseline": baseline, **paired_difference([items[metric] for items in scores], theirs, seed)}
+        for metric, theirs in scored[baseline].item_scores().items()
+    }
+
+
+def _mean(rows: Sequence[dict]) -> dict:
+    values = [row["value"] for row in rows]
+    return rows[0] | {
+        "value": mean(values),
+        "n": min(row["n"] for row in rows),
+        "low": None,
+        "high": None,
+        "model": f"mean of {len(rows)}",
+        "deviation": stdev(values),
+    }

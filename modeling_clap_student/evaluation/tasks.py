@@ -7,11 +7,11 @@ from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..utils.console import heading, say
 from .arguments import EvalArguments
-from .comparison import Result
+from .results import Result
 from .retrieval import find_captioned
 from .zero_shot import PLACE, Prompts, read_descriptions, zero_shot_of_all
 from .zste.evaluation import evaluate_scenes
-from .zste.scene_set import SceneSet, manifest_name, read_scenes
+from .zste.result import SceneSet, manifest_name, read_scenes
 
 
 Task = Benchmark | CaptionedSet | SceneSet

@@ -4,25 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
+import numpy as np
+
 from ..checkpoints.inference import for_inference
 from ..data.benchmarks import Benchmark
 from ..data.skipping import SkippedClips
-from ..temporal.captions import BEFORE
+from ..temporal.captions import BEFORE, FORWARD, REVERSE, scene_caption
 from ..temporal.scenes import Scene, SceneRenderer
 from ..training.validation import PairValidation
-from .zero_shot import zero_shot
-from .zste.evaluation import quick_scores
+from .zero_shot import Prompts, embed_classes, zero_shot
+from .zste.evaluation import embed_scenes
+from .zste.questions import hears_forward
+from .zste.tasks import order_accuracy
 
 
 @dataclass(frozen=True)
 class Validation(PairValidation):
-    """What scores a model in training, for `ClapStudentTrainer(validation=…)`.
+    """What scores a model in training, for `ClapStudentTrainer(validation=…)`."""
 
-    Attributes:
-        benchmark: labelled clips whose zero-shot accuracy is one more score, where that is to choose the checkpoint.
-    """
-
-    benchmark: Benchmark | None = None
+    benchmark: Benchmark | None = None  # labelled clips, where zero-shot accuracy is to choose the checkpoint
 
     def __call__(self, model) -> dict[str, float]:
         """What `validate` returns, and `accuracy` with a benchmark."""
@@ -40,23 +40,14 @@ class Validation(PairValidation):
 
 @dataclass(frozen=True)
 class TemporalValidation:
-    """What scores a model, for `TemporalTrainer(validation=…)`.
-
-    Attributes:
-        processor: the model's own.
-        singles: labelled clips that training does not hear.
-        scenes: of these clips.
-        renderer: makes their waveforms.
-        skipped: where clips that can't be read are listed.
-        connectives: the words for the order, a scene each in turn: those that training uses.
-    """
+    """What scores a model, for `TemporalTrainer(validation=…)`."""
 
     processor: object
-    singles: Benchmark
-    scenes: list[Scene]
+    singles: Benchmark  # labelled clips that training does not hear
+    scenes: list[Scene]  # of these clips
     renderer: SceneRenderer
     skipped: SkippedClips
-    connectives: Sequence[str] = (BEFORE,)
+    connectives: Sequence[str] = (BEFORE,)  # the words for the order, a scene each in turn: those of training
 
     def __call__(self, model) -> dict[str, float]:
         """`accuracy_1a` of single sounds, `order`, how often the right order of two beats the wrong one, and
@@ -64,15 +55,45 @@ class TemporalValidation:
 
         Source of the last: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
         """
-        encoder = for_inference(model)
-        scores = quick_scores(
-            encoder,
-            self.processor,
-            self.scenes,
-            self.renderer,
-            self.singles,
-            self.skipped,
-            connectives=self.connectives,
-        )
+        encoder, listened = for_inference(model), (self.scenes, self.renderer, self.singles)
+        scores = quick_scores(encoder, self.processor, *listened, self.skipped, self.connectives)
         better = max(0.0, scores["order"] - 0.5)
         return {**scores, "selection": sqrt(scores["accuracy_1a"] * better)}
+
+
+def quick_scores(
+    model,
+    processor,
+    scenes: Sequence[Scene],
+    renderer: SceneRenderer,
+    singles: Benchmark,
+    skipped: SkippedClips,
+    connectives: Sequence[str] = (BEFORE,),
+) -> dict[str, float]:
+    """Tasks 1A (`accuracy_1a`) and 3C (`order`) without controls: each scene is heard in one order, half in each.
+
+    All processes must call alike; each embeds its share. Guessing reaches an order of 0.5, a model that ignores order
+    less. The renderer, of the processor's sampling rate, keeps the clips that it has prepared.
+    """
+    was_training = model.training
+    try:
+        accuracy = zero_shot(model.eval(), processor, singles, skipped).accuracy
+        forward = dict(zip((scene.id for scene in scenes), hears_forward(len(scenes)), strict=True))
+
+        def render(scene: Scene) -> list[np.ndarray]:
+            return [renderer.render(scene, FORWARD if forward[scene.id] else REVERSE)]
+
+        (embeds,), rows = embed_scenes([(model, processor)], scenes, render, skipped, description="hearing order")
+        readable = [scenes[row] for row in rows]
+        captions = (
+            [
+                scene_caption(scene.class_a, scene.class_b, way, connectives[row % len(connectives)])
+                for scene, row in zip(readable, rows, strict=True)
+            ]
+            for way in (FORWARD, REVERSE)
+        )
+        texts = [embed_classes(model, processor, names, Prompts()) for names in captions]
+    finally:
+        model.train(was_training)
+    right = order_accuracy(embeds[:, 0], embeds[:, 0], *texts, np.array([forward[scene.id] for scene in readable]))
+    return {"accuracy_1a": accuracy, "order": float(right.mean())}

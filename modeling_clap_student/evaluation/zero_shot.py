@@ -40,15 +40,10 @@ PLACE = "{}"
 
 @dataclass(frozen=True)
 class Prompts:
-    """How class names become texts.
+    """How class names become texts."""
 
-    Attributes:
-        templates: sentences with `{}` where the name goes.
-        descriptions: class name -> what takes the name's place; None where the names stand for themselves.
-    """
-
-    templates: tuple[str, ...] = (PROMPT + PLACE,)
-    descriptions: dict[str, list[str]] | None = None
+    templates: tuple[str, ...] = (PROMPT + PLACE,)  # sentences with `{}` where the name goes
+    descriptions: dict[str, list[str]] | None = None  # what takes a name's place; None: the names themselves
 
     def __post_init__(self):
         if wrong := [template for template in self.templates if PLACE not in template]:
@@ -58,61 +53,50 @@ class Prompts:
         """Raises an InputError unless the descriptions are of these classes, all of them and no others."""
         if self.descriptions is None:
             return
-        for names, what in (
+        for names, problem in (
             (self.descriptions.keys() - class_names, "describes classes that no task has"),
             (class_names - self.descriptions.keys(), "does not describe all classes; missing are"),
         ):
             if names:
-                raise InputError(f"--class_descriptions {what}: {', '.join(sorted(names))}")
+                raise InputError(f"--class_descriptions {problem}: {', '.join(sorted(names))}")
 
     def texts(self, class_name: str) -> list[str]:
-        """All that stands for a class."""
         names = [class_name] if self.descriptions is None else self.descriptions[class_name]
         return [template.replace(PLACE, name) for template in self.templates for name in names]
 
 
 def embed_classes(model, processor, class_names: list[str], prompts: Prompts) -> np.ndarray:
-    """Embeds each class: the mean of its texts' unit vectors, made one again.
-
-    Returns:
-        (classes, dim) float32 unit vectors.
+    """(classes, dim) float32 unit vectors: the mean of each class's texts' unit vectors, made one again.
 
     Source: Radford et al. 2021, arXiv 2103.00020, section 3.1.4 (prompt ensembles in the embedding space).
     """
     texts = [prompts.texts(name) for name in class_names]
-    embeds = embed_texts(model, processor, [text for some in texts for text in some])
+    embeds = embed_texts(model, processor, [text for class_texts in texts for text in class_texts])
     starts = np.cumsum([0, *map(len, texts)])[:-1]
     sums = np.add.reduceat(embeds, starts)
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
 def read_descriptions(path: str | Path) -> dict[str, list[str]]:
-    """Reads what describes each class.
+    """Class name as words -> the texts that describe it, at least one.
 
     Args:
         path: a .yaml or .json file with a mapping from class names to a text or a list of texts; or a .csv with the
             columns `label` and `description`, a row a text.
-
-    Returns:
-        class name as words -> its texts, at least one.
-
-    Raises:
-        InputError: a file that can't be read, or is laid out otherwise.
     """
     path = Path(path)
-    pairs = _read_csv(path) if path.suffix == ".csv" else _read_mapping(path)
-    described: dict[str, list[str]] = {}
+    if path.suffix == ".csv":
+        pairs = [(row["label"], row["description"]) for row in read_rows(path, "label", "description")]
+    else:
+        pairs = _read_mapping(path).items()
+    descriptions: dict[str, list[str]] = {}
     for name, texts in pairs:
-        described.setdefault(label_text(name), []).extend(texts)
-    return described
+        texts = _check_texts(path, name, texts)
+        descriptions.setdefault(label_text(name), []).extend(texts)
+    return descriptions
 
 
-def _read_csv(path: Path) -> list[tuple[str, list[str]]]:
-    rows = read_rows(path, "label", "description")
-    return [_checked(path, row["label"], row["description"]) for row in rows]
-
-
-def _read_mapping(path: Path) -> list[tuple[str, list[str]]]:
+def _read_mapping(path: Path) -> dict:
     try:
         text = path.read_text(encoding="utf-8-sig")
         # It makes texts, lists and dicts and nothing else: a class `no` stays a text.
@@ -123,33 +107,27 @@ def _read_mapping(path: Path) -> list[tuple[str, list[str]]]:
         raise InputError(f"{path} is malformed: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} holds no mapping: it takes lines such as `dog: [a dog barks, a puppy]`")
-    return [_checked(path, name, texts) for name, texts in content.items()]
+    return content
 
 
-def _checked(path: Path, name: str, texts: object) -> tuple[str, list[str]]:
+def _check_texts(path: Path, name: str, texts: object) -> list[str]:
     texts = texts if isinstance(texts, list) else [texts]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(f"{path}: {name!r} needs a text, or a list of texts, none of them blank")
     for text in (name, *texts):
         if not is_unicode(text) or len(text) > LONGEST_TEXT:
             raise InputError(f"{path}: {ascii(text)[:80]} is no Unicode text, or {TOO_LONG}")
-    return name, texts
+    return texts
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an accuracy is from a baseline's on the clips that both could read.
+    """How far an accuracy is from a baseline's on the clips that both could read."""
 
-    Attributes:
-        value: the model's minus the baseline's.
-        low, high: its 95 % interval (bootstrap).
-        p: of McNemar's exact test.
-    """
-
-    value: float
-    low: float
+    value: float  # the model's minus the baseline's
+    low: float  # of its 95 % interval (bootstrap)
     high: float
-    p: float
+    p: float  # of McNemar's exact test
 
 
 @dataclass(frozen=True)
@@ -183,7 +161,6 @@ class ZeroShotResult:
 
     @property
     def task(self) -> str:
-        """The benchmark's name."""
         return self.benchmark.name
 
     @property
@@ -193,7 +170,6 @@ class ZeroShotResult:
 
     @property
     def correct(self) -> np.ndarray:
-        """(kept,) bool."""
         return self.predicted == self.truth
 
     @property
@@ -224,18 +200,18 @@ class ZeroShotResult:
 
     def as_rows(self, seed: int = 0) -> list[dict]:
         """All scores; the seed is of the bootstrap intervals of the macro accuracy and the mAP."""
-        _, totals = np.unique(self.truth, return_counts=True)
-        of_class = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
-        interval = macro_interval(of_class[np.unique(self.truth)], totals, seed)
-        of_precision = average_precision_interval(self.clip_embeds @ self.class_embeds.T, self.truth, seed)
+        classes, totals = np.unique(self.truth, return_counts=True)
+        hits = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
+        macro = macro_interval(hits[classes], totals, seed)
+        precision = average_precision_interval(self.clip_embeds @ self.class_embeds.T, self.truth, seed)
         return [
             self.as_row(),
-            score_row(self.task, "macro_accuracy", self.macro_accuracy, self.n, interval),
-            score_row(self.task, "mAP", self.mean_average_precision, self.n, of_precision),
+            score_row(self.task, "macro_accuracy", self.macro_accuracy, self.n, macro),
+            score_row(self.task, "mAP", self.mean_average_precision, self.n, precision),
         ]
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """metric -> what each clip adds to it."""
+        """Metric -> what each clip adds to it."""
         return {"accuracy": ItemScores(np.array(self.benchmark.clips["audio_id"])[self.rows], self.correct)}
 
 
@@ -275,8 +251,8 @@ def evaluate_zero_shot(
     device = PartialState().device
     checkpoints = {"model": as_checkpoint(model)} | ({} if baseline is None else {"baseline": as_checkpoint(baseline)})
     checkpoints = {
-        name: (for_inference(one.to(device), usable_dtype(dtype, device.type)), processor)
-        for name, (one, processor) in checkpoints.items()
+        name: (for_inference(clap.to(device), usable_dtype(dtype, device.type)), processor)
+        for name, (clap, processor) in checkpoints.items()
     }
     with TemporaryDirectory() as folder:
         skipped = SkippedClips(Path(folder, "skipped.csv"), max_skipped_fraction)
@@ -287,11 +263,9 @@ def evaluate_zero_shot(
     if baseline is None:
         return results["model"]
     scores = {name: result.item_scores()["accuracy"] for name, result in results.items()}
-    against = paired_difference([scores["model"]], scores["baseline"], seed)
-    difference = Difference(
-        *(against[key] for key in ("difference", "difference_low", "difference_high", "mcnemar_p"))
-    )
-    return replace(results["model"], difference=difference)
+    paired = paired_difference([scores["model"]], scores["baseline"], seed)
+    keys = ("difference", "difference_low", "difference_high", "mcnemar_p")
+    return replace(results["model"], difference=Difference(*(paired[key] for key in keys)))
 
 
 def zero_shot(
@@ -303,11 +277,6 @@ def zero_shot(
     prompts: Prompts | None = None,
 ) -> ZeroShotResult:
     """Classifies a benchmark's clips by argmax over cos(clip, class). Ties: the first class.
-
-    Args:
-        model, processor, skipped, batch_size: as for `embed_clips`.
-        benchmark: the clips and the classes.
-        prompts: what stands for a class; "this is a sound of " + its name by default.
 
     Source: Wang et al. 2023, arXiv 2305.01864, section 3.
     """
@@ -322,14 +291,10 @@ def zero_shot_of_all(
     prompts: Prompts | None = None,
     progress: bool = True,
 ) -> dict[str, ZeroShotResult]:
-    """The same of several models, which hear a clip side by side: it is read once for all that hear it alike.
+    """Each model's result, in their order; a clip is read once for all that hear it alike.
 
     Args:
         checkpoints: name -> (model, processor), all on one device.
-        progress: whether to show a bar.
-
-    Returns:
-        name -> its result, in the order of the models.
     """
     results = {}
     for names, models, processor in side_by_side(checkpoints):
@@ -337,16 +302,14 @@ def zero_shot_of_all(
         clips, rows = embed_clips(models, processor, benchmark.clips, skipped, batch_size, description)
         for place, name in enumerate(names):
             classes = embed_classes(*checkpoints[name], benchmark.class_names, prompts or Prompts())
-            results[name] = _classified(benchmark, clips[:, place], rows, classes)
+            results[name] = _classify(benchmark, clips[:, place], rows, classes)
     return {name: results[name] for name in checkpoints}
 
 
-def _classified(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
-    names = benchmark.class_names
+def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
+    names, truth = benchmark.class_names, class_numbers(benchmark, rows)
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
-    number = {name: place for place, name in enumerate(names)}
-    truth = np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])
     scores = Accuracy().compute(predictions=predicted, references=truth)
     return ZeroShotResult(
         benchmark,
@@ -360,3 +323,9 @@ def _classified(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, class
         mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
         by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
     )
+
+
+def class_numbers(benchmark: Benchmark, rows: np.ndarray) -> np.ndarray:
+    """The class of each of these clips, as its place in `class_names`."""
+    number = {name: place for place, name in enumerate(benchmark.class_names)}
+    return np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])

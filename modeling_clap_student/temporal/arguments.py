@@ -16,11 +16,7 @@ CONSTRUCTIONS = ("ours", "authors")
 
 @dataclass(repr=False)  # the base class's hides tokens
 class TemporalTrainingArguments(ClapTrainingArguments):
-    """What the stages of TeminAL can be told. The weights of the loss are `temporal_contrastive_loss`'s.
-
-    Raises:
-        ValueError: a value out of its range.
-    """
+    """The settings of TeminAL's stages. The weights of the loss are `temporal_contrastive_loss`'s."""
 
     ranges: ClassVar[dict[str, Range]] = {
         "alpha_same": Range(0, 100),
@@ -70,7 +66,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
     greater_is_better: bool | None = flag(True, "Whether more is better.")
 
     def loss_weights(self, num_blocks: int) -> dict:
-        """Of stage B, for `temporal_contrastive_loss`: each α (between orders, with overlays), and the blocks'."""
+        """For `temporal_contrastive_loss` of stage B: each α (between orders, with overlays), and the blocks'."""
         same, cross = self.alpha_same_overlay, self.alpha_cross_overlay
         return {
             "alpha_same": (self.alpha_same, self.alpha_same if same is None else same),

@@ -4,7 +4,7 @@ The words `before` and `while` are those of TeminAL (Sinha et al., arXiv 2408.09
 other ways to say it are for training with paraphrases, or for tests alone: which is which is fixed here.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..data.captions import exact_key
 from ..errors import InputError
@@ -17,17 +17,11 @@ BEFORE, AFTER, WHILE = "before", "after", "while"
 RELATIONS = FORWARD, REVERSE, OVERLAY = "forward", "reverse", "overlay"
 
 
-@dataclass(frozen=True)
-class Connective:
-    """The words between two class names, `{x} {words} {y}`.
-
-    Attributes:
-        words: for instance `followed by`.
-        kind: `before` where x is heard first, `after` where y is, `while` where both are heard at once.
-    """
+class Connective(NamedTuple):
+    """The words between two class names, `{x} {words} {y}`."""
 
     words: str
-    kind: str
+    kind: str  # `before` where x is heard first, `after` where y is, `while` where both are heard at once
 
 
 # Never in training, so that a test with them tells whether the meaning was learnt or the word.
@@ -35,7 +29,7 @@ UNSEEN_CONNECTIVES = ("after", "then", "followed by")
 
 # For training, where it paraphrases. Many of either kind: a model that reads few of them learns these words, and takes
 # any other for one or the other kind by chance. None shares its stem with an unseen word.
-_TRAINING = {
+TRAINING = {
     BEFORE: (
         "prior to", "ahead of", "preceding", "earlier than", "sooner than", "in advance of", "in front of", "until",
         "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
@@ -52,13 +46,13 @@ _TRAINING = {
     ),
     WHILE: ("and at the same time",),
 }  # fmt: skip
-TRAINING_CONNECTIVES = tuple(words for ways in _TRAINING.values() for words in ways)
+TRAINING_CONNECTIVES = tuple(words for ways in TRAINING.values() for words in ways)
 
 _OTHERS = {BEFORE: (BEFORE, "then", "followed by", "and then"), AFTER: (AFTER, "following"), WHILE: (WHILE, "during")}
 
 # The connectives that are known, by their words.
 PARAPHRASES: dict[str, Connective] = {
-    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *_TRAINING[kind])
+    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *TRAINING[kind])
 }
 
 SINGLE, DOUBLE = "single", "double"
@@ -66,22 +60,11 @@ _CLASSES = {SINGLE: 1, DOUBLE: 2, BEFORE: 2, AFTER: 2, WHILE: 2}
 
 
 def scene_caption(class_a: str, class_b: str, relation: str, connective: str = BEFORE) -> str:
-    """Says what is heard in a scene.
+    """Says what is heard in a scene; `class_a` is the sound that is first in `forward`.
 
-    Args:
-        class_a: the sound that is first in `forward`.
-        class_b: the other.
-        relation: one of `RELATIONS`.
-        connective: words of one that is known. Of `overlay`, where it tells an order, `while` takes its place, so that
-            the captions of all three relations can be asked for alike.
-
-    Returns:
-        for `forward`, "A before B", or "B after A" with a connective of that kind; for `reverse` the same with A and B
-        swapped; for `overlay` "A while B".
-
-    Raises:
-        InputError: an unknown connective, or one of the kind `while` for an order.
-        ValueError: an unknown relation.
+    For `forward`, "A before B", or "B after A" with a connective of that kind; for `reverse` the same with A and B
+    swapped; for `overlay` "A while B". Of `overlay`, `while` takes the place of a connective that tells an order, so
+    that the captions of all three relations can be asked for alike.
     """
     if relation not in RELATIONS:
         raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
@@ -97,19 +80,13 @@ def scene_caption(class_a: str, class_b: str, relation: str, connective: str = B
 
 
 def key_of(kind: str, *classes: str) -> int:
-    """Equal for captions that say the same, whatever their words: `B after A` is `A before B`.
+    """63 bits, which fit an int64: equal for captions that say the same, whatever their words, as do `B after A` and
+    `A before B`.
 
     Args:
-        kind: `before`, `after` or `while`, of a connective; `single` or `double` for captions that name one or two
-            sounds and no order.
-        classes: the class names as the caption has them, one for `single`, else two. Case, underscores and slashes do
-            not count; neither does the order of those of `while` and `double`.
-
-    Returns:
-        63 bits, which fit an int64.
-
-    Raises:
-        ValueError: an unknown kind, or too many or too few classes.
+        kind: of a connective; `single` or `double` for captions that name one or two sounds and no order.
+        classes: as the caption has them, one for `single`, else two. Case, underscores and slashes do not count;
+            neither does the order of those of `while` and `double`.
     """
     if len(classes) != _CLASSES.get(kind):
         raise ValueError(f"no caption has the kind {kind!r} and {len(classes)} classes")

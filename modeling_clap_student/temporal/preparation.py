@@ -25,16 +25,9 @@ _BLOCK = 512  # samples whose energy is looked at together
 _MOST_BYTES = 2**30  # of decoded clips in memory; 1,200 clips of 5 s at 44.1 kHz
 
 
-def trimmed(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+def trim_silence(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """A clip without the silence around it: what lies before the first and behind the last sample within 60 dB of its
-    peak, but at least half a second of it.
-
-    Returns:
-        (samples,) float32, scaled to a peak of 1.
-
-    Raises:
-        ClipError: all of it is silence.
-    """
+    peak, but at least half a second of it, scaled to a peak of 1."""
     level = np.abs(waveform)
     peak = level.max()
     if peak == 0:
@@ -50,12 +43,7 @@ def excerpt(waveform: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
     """A part of a clip that is long enough, or the clip over and over.
 
     A part is drawn around a moment that is drawn in turn, the likelier the louder it is: no part is the silence
-    between two barks.
-
-    Args:
-        waveform: (samples,), not all zeros.
-        size: samples wanted.
-        seed: of the draw.
+    between two barks. The waveform must not be all zeros.
     """
     spare = len(waveform) - size
     if spare <= 0:
@@ -68,23 +56,23 @@ def excerpt(waveform: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
     return waveform[start : start + size]
 
 
-def levelled(waveform: np.ndarray) -> np.ndarray:
+def set_level(waveform: np.ndarray) -> np.ndarray:
     """A sound, not all zeros, at -26 dB of full scale (RMS), or lower where its peak would exceed 0.99."""
     level = np.sqrt(np.mean(np.square(waveform), dtype=np.float64))
     return waveform * np.float32(min(_LEVEL / level, _PEAK / np.abs(waveform).max()))
 
 
-def faded(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
+def fade_ends(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
     """A sound that rises and falls linearly within 20 ms at its two ends."""
     size = round(_FADE * sampling_rate)
     ramp = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    out = waveform.copy()
-    out[:size] *= ramp
-    out[len(out) - size :] *= ramp[::-1]
-    return out
+    faded = waveform.copy()
+    faded[:size] *= ramp
+    faded[len(faded) - size :] *= ramp[::-1]
+    return faded
 
 
-def limited(waveform: np.ndarray) -> np.ndarray:
+def limit_peak(waveform: np.ndarray) -> np.ndarray:
     """A sound with a peak of at most 0.99: all of it is lowered where it has more."""
     peak = np.abs(waveform).max()
     return waveform if peak <= _PEAK else waveform * np.float32(_PEAK / peak)
@@ -95,7 +83,6 @@ class PreparedClips:
 
     Args:
         clips: table with `audio audio_id`.
-        sampling_rate: wanted, Hz.
         skipped: where clips that can't be used are listed. It raises an InputError when they are too many.
         prepare: what is done to a waveform once, which may raise a ClipError; None for nothing.
         most_bytes: of waveforms in memory.
@@ -113,74 +100,47 @@ class PreparedClips:
         self.skipped = skipped
         self.most_bytes = most_bytes
         self._prepare = prepare
-        self._clips = clips.select_columns(["audio"])
+        self._clips = clips.select_columns(["audio", "audio_id"])
         self._rows = {audio_id: row for row, audio_id in enumerate(clips["audio_id"][:])}
-        self._forget()
-
-    def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._held: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._memory: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
         self._bad: dict[str, str] = {}
 
-    def __getstate__(self):
-        return {**self.__dict__, "_lock": None, "_held": None}
-
-    def __setstate__(self, state: dict):
-        self.__dict__.update(state)
-        self._forget()
+    def __reduce__(self):  # a copy, in another process for instance, begins with an empty memory
+        return PreparedClips, (self._clips, self.sampling_rate, self.skipped, self._prepare, self.most_bytes)
 
     def __getitem__(self, audio_id: str) -> np.ndarray:
-        """(samples,) float32, not to be written to.
-
-        Raises:
-            InputError: there is no such clip.
-            ClipError: it can't be used, which is listed the first time.
-        """
-        self._check(audio_id)
+        """(samples,) float32, not to be written to; a clip that can't be used is listed the first time."""
         if audio_id in self._bad:
             raise ClipError(self._bad[audio_id])
         with self._lock:
-            if audio_id in self._held:
-                self._held.move_to_end(audio_id)
-                return self._held[audio_id]
+            if audio_id in self._memory:
+                self._memory.move_to_end(audio_id)
+                return self._memory[audio_id]
         # Outside the lock: two threads that miss one clip at once both decode it, which does no harm.
         try:
-            waveform = self._read(audio_id)
+            waveform = self.original(audio_id)
+            waveform = waveform if self._prepare is None else self._prepare(waveform, self.sampling_rate)
         except ClipError as error:
             self._bad[audio_id] = str(error)
             self.skipped.add(audio_id, str(error))
             raise
+        waveform.flags.writeable = False
         self.skipped.tried(audio_id)
-        self._keep(audio_id, waveform)
+        with self._lock:
+            if audio_id not in self._memory:
+                self._memory[audio_id] = waveform
+                self._bytes += waveform.nbytes
+            while self._bytes > self.most_bytes:
+                self._bytes -= self._memory.popitem(last=False)[1].nbytes
         return waveform
 
     def original(self, audio_id: str) -> np.ndarray:
-        """(samples,) float32: the clip as it is, decoded anew.
-
-        Raises:
-            InputError, ClipError: as where it is asked for by its id.
-        """
-        self._check(audio_id)
-        return decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)
-
-    def _check(self, audio_id: str) -> None:
+        """(samples,) float32: the clip as it is, decoded anew."""
         if audio_id not in self._rows:
             raise InputError(f"there is no clip {audio_id!r} among the {len(self._rows)} given: are they other clips?")
-
-    def _read(self, audio_id: str) -> np.ndarray:
-        waveform = decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)
-        waveform = waveform if self._prepare is None else self._prepare(waveform, self.sampling_rate)
-        waveform.flags.writeable = False
-        return waveform
-
-    def _keep(self, audio_id: str, waveform: np.ndarray) -> None:
-        with self._lock:
-            if audio_id not in self._held:
-                self._held[audio_id] = waveform
-                self._bytes += waveform.nbytes
-            while self._bytes > self.most_bytes:
-                self._bytes -= self._held.popitem(last=False)[1].nbytes
+        return decode_clip(self._clips[self._rows[audio_id]]["audio"], self.sampling_rate)
 
 
 _FRAME = 0.1  # seconds, about
@@ -189,14 +149,7 @@ _AT_ONCE = 8  # frames, which stay in the processor's cache: twice as fast as al
 
 
 def a_weighting(frequency: np.ndarray) -> np.ndarray:
-    """How much of a tone's power the ear hears: the A curve of IEC 61672-1, 0 dB at 1 kHz.
-
-    Args:
-        frequency: Hz, any shape.
-
-    Returns:
-        dB, the same shape, float64; -inf at 0 Hz.
-    """
+    """Hz -> dB: how much of a tone's power the ear hears: the A curve of IEC 61672-1, 0 dB at 1 kHz, -inf at 0 Hz."""
     with np.errstate(divide="ignore"):
         return 20 * np.log10(_response(np.asarray(frequency, np.float64)) / _response(1000.0))
 
@@ -208,16 +161,9 @@ def _response(frequency):
 
 
 def loudness(waveform: np.ndarray, sampling_rate: int) -> float:
-    """The A-weighted level of the loudest frame.
+    """The A-weighted level of the loudest frame: dB relative to the mean power 1, at least -100.
 
     Frames of about 0.1 s overlap by half, under a Hann window; the last is filled up with zeros.
-
-    Args:
-        waveform: (samples,) float32.
-        sampling_rate: Hz.
-
-    Returns:
-        dB relative to the mean power 1, at least -100.
     """
     window, weights = _frame(sampling_rate)
     size, hop = len(window), len(window) // 2
@@ -229,7 +175,7 @@ def loudness(waveform: np.ndarray, sampling_rate: int) -> float:
 
 
 def _power(frames: np.ndarray, weights: np.ndarray) -> float:
-    """Of the loudest frame."""
+    """The loudest frame's."""
     spectrum = np.fft.rfft(frames)
     # No matrix product: for this size one in several threads takes longer, and much longer on a busy machine.
     return ((spectrum.real**2 + spectrum.imag**2) * weights).sum(axis=1).max()
@@ -249,17 +195,11 @@ def _frame(sampling_rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mix(first: np.ndarray, second: np.ndarray, level_1: float, level_2: float, share: float = 0.5) -> np.ndarray:
-    """Two sounds at once.
+    """Two sounds of a loudness in dB at once: t first + (1 - t) second over sqrt(t² + (1 - t)²), where
+    t = 1 / (1 + 10^((level_1 - level_2) / 20) (1 - share) / share).
 
-    Args:
-        first, second: (samples,) float32.
-        level_1, level_2: their loudness, dB.
-        share: of the first in what is heard, between 0 and 1; 0.5 makes them equally loud.
-
-    Returns:
-        (samples,) float32, t first + (1 - t) second over sqrt(t² + (1 - t)²), where
-        t = 1 / (1 + 10^((level_1 - level_2) / 20) (1 - share) / share). Of two sounds that do not correlate and have
-        the same power, the mix has that power too.
+    A share of 0.5 makes them equally loud. Of two sounds that do not correlate and have the same power, the mix has
+    that power too. Source: CompA, Ghosh et al. 2023, arXiv 2310.08753.
     """
     t = 1 / (1 + 10 ** ((level_1 - level_2) / 20) * (1 - share) / share)
     norm = math.hypot(t, 1 - t)

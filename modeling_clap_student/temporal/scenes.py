@@ -24,7 +24,17 @@ from ..processing_clap_student import label_text
 from ..utils.outputs import write_text
 from .arguments import CONSTRUCTIONS
 from .captions import OVERLAY, RELATIONS, REVERSE
-from .preparation import SHORTEST, PreparedClips, excerpt, faded, levelled, limited, loudness, mix, trimmed
+from .preparation import (
+    SHORTEST,
+    PreparedClips,
+    excerpt,
+    fade_ends,
+    limit_peak,
+    loudness,
+    mix,
+    set_level,
+    trim_silence,
+)
 
 
 SECONDS = 10.0
@@ -35,38 +45,23 @@ _BORDER = (0.35, 0.65)  # of the scene
 
 @dataclass(frozen=True)
 class Scene:
-    """Two clips of different classes.
-
-    Attributes:
-        id: its number.
-        clip_a: the `audio_id` of the sound that is first in `forward`.
-        clip_b: of the other.
-        class_a, class_b: their class names.
-        border: where the first sound of `forward` gives way to the second, seconds.
-        seed: of what rendering draws.
-        seen_pair: whether training may hear the two classes together.
-    """
+    """Two clips of different classes; a manifest has these columns."""
 
     id: int
-    clip_a: str
+    clip_a: str  # the `audio_id` of the sound that is first in `forward`
     clip_b: str
     class_a: str
     class_b: str
-    border: float
-    seed: int
-    seen_pair: bool
+    border: float  # where the first sound of `forward` gives way to the second, seconds
+    seed: int  # of what rendering draws
+    seen_pair: bool  # whether training may hear the two classes together
 
 
 def is_held_out(class_a: str, class_b: str, fraction: float = 0.2, seed: int = 0) -> bool:
     """Whether two classes are kept from being heard together in training.
 
     It depends on the two names alone, so that it is the same for every corpus. Neither their order nor case,
-    underscores or slashes count.
-
-    Args:
-        class_a, class_b: the names.
-        fraction: of the pairs that are held out, about.
-        seed: of which ones.
+    underscores or slashes count. `fraction` of the pairs are held out, about.
     """
     names = sorted(label_text(name).lower() for name in (class_a, class_b))
     return int(exact_key("\n".join((f"held out {seed}", *names))), 16) < fraction * 2**64
@@ -78,14 +73,10 @@ class Deck:
     The border lies between 35 and 65 % of the scene.
 
     Args:
-        clips: table with `audio_id label`. The order of its rows does not count.
-        seed: of the draws.
+        clips: table with `audio_id label`, in any order.
         pairs: of classes that are drawn, `all`, or those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
         without: class names that are never drawn.
         place: what the clips are, for errors.
-
-    Raises:
-        InputError: fewer than 2 classes, or no pair of them is left.
     """
 
     def __init__(
@@ -106,9 +97,9 @@ class Deck:
                 self._clips.setdefault(label, []).append(audio_id)
         self.class_names = sorted(self._clips)
         if len(self.class_names) < 2:
-            there = f"{len(self.class_names)}{''.join(f' ({name})' for name in self.class_names)}"
+            classes = f"{len(self.class_names)}{''.join(f' ({name})' for name in self.class_names)}"
             raise InputError(
-                f"scenes need clips of at least 2 classes, and there are {there} in {place}, "
+                f"scenes need clips of at least 2 classes, and there are {classes} in {place}, "
                 f"{len(clips)} clip{'s' * (len(clips) != 1)}"
             )
         allowed = {"all": (False, True), "seen": (False,), "unseen": (True,)}[pairs]
@@ -130,7 +121,6 @@ class Deck:
         return Scene(number, *clips, *classes, border, seed, not is_held_out(*classes))
 
     def scenes(self, count: int) -> list[Scene]:
-        """The first so many scenes."""
         return [self.scene(number) for number in range(count)]
 
 
@@ -147,9 +137,7 @@ class SceneRenderer:
 
     Args:
         clips: table with `audio audio_id`.
-        sampling_rate: wanted, Hz.
         skipped: where clips that can't be used are listed. It raises an InputError when they are too many.
-        construction: `ours` or `authors`.
     """
 
     def __init__(self, clips: Dataset, sampling_rate: int, skipped: SkippedClips, construction: str = "ours"):
@@ -158,24 +146,13 @@ class SceneRenderer:
         self.sampling_rate = sampling_rate
         self.construction = construction
         self._size = round(SECONDS * sampling_rate)
-        self._clips = PreparedClips(clips, sampling_rate, skipped, trimmed if construction == "ours" else None)
+        self._clips = PreparedClips(clips, sampling_rate, skipped, trim_silence if construction == "ours" else None)
 
     def render(self, scene: Scene, relation: str, second_gain_db: float = 0.0) -> np.ndarray:
-        """A scene as it is heard, which depends on nothing but the scene and its clips.
+        """(10 s,) float32 within [-1, 1]: a scene as it is heard, which depends on nothing but it and its clips.
 
-        Args:
-            scene: its clips must be among those given.
-            relation: one of `RELATIONS`.
-            second_gain_db: by how much the sound heard second is made louder; the whole is lowered where it would not
-                fit then. For tests of what a model listens to.
-
-        Returns:
-            (10 s,) float32 within [-1, 1].
-
-        Raises:
-            InputError: a clip that is none of those given.
-            ClipError: one that can't be used.
-            ValueError: an unknown relation, or a gain for the second of two sounds heard at once.
+        `second_gain_db` makes the sound heard second louder, to test what a model listens to; the whole is lowered
+        where it would not fit then. A clip that can't be used raises a ClipError.
         """
         if relation not in RELATIONS:
             raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
@@ -183,43 +160,22 @@ class SceneRenderer:
             raise ValueError("of two sounds heard at once none is the second")
         parts = self._parts(scene)
         if relation == OVERLAY:
-            return limited(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
+            return limit_peak(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
         first, second = reversed(parts) if relation == REVERSE else parts
         if not second_gain_db:
             return np.concatenate([first, second])
-        return limited(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
+        return limit_peak(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
 
     def single(self, audio_id: str, seed: int = 0) -> np.ndarray:
-        """One clip for as long as a scene: prepared, or as it is for `authors`, and over and over.
-
-        Args:
-            audio_id: the clip.
-            seed: of the part that is heard of a longer clip.
-
-        Returns:
-            (10 s,) float32.
-
-        Raises:
-            InputError, ClipError: as in `render`.
-        """
+        """(10 s,) float32: one clip, prepared, or as it is for `authors`; a part of a longer one, which the seed
+        draws, and a shorter one over and over."""
         clip = self._clips[audio_id]
         if self.construction == "authors":
             return np.resize(clip, self._size)
-        return levelled(excerpt(clip, self._size, [seed]))
+        return set_level(excerpt(clip, self._size, [seed]))
 
     def original(self, audio_id: str, seed: int = 0) -> np.ndarray:
-        """One clip as evaluations hear it: with its silence, at its own level.
-
-        Args:
-            audio_id: the clip.
-            seed: of the part that is heard of a clip longer than a scene.
-
-        Returns:
-            (10 s,) float32; a shorter clip over and over.
-
-        Raises:
-            InputError, ClipError: as in `render`.
-        """
+        """The same of a clip as evaluations hear it: with its silence, at its own level."""
         clip = self._clips.original(audio_id)
         start = seed % max(1, len(clip) - self._size + 1)
         return np.resize(clip[start : start + self._size], self._size)
@@ -231,8 +187,8 @@ class SceneRenderer:
             return [np.resize(clips[0], half), np.resize(clips[1], self._size - half)]
         first = round(scene.border * self.sampling_rate)
         sizes = (first, self._size - first)
-        drawn = [excerpt(clip, size, [scene.seed, n]) for n, (clip, size) in enumerate(zip(clips, sizes, strict=True))]
-        return [faded(levelled(part), self.sampling_rate) for part in drawn]
+        parts = [excerpt(clip, size, [scene.seed, n]) for n, (clip, size) in enumerate(zip(clips, sizes, strict=True))]
+        return [fade_ends(set_level(part), self.sampling_rate) for part in parts]
 
     def _overlay(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         levels = [loudness(part, self.sampling_rate) for part in (first, second)]
@@ -252,11 +208,7 @@ def write_manifest(path: Path | str, scenes: list[Scene]) -> None:
 
 
 def read_manifest(path: Path | str) -> list[Scene]:
-    """Reads what `write_manifest` wrote, exactly.
-
-    Raises:
-        InputError: a file that is missing, holds no scenes, lacks a column, or has a value out of place.
-    """
+    """Reads what `write_manifest` wrote, exactly."""
     rows = read_rows(Path(path), *(field.name for field in fields(Scene)))
     return [_scene(path, number, row) for number, row in enumerate(rows, start=1)]
 

@@ -22,18 +22,16 @@ from ..training.optimization import groups_by_rate
 from ..training.record import RecordMixin, hyperparameters, model_source
 from ..training.validation import ValidatingMixin
 from ..version import __version__
-from .collation import CaptionReader
 from .scenes import SECONDS
 
 
 def order_aware(model: ClapStudentModel, processor: ClapStudentProcessor, pooling: str) -> ClapStudentModel:
     """A copy of a model whose poolings, of frames and of tokens, may tell order, and which hears whole scenes at once.
 
-    Its vectors are the model's own at first, for windows of the same length: what a new pooling adds starts at 0.
+    Its vectors are the model's own at first, for windows of the same length: what a new pooling adds starts at 0. Its
+    processor's windows are as long as a scene.
 
     Args:
-        model: with CLAP's pooling, or one that is order-aware already.
-        processor: its own; the copy has another, whose windows are as long as a scene.
         pooling: `attention`, or `mean_max` to leave the poolings as they are.
     """
     config = copy.deepcopy(model.config)
@@ -56,7 +54,7 @@ def _above_encoders(name: str) -> bool:
 
 
 def learning_rates(model: nn.Module, learning_rate: float, encoder_learning_rate: float) -> dict[str, float]:
-    """name of each parameter -> its learning rate."""
+    """Name of each parameter -> its learning rate."""
     return {
         name: learning_rate if _above_encoders(name) else encoder_learning_rate for name, _ in model.named_parameters()
     }
@@ -65,14 +63,10 @@ def learning_rates(model: nn.Module, learning_rate: float, encoder_learning_rate
 def choose_what_learns(
     model: ClapStudentModel, frozen_pooling: bool, freeze_audio_encoder: bool, freeze_text_encoder: bool = False
 ) -> None:
-    """Stops weights from learning.
+    """Stops weights from learning, in a model where all learn.
 
-    Args:
-        model: all of whose weights learn.
-        frozen_pooling: the authors' choice: only what lies behind the pooling learns (`fc1`, the projections), and the
-            text tower's last layer.
-        freeze_audio_encoder: the convolutions do not learn.
-        freeze_text_encoder: nor does the text tower.
+    `frozen_pooling` is the authors' choice: only what lies behind the pooling learns (`fc1`, the projections), and the
+    text tower's last layer.
     """
     frozen = ["audio_model.bn0.", "audio_model.blocks."] if freeze_audio_encoder else []
     frozen += ["text_model."] if freeze_text_encoder else []
@@ -85,13 +79,64 @@ def choose_what_learns(
             parameter.requires_grad_(False)
 
 
-class SceneNumbers(Dataset):
-    """The numbers of the scenes of a run, in its order.
+_TEXTS_AT_ONCE, _LENGTH_STEP = 8, 16
+_MOST_TEXT_BYTES = 2**30  # of what is kept
 
-    Args:
-        count: of the whole run.
-        distinct: scenes that there are; behind the last one, the first is heard again.
+
+class CaptionReader:
+    """What a frozen text tower, a `BertModel` in eval mode, makes of captions' tokens: each caption is read once.
+
+    The tower always sees as many captions, padded to a length that follows from each one's own, so that a caption gets
+    the same states, to the bit, in whatever company and whether or not a run was interrupted.
     """
+
+    def __init__(self, tower: nn.Module):
+        self.tower = tower
+        self._kept: dict[tuple[int, ...], Tensor] = {}
+        self._bytes = 0
+
+    @torch.no_grad()
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """(texts, tokens) of both, padded at the end -> (texts, tokens, hidden size) float32, 0 for the padding."""
+        texts = [
+            tuple(row[:count])
+            for row, count in zip(input_ids.tolist(), attention_mask.sum(dim=1).tolist(), strict=True)
+        ]
+        states = {text: self._kept[text] for text in texts if text in self._kept}
+        states |= self._read([text for text in dict.fromkeys(texts) if text not in states])
+        padded = torch.zeros(*input_ids.shape, self.tower.config.hidden_size, device=input_ids.device)
+        for row, text in enumerate(texts):
+            padded[row, : len(text)] = states[text]
+        return padded
+
+    def _read(self, texts: list[tuple[int, ...]]) -> dict[tuple[int, ...], Tensor]:
+        by_length: dict[int, list[tuple[int, ...]]] = {}
+        for text in texts:
+            by_length.setdefault(-(-len(text) // _LENGTH_STEP) * _LENGTH_STEP, []).append(text)
+        states = {}
+        for length, group in by_length.items():
+            for start in range(0, len(group), _TEXTS_AT_ONCE):
+                chunk = group[start : start + _TEXTS_AT_ONCE]
+                filled = chunk + chunk[:1] * (_TEXTS_AT_ONCE - len(chunk))
+                states |= zip(chunk, self._states(filled, length), strict=False)
+        for text, state in states.items():
+            if self._bytes + state.nbytes <= _MOST_TEXT_BYTES:
+                self._kept[text] = state
+                self._bytes += state.nbytes
+        return states
+
+    def _states(self, texts: list[tuple[int, ...]], length: int) -> list[Tensor]:
+        length = min(length, self.tower.config.max_position_embeddings)
+        device = self.tower.device
+        ids = torch.tensor([[*text, *[0] * (length - len(text))] for text in texts], device=device)
+        lengths = torch.tensor([[len(text)] for text in texts], device=device)
+        mask = (torch.arange(length, device=device) < lengths).long()
+        states = self.tower(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return [state[: len(text)].clone() for state, text in zip(states, texts, strict=True)]
+
+
+class SceneNumbers(Dataset):
+    """The numbers of a run's `count` scenes, in its order; behind the last distinct one, the first is heard again."""
 
     def __init__(self, count: int, distinct: int):
         self.count, self.distinct = count, distinct
@@ -112,13 +157,10 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
     Args:
         model: a `ClapStudentModel`, as `order_aware` makes it.
         args: `TemporalTrainingArguments`.
-        base: the model before its post-training, for the retention term.
+        base: the model before its post-training.
         validation: scores the model at each evaluation.
         record: what the model card shall tell: `origin`, `stage`, `connectives`, ….
         kwargs: as for `Trainer`; `data_collator` is a `SceneCollator`.
-
-    Raises:
-        InputError: several GPUs without a launcher.
     """
 
     def __init__(
@@ -204,10 +246,10 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         if model.training:
             self._train_mode(model)
         unwrapped = self.accelerator.unwrap_model(model)
-        taken = {name: inputs[name] for name in (*_AUDIO, "input_ids", "attention_mask") if name in inputs}
+        features = {name: inputs[name] for name in (*_AUDIO, "input_ids", "attention_mask") if name in inputs}
         if self.read is not None:
-            taken["token_states"] = self.read(taken.pop("input_ids"), taken["attention_mask"])
-        outputs = model(**taken)
+            features["token_states"] = self.read(features.pop("input_ids"), features["attention_mask"])
+        outputs = model(**features)
         audio, text = outputs.audio_embeds, outputs.text_embeds
         loss = temporal_objective(audio, text, unwrapped.logit_scale, inputs["keys"], inputs["parts"], self.args)
         if self.base is not None and inputs["num_single"]:
@@ -220,8 +262,8 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         size = inputs["num_single"]
         sounds = self.base.embed_audio({name: inputs[name][-size:] for name in _AUDIO if name in inputs})
         prompts = self.base.embed_texts(inputs["prompts"])
-        moved = (audio[-size:] - sounds).square().sum(dim=1) + (text[-size:] - prompts).square().sum(dim=1)
-        return moved.mean() / 2
+        drift = (audio[-size:] - sounds).square().sum(dim=1) + (text[-size:] - prompts).square().sum(dim=1)
+        return drift.mean() / 2
 
     def _train_mode(self, model) -> None:
         """Batch norms stay as they are."""
@@ -235,7 +277,6 @@ _AUDIO = ("input_values", "input_frames")
 
 
 def learns(*modules: nn.Module) -> bool:
-    """Whether any of their weights does."""
     return any(weight.requires_grad for module in modules for weight in module.parameters())
 
 
@@ -244,12 +285,8 @@ def same_convolutions(model: nn.Module, base: nn.Module | None) -> bool:
     if base is None:
         return True
     ours, theirs = (
-        {
-            name: value
-            for name, value in clap.audio_model.state_dict().items()
-            if not name.startswith(("pooling.", "fc1."))
-        }
-        for clap in (model, base)
+        {name: value for name, value in weights.items() if not name.startswith(("pooling.", "fc1."))}
+        for weights in (model.audio_model.state_dict(), base.audio_model.state_dict())
     )
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name].cpu(), theirs[name].cpu()) for name in ours)
 
@@ -267,9 +304,7 @@ def temporal_objective(
     Args:
         audio_embeds, text_embeds: (N, dim) normalised, of this process, block by block.
         logit_scale: scalar, its logarithm; it acts within [0, log 100].
-        keys: (N,) equal for captions that say the same.
-        parts: (`a` or `b`, blocks, scenes) of each stage, in the rows' order.
-        args: `TemporalTrainingArguments`.
+        keys, parts: as `SceneCollator` gives them.
     """
     scale = logit_scale.clamp(0, math.log(100)).exp()
     total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0

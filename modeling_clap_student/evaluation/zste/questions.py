@@ -7,45 +7,34 @@ from math import factorial
 
 import numpy as np
 
-from ...temporal.captions import AFTER, BEFORE, WHILE, scene_caption
+from ...temporal.captions import AFTER, BEFORE, FORWARD, OVERLAY, REVERSE, WHILE, scene_caption
 from ...temporal.scenes import Scene
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric's items, before it is said what a tie counts.
+    """One metric's items, before it is decided what a tie counts; an item's value is the mean of its parts."""
 
-    Attributes:
-        shares: (items, parts) float64 in [0, 1], how right each part of an item is, where ties are broken at random;
-            an item's value is the mean of its parts.
-        chance: the value that random embeddings come to.
-        order_blind: the value of a model that can't tell `forward` from `reverse` and is perfect but for that; None
-            where it is not known.
-        minus: (items, parts), shares that are taken off, of a metric that is a difference.
-        rows: (items,) int, the scenes the items are of; None where they are all scenes, in their order.
-    """
-
-    shares: np.ndarray
-    chance: float
-    order_blind: float | None
-    minus: np.ndarray | None = None
-    rows: np.ndarray | None = None
+    shares: np.ndarray  # (items, parts) float64 in [0, 1], how right each part is, where ties are broken at random
+    chance: float  # the value that random embeddings come to
+    order_blind: float | None  # the value of a model that is perfect but for the order; None where it is not known
+    minus: np.ndarray | None = None  # (items, parts), shares that are taken off, of a metric that is a difference
+    rows: np.ndarray | None = None  # (items,) int, the scenes of the items; None where they are all, in their order
 
     def values(self, share_ties: bool = False) -> np.ndarray:
         """(items,) bool where an item is right or wrong and nothing between, else float64.
 
-        Args:
-            share_ties: whether a tie counts as the probability to guess right among those tied; else as wrong.
+        A tie counts as the probability to guess right among those tied with `share_ties`, else as wrong.
         """
         values = _means(self.shares, share_ties)
         return values if self.minus is None else values.astype(float) - _means(self.minus, share_ties)
 
     def select(self, scenes: np.ndarray) -> "Outcome":
-        """Of the scenes of which a mask, (scenes,) bool, is true."""
-        kept = scenes if self.rows is None else scenes[self.rows]
-        minus = None if self.minus is None else self.minus[kept]
-        rows = None if self.rows is None else self.rows[kept]
-        return Outcome(self.shares[kept], self.chance, self.order_blind, minus, rows)
+        """The same for the scenes where a mask, (scenes,) bool, is true."""
+        items = scenes if self.rows is None else scenes[self.rows]
+        minus = None if self.minus is None else self.minus[items]
+        rows = None if self.rows is None else self.rows[items]
+        return Outcome(self.shares[items], self.chance, self.order_blind, minus, rows)
 
 
 def _means(shares: np.ndarray, share_ties: bool) -> np.ndarray:
@@ -56,12 +45,12 @@ def _means(shares: np.ndarray, share_ties: bool) -> np.ndarray:
     return right.mean(axis=1)
 
 
-def outcome(shares: np.ndarray, chance: float, order_blind: float | None = 1.0, **others) -> Outcome:
+def outcome(shares: np.ndarray, chance: float, order_blind: float | None = 1.0, **arrays) -> Outcome:
     """An `Outcome` of (items,) or (items, parts) shares."""
-    return Outcome(shares if shares.ndim == 2 else shares[:, None], float(chance), order_blind, **others)
+    return Outcome(shares if shares.ndim == 2 else shares[:, None], float(chance), order_blind, **arrays)
 
 
-_ROWS = 128  # whose texts are gathered at a time
+_ROWS = 128
 
 
 def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -74,38 +63,26 @@ def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 def cosines_at(audio: np.ndarray, texts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """(n, dim), (k, dim) unit vectors and (n, c) rows of the texts, each item's candidates -> (n, c) float32."""
-    found = np.empty(numbers.shape, dtype=np.float32)
-    for start in range(0, len(audio), _ROWS):
-        some = slice(start, start + _ROWS)
-        found[some] = np.einsum("nd,ncd->nc", audio[some], texts[numbers[some]], dtype=np.float64)
-    return found
+    scores = np.empty(numbers.shape, dtype=np.float32)
+    for start in range(0, len(audio), _ROWS):  # whose texts are gathered at a time
+        rows = slice(start, start + _ROWS)
+        scores[rows] = np.einsum("nd,ncd->nc", audio[rows], texts[numbers[rows]], dtype=np.float64)
+    return scores
+
+
+# How right a choice by scores (n, candidates) is: (n,) float64 in [0, 1], the probability where ties are broken at
+# random. `pair` is (n, 2) int, two different columns.
 
 
 def choice(scores: np.ndarray, right: np.ndarray | int) -> np.ndarray:
-    """Whether the best candidate is the right one.
-
-    Args:
-        scores: (n, candidates) float.
-        right: (n,) int column of the right one, or one for all.
-
-    Returns:
-        (n,) float64 in [0, 1]: 1 / number tied where the right one is among the best.
-    """
+    """Whether the best candidate is the right one: (n,) int, its column, or one for all."""
     right = np.broadcast_to(right, len(scores))
     own = np.take_along_axis(scores, right[:, None], axis=1)
     return np.where((scores > own).any(axis=1), 0.0, 1 / (scores == own).sum(axis=1))
 
 
 def top_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
-    """Whether the two best candidates are the two right ones.
-
-    Args:
-        scores: (n, candidates) float.
-        pair: (n, 2) int, two different columns.
-
-    Returns:
-        (n,) float64 in [0, 1].
-    """
+    """Whether the two best candidates are the two right ones."""
     own = np.take_along_axis(scores, pair, axis=1)
     lower = own.min(axis=1, keepdims=True)
     greater = (scores > lower).sum(axis=1)  # with the better one of the two, unless they are equal
@@ -117,30 +94,18 @@ def top_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
 
 
 def recall_at_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
-    """Whether each of two right candidates is among the two best.
-
-    Args:
-        scores: (n, candidates) float.
-        pair: (n, 2) int, two different columns.
-
-    Returns:
-        (n, 2) float64 in [0, 1].
-    """
+    """(n, 2), whether each of two right candidates is among the two best."""
     own = np.take_along_axis(scores, pair, axis=1)[:, :, None]
     greater = (scores[:, None] > own).sum(axis=2)
     tied = (scores[:, None] == own).sum(axis=2)
     return np.clip(2 - greater, 0, tied) / tied
 
 
-def matched(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether captions and clips of a group find each other.
+def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether captions and clips of a group find each other: CompA's text score (every clip finds its caption), audio
+    score (every caption its clip) and group score (both), (n,) each.
 
-    Args:
-        scores: (n, m, m) float, of each clip (row) with each caption (column); the i-th belong together.
-
-    Returns:
-        three (n,) float64 in [0, 1]: every clip finds its caption (CompA's text score), every caption its clip (audio
-        score), both (group score).
+    `scores` are (n, m, m), of each clip (row) with each caption (column); the i-th belong together.
 
     Source: Ghosh et al. 2023, arXiv 2310.08753 (CompA), after Thrush et al. 2022, arXiv 2204.03162 (Winoground).
     """
@@ -157,21 +122,21 @@ def matched(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @cache
 def _group_share(ranks: tuple[int, ...], size: int) -> float:
-    """Of the orders that equal ranks leave open, those in which each diagonal entry comes after its row and column."""
+    """The share of the orders left open by equal ranks where each diagonal entry comes after its row and column."""
     below = {
         i * (size + 1): {*range(i * size, (i + 1) * size), *range(i, size * size, size)} - {i * (size + 1)}
         for i in range(size)
     }
 
     @cache
-    def orders(placed: frozenset[int], left: frozenset[int]) -> int:
-        fitting = (cell for cell in left if below.get(cell, set()) <= placed)
-        return sum(orders(placed | {cell}, left - {cell}) for cell in fitting) if left else 1
+    def count_orders(placed: frozenset[int], cells: frozenset[int]) -> int:
+        fitting = (cell for cell in cells if below.get(cell, set()) <= placed)
+        return sum(count_orders(placed | {cell}, cells - {cell}) for cell in fitting) if cells else 1
 
     share, placed = 1.0, frozenset()
     for rank in sorted(set(ranks)):
-        tied = frozenset(cell for cell, other in enumerate(ranks) if other == rank)
-        share *= orders(placed, tied) / factorial(len(tied))
+        tied = frozenset(cell for cell in range(size * size) if ranks[cell] == rank)
+        share *= count_orders(placed, tied) / factorial(len(tied))
         placed |= tied
     return share
 
@@ -185,32 +150,19 @@ FIRST, SECOND = (f"In this concatenated sound, the {place} sound is {{}}" for pl
 
 @dataclass(frozen=True)
 class Questions:
-    """Of n scenes; classes and captions are numbers of the two lists.
-
-    Attributes:
-        class_names: the set's classes.
-        captions: all that any scene needs, each once.
-        pair: (n, 2) int, the classes A and B, A first in `forward`.
-        heard_forward: (n,) bool, of tasks where one of the two orders is heard: `forward`, else `reverse`; half each.
-        seen: (n,) bool, whether the class pair may occur in training.
-        orders: connective -> (n, 2) int, the captions of `forward` and of `reverse`.
-        overlay: (n,) int, the caption "A while B".
-        candidates_4a: (n, c) int, captions none of them twice: the true one of `forward`, `overlay`, others.
-        candidates_4b: (n, c) int, the same: those of `forward`, of `reverse`, `overlay`, others.
-    """
+    """Of n scenes; classes and captions are numbers of the two lists. A scene's candidates are all different."""
 
     class_names: list[str]
-    captions: list[str]
-    pair: np.ndarray
-    heard_forward: np.ndarray
-    seen: np.ndarray
-    orders: dict[str, np.ndarray]
-    overlay: np.ndarray
-    candidates_4a: np.ndarray
-    candidates_4b: np.ndarray
+    captions: list[str]  # all that any scene needs, each once
+    pair: np.ndarray  # (n, 2) int, the classes A and B, A first in `forward`
+    heard_forward: np.ndarray  # (n,) bool, of tasks that hear one order: `forward`, else `reverse`; half each
+    seen: np.ndarray  # (n,) bool, whether the class pair may occur in training
+    orders: dict[str, np.ndarray]  # connective -> (n, 2) int, the captions of `forward` and of `reverse`
+    overlay: np.ndarray  # (n,) int, the caption "A while B"
+    candidates_4a: np.ndarray  # (n, c) int, captions: of `forward`, `overlay`, others
+    candidates_4b: np.ndarray  # (n, c) int, captions: of `forward`, `reverse`, `overlay`, others
 
     def select(self, rows: np.ndarray) -> "Questions":
-        """Of some of the scenes."""
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.type is np.ndarray}
         return replace(self, **arrays, orders={words: captions[rows] for words, captions in self.orders.items()})
 
@@ -219,21 +171,22 @@ class Questions:
         """(n, 2) int: the class heard first, the class heard second."""
         return np.where(self.heard_forward[:, None], self.pair, self.pair[:, ::-1])
 
+    @property
+    def own_captions(self) -> np.ndarray:
+        """(n, 3) int, the captions of `forward`, `reverse` and `overlay`."""
+        return np.column_stack([self.orders[BEFORE], self.overlay])
 
-def hears_forward(count: int, seed: int = _SEED) -> np.ndarray:
-    """(count,) bool: of which scenes `forward` is heard, drawn from a seed, half of them."""
-    return np.random.default_rng(seed).permutation(count) % 2 == 0
+
+def hears_forward(count: int) -> np.ndarray:
+    """(count,) bool: whether `forward` is heard of a scene, in half of them, drawn from a seed."""
+    return np.random.default_rng(_SEED).permutation(count) % 2 == 0
 
 
 def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
-    """The questions of some scenes, a pure function of them and of the classes.
+    """The questions of some scenes, a pure function of them and of the classes (at least 2, theirs among them).
 
     The candidates of tasks 4A and 4B are `NUM_CANDIDATES` captions "X before Y" and "X while Y" over the scene's two
-    classes and five others, drawn from a seed. Of a set with too few classes, all such captions are candidates.
-
-    Args:
-        scenes: of classes in `class_names`.
-        class_names: the set's classes, at least 2.
+    classes and five others, drawn from a seed. In a set with too few classes, all such captions are candidates.
     """
     number = {name: place for place, name in enumerate(class_names)}
     captions: dict[str, int] = {}
@@ -241,43 +194,41 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
     def caption(first: str, second: str, relation: str, connective: str) -> int:
         return captions.setdefault(scene_caption(first, second, relation, connective), len(captions))
 
-    pairs = [(scene.class_a, scene.class_b) for scene in scenes]
+    names = [(scene.class_a, scene.class_b) for scene in scenes]
     orders = {
-        words: np.array([[caption(*pair, way, words) for way in ("forward", "reverse")] for pair in pairs])
+        words: np.array([[caption(*pair, way, words) for way in (FORWARD, REVERSE)] for pair in names])
         for words in CONNECTIVES
     }
-    overlay = np.array([caption(*pair, "overlay", WHILE) for pair in pairs])
+    overlay = np.array([caption(*pair, OVERLAY, WHILE) for pair in names])
+    pairs = [(number[a], number[b]) for a, b in names]
 
-    def candidates(forced: Sequence[tuple[int, int, str]], scene: Scene, task: int) -> list[int]:
-        rng = np.random.default_rng([_SEED, task, scene.id])
-        a, b = number[scene.class_a], number[scene.class_b]
-        others = [place for place in rng.permutation(len(class_names)).tolist() if place not in (a, b)]
-        some = [a, b, *others[:_OTHER_CLASSES]]
-        free = [(x, y, words) for x in some for y in some if x != y for words in (BEFORE, WHILE)]
-        free = [each for each in free if each not in forced]
-        drawn = [free[place] for place in rng.permutation(len(free))[: NUM_CANDIDATES - len(forced)]]
+    def candidates(with_reversal: bool, scene: Scene, a: int, b: int) -> list[int]:
+        rng = np.random.default_rng([_SEED, int(with_reversal), scene.id])
+        strangers = [place for place in rng.permutation(len(class_names)).tolist() if place not in (a, b)]
+        classes = [a, b, *strangers[:_OTHER_CLASSES]]
+        forced = [(a, b, BEFORE), (b, a, BEFORE), (a, b, WHILE)] if with_reversal else [(a, b, BEFORE), (a, b, WHILE)]
+        free = [(x, y, words) for x in classes for y in classes if x != y for words in (BEFORE, WHILE)]
+        free = [fact for fact in free if fact not in forced]
+        sample = [free[place] for place in rng.permutation(len(free))[: NUM_CANDIDATES - len(forced)]]
         return [
-            caption(class_names[x], class_names[y], "overlay" if words == WHILE else "forward", words)
-            for x, y, words in [*forced, *drawn]
+            caption(class_names[x], class_names[y], OVERLAY if words == WHILE else FORWARD, words)
+            for x, y, words in [*forced, *sample]
         ]
 
-    numbers = [tuple(number[name] for name in pair) for pair in pairs]
-    forced_4a = [[(a, b, BEFORE), (a, b, WHILE)] for a, b in numbers]
-    forced_4b = [[(a, b, BEFORE), (b, a, BEFORE), (a, b, WHILE)] for a, b in numbers]
-    of_4a, of_4b = (
-        np.array([candidates(of, scene, task) for of, scene in zip(forced, scenes, strict=True)])
-        for task, forced in enumerate((forced_4a, forced_4b))
+    candidates_4a, candidates_4b = (
+        np.array([candidates(with_reversal, scene, *pair) for scene, pair in zip(scenes, pairs, strict=True)])
+        for with_reversal in (False, True)
     )
     return Questions(
         class_names=list(class_names),
         captions=list(captions),
-        pair=np.array(numbers),
+        pair=np.array(pairs),
         heard_forward=hears_forward(len(scenes)),
         seen=np.array([scene.seen_pair for scene in scenes]),
         orders=orders,
         overlay=overlay,
-        candidates_4a=of_4a,
-        candidates_4b=of_4b,
+        candidates_4a=candidates_4a,
+        candidates_4b=candidates_4b,
     )
 
 
