@@ -20,8 +20,7 @@ from ..curation.improvement_set import load_improvement_set, pair_precision, rea
 from ..data.benchmarks import Benchmark, read_benchmark
 from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
-from ..data.held_out import split_validation
-from ..data.leakage import LeakageFilter
+from ..data.leakage import LeakageFilter, split_validation
 from ..data.pools import read_pools
 from ..data.skipping import SkippedClips, report_skipped, skipped_clips
 from ..data.sources import BUILT_IN, ExclusionLog, dataset_source, report_exclusions, split_revision

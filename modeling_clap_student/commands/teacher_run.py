@@ -13,8 +13,7 @@ from ..checkpoints.initialization import ModelArguments, new_model
 from ..data.benchmarks import task_clips
 from ..data.collation import ClapCollator
 from ..data.corpora import read_corpora
-from ..data.held_out import split_validation
-from ..data.leakage import LeakageFilter
+from ..data.leakage import LeakageFilter, split_validation
 from ..data.skipping import report_skipped, skipped_clips
 from ..data.sources import ExclusionLog, dataset_source, report_exclusions
 from ..data.spectrograms import spectrogram_cache

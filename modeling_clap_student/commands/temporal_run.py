@@ -12,8 +12,7 @@ from transformers import set_seed
 from .. import ClapStudentModel, InputError
 from ..checkpoints.loading import load_checkpoint
 from ..data.benchmarks import Benchmark, read_benchmark, task_clips
-from ..data.held_out import split_validation
-from ..data.leakage import LeakageFilter
+from ..data.leakage import LeakageFilter, split_validation
 from ..data.skipping import report_skipped, skipped_clips
 from ..data.sources import ExclusionLog, dataset_source, report_exclusions
 from ..evaluation.validation import TemporalValidation

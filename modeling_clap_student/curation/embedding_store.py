@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from ..data.clip_keys import key_of
+from ..data.identity import key_of
 from ..errors import InputError, reading
 from ..hub_clap_student import fingerprint
 from ..utils.outputs import make_folder, write_json

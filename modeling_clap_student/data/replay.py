@@ -28,17 +28,8 @@ class ReplaySampler(Sampler[tuple[int, int]]):
 
     Every step is full, whatever the sizes: a set that is used up is shuffled anew. An epoch has as many steps as it
     takes to see both sets once. The draws depend on nothing but the seed and the epoch, so that all processes agree
-    and a resumed run repeats them.
-
-    Args:
-        num_curated: rows of the Improvement-Set (or of the only set).
-        num_replay: rows of the replay set, 0 for none.
-        step_size: pairs in one optimiser step, over all processes and accumulation steps.
-        replay_probability: of drawing a step from the replay set.
-        seed: of the draws.
-
-    Raises:
-        ValueError: no rows, or a probability outside [0, 1].
+    and a resumed run repeats them. `step_size` is the number of pairs in one optimiser step, over all processes and
+    accumulation steps.
     """
 
     def __init__(self, num_curated: int, num_replay: int, step_size: int, replay_probability: float, seed: int):
@@ -109,19 +100,8 @@ class MixedStream(TorchIterableDataset):
     In an epoch of a stream, every process and every worker reads its own share: each clip is seen exactly once by one
     of them. The order depends on nothing but the seed, the epoch and the number of processes and workers; the choice
     between the two streams depends on the seed and the step alone, so that all processes agree. `state_dict` and
-    `load_state_dict` go on at the very row.
-
-    Args:
-        curated: pairs with `audio audio_id caption`.
-        replay: pairs to rehearse, or None.
-        batch_size: rows in a batch.
-        accumulation: batches of a process in one optimiser step.
-        replay_probability: of drawing a step from `replay`.
-        seed: of order, choice and crops.
-        rank: of this process.
-        world_size: processes.
-
-    Each row gets `draw`, a random number that chooses its crop.
+    `load_state_dict` go on at the very row. An optimiser step takes `accumulation` batches of a process. Each row gets
+    `draw`, a random number that chooses its crop.
     """
 
     def __init__(
@@ -147,7 +127,6 @@ class MixedStream(TorchIterableDataset):
         self._start: list[dict] | None = None
 
     def from_replay(self, step: int) -> bool:
-        """Whether an optimiser step is drawn from the replay set."""
         if len(self.streams) == 1:
             return False
         return bool(np.random.default_rng([self.seed, step]).random() < self.replay_probability)
@@ -190,9 +169,6 @@ class ShuffledEpochs:
 
     Several shards are read at a time, in random order, and rows are shuffled in blocks. A shuffle buffer would mix a
     little better, but what it holds is lost when a run is resumed.
-
-    Raises:
-        InputError: as it is iterated, where the stream holds no row.
     """
 
     def __init__(self, stream: IterableDataset, seed: int):
@@ -227,11 +203,11 @@ class ShuffledEpochs:
 
     def _readers(self, rng: np.random.Generator) -> list[IterableDataset]:
         """The shards in random order, dealt to a few readers, each of which reads one after the other."""
-        number = self._stream.num_shards
-        order, most = rng.permutation(number).tolist(), min(number, _OPEN_SHARDS)
+        count = self._stream.num_shards
+        order, readers = rng.permutation(count).tolist(), min(count, _OPEN_SHARDS)
         return [
-            concatenate_datasets([self._stream.shard(number, shard) for shard in order[first::most]])
-            for first in range(most)
+            concatenate_datasets([self._stream.shard(count, shard) for shard in order[first::readers]])
+            for first in range(readers)
         ]
 
     def state_dict(self) -> dict:

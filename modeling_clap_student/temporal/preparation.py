@@ -151,7 +151,7 @@ class PreparedClips:
             self._bad[audio_id] = str(error)
             self.skipped.add(audio_id, str(error))
             raise
-        self.skipped.tried(audio_id)
+        self.skipped.count_tried(audio_id)
         self._keep(audio_id, waveform)
         return waveform
 

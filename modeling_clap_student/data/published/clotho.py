@@ -8,13 +8,12 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ...errors import InputError
 from ..files import same_name
-from ..metadata import read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
-from .corpus import Corpus
+from ..texts import read_rows
+from .corpus import Corpus, first_there
 
 
 PARTS = ("development", "validation", "evaluation")
@@ -24,9 +23,7 @@ CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
 def _list(source: Source, part: str) -> Path:
     name = f"clotho_captions_{part}.csv"
     places = [source.path / name, source.path / "clotho_csv_files" / name]
-    if not any(place.exists() for place in places):
-        raise InputError(f"{places[0]} is missing: name a part that is there, for instance clotho:evaluation=PATH")
-    return next(place for place in places if place.exists())
+    return first_there(places, "clotho:evaluation=PATH")
 
 
 def _audio_folder(source: Source, part: str) -> Path:
@@ -37,7 +34,7 @@ def _audio_folder(source: Source, part: str) -> Path:
 
 
 def _origins(captions: Path) -> dict[str, str | None]:
-    """File name -> recording on Freesound, of the metadata beside the captions; empty without it."""
+    """File name -> recording on Freesound, from the metadata beside the captions; empty without it."""
     path = captions.with_name(captions.name.replace("captions", "metadata"))
     if not path.exists():
         return {}
@@ -50,13 +47,13 @@ def _captioned(source: Source) -> Dataset:
     audio, ids, captions, origins = [], [], [], []
     for part in source.choose(PARTS, default=("development",)):
         path, folder = _list(source, part), _audio_folder(source, part)
-        known = _origins(path)
+        recordings = _origins(path)
         for row in read_rows(path, "file_name", *CAPTIONS):
             name = row["file_name"]
             audio += [folder / name] * len(CAPTIONS)
             ids += [f"{part}/{name}"] * len(CAPTIONS)
             captions += [row[column] for column in CAPTIONS]
-            origins += [known.get(same_name(name))] * len(CAPTIONS)
+            origins += [recordings.get(same_name(name))] * len(CAPTIONS)
     return captioned_table(source, audio, ids, captions, origins)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from ...errors import InputError
 from ..sources import Source
 
 
@@ -46,10 +47,18 @@ class Corpus:
 
     def fits(self, folder: Path) -> bool:
         """Whether a folder is laid out as this corpus is published."""
-        found = (folder / marker for marker in self.markers)
-        return any(path.exists() and (not self.header or _first_line(path).startswith(self.header)) for path in found)
+        paths = (folder / marker for marker in self.markers)
+        return any(path.exists() and (not self.header or _first_line(path).startswith(self.header)) for path in paths)
 
 
 def _first_line(path: Path) -> str:
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         return file.readline().replace('"', "").replace(" ", "")
+
+
+def first_there(places: list[Path], example: str) -> Path:
+    """The first of a part's usual places that is there."""
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(f"{places[0]} is missing: name a part that is there, for instance {example}")

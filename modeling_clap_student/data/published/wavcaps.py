@@ -10,10 +10,10 @@ from datasets import Dataset
 
 from ...errors import InputError
 from ..files import audio_under
-from ..metadata import read_json
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
+from ..texts import read_json
 from .corpus import Corpus
 
 
@@ -53,9 +53,8 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
 
 
 def _origin(part: str, name: str) -> str | None:
-    if part == "FreeSound":
-        return recording("freesound", name)
-    return recording("youtube", name) if part == "AudioSet_SL" else None
+    site = {"FreeSound": "freesound", "AudioSet_SL": "youtube"}.get(part)
+    return recording(site, name) if site else None
 
 
 def _captioned(source: Source) -> Dataset:
