@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
 from ..errors import InputError, reading
 from ..processing_clap_student import label_text
-from ..soundscapes import corpus as soundscapes
+from ..soundscapes.corpus import labelled_clips
 from . import corpora
 from .corpora import read_corpora
 from .files import list_audio
@@ -33,19 +33,12 @@ RETRIEVAL = "retrieval="  # before a spec: its captions are what counts, though 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A zero-shot classification task.
+    """A zero-shot classification task."""
 
-    Attributes:
-        name: as the user named it.
-        layout: the kind of set, for instance `esc50`.
-        clips: `label` is the class name as words.
-        class_names: the candidates, sorted.
-    """
-
-    name: str
-    layout: str
-    clips: Dataset
-    class_names: list[str]
+    name: str  # as the user typed it
+    layout: str  # the kind of set, for instance `esc50`
+    clips: Dataset  # whose `label` is the class name as words
+    class_names: list[str]  # the candidates, sorted
 
     @property
     def folds(self) -> list[str] | None:
@@ -94,10 +87,6 @@ def _read_folder(source: Source) -> Dataset:
     return labelled_table(source, audio, files, classes.to_pylist())
 
 
-def _read_soundscapes(source: Source) -> Dataset:
-    return labelled_table(source, *zip(*soundscapes.labelled_clips(*source.parts), strict=True))
-
-
 def _read_hub(source: Source) -> Dataset:
     """A Hub dataset, or a folder of one: the splits asked for, else its `test`, or the only one it has."""
     splits = [load_table(source.path, split=split) for split in source.parts] or [_evaluation_split(source)]
@@ -133,7 +122,7 @@ READERS = {
     "csv": lambda source: _read_metadata(source, source.path),
     "folder": _read_folder,
     "hub": _read_hub,
-    "soundscapes": _read_soundscapes,
+    "soundscapes": lambda source: labelled_table(source, *zip(*labelled_clips(*source.parts), strict=True)),
     **{name: corpus.labelled for name, corpus in PUBLISHED.items() if corpus.labelled},
 }
 

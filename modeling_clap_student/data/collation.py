@@ -64,7 +64,8 @@ class ClapCollator:
         """
         usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
-        crops = zip(usable, self._read([rows[i] for i in usable], draws), draws, strict=True)
+        crops = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws, self.spectrograms)
+        crops = zip(usable, crops, draws, strict=True)
         crops = {i: self._with_gain(crop, draw) for i, crop, draw in crops if crop is not None}
         good = list(crops)
         if not good:
@@ -85,11 +86,6 @@ class ClapCollator:
             "caption": captions,
         }
         return batch if self.teacher_processor is None else batch | self._for_teacher(crops)
-
-    def _read(self, rows: list[dict], draws: list[int]) -> list[np.ndarray | None]:
-        if self.spectrograms is None:
-            return self.reader.read_crops(rows, self.window_samples, draws)
-        return self.reader.read_spectrograms(rows, self.spectrograms, self.window_samples, draws)
 
     def _with_gain(self, crop: np.ndarray, draw: int) -> np.ndarray:
         if self.random_gain_db == 0:

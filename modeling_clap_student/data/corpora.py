@@ -14,7 +14,7 @@ import pyarrow as pa
 from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Value, concatenate_datasets
 
 from ..errors import ClipError, InputError
-from ..soundscapes import corpus as soundscapes
+from ..soundscapes.corpus import captioned_clips
 from .decoding import as_encoded
 from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
 from .identity import ORIGIN_COLUMNS, origin_of
@@ -22,7 +22,7 @@ from .leakage import LeakageFilter
 from .naming import names_data, parse_source
 from .published import PUBLISHED
 from .sources import CAPTION_COLUMN, ExclusionLog, Source, caption_columns, find_column, with_distinct_names
-from .streams import join, read_captioned_stream, read_captioned_tar_shards, with_our_columns
+from .streams import join, read_captioned_tar_shards, read_stream, with_our_columns
 from .tables import (
     CAPTION_COLUMNS,
     ENCODED,
@@ -66,10 +66,6 @@ def _read_folder(source: Source) -> Dataset:
     )
 
 
-def _read_soundscapes(source: Source) -> Dataset:
-    return captioned_table(source, *zip(*soundscapes.captioned_clips(*source.parts), strict=True))
-
-
 def _table_pairs(source: Source, table: Dataset) -> Dataset:
     """The rows of a table in the columns of `CAPTION_COLUMNS`, a row each of a clip's captions."""
     clips = hub_clips(source, table)
@@ -82,7 +78,11 @@ def _table_pairs(source: Source, table: Dataset) -> Dataset:
         return clips
     # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
     captions = [texts for name in columns for texts in _columns_of_texts(source, table, name)]
-    tables = [_with_captions(clips, texts) for texts in captions or [[""] * len(clips)]]
+    tables = []
+    for texts in captions or [[""] * len(clips)]:
+        texts = ["" if text is None else str(text) for text in texts]
+        keys = [caption_key(text) for text in texts]
+        tables.append(clips.add_column("caption", texts).add_column("caption_id", keys))
     # Where a clip has fewer captions than another, the further places are empty.
     for place, texts in enumerate(captions[1:], start=1):
         tables[place] = tables[place].select([row for row, text in enumerate(texts) if text is not None])
@@ -105,21 +105,16 @@ def _columns_of_texts(source: Source, table: Dataset, column: str) -> list[list[
     return [[texts[place] if place < len(texts) else None for texts in lists] for place in range(longest)]
 
 
-def _with_captions(clips: Dataset, captions: list[str | None]) -> Dataset:
-    captions = ["" if caption is None else str(caption) for caption in captions]
-    return clips.add_column("caption", captions).add_column("caption_id", [caption_key(text) for text in captions])
-
-
 READERS = {
     "audiofolder": lambda source: _read_metadata(source, folder_metadata(source.path), needs_files=True),
     "csv": lambda source: _read_metadata(source, source.path),
     "folder": _read_folder,
     "hub": lambda source: _table_pairs(source, load_splits(source)),
-    "soundscapes": _read_soundscapes,
+    "soundscapes": lambda source: captioned_table(source, *zip(*captioned_clips(*source.parts), strict=True)),
     **{name: corpus.captioned for name, corpus in PUBLISHED.items() if corpus.captioned},
 }
 # Corpora that can be trained on as they come, but neither counted nor searched for captions beforehand.
-STREAMS = {"stream": read_captioned_stream, "webdataset": read_captioned_tar_shards}
+STREAMS = {"stream": partial(read_stream, captioned=True), "webdataset": read_captioned_tar_shards}
 
 
 def read_corpora(
@@ -149,11 +144,11 @@ def read_corpora(
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs
     readers = {**READERS, **STREAMS} if streams else READERS
     sources = [parse_source(spec, readers, "a captioned corpus", columns=("audio", "caption")) for spec in specs]
-    sources = [replace(source, exclusions=exclusions) for source in sources]
-    if evaluates:
-        sources = [_to_evaluate_on(source) for source in sources]
     corpora = []
     for source in with_distinct_names(sources):
+        source = replace(source, exclusions=exclusions)
+        if evaluates and not source.parts and source.layout in PUBLISHED:
+            source = replace(source, parts=PUBLISHED[source.layout].evaluation_parts)
         corpus = readers[source.layout](source)
         if isinstance(corpus, Dataset):
             corpus = _usable_pairs(source, corpus, needs_audio, leakage)
@@ -168,11 +163,6 @@ def _read_data(data: Dataset | list[str], exclusions: ExclusionLog) -> tuple[Sou
         return source, _table_pairs(source, data)
     source = Source("captions", "csv", None, exclusions=exclusions, label="captions")
     return source, captioned_table(source, [None] * len(data), map(str, range(len(data))), data)
-
-
-def _to_evaluate_on(source: Source) -> Source:
-    parts = PUBLISHED[source.layout].evaluation_parts if source.layout in PUBLISHED else ()
-    return replace(source, parts=source.parts or parts)
 
 
 def _usable_pairs(source: Source, table: Dataset, needs_audio: bool, leakage: LeakageFilter) -> Dataset:
@@ -304,18 +294,14 @@ def _with_encoded_audio(table: Dataset, name: str) -> Dataset:
 def _encoded(batch: pa.Table, rows: list[int], name: str) -> pa.Table:
     clips = []
     for row, clip in zip(rows, batch["audio"], strict=True):
+        parts = clip.items() if clip.is_valid else ()
+        parts = {part: _numbers(value) if part == "array" else value.as_py() for part, value in parts}
         try:
-            clips.append(as_encoded(_as_dict(clip)))
+            clips.append(as_encoded(parts or None))
         except ClipError as error:
             raise InputError(f"{name}: the clip in row {row} {error}") from error
     place = batch.column_names.index("audio")
     return batch.set_column(place, "audio", pa.array(clips, UNDECODED.pa_type))
-
-
-def _as_dict(clip: pa.StructScalar) -> dict | None:
-    if not clip.is_valid:
-        return None
-    return {part: _numbers(value) if part == "array" else value.as_py() for part, value in clip.items()}
 
 
 def _numbers(value: pa.Scalar) -> object:

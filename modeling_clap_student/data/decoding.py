@@ -169,15 +169,18 @@ class ClipReader:
         """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
         return _good(self._each(lambda row: decode_clip(row["audio"], self.sampling_rate), rows))
 
-    def read_crops(self, rows: list[dict], size: int, draws: list[int]) -> list[np.ndarray | None]:
-        """Rows -> (size,) windows at the places that the random numbers choose, None for a skipped clip."""
-        return _good(
-            self._each(lambda row, draw: decode_crop(row["audio"], self.sampling_rate, size, draw), rows, draws)
-        )
+    def read_crops(self, rows: list[dict], size: int, draws: list[int], cache=None) -> list[np.ndarray | None]:
+        """Rows -> windows at the places that the random numbers choose, None for a skipped clip.
 
-    def read_spectrograms(self, rows: list[dict], cache, size: int, draws: list[int]) -> list[np.ndarray | None]:
-        """Rows -> crops of a `SpectrogramCache`, likewise."""
-        return _good(self._each(lambda row, draw: cache.crop(row, size, draw), rows, draws))
+        They are (size,) samples, or with a `SpectrogramCache` its crops of as many.
+        """
+
+        def crop(row: dict, draw: int) -> np.ndarray:
+            if cache is not None:
+                return cache.crop(row, size, draw)
+            return decode_crop(row["audio"], self.sampling_rate, size, draw)
+
+        return _good(self._each(crop, rows, draws))
 
     def readable(self, rows: list[dict]) -> np.ndarray:
         """(rows,) bool: whether each clip decodes from its beginning to its end."""

@@ -27,10 +27,6 @@ from .tables import load_table
 from .texts import exact_key, read_rows
 
 
-def _metadata_origins(source: Source) -> Iterable[str | None]:
-    return map(origin_of, read_rows(source.path))
-
-
 def _dataset_origins(source: Source) -> Iterable[str | None]:
     tables = load_table(source.path)
     for table in tables.values() if isinstance(tables, DatasetDict) else [tables]:
@@ -42,7 +38,11 @@ def _corpus_origins(source: Source) -> Iterable[str | None]:
     return (corpus.captioned or corpus.labelled or corpus.pool)(source)["origin_id"]
 
 
-_READERS = {"csv": _metadata_origins, "hub": _dataset_origins, **dict.fromkeys(PUBLISHED, _corpus_origins)}
+_READERS = {
+    "csv": lambda source: map(origin_of, read_rows(source.path)),
+    "hub": _dataset_origins,
+    **dict.fromkeys(PUBLISHED, _corpus_origins),
+}
 
 
 def read_origins(specs: Iterable[str]) -> frozenset[str]:
@@ -67,12 +67,7 @@ LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 
 
 class LeakageFilter:
-    """Clips that a run must not use.
-
-    Args:
-        clips: of evaluation sets: tables with `audio` and perhaps `origin_id`.
-        origins: further recordings, that a user named; see `read_origins`.
-    """
+    """Clips that a run must not use: those of some tables, by content and recording, and further recordings."""
 
     def __init__(self, clips: Iterable[Dataset] = (), origins: frozenset[str] = frozenset()):
         self._clips_of_size: dict[int, list[dict]] = defaultdict(list)

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset
 
 from ..errors import InputError
-from ..soundscapes import corpus as soundscapes
+from ..soundscapes.corpus import pool_clips
 from .files import list_audio, same_name
 from .filters import inside, with_audio, with_short_texts, without_repeated_clips
 from .identity import ORIGIN_COLUMNS, origin_of
@@ -45,15 +45,11 @@ def _origins(source: Source, files: pa.Array) -> pa.Array | None:
     return pa.array([origins.get(same_name(name)) for name in files.to_pylist()], pa.string())
 
 
-def _read_soundscapes(source: Source) -> Dataset:
-    return clip_table(source, *zip(*soundscapes.pool_clips(*source.parts), strict=True))
-
-
 READERS = {
     "audiofolder": _read_folder,
     "folder": _read_folder,
     "hub": lambda source: hub_clips(source, load_splits(source)),
-    "soundscapes": _read_soundscapes,
+    "soundscapes": lambda source: clip_table(source, *zip(*pool_clips(*source.parts), strict=True)),
     "stream": read_stream,
     "webdataset": read_tar_shards,
     **{name: corpus.pool for name, corpus in PUBLISHED.items() if corpus.pool},

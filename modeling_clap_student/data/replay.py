@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -94,6 +95,7 @@ class DrawnRows(TorchDataset):
 _BLOCK, _OPEN_SHARDS = 512, 8
 
 
+@dataclass(eq=False, repr=False)
 class MixedStream(TorchIterableDataset):
     """One process's batches of rows, endless, each from one of two streams, for a `StatefulDataLoader`.
 
@@ -104,42 +106,34 @@ class MixedStream(TorchIterableDataset):
     `draw`, a random number that chooses its crop.
     """
 
-    def __init__(
-        self,
-        curated: IterableDataset,
-        replay: IterableDataset | None,
-        batch_size: int,
-        accumulation: int,
-        replay_probability: float,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        self.streams = [curated] if replay is None else [curated, replay]
-        self.batch_size = batch_size
-        self.accumulation = accumulation
-        self.replay_probability = replay_probability
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+    curated: IterableDataset
+    replay: IterableDataset | None
+    batch_size: int
+    accumulation: int
+    replay_probability: float
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self):
         self._batches = 0
-        self._rows: list[ShuffledEpochs] = []
+        self._epochs: list[ShuffledEpochs] = []
         self._start: list[dict] | None = None
 
     def from_replay(self, step: int) -> bool:
-        if len(self.streams) == 1:
-            return False
-        return bool(np.random.default_rng([self.seed, step]).random() < self.replay_probability)
+        draw = np.random.default_rng([self.seed, step]).random()
+        return self.replay is not None and bool(draw < self.replay_probability)
 
     def __iter__(self) -> Iterator[list[dict]]:
         worker = get_worker_info()
         # The loader takes a batch from each worker in turn.
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         index, shares = self.rank * stride + first, self.world_size * stride
-        self._rows = [ShuffledEpochs(share(stream, index, shares), self.seed) for stream in self.streams]
-        for epochs, state in zip(self._rows, self._start or [], strict=False):
+        streams = [stream for stream in (self.curated, self.replay) if stream is not None]
+        self._epochs = [ShuffledEpochs(share(stream, index, shares), self.seed) for stream in streams]
+        for epochs, state in zip(self._epochs, self._start or [], strict=False):
             epochs.load_state_dict(state)
-        rows = [iter(epochs) for epochs in self._rows]
+        rows = [iter(epochs) for epochs in self._epochs]
         for number in count(first + stride * self._batches, stride):
             source = rows[self.from_replay(number // self.accumulation)]
             draws = np.random.default_rng([self.seed, self.rank, number]).integers(MOST_DRAWS, size=self.batch_size)
@@ -149,7 +143,7 @@ class MixedStream(TorchIterableDataset):
 
     def state_dict(self) -> dict:
         """Where it stands, behind the batch yielded last."""
-        return {"batches": self._batches, "rows": [epochs.state_dict() for epochs in self._rows] or self._start}
+        return {"batches": self._batches, "rows": [epochs.state_dict() for epochs in self._epochs] or self._start}
 
     def load_state_dict(self, state: dict) -> None:
         """Goes on where `state_dict` was taken, as the next iteration begins."""

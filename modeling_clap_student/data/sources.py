@@ -22,16 +22,11 @@ HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 
 @dataclass
 class ExclusionLog:
-    """Rows that were left out, by source and reason.
+    """Rows that were left out, by source and reason."""
 
-    Attributes:
-        counts: (source, reason) -> rows.
-        lines: the same in words, with an example each.
-        allow_outside_paths: whether files that a table or a link names outside the given folder are read all the same.
-    """
-
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (source, reason) -> rows
+    lines: list[str] = field(default_factory=list)  # the same in words, with an example each
+    # Whether files that a table or a link names outside the given folder are read all the same.
     allow_outside_paths: bool = False
 
     def add(self, spec: str, reason: str, count: int, total: int, example: str) -> None:
@@ -48,25 +43,15 @@ def report_exclusions(exclusions: ExclusionLog) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """Where some data is.
+    """Where some data is."""
 
-    Attributes:
-        spec: as the user typed it.
-        layout: how it is laid out, a key of the readers.
-        path: the file or folder; the repository for `layout="hub"`; None for what the package makes itself.
-        parts: the folds or splits asked for; empty for the reader's own choice.
-        columns: (role, column) where the user named one; the roles are `audio`, `caption` and `label`.
-        exclusions: where its reader notes what it leaves out.
-        label: what its clips are called after, where two sources would be called the same.
-    """
-
-    spec: str
-    layout: str
-    path: Path | str | None
-    parts: tuple[str, ...] = ()
-    columns: tuple[tuple[str, str], ...] = ()
-    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)
-    label: str | None = None
+    spec: str  # as the user typed it
+    layout: str  # how it is laid out, a key of the readers
+    path: Path | str | None  # the file or folder; a Hub dataset's name; None for what the package makes itself
+    parts: tuple[str, ...] = ()  # the folds or splits asked for; empty for the reader's own choice
+    columns: tuple[tuple[str, str], ...] = ()  # (role, column) where the user named one: of audio, caption or label
+    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)  # what its reader leaves out
+    label: str | None = None  # what its clips are called after, where two sources would be called the same
 
     @property
     def name(self) -> str:

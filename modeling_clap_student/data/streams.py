@@ -34,17 +34,11 @@ _SHARDS = 64  # of a table that is read as a stream
 _AT_ONCE = 16  # clips that are in memory while their captions become pairs
 
 
-def read_stream(source: Source) -> IterableDataset:
-    """A pool: a Hub dataset, or a folder of Parquet or Arrow files, without a download or a copy first."""
-    return _read(source, captioned=False)
+def read_stream(source: Source, captioned: bool = False) -> IterableDataset:
+    """A Hub dataset, or a folder of Parquet or Arrow files, without a download or a copy first.
 
-
-def read_captioned_stream(source: Source) -> IterableDataset:
-    """The same as pairs of a clip and a caption, one for each of a clip's captions."""
-    return _read(source, captioned=True)
-
-
-def _read(source: Source, captioned: bool) -> IterableDataset:
+    As a pool, or captioned as pairs of a clip and a caption, one for each of a clip's captions.
+    """
     streams = [_open(source, split) for split in source.parts or ("train",)]
     return concatenate_datasets([with_our_columns(source, stream, captioned) for stream in streams])
 
@@ -106,7 +100,7 @@ def _as_rows(
     rows = []
     for values in zip(*columns.values(), strict=True):
         row = dict(zip(columns, values, strict=True))
-        clip = _as_clip(row, _encoded(row[audio], name), name, roots)
+        clip = _as_clip(row, row[audio], name, roots)
         if captions is None:
             rows.append(clip)
         else:
@@ -121,14 +115,11 @@ def _captioned(clip: dict, texts: Iterable) -> list[dict]:
     return [{**clip, "caption": caption, "caption_id": caption_key(caption)} for caption in captions]
 
 
-def _encoded(audio: object, name: str) -> dict | None:
+def _as_clip(row: dict, audio: object, name: str, roots: tuple[str, ...] | None) -> dict:
     try:
-        return as_encoded(audio)
+        audio = as_encoded(audio)
     except ClipError as error:
         raise InputError(f"{name}: a clip {error}") from error
-
-
-def _as_clip(row: dict, audio: dict | None, name: str, roots: tuple[str, ...] | None) -> dict:
     content, path = (audio or {}).get("bytes"), (audio or {}).get("path")
     if row.get("audio_id"):
         audio_id = row["audio_id"]
@@ -190,7 +181,10 @@ def find_shards(place: str) -> list[str]:
     if Path(place).is_dir():
         archives = sorted(str(file) for file in Path(place).rglob("*") if file.name.endswith(TAR_SUFFIXES))
     else:
-        archives = [file for part in expand_braces(place) for file in _glob(part)]
+        archives = []
+        for pattern in expand_braces(place):
+            is_glob = glob.has_magic(pattern) and "://" not in pattern
+            archives += sorted(glob.glob(pattern)) if is_glob else [pattern]
     if not archives:
         raise InputError(f"{place} stands for no tar archive ({' '.join(TAR_SUFFIXES)})")
     if missing := next((file for file in archives if "://" not in file and not Path(file).is_file()), None):
@@ -210,10 +204,6 @@ def _choices(inside: str) -> list[str]:
         first, last = numbers.groups()
         return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
     return inside.split(",")
-
-
-def _glob(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern)) if glob.has_magic(pattern) and "://" not in pattern else [pattern]
 
 
 def _clips(shards: list[str], names: list[str], source: str) -> Iterator[dict]:

@@ -27,7 +27,7 @@ def _list(source: Source, part: str) -> Path:
 
 
 def _audio_folder(source: Source, part: str) -> Path:
-    """The archives hold a folder named after the part; some tools unpack each into a folder of its own name."""
+    # The archives hold a folder named after the part; some tools unpack each into a folder of its own name.
     own = f"clotho_audio_{part}"
     places = [source.path / place for place in (part, f"{own}/{part}", own, f"clotho_audio_files/{part}")]
     return next((place for place in places if place.is_dir()), places[0])
@@ -44,17 +44,15 @@ def _origins(captions: Path) -> dict[str, str | None]:
 
 
 def _captioned(source: Source) -> Dataset:
-    audio, ids, captions, origins = [], [], [], []
+    rows = []
     for part in source.choose(PARTS, default=("development",)):
         path, folder = _list(source, part), _audio_folder(source, part)
         recordings = _origins(path)
         for row in read_rows(path, "file_name", *CAPTIONS):
             name = row["file_name"]
-            audio += [folder / name] * len(CAPTIONS)
-            ids += [f"{part}/{name}"] * len(CAPTIONS)
-            captions += [row[column] for column in CAPTIONS]
-            origins += [recordings.get(same_name(name))] * len(CAPTIONS)
-    return captioned_table(source, audio, ids, captions, origins)
+            origin = recordings.get(same_name(name))
+            rows += [(folder / name, f"{part}/{name}", row[column], origin) for column in CAPTIONS]
+    return captioned_table(source, *zip(*rows, strict=True))
 
 
 CLOTHO = Corpus(

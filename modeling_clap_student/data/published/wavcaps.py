@@ -26,7 +26,7 @@ def _entries(source: Source, part: str) -> list[dict]:
     path = next(iter(sorted(folder.glob("*_final.json"))), folder / "*_final.json")
     content = read_json(path)
     entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was a bare list once
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
         raise InputError(f'{path} is not laid out as {{"data": [{{"id": …, "caption": …}}, …]}}')
     return entries
 
@@ -52,11 +52,6 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _origin(part: str, name: str) -> str | None:
-    site = {"FreeSound": "freesound", "AudioSet_SL": "youtube"}.get(part)
-    return recording(site, name) if site else None
-
-
 def _captioned(source: Source) -> Dataset:
     files = _files(source.path)
     audio, ids, captions, origins = [], [], [], []
@@ -67,7 +62,8 @@ def _captioned(source: Source) -> Dataset:
             audio += [files.get((part, name))] * len(texts)
             ids += [f"{part}/{name}"] * len(texts)
             captions += texts
-            origins += [_origin(part, name)] * len(texts)
+            site = {"FreeSound": "freesound", "AudioSet_SL": "youtube"}.get(part)
+            origins += [recording(site, name) if site else None] * len(texts)
     return captioned_table(source, audio, ids, captions, origins)
 
 
