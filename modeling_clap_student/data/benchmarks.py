@@ -148,11 +148,11 @@ def _read(spec: str, exclusions: ExclusionLog) -> tuple[Benchmark, Source]:
     clips = READERS[source.layout](source)
     if len(clips) == 0:
         raise InputError(f"{spec} holds no clips")
-    return Benchmark(spec, source.layout, clips, _checked(set(clips["label"]), spec)), source
+    return Benchmark(spec, source.layout, clips, _sorted_names(set(clips["label"]), spec)), source
 
 
 def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
-    """The clips of evaluation sets, none of which may be a mere list of names."""
+    """The clips of evaluation sets; a mere list of names is refused."""
     tables = {spec: evaluation_clips(spec) for spec in specs or ()}
     if names := [spec for spec, clips in tables.items() if clips is None]:
         raise InputError(f"{names[0]} lists class names, but no clips: --task needs an evaluation set")
@@ -172,8 +172,8 @@ def evaluation_clips(spec: str) -> Dataset | None:
 def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list[str], str | None]:
     """The class names of the user's domain, as words, and the layout they come from, None for a user's own list.
 
-    A spec is an evaluation set, of which nothing but the names is used, a csv with a column `label`, or a text file
-    with a name a line.
+    A spec is an evaluation set, whose clips are not used, a csv with a column `label`, or a text file with a name a
+    line.
     """
     if spec != BUILT_IN and os.path.isfile(spec):
         path = Path(spec)
@@ -181,7 +181,7 @@ def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list
             lines = text_column(path, read_rows(path, "label"), "label")
         else:
             lines = _lines(path, ExclusionLog() if exclusions is None else exclusions)
-        return _checked({label_text(line) for line in lines if line.strip()}, spec), None
+        return _sorted_names({label_text(line) for line in lines if line.strip()}, spec), None
     benchmark, _ = _read(spec, ExclusionLog())
     return benchmark.class_names, benchmark.layout
 
@@ -197,7 +197,7 @@ def _lines(path: Path, exclusions: ExclusionLog) -> list[str]:
     return names
 
 
-def _checked(names: set[str], spec: str) -> list[str]:
+def _sorted_names(names: set[str], spec: str) -> list[str]:
     """The class names in order: at least two, and texts."""
     if len(names) < 2:
         raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed")
@@ -234,4 +234,4 @@ def check_class_names(names: Iterable[str], spec: str) -> list[str]:
     names = list(names)
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
         raise InputError(f"{spec}: {wrong[0]!r} is no class name")
-    return _checked(set(map(label_text, names)), spec)
+    return _sorted_names(set(map(label_text, names)), spec)

@@ -27,8 +27,8 @@ class ClapCollator:
         teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
             and the same captions.
         leakage: clips that must not be trained on; a table has been searched for them before, a stream is now.
-        random_gain_db: most that a crop's level is changed by, up or down; the number `draw` chooses how much.
-        spectrograms: of the model, which then gets crops of them instead of waveforms.
+        random_gain_db: a crop's level is changed by so much at the most; the number `draw` chooses how much.
+        spectrograms: the model gets crops of them instead of waveforms.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ClapCollator:
         and `attention_mask` (B, tokens), the int64 keys `audio_key` and `caption_key` (B,), equal for the same clip
         and for the same caption, and lists: `audio_id` and `caption`.
         With a teacher's processor also `teacher_audio`, for its `get_audio_features`, and `teacher_windows` (B,).
-        A batch of which not one clip can be read is an InputError.
+        A batch without one readable clip is an InputError.
         """
         usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]

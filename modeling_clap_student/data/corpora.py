@@ -125,18 +125,12 @@ def read_corpora(
     streams: bool = False,
     evaluates: bool = False,
 ) -> Dataset | IterableDataset:
-    """Reads captioned corpora and joins them: into a stream where one of them is a stream.
+    """Reads captioned corpora and joins them: into a stream where one of them is a stream, which `streams` allows.
 
-    Rows without a word in their caption are left out, and so is a caption that stands twice beside one clip. Whatever
-    can't be read, or holds no caption, or no audio where audio is needed, is an InputError.
-
-    Args:
-        specs: as in `parse_source`, one or several; or a table, or a list of texts.
-        needs_audio: whether rows that are only text, with `audio` null, or whose file is missing are left out too.
-        exclusions: gets the number of rows that were left out, and why.
-        leakage: clips that are left out, of evaluation sets for instance. A stream still holds them.
-        streams: whether a corpus may be a stream.
-        evaluates: whether the parts that others evaluate on are read of a published corpus, where no part is named.
+    `specs` are as in `parse_source`, one or several; or a table, or a list of texts. Rows without a word in their
+    caption are left out, and so is a caption that stands twice beside one clip; unless `needs_audio`, rows that are
+    only text stay, with `audio` null. A stream still holds the clips that `leakage` keeps out of tables. `evaluates`
+    reads the parts of a published corpus that others evaluate on, where the user names no part.
     """
     exclusions, leakage = ExclusionLog() if exclusions is None else exclusions, leakage or LeakageFilter()
     if isinstance(specs, Dataset) or not names_data(specs):
@@ -186,8 +180,8 @@ def as_pairs(data: Pairs, column_mapping: Mapping[str, str] | None = None, name:
     """A table or a stream as `ClapStudentTrainer` takes it, with the columns of `CAPTION_COLUMNS`.
 
     Audio is never decoded by datasets: that would need torchcodec. Arrays become wav files in memory. Rows of a table
-    that can't be learnt from are left out, with a warning that tells how many: no words, no such file. A row without
-    `audio_id` is called after its file, or after the first row that holds the same bytes.
+    without words or without a file are left out, and a warning counts them. A row without `audio_id` is called after
+    its file, or after the first row that holds the same bytes.
 
     Args:
         data: with a column `audio` (`Audio`, paths, or dicts `{"array", "sampling_rate"}`) and one of captions,

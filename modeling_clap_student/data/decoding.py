@@ -32,7 +32,7 @@ _READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
 
 @contextmanager
 def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
-    """Opens one clip, of which any part can then be read at a rate in Hz.
+    """Opens one clip, to read any part of it at a rate in Hz.
 
     `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
     `soundscapes://` are synthesised. A ClipError says that a clip is missing, not decodable, truncated, empty, longer

@@ -1,4 +1,4 @@
-"""Rows that a run can't use are left out and counted: no words, said before, no audio, a file elsewhere.
+"""Rows that a run can't use are left out and counted: no words, a repeat, no audio, a file elsewhere.
 
 Every filter takes the table, what the user calls it, and the log that gets the number of rows it leaves out, and why.
 """

@@ -9,8 +9,7 @@ import numpy as np
 from datasets import Dataset
 
 
-# Columns that tell it: of this package's tables, AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and
-# UrbanSound8K's csv.
+# The columns of AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and UrbanSound8K's csv.
 _COLUMNS = {
     "youtube": ("youtube_id", "ytid", "YTID", "video_id"),
     "freesound": ("freesound_id", "fsID", "src_file"),
@@ -42,7 +41,7 @@ def recording(site: str, name: object) -> str | None:
 
 
 def origin_of(row: Mapping) -> str | None:
-    """The recording of a row, from the first of `ORIGIN_COLUMNS` that tells; None where none does."""
+    """The recording of a row, from the first of `ORIGIN_COLUMNS` that names one."""
     site, mark, name = str(row.get("origin_id") or "").strip().partition(":")
     origin = recording(site.strip().lower(), name) if mark else None if site.lower() in _NOTHING else site
     if origin:

@@ -1,7 +1,7 @@
 """Evaluation and validation clips are kept out of what a run learns or curates from.
 
-A clip is known by the published recording it was cut from, where its corpus tells (FSD50K, ESC-50 and UrbanSound8K
-all come from Freesound, AudioCaps from AudioSet), and by its content: the bytes of its file. The same sound encoded
+A clip is known by the published recording it was cut from, where its corpus names that (FSD50K, ESC-50 and
+UrbanSound8K all come from Freesound, AudioCaps from AudioSet), and by the bytes of its file. The same sound encoded
 anew is only found by its recording.
 """
 
@@ -46,7 +46,7 @@ _READERS = {
 
 
 def read_origins(specs: Iterable[str]) -> frozenset[str]:
-    """The recordings that some data is made of, whether its audio is at hand or not.
+    """The recordings that some data is made of, whether its audio is there or not.
 
     A spec is a published corpus, or a csv file or Hub dataset with one of `ORIGIN_COLUMNS`; others are an InputError.
     """
@@ -147,11 +147,10 @@ def _digest(audio: dict) -> bytes | None:
 def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
     """The rows of a captioned table to train on and those to validate on, in their order; no recording is in both.
 
-    A recording is what `origin_id` tells where it is known, else the clip; recordings that share a clip are one.
-    Whether it is held out follows from a hash of its name and the fraction alone: not from a seed, nor from what else
-    is in the table. So a teacher and its student hold out the same clips, and a smaller share lies within a larger
-    one. The fraction of the recordings, in (0, 1), is met by chance: only roughly in a small table. An empty part is
-    an InputError.
+    A recording is the `origin_id` where it is known, else the clip; recordings that share a clip are one. A hash of
+    its name and the fraction alone decide whether it is held out: no seed, and nothing else in the table. So a teacher
+    and its student hold out the same clips, and a smaller share lies within a larger one. The fraction of the
+    recordings, in (0, 1), is met by chance: only roughly in a small table. An empty part is an InputError.
     """
     numbers = _recording_numbers(corpus)
     # The lower half: the upper one decides for which of the names a recording of several has its number.

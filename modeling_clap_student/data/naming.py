@@ -30,12 +30,9 @@ def names_data(data) -> bool:
 def parse_source(spec: str, readers: dict[str, Callable], purpose: str, columns: tuple[str, ...] = ()) -> Source:
     """Reads a user's word for some data; whatever does not fit is an InputError.
 
-    Args:
-        spec: for instance `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
-            `hub:train=someone/dataset#audio=file,caption=text`.
-        readers: of the layouts that fit here; its keys are named in errors.
-        purpose: what the data is to be, for errors: "a captioned corpus".
-        columns: the roles whose columns a user may name: `audio`, `caption`.
+    For instance `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
+    `hub:train=someone/dataset#audio=file,caption=text`. The keys of `readers` are the layouts that fit here, `purpose`
+    says what the data is to be ("a captioned corpus"), `columns` are the roles whose columns may be named.
     """
     text, user_columns = _split_columns(spec, columns)
     source = _parse(text, readers, purpose)
@@ -85,9 +82,12 @@ def _parse_named(spec: str, match: re.Match, readers: dict[str, Callable], purpo
     if name == "webdataset" and place is not None and _is_pattern(place):
         return Source(spec, name, place)
     path = None if place is None else _existing(place)
-    if path is not None and name not in _ANY_PLACE and not _has_layout(path, name):
-        expected = f" ({PUBLISHED[name].layout})" if name in PUBLISHED else ""
-        raise InputError(f"{path} is laid out as {detect_layout(path)!r}, not as {name!r}{expected}")
+    if path is not None and name not in _ANY_PLACE:
+        # Whatever else may lie there.
+        is_corpus = path.is_dir() and name in PUBLISHED and PUBLISHED[name].fits(path)
+        if not is_corpus and (layout := detect_layout(path)) != name:
+            expected = f" ({PUBLISHED[name].layout})" if name in PUBLISHED else ""
+            raise InputError(f"{path} is laid out as {layout!r}, not as {name!r}{expected}")
     if path is None and name != BUILT_IN:
         raise InputError(f"{spec!r} needs a path: {spec}=PATH")
     return Source(spec, name, path, parts)
@@ -107,13 +107,6 @@ def _abridged(spec: str) -> str:
 def _is_pattern(text: str) -> bool:
     """Whether a text stands for tar archives without being one's path: a glob, `x-{00..99}.tar`, an address."""
     return text.endswith(TAR_SUFFIXES) and not is_there(text) and re.search(r"[*?\[{]|://", text) is not None
-
-
-def _has_layout(path: Path, name: str) -> bool:
-    """Whether a path is laid out in the named way, whatever else may lie there."""
-    if path.is_dir() and name in PUBLISHED:
-        return PUBLISHED[name].fits(path)
-    return detect_layout(path) == name
 
 
 def detect_layout(path: Path) -> str:

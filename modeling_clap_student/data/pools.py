@@ -30,7 +30,7 @@ def _read_folder(source: Source) -> Dataset:
 
 
 def _origins(source: Source, files: pa.Array) -> pa.Array | None:
-    """The recording of each file, where the folder's metadata tells it; nothing else of that is read."""
+    """The recording of each file, where the folder's metadata names it; nothing else is read of that."""
     table = next((path for name in METADATA if (path := source.path / name).is_file()), None)
     if table is None:
         return None
@@ -73,12 +73,8 @@ def read_pools(
 ) -> Dataset | IterableDataset:
     """Reads pools and joins them: into a stream where one of them is a stream.
 
-    Whatever can't be read, and any part without clips, is an InputError.
-
-    Args:
-        specs: as in `parse_source`, one or several; or a table, or a list of audio files.
-        exclusions: gets the number of clips that were left out, and why.
-        leakage: clips that are left out, of evaluation sets for instance. A stream still holds them.
+    `specs` are as in `parse_source`, one or several; or a table, or a list of audio files. A stream still holds the
+    clips that `leakage` keeps out of tables.
     """
     exclusions, leakage = ExclusionLog() if exclusions is None else exclusions, leakage or LeakageFilter()
     if data := _read_data(specs, replace(exclusions, allow_outside_paths=True)):

@@ -21,6 +21,7 @@ MOST_DRAWS = 2**32 - 1
 _AT_ONCE = 65536  # numbers that are Python objects at a time
 
 
+@dataclass(eq=False, repr=False)
 class ReplaySampler(Sampler[tuple[int, int]]):
     """Rows of the Improvement-Set followed by the replay set, in runs of one optimiser step from one of them.
 
@@ -33,17 +34,18 @@ class ReplaySampler(Sampler[tuple[int, int]]):
     accumulation steps.
     """
 
-    def __init__(self, num_curated: int, num_replay: int, step_size: int, replay_probability: float, seed: int):
-        if num_curated < 1 or step_size < 1:
-            raise ValueError(f"need at least one row and one pair a step, got {num_curated} and {step_size}")
-        if not 0 <= replay_probability <= 1:
-            raise ValueError(f"replay_probability must lie in [0, 1], got {replay_probability}")
-        self.num_curated = num_curated
-        self.num_replay = num_replay
-        self.step_size = step_size
-        self.replay_probability = replay_probability if num_replay else 0.0
-        self.seed = seed
-        self.epoch = 0
+    num_curated: int
+    num_replay: int
+    step_size: int
+    replay_probability: float
+    seed: int
+    epoch: int = 0
+
+    def __post_init__(self):
+        if self.num_curated < 1 or self.step_size < 1:
+            raise ValueError(f"need at least one row and one pair a step, got {self.num_curated} and {self.step_size}")
+        if not 0 <= self.replay_probability <= 1:
+            raise ValueError(f"replay_probability must lie in [0, 1], got {self.replay_probability}")
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -61,7 +63,8 @@ class ReplaySampler(Sampler[tuple[int, int]]):
         replay = _shuffled_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
         crops = rng.spawn(1)[0]
         for _ in range(self.num_steps):
-            source = replay if rng.random() < self.replay_probability else curated
+            from_replay = rng.random() < self.replay_probability and self.num_replay > 0
+            source = replay if from_replay else curated
             for draw in crops.integers(MOST_DRAWS, size=self.step_size).tolist():
                 yield next(source), draw
 
@@ -151,8 +154,7 @@ class MixedStream(TorchIterableDataset):
 
 
 def share(stream: IterableDataset, index: int, count: int) -> IterableDataset:
-    """One of `count` shares of a stream, which make it up: its own shards, or, where there are fewer, every so many-th
-    clip of all of them, which each reader then passes over."""
+    """One of `count` equal shares of a stream: shards of its own, or clips of all shards where those are too few."""
     if stream.num_shards >= count:
         return stream.shard(count, index, contiguous=False)
     return split_dataset_by_node(stream, index, count)
@@ -196,7 +198,7 @@ class ShuffledEpochs:
             state["block"], state["row"] = state["block"] + 1, 0
 
     def _readers(self, rng: np.random.Generator) -> list[IterableDataset]:
-        """The shards in random order, dealt to a few readers, each of which reads one after the other."""
+        """The shards in random order, dealt to a few readers."""
         count = self._stream.num_shards
         order, readers = rng.permutation(count).tolist(), min(count, _OPEN_SHARDS)
         return [

@@ -35,10 +35,7 @@ _AT_ONCE = 16  # clips that are in memory while their captions become pairs
 
 
 def read_stream(source: Source, captioned: bool = False) -> IterableDataset:
-    """A Hub dataset, or a folder of Parquet or Arrow files, without a download or a copy first.
-
-    As a pool, or captioned as pairs of a clip and a caption, one for each of a clip's captions.
-    """
+    """A Hub dataset, or a folder of Parquet or Arrow files: as a pool, or as a pair for each caption of a clip."""
     streams = [_open(source, split) for split in source.parts or ("train",)]
     return concatenate_datasets([with_our_columns(source, stream, captioned) for stream in streams])
 
@@ -75,7 +72,7 @@ def join(parts: list[Dataset | IterableDataset]) -> Dataset | IterableDataset:
 
 def with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -> IterableDataset:
     """A stream of any columns as a pool, or as pairs of a clip and a caption."""
-    columns = stream.features or dict.fromkeys(next(iter(stream), {}))  # a generator's may be told by its rows alone
+    columns = stream.features or dict.fromkeys(next(iter(stream), {}))  # a generator may name them in its rows alone
     usual = ["audio", *(name for name, feature in columns.items() if isinstance(feature, Audio))]
     audio = find_column(source, source.spec, columns, "audio", *usual)
     captions = caption_columns(source, source.spec, columns) if captioned else None

@@ -39,16 +39,14 @@ ENCODED_CLIPS = Features({name: ENCODED if name == "audio" else Value("string") 
 ENCODED_PAIRS = Features({**ENCODED_CLIPS, "caption": Value("string"), "caption_id": Value("string")})
 
 
-def clip_table(
-    source: Source, audio: Iterable, ids: Iterable, origins: Iterable | None = None, **columns: Iterable
-) -> Dataset:
+Values = Iterable | None
+
+
+def clip_table(source: Source, audio: Iterable, ids: Iterable, origins: Values = None, **columns: Iterable) -> Dataset:
     """A table of clips: `audio` (undecoded), `audio_id`, `source`, `origin_id` and further columns of text.
 
-    Args:
-        source: where the clips come from; its name stands before every id.
-        audio: paths, None where there is only text. Like every column an arrow array, a list or an iterator.
-        ids: what tells one clip from another within the source; rows of one clip share theirs.
-        origins: the recording that each clip was cut from; None where no row's is known.
+    Each column may be an arrow array, a list or an iterator. `audio` are paths, None where there is only text; rows of
+    one clip share their id, before which the source's name is put; `origins` is None where no row's is known.
     """
     audio, ids = _strings(source, audio), _strings(source, ids)
     storage = pa.StructArray.from_arrays(
@@ -76,21 +74,20 @@ def _fingerprint(table: pa.Table) -> str:
 
 
 def captioned_table(
-    source: Source, audio: Iterable, ids: Iterable, captions: Iterable, origins: Iterable | None = None
+    source: Source, audio: Iterable, ids: Iterable, captions: Iterable, origins: Values = None
 ) -> Dataset:
     """(clip, caption) pairs in the columns of `CAPTION_COLUMNS`."""
-    captions = [" ".join(_text(source, caption).split()) for caption in captions]
+    captions = ["" if caption is None else caption for caption in captions]
+    for caption in captions:
+        if not isinstance(caption, str) or not is_unicode(caption):
+            raise _no_text(source, caption)
+    captions = [" ".join(caption.split()) for caption in captions]
     keys = [caption_key(caption) for caption in captions]
     return clip_table(source, audio, ids, origins, caption=captions, caption_id=keys)
 
 
 def labelled_table(
-    source: Source,
-    audio: Iterable,
-    ids: Iterable,
-    labels: Iterable,
-    origins: Iterable | None = None,
-    folds: Iterable | None = None,
+    source: Source, audio: Iterable, ids: Iterable, labels: Iterable, origins: Values = None, folds: Values = None
 ) -> Dataset:
     """Clips of an evaluation set: with `label`, the class name as words, and `fold` where the set has folds."""
     columns = {} if folds is None else {"fold": folds}
@@ -105,14 +102,6 @@ def _strings(source: Source, values: Iterable) -> pa.Array:
         return pa.array(values, pa.string())
     except UnicodeEncodeError as error:
         raise _no_text(source, error.object) from error
-
-
-def _text(source: Source, value: object) -> str:
-    """A caption as it stands in some table; "" for none."""
-    text = "" if value is None else value
-    if not isinstance(text, str) or not is_unicode(text):
-        raise _no_text(source, value)
-    return text
 
 
 def _no_text(source: Source, value: object) -> InputError:
@@ -139,7 +128,7 @@ def refusal(audio: dict | None) -> str | None:
 
 
 def refuse(reason: str) -> dict:
-    """What takes the place of a clip's audio; whoever opens it is told the reason."""
+    """What takes the place of a clip's audio; opening it raises a ClipError with the reason."""
     return {"bytes": None, "path": _REFUSED + reason}
 
 

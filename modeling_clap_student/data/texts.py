@@ -80,7 +80,7 @@ def text_column(path: Path, rows: list[dict[str, Any]], column: str) -> list[str
 
 
 def texts_in(cells: Iterable[Any]) -> list:
-    """The texts in some cells, of which each holds a text or a list of texts."""
+    """The texts in some cells; each cell holds a text or a list of texts."""
     return [text for cell in cells for text in (cell if isinstance(cell, list) else [cell])]
 
 

@@ -17,14 +17,14 @@ class Corpus:
     layout: str  # the files and folders that are read
     size: str  # clips and hours, as published
     address: str
-    markers: tuple[str, ...]  # paths, relative to its folder, one of which tells this layout from others
+    markers: tuple[str, ...]  # paths in its folder; any one of them marks this layout
     # Readers of (clip, caption) pairs, of clips without any text, of clips with class names; None where it has none.
     captioned: Callable[[Source], Dataset] | None = None
     pool: Callable[[Source], Dataset] | None = None
     labelled: Callable[[Source], Dataset] | None = None
     parts: str = ""  # those that may be named, and which of them are read where none is
     evaluation_parts: tuple[str, ...] = ()  # those of its captioned parts that retrieval is scored on everywhere
-    # Whether its pool's rows are the clips that were published, of which files may be missing, or the files there are.
+    # Whether its pool's rows are the published clips, whose files may be missing, and not the files that are there.
     lists_clips: bool = True
     header: str = ""  # what the first line of a marker begins with, where its name alone says little: `train.csv`
 
