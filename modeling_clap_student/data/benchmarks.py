@@ -132,7 +132,7 @@ def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchma
 
     Its classes are those that it names, also where a class's files are all missing.
     """
-    exclusions = ExclusionLog() if exclusions is None else exclusions
+    exclusions = exclusions or ExclusionLog()
     benchmark, source = _read(spec, exclusions)
     clips = with_short_texts(inside(benchmark.clips, source), spec, exclusions)
     clips = without_repeated_clips(with_audio(clips, spec, exclusions), spec, exclusions)
@@ -180,7 +180,7 @@ def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list
         if path.suffix in (".csv", ".jsonl"):
             lines = text_column(path, read_rows(path, "label"), "label")
         else:
-            lines = _lines(path, ExclusionLog() if exclusions is None else exclusions)
+            lines = _lines(path, exclusions or ExclusionLog())
         return _sorted_names({label_text(line) for line in lines if line.strip()}, spec), None
     benchmark, _ = _read(spec, ExclusionLog())
     return benchmark.class_names, benchmark.layout

@@ -132,7 +132,7 @@ def read_corpora(
     only text stay, with `audio` null. A stream still holds the clips that `leakage` keeps out of tables. `evaluates`
     reads the parts of a published corpus that others evaluate on, where the user names no part.
     """
-    exclusions, leakage = ExclusionLog() if exclusions is None else exclusions, leakage or LeakageFilter()
+    exclusions, leakage = exclusions or ExclusionLog(), leakage or LeakageFilter()
     if isinstance(specs, Dataset) or not names_data(specs):
         return _usable_pairs(*_read_data(specs, replace(exclusions, allow_outside_paths=True)), needs_audio, leakage)
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs

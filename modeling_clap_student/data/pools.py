@@ -76,7 +76,7 @@ def read_pools(
     `specs` are as in `parse_source`, one or several; or a table, or a list of audio files. A stream still holds the
     clips that `leakage` keeps out of tables.
     """
-    exclusions, leakage = ExclusionLog() if exclusions is None else exclusions, leakage or LeakageFilter()
+    exclusions, leakage = exclusions or ExclusionLog(), leakage or LeakageFilter()
     if data := _read_data(specs, replace(exclusions, allow_outside_paths=True)):
         return _usable(*data, leakage)
     specs = [str(specs)] if isinstance(specs, (str, Path)) else specs

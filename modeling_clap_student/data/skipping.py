@@ -48,12 +48,11 @@ class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
     The file appears with the first entry; its folder must exist by then. A share of bad clips above `max_fraction`
-    ends the run; 1 for never.
-
-    The share is of the distinct clips tried, over all threads, workers and processes of a machine. Two tables beside
-    the list count them, tried and bad: a byte a clip, at a place that follows from its hash. Clips that meet in a byte
-    are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two million clips, in 2 MB. The tables lie
-    in the run's own folder, hidden, one file a machine: nobody else can put anything in their place.
+    ends the run; 1 for never. It is a share of the distinct clips tried, over all threads, workers and processes of a
+    machine. Two tables beside the list count them, tried and bad: a byte a clip, at a place that follows from its
+    hash. Clips that meet in a byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two
+    million clips, in 2 MB. The tables lie hidden in the run's own folder, one file a machine: nobody else can put
+    anything in their place.
     """
 
     def __init__(self, path: Path | str, max_fraction: float = 1.0):
@@ -84,8 +83,7 @@ class SkippedClips:
 
     def count_tried(self, audio_id: str) -> None:
         """Counts a clip that was read, once however often it is."""
-        if self.max_fraction < 1:
-            self._marks()[0, _slot(audio_id)] = 1
+        self._mark(0, audio_id)
 
     def add(self, audio_id: str, reason: str) -> None:
         """Lists and counts a clip that could not be read; an InputError once they are surely too many."""
@@ -93,23 +91,17 @@ class SkippedClips:
         csv.writer(line).writerow([audio_id, " ".join(reason.split())])
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
-        if self.max_fraction < 1:
-            self._marks()[:, _slot(audio_id)] = 1
-            # Three standard deviations: a few bad clips in a row at the start are no reason to stop.
-            self._stop_above(3.0)
+        self._mark(slice(None), audio_id)
+        self.check(deviations=3.0)  # a few bad clips in a row at the start are no reason to stop
 
-    def check(self) -> None:
-        """At the end of a run: an InputError where the clips that could not be read are too many."""
-        if self.max_fraction < 1:
-            self._stop_above(0.0)
-
-    def _stop_above(self, deviations: float) -> None:
-        tried, bad = self.counts()
-        slack = deviations * math.sqrt(self.max_fraction * (1 - self.max_fraction) * tried)
-        if tried >= _ENOUGH and bad > self.max_fraction * tried + slack:
+    def check(self, deviations: float = 0.0) -> None:
+        """An InputError where the bad clips exceed `max_fraction`, by more than so many standard deviations."""
+        num_tried, num_bad = self.counts()
+        slack = deviations * math.sqrt(self.max_fraction * (1 - self.max_fraction) * num_tried)
+        if num_tried >= _ENOUGH and num_bad > self.max_fraction * num_tried + slack:
             examples = "; ".join(f"{name} ({reason})" for name, reason in list(self.read().items())[:3])
             raise InputError(
-                f"{bad} of {tried} clips can't be read, and --max_skipped_fraction is {self.max_fraction:g}; "
+                f"{num_bad} of {num_tried} clips can't be read, and --max_skipped_fraction is {self.max_fraction:g}; "
                 f"for instance {examples}"
             )
 
@@ -118,8 +110,8 @@ class SkippedClips:
         if self.max_fraction == 1:
             return 0, 0
         slots = (min(np.count_nonzero(marks), _SLOTS - 1) for marks in self._marks())
-        tried, bad = (round(-_SLOTS * math.log1p(-count / _SLOTS)) for count in slots)
-        return tried, bad
+        num_tried, num_bad = (round(-_SLOTS * math.log1p(-count / _SLOTS)) for count in slots)
+        return num_tried, num_bad
 
     def read(self) -> dict[str, str]:
         """audio_id -> reason, each clip once."""
@@ -131,6 +123,11 @@ class SkippedClips:
     def _table_path(self) -> Path:
         host = re.sub(r"[^\w.-]", "_", socket.gethostname())
         return self.path.with_name(f".{self.path.name}.{host}")
+
+    def _mark(self, tables: int | slice, audio_id: str) -> None:
+        if self.max_fraction < 1:
+            digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            self._marks()[tables, int.from_bytes(digest, "big") % _SLOTS] = 1
 
     def _marks(self) -> np.ndarray:
         """(2, slots) bytes: tried, bad. Which process makes the file does not matter: what is marked stays."""
@@ -163,11 +160,6 @@ class SkippedClips:
     def close(self) -> None:
         self._table = None
         self._table_path().unlink(missing_ok=True)
-
-
-def _slot(audio_id: str) -> int:
-    digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % _SLOTS
 
 
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
