@@ -18,7 +18,7 @@ from ..soundscapes.corpus import labelled_clips
 from . import corpora
 from .corpora import read_corpora
 from .files import list_audio
-from .filters import inside, with_audio, with_short_texts, without_repeated_clips
+from .filters import with_audio, with_files_inside, with_short_texts, without_repeated_clips
 from .identity import origin_of
 from .naming import parse_source
 from .published import PUBLISHED
@@ -78,11 +78,11 @@ def _read_folder(source: Source) -> Dataset:
             f"{source.path} holds {'audio files, but no folder a class' if len(files) else 'no audio files'}: "
             "put each class's files in a folder of its name, or list them in metadata.csv (columns file_name,label)"
         )
-    inside = pc.is_valid(classes)
-    loose = files.filter(pc.invert(inside))
+    has_class = pc.is_valid(classes)
+    loose = files.filter(pc.invert(has_class))
     if len(loose):
         source.exclusions.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
-    files, classes = files.filter(inside), classes.filter(inside)
+    files, classes = files.filter(has_class), classes.filter(has_class)
     audio = pc.binary_join_element_wise(str(source.path), files, "/")
     return labelled_table(source, audio, files, classes.to_pylist())
 
@@ -134,7 +134,7 @@ def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchma
     """
     exclusions = exclusions or ExclusionLog()
     benchmark, source = _read(spec, exclusions)
-    clips = with_short_texts(inside(benchmark.clips, source), spec, exclusions)
+    clips = with_short_texts(with_files_inside(benchmark.clips, source), spec, exclusions)
     clips = without_repeated_clips(with_audio(clips, spec, exclusions), spec, exclusions)
     if len(clips) == 0:
         raise InputError(f"{spec} lists {len(benchmark.clips)} clips, but not one of their files is there")

@@ -16,7 +16,7 @@ from datasets import Audio, Dataset, DatasetDict, Features, IterableDataset, Val
 from ..errors import ClipError, InputError
 from ..soundscapes.corpus import captioned_clips
 from .decoding import as_encoded
-from .filters import inside, with_audio, with_short_texts, with_words, without_repeats
+from .filters import with_audio, with_files_inside, with_short_texts, with_words, without_repeats
 from .identity import ORIGIN_COLUMNS, origin_of
 from .leakage import LeakageFilter
 from .naming import names_data, parse_source
@@ -162,7 +162,7 @@ def _read_data(data: Dataset | list[str], exclusions: ExclusionLog) -> tuple[Sou
 def _usable_pairs(source: Source, table: Dataset, needs_audio: bool, leakage: LeakageFilter) -> Dataset:
     """The rows that can be learnt from; an InputError where there are none."""
     spec, exclusions, table = source.spec, source.exclusions, table.select_columns(list(CAPTION_COLUMNS))
-    table = with_short_texts(inside(table, source), spec, exclusions)
+    table = with_short_texts(with_files_inside(table, source), spec, exclusions)
     table = without_repeats(with_words(table, spec, exclusions), spec, exclusions)
     if needs_audio:
         total, table = len(table), with_audio(table, spec, exclusions)
@@ -201,8 +201,8 @@ def as_pairs(data: Pairs, column_mapping: Mapping[str, str] | None = None, name:
         return data
     source = Source(name, name, None, exclusions=ExclusionLog(allow_outside_paths=True))
     if isinstance(data, IterableDataset):
-        return with_our_columns(source, _renamed(_undecoded(data, name), mapping, name), captioned=True)
-    table = _with_encoded_audio(_renamed(data, mapping, name).with_format(None), name)
+        return with_our_columns(source, _rename_columns(_without_decoding(data, name), mapping, name), captioned=True)
+    table = _with_encoded_audio(_rename_columns(data, mapping, name).with_format(None), name)
     pairs = _usable_pairs(source, _table_pairs(source, _with_ids(table, name)), True, LeakageFilter())
     for line in source.exclusions.lines:
         warnings.warn(line, stacklevel=2)
@@ -227,7 +227,7 @@ def _is_ours(data: Pairs) -> bool:
     return needed <= features.keys() and features["audio"] == (UNDECODED if isinstance(data, Dataset) else ENCODED)
 
 
-def _renamed(data: Pairs, mapping: dict[str, str], name: str) -> Pairs:
+def _rename_columns(data: Pairs, mapping: dict[str, str], name: str) -> Pairs:
     """The columns that are of use, by our names."""
     columns = list(data.column_names or next(iter(data), {}))
     listing = f"its columns are {', '.join(columns)}"
@@ -253,7 +253,7 @@ def _renamed(data: Pairs, mapping: dict[str, str], name: str) -> Pairs:
     return data.select_columns([column for column in columns if column in useful])
 
 
-def _undecoded(stream: IterableDataset, name: str) -> IterableDataset:
+def _without_decoding(stream: IterableDataset, name: str) -> IterableDataset:
     """A stream that gives its audio as it is stored. What was renamed or mapped before is decoded on the way."""
     for column, feature in (stream.features or {}).items():
         if isinstance(feature, Audio):
@@ -277,7 +277,7 @@ def _with_encoded_audio(table: Dataset, name: str) -> Dataset:
     if is_audio or not pa.types.is_struct(kind) or kind.get_field_index("array") < 0:
         return table
     features = Features({**table.features, "audio": UNDECODED})
-    encode = partial(_encoded, name=name)
+    encode = partial(_encode_arrays, name=name)
     # In arrow, where integers keep their width, by which they are scaled.
     table = table.with_format("arrow").map(
         encode, batched=True, with_indices=True, batch_size=_AT_ONCE, features=features, desc="arrays to wav"
@@ -285,7 +285,7 @@ def _with_encoded_audio(table: Dataset, name: str) -> Dataset:
     return table.with_format(None)
 
 
-def _encoded(batch: pa.Table, rows: list[int], name: str) -> pa.Table:
+def _encode_arrays(batch: pa.Table, rows: list[int], name: str) -> pa.Table:
     clips = []
     for row, clip in zip(rows, batch["audio"], strict=True):
         parts = clip.items() if clip.is_valid else ()

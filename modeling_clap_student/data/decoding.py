@@ -167,7 +167,7 @@ class ClipReader:
 
     def read(self, rows: list[dict]) -> list[np.ndarray | None]:
         """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
-        return _good(self._each(lambda row: decode_clip(row["audio"], self.sampling_rate), rows))
+        return _without_errors(self._read_all(lambda row: decode_clip(row["audio"], self.sampling_rate), rows))
 
     def read_crops(self, rows: list[dict], size: int, draws: list[int], cache=None) -> list[np.ndarray | None]:
         """Rows -> windows at the places that the random numbers choose, None for a skipped clip.
@@ -180,11 +180,11 @@ class ClipReader:
                 return cache.crop(row, size, draw)
             return decode_crop(row["audio"], self.sampling_rate, size, draw)
 
-        return _good(self._each(crop, rows, draws))
+        return _without_errors(self._read_all(crop, rows, draws))
 
     def readable(self, rows: list[dict]) -> np.ndarray:
         """(rows,) bool: whether each clip decodes from its beginning to its end."""
-        return np.array([not isinstance(result, ClipError) for result in self._each(_decode_through, rows)], bool)
+        return np.array([not isinstance(result, ClipError) for result in self._read_all(_decode_through, rows)], bool)
 
     def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
         """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
@@ -193,9 +193,9 @@ class ClipReader:
             windows = decode_windows(row["audio"], extractor)
             return ClipWindows(windows, lambda reason: self.skipped.add(row["audio_id"], reason))
 
-        return self._each(read, rows)
+        return self._read_all(read, rows)
 
-    def _each(self, read: Callable, rows: list[dict], *arguments: list) -> list:
+    def _read_all(self, read: Callable, rows: list[dict], *arguments: list) -> list:
         """What is read of each row, or the ClipError; `arguments` are lists beside the rows."""
         if self._threads is None:
             workers = torch.utils.data.get_worker_info()
@@ -212,7 +212,7 @@ class ClipReader:
         return result
 
 
-def _good(results: list) -> list:
+def _without_errors(results: list) -> list:
     return [None if isinstance(result, ClipError) else result for result in results]
 
 

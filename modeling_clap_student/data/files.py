@@ -135,7 +135,7 @@ def allowed_folders(source: Source) -> tuple[str, ...] | None:
 
 def is_outside(path: str, roots: tuple[str, ...]) -> bool:
     """Whether a file, links resolved, lies in none of some folders; what the package makes itself lies nowhere."""
-    return not is_soundscape(path) and not _is_in(_real(path), roots)
+    return not is_soundscape(path) and not _is_in(_real_path(path), roots)
 
 
 def are_outside(paths: pa.Array, roots: tuple[str, ...]) -> np.ndarray:
@@ -160,7 +160,7 @@ def _is_in(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
 
 
-def _real(path: str) -> str:
+def _real_path(path: str) -> str:
     try:
         return os.path.realpath(path)
     except (OSError, ValueError):  # a NUL byte, a name of thousands of letters
@@ -173,10 +173,10 @@ def _real_folder(path: str, resolved: dict[str, str]) -> str:
     if path not in resolved:
         above, name = os.path.split(path)
         if not above or name in ("", ".", "..") or path.count("/") > _DEEPEST:
-            resolved[path] = _real(path)
+            resolved[path] = _real_path(path)
         else:
             place = os.path.join(_real_folder(above, resolved), name)
-            resolved[path] = _real(place) if os.path.islink(place) else place
+            resolved[path] = _real_path(place) if os.path.islink(place) else place
     return resolved[path]
 
 

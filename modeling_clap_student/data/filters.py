@@ -39,7 +39,7 @@ def with_short_texts(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dat
     return select_rows(table, short, spec, TOO_LONG, exclusions)
 
 
-def inside(table: Dataset, source: Source) -> Dataset:
+def with_files_inside(table: Dataset, source: Source) -> Dataset:
     """The rows whose audio is no file, or one in the folder that the user pointed at, links resolved.
 
     An InputError where not one row is left.

@@ -49,7 +49,7 @@ def _split_columns(spec: str, columns: tuple[str, ...]) -> tuple[str, tuple[tupl
     pairs = tuple(tuple(pair.split("=", 1)) for pair in assignments.split(","))
     if not all(len(pair) == 2 and pair[0] in columns and pair[1] for pair in pairs):
         if not columns:
-            raise InputError(f"no such file or folder: {_abridged(spec)} (columns can't be named here)")
+            raise InputError(f"no such file or folder: {_abridge(spec)} (columns can't be named here)")
         form = ",".join(f"{column}=COLUMN" for column in columns)
         raise InputError(f"{spec}: after # stands which column holds what: #{form}")
     return text, pairs
@@ -64,7 +64,7 @@ def _parse(spec: str, readers: dict[str, Callable], purpose: str) -> Source:
         return Source(spec, "hub", spec)
     if "webdataset" in readers and _is_pattern(spec):
         return Source(spec, "webdataset", spec)
-    path = _existing(spec, hint=f" (known names: {', '.join(sorted(readers))})")
+    path = _existing_path(spec, hint=f" (known names: {', '.join(sorted(readers))})")
     layout = detect_layout(path)
     if layout not in readers:
         fitting = " or ".join(sorted(readers))
@@ -81,7 +81,7 @@ def _parse_named(spec: str, match: re.Match, readers: dict[str, Callable], purpo
         return Source(spec, name, hub_name(spec), parts)
     if name == "webdataset" and place is not None and _is_pattern(place):
         return Source(spec, name, place)
-    path = None if place is None else _existing(place)
+    path = None if place is None else _existing_path(place)
     if path is not None and name not in _ANY_PLACE:
         # Whatever else may lie there.
         is_corpus = path.is_dir() and name in PUBLISHED and PUBLISHED[name].fits(path)
@@ -93,13 +93,13 @@ def _parse_named(spec: str, match: re.Match, readers: dict[str, Callable], purpo
     return Source(spec, name, path, parts)
 
 
-def _existing(text: str, hint: str = "") -> Path:
+def _existing_path(text: str, hint: str = "") -> Path:
     if not is_there(text):
-        raise InputError(f"no such file or folder: {_abridged(text)}{hint}")
+        raise InputError(f"no such file or folder: {_abridge(text)}{hint}")
     return Path(os.path.expanduser(text)).resolve()
 
 
-def _abridged(spec: str) -> str:
+def _abridge(spec: str) -> str:
     """A user's word in an error, which stays a line that can be read."""
     return repr(spec if len(spec) <= 300 else f"{spec[:150]}…{spec[-150:]}")
 

@@ -10,7 +10,7 @@ from datasets import Dataset, IterableDataset
 from ..errors import InputError
 from ..soundscapes.corpus import pool_clips
 from .files import list_audio, same_name
-from .filters import inside, with_audio, with_short_texts, without_repeated_clips
+from .filters import with_audio, with_files_inside, with_short_texts, without_repeated_clips
 from .identity import ORIGIN_COLUMNS, origin_of
 from .leakage import LeakageFilter
 from .naming import parse_source
@@ -92,7 +92,7 @@ def read_pools(
 def _usable(source: Source, table: Dataset, leakage: LeakageFilter) -> Dataset:
     spec, exclusions = source.spec, source.exclusions
     table, total = table.select_columns(list(POOL_COLUMNS)), len(table)
-    table = with_short_texts(inside(table, source), spec, exclusions)
+    table = with_short_texts(with_files_inside(table, source), spec, exclusions)
     if source.layout in PUBLISHED and PUBLISHED[source.layout].lists_clips:
         table = with_audio(table, spec, exclusions)
         if total > len(table) == 0:

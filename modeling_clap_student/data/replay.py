@@ -59,8 +59,8 @@ class ReplaySampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        curated = _shuffled_forever(rng.spawn(1)[0], self.num_curated, offset=0)
-        replay = _shuffled_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
+        curated = _shuffle_forever(rng.spawn(1)[0], self.num_curated, offset=0)
+        replay = _shuffle_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
         crops = rng.spawn(1)[0]
         for _ in range(self.num_steps):
             from_replay = rng.random() < self.replay_probability and self.num_replay > 0
@@ -69,7 +69,7 @@ class ReplaySampler(Sampler[tuple[int, int]]):
                 yield next(source), draw
 
 
-def _shuffled_forever(rng: np.random.Generator, size: int, offset: int) -> Iterator[int]:
+def _shuffle_forever(rng: np.random.Generator, size: int, offset: int) -> Iterator[int]:
     while True:
         order = rng.permutation(size)
         for start in range(0, size, _AT_ONCE):

@@ -39,7 +39,7 @@ class SpectrogramCache:
         # Frames beside a clip whose windows reach into it, and beside any part whose windows reach beyond it.
         self.margin = -(-config.n_fft // (2 * config.hop_length))
         # What the front end makes of zeros, dB.
-        self.silence = float(self._analysed(np.zeros(2 * config.n_fft, np.float32))[0, 0])
+        self.silence = float(self._analyse(np.zeros(2 * config.n_fft, np.float32))[0, 0])
         weights = [tensor.float().numpy().tobytes() for tensor in (self.front_end.window, self.front_end.mel_filters)]
         name = key_of(*weights, json.dumps([sampling_rate, config.hop_length, config.n_fft])).hex()
         self.folder = Path(folder) / name
@@ -53,7 +53,7 @@ class SpectrogramCache:
 
         `draw` is a large random number that chooses the place. A clip shorter than the crop lies somewhere in silence.
         """
-        stored = self._stored(row)
+        stored = self._spectrogram(row)
         frames, length = self.num_frames(size), len(stored) - 2 * self.margin
         place = crop_start(length, frames, draw)
         begin = place if length >= frames else -place  # of the crop, counted from the clip's first frame
@@ -62,7 +62,7 @@ class SpectrogramCache:
         crop[first - begin : last - begin] = stored[first + self.margin : last + self.margin]
         return crop
 
-    def _stored(self, row: dict) -> np.ndarray:
+    def _spectrogram(self, row: dict) -> np.ndarray:
         """(frames, mel bins): a clip's spectrogram, with `margin` frames before and behind it."""
         name = clip_keys([row])[0].hex()
         path = self.folder / name[:2] / f"{name}.npy"
@@ -92,14 +92,14 @@ class SpectrogramCache:
     def _frames(self, clip: Resampled, first: int, last: int) -> np.ndarray:
         """Frames of a clip that goes on in zeros before and behind."""
         begin, end = ((frame * self.hop_length) for frame in (first - self.margin, last - 1 + self.margin))
-        inside = clip.read(max(0, begin), min(end, clip.length)) if end > 0 and begin < clip.length else np.zeros(0)
+        samples = clip.read(max(0, begin), min(end, clip.length)) if end > 0 and begin < clip.length else np.zeros(0)
         before = min(max(0, -begin), end - begin)
         padded = np.zeros(end - begin, np.float32)
-        padded[before : before + len(inside)] = inside
-        return self._analysed(padded)[self.margin : self.margin + last - first]
+        padded[before : before + len(samples)] = samples
+        return self._analyse(padded)[self.margin : self.margin + last - first]
 
     @torch.no_grad()
-    def _analysed(self, waveform: np.ndarray) -> np.ndarray:
+    def _analyse(self, waveform: np.ndarray) -> np.ndarray:
         return self.front_end(torch.from_numpy(waveform)[None])[0].numpy()
 
 

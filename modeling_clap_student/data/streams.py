@@ -45,13 +45,13 @@ def _open(source: Source, split: str) -> IterableDataset:
     try:
         if any((Path(name) / file).exists() for file in ("state.json", "dataset_dict.json")):
             table = load_from_disk(name)
-            return _sharded(table[split] if isinstance(table, dict) else table)
+            return _shard(table[split] if isinstance(table, dict) else table)
         return load_dataset(name, split=split, revision=revision, streaming=True)
     except Exception as error:  # load_dataset raises a dozen unrelated types
         raise InputError(f"can't stream {source.path}: {first_line(error)}") from error
 
 
-def _sharded(table: Dataset) -> IterableDataset:
+def _shard(table: Dataset) -> IterableDataset:
     return table.to_iterable_dataset(num_shards=max(1, min(_SHARDS, len(table))))
 
 
@@ -60,7 +60,7 @@ def as_stream(table: Dataset) -> IterableDataset:
     features = ENCODED_PAIRS if "caption" in table.column_names else ENCODED_CLIPS
     if "origin_id" not in table.column_names:
         table = table.add_column("origin_id", [None] * len(table), feature=Value("string"))
-    return _sharded(table.select_columns(list(features)).cast(features))
+    return _shard(table.select_columns(list(features)).cast(features))
 
 
 def join(parts: list[Dataset | IterableDataset]) -> Dataset | IterableDataset:
@@ -101,12 +101,12 @@ def _as_rows(
         if captions is None:
             rows.append(clip)
         else:
-            rows += _captioned(clip, filter(None, texts_in(row[column] for column in captions)))
+            rows += _caption(clip, filter(None, texts_in(row[column] for column in captions)))
     names = ENCODED_CLIPS if captions is None else ENCODED_PAIRS
     return {column: [row[column] for row in rows] for column in names}
 
 
-def _captioned(clip: dict, texts: Iterable) -> list[dict]:
+def _caption(clip: dict, texts: Iterable) -> list[dict]:
     """A pair for each caption of a clip; one without words where there is none, which gets listed."""
     captions = [" ".join(str(text).split()) for text in texts] or [""]
     return [{**clip, "caption": caption, "caption_id": caption_key(caption)} for caption in captions]
@@ -196,11 +196,11 @@ def expand_braces(pattern: str) -> list[str]:
     return ["".join(combination) for combination in product(*choices)]
 
 
-def _choices(inside: str) -> list[str]:
-    if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
+def _choices(alternatives: str) -> list[str]:
+    if numbers := re.fullmatch(r"(\d+)\.\.(\d+)", alternatives):
         first, last = numbers.groups()
         return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    return inside.split(",")
+    return alternatives.split(",")
 
 
 def _clips(shards: list[str], names: list[str], source: str) -> Iterator[dict]:
@@ -217,7 +217,7 @@ def _pairs(shards: list[str], names: list[str], source: str, field: str | None) 
             fault = "" if captions else next((f"its text is {m.fault} ({m.name})" for m in beside if m.fault), "")
             for member in clips:
                 member = replace(member, content=None, fault=fault) if fault else member
-                yield from _captioned(_clip(member, name, source, beside), captions)
+                yield from _caption(_clip(member, name, source, beside), captions)
 
 
 @dataclass(frozen=True)

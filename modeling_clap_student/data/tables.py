@@ -144,7 +144,7 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
     except Exception as error:  # load_dataset raises a dozen unrelated types
         raise InputError(f"can't load the dataset {path}: {first_line(error)}") from error
     splits = table.values() if isinstance(table, DatasetDict) else [table]
-    return undecoded(table, path) if all("audio" in data.column_names for data in splits) else table
+    return without_decoding(table, path) if all("audio" in data.column_names for data in splits) else table
 
 
 def load_splits(source: Source) -> Dataset:
@@ -152,7 +152,7 @@ def load_splits(source: Source) -> Dataset:
     return concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
 
 
-def undecoded(table: Dataset | DatasetDict, name: object, column: str = "audio") -> Dataset | DatasetDict:
+def without_decoding(table: Dataset | DatasetDict, name: object, column: str = "audio") -> Dataset | DatasetDict:
     """A table whose audio is not decoded; what is no audio is an InputError."""
     try:
         return table.cast_column(column, UNDECODED)
@@ -173,7 +173,7 @@ def hub_clips(source: Source, table: Dataset) -> Dataset:
     audio = find_column(source, source.spec, table.column_names, "audio", "audio")
     ids = _texts(source, table, "audio_id", [f"{source.name}/{number}" for number in range(len(table))])
     sources = _texts(source, table, "source", [source.name] * len(table))
-    clips = undecoded(table.select_columns([audio]), source.spec, audio).rename_columns({audio: "audio"})
+    clips = without_decoding(table.select_columns([audio]), source.spec, audio).rename_columns({audio: "audio"})
     for name, values in zip(POOL_COLUMNS[1:], (ids, sources, origins_of(table)), strict=True):
         clips = clips.add_column(name, values, feature=Value("string"))
     return clips

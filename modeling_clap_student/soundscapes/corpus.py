@@ -76,19 +76,19 @@ def _render_16_bit(path: str) -> np.ndarray:
     draw, events = _plan(*_parse(path))
     clip = np.zeros(NUM_SAMPLES, np.float32)
     for event in events:
-        sound = _normalized(SOUND_CLASSES[event].synthesize(draw)[:NUM_SAMPLES])
+        sound = _normalize(SOUND_CLASSES[event].synthesize(draw)[:NUM_SAMPLES])
         start = draw.count(0, NUM_SAMPLES - len(sound))
         clip[start : start + len(sound)] += sound * np.float32(10 ** (-draw.any(0, 8) / 20))
     clip = _echoes(draw, clip)
     background = hiss(draw, NUM_SAMPLES, draw.any(20, 200), draw.log(8000, 400), steep=False)
     noise_level = 10 ** (-draw.any(10, 30) / 20)
-    clip = _normalized(clip) + np.float32(noise_level) * _normalized(background)
+    clip = _normalize(clip) + np.float32(noise_level) * _normalize(background)
     clip -= clip.mean()  # an offset can't be heard, but would tell some classes apart
     level = draw.any(0.1, 0.9) / max(1e-6, np.abs(clip).max())
     return np.round(clip * np.float32(level * (2**15 - 1))).astype(np.int16)
 
 
-def _normalized(signal: np.ndarray) -> np.ndarray:
+def _normalize(signal: np.ndarray) -> np.ndarray:
     """The signal at a level of 1 over its loudest half second, so that short and long events are alike in level."""
     size = min(len(signal), SAMPLING_RATE // 2)
     power = np.add.reduceat(signal * signal, np.arange(0, len(signal), size)).max() / size

@@ -38,7 +38,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     rows = []
     for part in source.choose(PARTS, default=("train",)):
         rows += read_rows(_list(source, part), "audiocap_id", "youtube_id", "caption")
@@ -60,5 +60,5 @@ AUDIOCAPS = Corpus(
     header="audiocap_id,youtube_id",
     parts="train (the default), val, test (the default to evaluate on)",
     evaluation_parts=("test",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

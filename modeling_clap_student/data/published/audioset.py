@@ -67,11 +67,11 @@ def _select_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa
             source.exclusions.add(source.spec, reason, count, len(rows), example[0].as_py() if count else "")
         return _select(source, clips, pc.is_in(clips["video"], value_set=listed_videos), "not in the csv of the part")
     folders = "|".join(name for part in parts for name in _PART_FOLDERS[part])
-    inside = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
-    if not pc.any(inside, min_count=0).as_py():
+    in_folder = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
+    if not pc.any(in_folder, min_count=0).as_py():
         part = next(part for part, table in tables.items() if table is None)
         raise InputError(f"{source.path} has neither {part}_segments.csv nor audio in a folder {part}")
-    return _select(source, clips, inside, "not in the folder of the part")
+    return _select(source, clips, in_folder, "not in the folder of the part")
 
 
 def _select(source: Source, clips: pa.Table, mask: pa.Array, reason: str) -> pa.Table:

@@ -43,7 +43,7 @@ def _origins(captions: Path) -> dict[str, str | None]:
     return {same_name(row["file_name"]): recording("freesound", row["sound_id"]) for row in rows}
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     rows = []
     for part in source.choose(PARTS, default=("development",)):
         path, folder = _list(source, part), _audio_folder(source, part)
@@ -65,5 +65,5 @@ CLOTHO = Corpus(
     markers=tuple(f"{folder}clotho_captions_{part}.csv" for folder in ("", "clotho_csv_files/") for part in PARTS),
     parts="development (the default), validation, evaluation (the default to evaluate on)",
     evaluation_parts=("evaluation",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

@@ -26,13 +26,13 @@ def _clips(source: Source) -> Dataset:
     return clip_table(source, *_columns(source, _rows(source)))
 
 
-def _labelled(source: Source) -> Dataset:
+def _labelled_clips(source: Source) -> Dataset:
     rows = _rows(source, "category")
     audio, names, origins = _columns(source, rows)
     return labelled_table(source, audio, names, [row["category"] for row in rows], origins, [r["fold"] for r in rows])
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     """With its recordings' titles, which are no part of the publication: `meta/captions.csv`, `file_name,caption`."""
     titles = source.path / "meta" / "captions.csv"
     if not titles.exists():
@@ -52,7 +52,7 @@ ESC50 = Corpus(
     size="2000 clips of 5 s, 50 classes, 5 folds",
     address="https://github.com/karolpiczak/ESC-50",
     markers=("meta/esc50.csv",),
-    captioned=_captioned,
+    captioned=_pairs,
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

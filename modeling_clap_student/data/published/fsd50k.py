@@ -49,7 +49,7 @@ def _names(source: Source, folder: str, splits: set[str]) -> list[str]:
     return [row["fname"] for row in read_rows(path, "fname", "split") if row["split"] in splits]
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     parts = set(source.choose(PARTS, default=("dev",)))
     splits = {"train", "val"} if "dev" in parts else parts
     names, audio, captions = [], [], []
@@ -74,5 +74,5 @@ FSD50K = Corpus(
     markers=("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
     parts="train, val, dev (both; the default), eval (the default to evaluate on)",
     evaluation_parts=("eval",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

@@ -79,7 +79,7 @@ def _clips(source: Source) -> Dataset:
     return clip_table(source, files, ids)
 
 
-def _labelled(source: Source) -> Dataset:
+def _labelled_clips(source: Source) -> Dataset:
     files, ids, labels, folds = zip(*_rows(source), strict=True)
     return labelled_table(source, files, ids, labels, folds=folds)
 
@@ -100,5 +100,5 @@ TUT17 = Corpus(
     ),
     parts="development, evaluation (both by default)",
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

@@ -25,7 +25,7 @@ def _clips(source: Source) -> Dataset:
     return clip_table(source, *_columns(source, _rows(source)))
 
 
-def _labelled(source: Source) -> Dataset:
+def _labelled_clips(source: Source) -> Dataset:
     rows = _rows(source)
     # Some copies rename the published column `class`.
     label = "class_name" if rows and "class_name" in rows[0] else "class"
@@ -42,5 +42,5 @@ URBANSOUND8K = Corpus(
     address="https://urbansounddataset.weebly.com/urbansound8k.html",
     markers=("metadata/UrbanSound8K.csv",),
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

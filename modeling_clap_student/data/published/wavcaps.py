@@ -52,7 +52,7 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     files = _files(source.path)
     audio, ids, captions, origins = [], [], [], []
     for part in source.choose(PARTS, default=PARTS):
@@ -76,5 +76,5 @@ WAVCAPS = Corpus(
     address="https://huggingface.co/datasets/cvssp/WavCaps",
     markers=tuple(f"json_files/{part}" for part in PARTS),
     parts="AudioSet_SL, BBC_Sound_Effects, FreeSound, SoundBible (all by default)",
-    captioned=_captioned,
+    captioned=_pairs,
 )
