@@ -2,7 +2,7 @@
 
 import pytest
 
-from modeling_clap_student.data.captions import caption_key, clean_title
+from modeling_clap_student.data.texts import caption_key, clean_title
 from modeling_clap_student.processing_clap_student import label_text
 
 

@@ -19,7 +19,7 @@ from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
-from modeling_clap_student.data.clip_keys import clip_keys, key_of
+from modeling_clap_student.data.identity import clip_keys, key_of
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
 

@@ -17,7 +17,7 @@ from transformers import HfArgumentParser, PreTrainedConfig, PreTrainedModel, Tr
 
 from modeling_clap_student import ClapStudentModel, ClapStudentTrainer, ClapStudentTrainingArguments
 from modeling_clap_student.commands import command_line
-from modeling_clap_student.data import tar_shards
+from modeling_clap_student.data import streams
 from modeling_clap_student.evaluation import metrics
 from modeling_clap_student.temporal.trainer import TemporalTrainer
 
@@ -72,7 +72,7 @@ INTERNALS = {
 # Where the package derives from those.
 DERIVED = [
     ClapStudentTrainer, TemporalTrainer, ClapStudentModel, ClapStudentTrainingArguments, command_line._Parser,
-    tar_shards._Header, metrics.Accuracy, metrics.MeanAveragePrecision, metrics.Retrieval,
+    streams._Header, metrics.Accuracy, metrics.MeanAveragePrecision, metrics.Retrieval,
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from modeling_clap_student import InputError
 from modeling_clap_student.data.replay import MixedStream, ShuffledEpochs, share
 from modeling_clap_student.data.sources import Source
-from modeling_clap_student.data.tar_shards import read_tar_shards
+from modeling_clap_student.data.streams import read_tar_shards
 
 
 FEATURES = Features({"audio_id": Value("string")})

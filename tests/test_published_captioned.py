@@ -13,11 +13,11 @@ from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.commands.command_line import LAYOUTS, serves_as
 from modeling_clap_student.data import benchmarks, corpora, pools
-from modeling_clap_student.data.captions import shorten, strip_html
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.published import PUBLISHED
 from modeling_clap_student.data.sources import ExclusionLog, dataset_source
 from modeling_clap_student.data.tables import CAPTION_COLUMNS
+from modeling_clap_student.data.texts import shorten, strip_html
 from modeling_clap_student.errors import InputError
 
 

@@ -15,8 +15,7 @@ from transformers import ClapModel, TrainingArguments
 from modeling_clap_student import ClapStudentModel, ClapStudentTrainer, ClapStudentTrainingArguments, InputError
 from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.collation import ClapCollator
-from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.pairs import as_pairs
+from modeling_clap_student.data.corpora import as_pairs, read_corpora
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.training.validation import validate
 

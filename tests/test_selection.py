@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.held_out import split_validation
+from modeling_clap_student.data.leakage import split_validation
 
 
 VALIDATED = ["--validation_fraction", "0.4", "--max_steps", "6", "--save_strategy", "steps", "--save_steps", "2"]

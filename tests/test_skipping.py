@@ -15,7 +15,7 @@ from modeling_clap_student.errors import InputError
 
 def read(skipped: SkippedClips, names: range, bad: set) -> None:
     for name in names:
-        skipped.add(f"clip {name}", "no such file") if name in bad else skipped.tried(f"clip {name}")
+        skipped.add(f"clip {name}", "no such file") if name in bad else skipped.count_tried(f"clip {name}")
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_clips_are_counted_over_threads_workers_and_processes(skipped):
     code = (
         "import sys; from modeling_clap_student.data.skipping import SkippedClips\n"
         "skipped = SkippedClips(sys.argv[1], 0.1)\n"
-        "for i in range(250, 300): skipped.tried(f'clip {i}')\n"
+        "for i in range(250, 300): skipped.count_tried(f'clip {i}')\n"
         "skipped.add('clip 300', 'gone')"
     )
     subprocess.run([sys.executable, "-c", code, str(skipped.path)], check=True, cwd=ROOT)

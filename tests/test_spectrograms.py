@@ -101,7 +101,7 @@ def test_a_clip_that_ends_early_leaves_nothing(front_end, tmp_path, monkeypatch)
     data = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(data[: len(data) // 2])
     reader = decoding.ClipReader(RATE, SkippedClips(tmp_path / "skipped.csv"))
-    assert reader.read_spectrograms([row], SpectrogramCache(tmp_path / "kept", front_end, RATE), SIZE, [3]) == [None]
+    assert reader.read_crops([row], SIZE, [3], SpectrogramCache(tmp_path / "kept", front_end, RATE)) == [None]
     assert list(reader.skipped.read()) == ["a.wav"]
     assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
 

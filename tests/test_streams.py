@@ -31,8 +31,8 @@ from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import ExclusionLog
+from modeling_clap_student.data.streams import expand_braces, find_shards
 from modeling_clap_student.data.tables import POOL_COLUMNS, UNDECODED
-from modeling_clap_student.data.tar_shards import expand_braces, find_shards
 
 
 CLIPS = 9

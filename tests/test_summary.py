@@ -7,9 +7,9 @@ from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.commands.summary import Summary, summarise
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.summary import Summary, summarise
 
 
 def test_counts_and_hours(captioned_folder):

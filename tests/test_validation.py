@@ -14,7 +14,7 @@ from conftest import CAPTIONS, settle
 
 from modeling_clap_student import ClapStudentModel, InputError
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.held_out import split_validation
+from modeling_clap_student.data.leakage import split_validation
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import Source
 from modeling_clap_student.data.tables import captioned_table

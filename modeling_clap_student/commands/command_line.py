@@ -175,7 +175,7 @@ def report_data(data: dict) -> None:
     Args:
         data: title -> table, stream, or None.
     """
-    from ..data.summary import summarise
+    from .summary import summarise
 
     rows = [[name, *summarise(table).cells()] for name, table in data.items() if table is not None]
     print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)

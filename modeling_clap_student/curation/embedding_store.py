@@ -1,6 +1,6 @@
 """Embeddings on disk, each under a key of its own: written as they are computed, found by any later run.
 
-Keys are those of `data.clip_keys`. What a vector depends on beside that, the teacher's weights and how it hears and
+Keys are those of `data.identity`. What a vector depends on beside that, the teacher's weights and how it hears and
 reads, is the name of the store's folder: a changed teacher finds nothing. Another corpus, label set, threshold or
 strategy finds what is there.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 
-from ..data.clip_keys import key_of
+from ..data.identity import key_of
 from ..errors import InputError, reading
 from ..hub_clap_student import fingerprint
 from ..utils.outputs import make_folder, write_json

@@ -20,7 +20,7 @@ from pyarrow.parquet import ParquetFile, ParquetWriter
 from ..audio_clap_student import AudioFile
 from ..data.decoding import audio_bytes
 from ..data.sources import ExclusionLog, Source, hub_name, split_revision
-from ..data.streams import read_captioned_stream
+from ..data.streams import read_stream
 from ..data.tables import UNDECODED, load_table
 from ..errors import ClipError, InputError, reading
 from ..redaction_clap_student import public, without_secrets
@@ -211,7 +211,7 @@ def load_improvement_set(
         # Of the clips of a pool that is on this machine the set holds the paths; what is trained on is not published.
         anywhere = ExclusionLog(allow_outside_paths=True)
         sources = [Source(str(path), "stream", place, (split,), exclusions=anywhere) for split in splits]
-        streams = [read_captioned_stream(source) for source in sources]
+        streams = [read_stream(source, captioned=True) for source in sources]
         return streams[0], (streams[1] if len(streams) > 1 else None), provenance
     local = Path(path)
     if local.exists() and not (local / "data").is_dir():

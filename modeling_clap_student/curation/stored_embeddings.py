@@ -13,7 +13,7 @@ from datasets.distributed import split_dataset_by_node
 from tqdm.auto import tqdm
 
 from ..checkpoints.embedding import embed_texts, iter_clips, nothing_readable
-from ..data.clip_keys import clip_keys, key_of
+from ..data.identity import clip_keys, key_of
 from ..data.leakage import LEAKAGE_REASONS, LeakageFilter
 from ..data.skipping import SkippedClips
 from ..data.sources import ExclusionLog
@@ -157,7 +157,7 @@ class StoredEmbedder:
             reasons = self.store.reasons(CLIPS) if not readable[known].all() else {}
             for audio_id, key, was_known, is_readable in zip(ids, keys, known, readable, strict=True):
                 if was_known and is_readable:
-                    self.skipped.tried(audio_id)
+                    self.skipped.count_tried(audio_id)
                 elif was_known:
                     self.skipped.add(audio_id, reasons.get(bytes(key), "not readable in an earlier run"))
         PartialState().wait_for_everyone()

@@ -14,36 +14,31 @@ from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 
 from ..errors import InputError, reading
 from ..processing_clap_student import label_text
-from ..soundscapes import corpus as soundscapes
-from . import benchmarks, corpora
-from .captions import LONGEST_TEXT, TOO_LONG
+from ..soundscapes.corpus import labelled_clips
+from . import corpora
 from .corpora import read_corpora
 from .files import list_audio
-from .filters import inside, with_audio, with_short_texts, without_repeated_clips
-from .metadata import FILE_COLUMNS, METADATA, read_rows, texts
+from .filters import with_audio, with_files_inside, with_short_texts, without_repeated_clips
+from .identity import origin_of
 from .naming import parse_source
 from .published import PUBLISHED
-from .recordings import origin_of
 from .sources import BUILT_IN, ZSTE, ExclusionLog, Source, find_column
 from .tables import hub_clips, is_unicode, labelled_table, load_table, refuse_nested
+from .texts import FILE_COLUMNS, LONGEST_TEXT, TOO_LONG, folder_metadata, read_rows, text_column
+
+
+_LABEL = ("label", "class", "category")
+RETRIEVAL = "retrieval="  # before a spec: its captions are what counts, though it may have labels too
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A zero-shot classification task.
+    """A zero-shot classification task."""
 
-    Attributes:
-        name: as the user named it.
-        layout: the kind of set, for instance `esc50`.
-        clips: table of `audio audio_id source origin_id label`, and `fold` where the set has folds; `label` is the
-            class name as words.
-        class_names: the candidates, sorted.
-    """
-
-    name: str
-    layout: str
-    clips: Dataset
-    class_names: list[str]
+    name: str  # as the user typed it
+    layout: str  # the kind of set, for instance `esc50`
+    clips: Dataset  # whose `label` is the class name as words
+    class_names: list[str]  # the candidates, sorted
 
     @property
     def folds(self) -> list[str] | None:
@@ -52,7 +47,13 @@ class Benchmark:
         return sorted(names, key=lambda name: (len(name), name)) or None
 
 
-_LABEL = ("label", "class", "category")
+@dataclass(frozen=True)
+class CaptionedSet:
+    """A task of audio-text retrieval: `CAPTION_COLUMNS`, a row for each caption of a clip, all with audio."""
+
+    name: str
+    layout: str
+    pairs: Dataset
 
 
 def _read_metadata(source: Source, metadata: Path) -> Dataset:
@@ -60,17 +61,12 @@ def _read_metadata(source: Source, metadata: Path) -> Dataset:
     rows = read_rows(metadata)
     file = find_column(source, metadata, rows[0], "audio", *FILE_COLUMNS)
     label = find_column(source, metadata, rows[0], "label", *_LABEL)
-    names, labels = texts(metadata, rows, file), texts(metadata, rows, label)
+    names, labels = text_column(metadata, rows, file), text_column(metadata, rows, label)
     if blank := sum(not text.strip() for text in labels):
         raise InputError(f"{metadata}: {blank} of {len(rows)} rows have no {label}")
-    folds = texts(metadata, rows, "fold") if "fold" in rows[0] else None
+    folds = text_column(metadata, rows, "fold") if "fold" in rows[0] else None
     audio, origins = [metadata.parent / name for name in names], map(origin_of, rows)
     return labelled_table(source, audio, names, labels, origins, folds)
-
-
-def _read_audiofolder(source: Source) -> Dataset:
-    metadata = next(p for n in METADATA if (p := source.path / n).exists())
-    return _read_metadata(source, metadata)
 
 
 def _read_folder(source: Source) -> Dataset:
@@ -82,17 +78,13 @@ def _read_folder(source: Source) -> Dataset:
             f"{source.path} holds {'audio files, but no folder a class' if len(files) else 'no audio files'}: "
             "put each class's files in a folder of its name, or list them in metadata.csv (columns file_name,label)"
         )
-    inside = pc.is_valid(classes)
-    loose = files.filter(pc.invert(inside))
+    has_class = pc.is_valid(classes)
+    loose = files.filter(pc.invert(has_class))
     if len(loose):
         source.exclusions.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
-    files, classes = files.filter(inside), classes.filter(inside)
+    files, classes = files.filter(has_class), classes.filter(has_class)
     audio = pc.binary_join_element_wise(str(source.path), files, "/")
     return labelled_table(source, audio, files, classes.to_pylist())
-
-
-def _read_soundscapes(source: Source) -> Dataset:
-    return labelled_table(source, *zip(*soundscapes.labelled_clips(*source.parts), strict=True))
 
 
 def _read_hub(source: Source) -> Dataset:
@@ -120,59 +112,47 @@ def _evaluation_split(source: Source) -> Dataset:
     if not isinstance(table, DatasetDict):
         return table
     if "test" not in table and len(table) > 1:
-        known = ", ".join(table)
-        raise InputError(f"{source.spec} has the splits {known}: say which, hub:{next(iter(table))}={source.path}")
+        splits = ", ".join(table)
+        raise InputError(f"{source.spec} has the splits {splits}: say which, hub:{next(iter(table))}={source.path}")
     return table["test"] if "test" in table else next(iter(table.values()))
 
 
 READERS = {
-    "audiofolder": _read_audiofolder,
+    "audiofolder": lambda source: _read_metadata(source, folder_metadata(source.path)),
     "csv": lambda source: _read_metadata(source, source.path),
     "folder": _read_folder,
     "hub": _read_hub,
-    "soundscapes": _read_soundscapes,
+    "soundscapes": lambda source: labelled_table(source, *zip(*labelled_clips(*source.parts), strict=True)),
     **{name: corpus.labelled for name, corpus in PUBLISHED.items() if corpus.labelled},
 }
 
 
 def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchmark:
-    """Reads an evaluation set.
+    """Reads an evaluation set: a spec as in `parse_source`, with clips and at least 2 classes.
 
     Its classes are those that it names, also where a class's files are all missing.
-
-    Args:
-        spec: as in `parse_source`.
-        exclusions: gets the number of clips that were left out, and why.
-
-    Raises:
-        InputError: a spec that can't be read, no clips, or fewer than 2 classes.
     """
-    exclusions = ExclusionLog() if exclusions is None else exclusions
-    listed, source = _read(spec, exclusions)
-    clips = with_short_texts(inside(listed.clips, source), spec, exclusions)
+    exclusions = exclusions or ExclusionLog()
+    benchmark, source = _read(spec, exclusions)
+    clips = with_short_texts(with_files_inside(benchmark.clips, source), spec, exclusions)
     clips = without_repeated_clips(with_audio(clips, spec, exclusions), spec, exclusions)
     if len(clips) == 0:
-        raise InputError(f"{spec} lists {len(listed.clips)} clips, but not one of their files is there")
-    return replace(listed, clips=clips)
+        raise InputError(f"{spec} lists {len(benchmark.clips)} clips, but not one of their files is there")
+    return replace(benchmark, clips=clips)
 
 
 def _read(spec: str, exclusions: ExclusionLog) -> tuple[Benchmark, Source]:
     """An evaluation set as it is listed, whether its audio is there or not, and where it is."""
-    source = replace(
-        parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label")), exclusions=exclusions
-    )
+    source = parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label"))
+    source = replace(source, exclusions=exclusions)
     clips = READERS[source.layout](source)
     if len(clips) == 0:
         raise InputError(f"{spec} holds no clips")
-    return Benchmark(spec, source.layout, clips, _checked(set(clips["label"]), spec)), source
+    return Benchmark(spec, source.layout, clips, _sorted_names(set(clips["label"]), spec)), source
 
 
 def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
-    """The clips of evaluation sets, which must have some.
-
-    Raises:
-        InputError: a spec that can't be read, or is a mere list of names.
-    """
+    """The clips of evaluation sets; a mere list of names is refused."""
     tables = {spec: evaluation_clips(spec) for spec in specs or ()}
     if names := [spec for spec, clips in tables.items() if clips is None]:
         raise InputError(f"{names[0]} lists class names, but no clips: --task needs an evaluation set")
@@ -180,11 +160,7 @@ def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
 
 
 def evaluation_clips(spec: str) -> Dataset | None:
-    """The clips of an evaluation set, whether their audio is there or not; None where a spec is a mere list of names.
-
-    Raises:
-        InputError: a spec that can't be read.
-    """
+    """The clips of an evaluation set, whether their audio is there or not; None of a mere list of names."""
     path = Path(spec)
     if spec != BUILT_IN and os.path.isfile(spec):
         is_table = path.suffix in (".csv", ".jsonl")
@@ -194,26 +170,18 @@ def evaluation_clips(spec: str) -> Dataset | None:
 
 
 def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list[str], str | None]:
-    """Reads the class names of the user's domain.
+    """The class names of the user's domain, as words, and the layout they come from, None for a user's own list.
 
-    Args:
-        spec: an evaluation set, of which nothing but the names is used, a csv with a column `label`, or a text file
-            with a name a line.
-        exclusions: gets the number of a text file's lines that were left out, and why.
-
-    Returns:
-        the names as words, and the layout they come from, None for a user's own list.
-
-    Raises:
-        InputError: a spec that can't be read, or fewer than 2 names.
+    A spec is an evaluation set, whose clips are not used, a csv with a column `label`, or a text file with a name a
+    line.
     """
     if spec != BUILT_IN and os.path.isfile(spec):
         path = Path(spec)
         if path.suffix in (".csv", ".jsonl"):
-            lines = texts(path, read_rows(path, "label"), "label")
+            lines = text_column(path, read_rows(path, "label"), "label")
         else:
-            lines = _lines(path, ExclusionLog() if exclusions is None else exclusions)
-        return _checked({label_text(line) for line in lines if line.strip()}, spec), None
+            lines = _lines(path, exclusions or ExclusionLog())
+        return _sorted_names({label_text(line) for line in lines if line.strip()}, spec), None
     benchmark, _ = _read(spec, ExclusionLog())
     return benchmark.class_names, benchmark.layout
 
@@ -223,16 +191,13 @@ def _lines(path: Path, exclusions: ExclusionLog) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     names = [line for line in lines if line.strip()]
     repeated = [name for place, name in enumerate(names) if label_text(name) in map(label_text, names[:place])]
-    exclusions.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {_first_blank(lines)}")
+    blank = next((number for number, line in enumerate(lines, start=1) if not line.strip()), 0)
+    exclusions.add(str(path), "a blank line", len(lines) - len(names), len(lines), f"line {blank}")
     exclusions.add(str(path), "a class name that stands there twice", len(repeated), len(lines), (repeated or [""])[0])
     return names
 
 
-def _first_blank(lines: list[str]) -> int:
-    return next((number for number, line in enumerate(lines, start=1) if not line.strip()), 0)
-
-
-def _checked(names: set[str], spec: str) -> list[str]:
+def _sorted_names(names: set[str], spec: str) -> list[str]:
     """The class names in order: at least two, and texts."""
     if len(names) < 2:
         raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed")
@@ -242,63 +207,31 @@ def _checked(names: set[str], spec: str) -> list[str]:
     return sorted(names)
 
 
-# Before a spec: its captions are what counts, though it may have labels too.
-RETRIEVAL = "retrieval="
-
-
-@dataclass(frozen=True)
-class CaptionedSet:
-    """A task of audio-text retrieval.
-
-    Attributes:
-        name: as the user named it.
-        layout: the kind of set, for instance `clotho`.
-        pairs: table of `CAPTION_COLUMNS`, whose audio is there; a clip has a row for each of its captions.
-    """
-
-    name: str
-    layout: str
-    pairs: Dataset
-
-
 def read_task(spec: str, exclusions: ExclusionLog) -> Benchmark | CaptionedSet:
-    """Reads an evaluation set of either kind.
+    """Reads an evaluation set of either kind: a spec as in `parse_source`.
 
-    Args:
-        spec: as in `parse_source`. After `retrieval=` it is a captioned corpus; without that too where it has captions
-            alone, as Clotho, or names their column.
-        exclusions: gets the number of clips that were left out, and why.
-
-    Raises:
-        InputError: a spec that can't be read, or has nothing to evaluate on.
+    After `retrieval=` it is a captioned corpus; without that too where it has captions alone, as Clotho, or names
+    their column.
     """
     captioned = spec.removeprefix(RETRIEVAL)
-    readers = corpora.READERS if captioned != spec else {**corpora.READERS, **benchmarks.READERS}
+    readers = corpora.READERS if captioned != spec else {**corpora.READERS, **READERS}
     source = parse_source(captioned, readers, "an evaluation set", columns=("audio", "caption", "label"))
-    if captioned == spec and source.layout in benchmarks.READERS and not source.column("caption"):
+    if captioned == spec and source.layout in READERS and not source.column("caption"):
         return read_benchmark(spec, exclusions)
     return CaptionedSet(spec, source.layout, read_corpora([captioned], exclusions=exclusions, evaluates=True))
 
 
 def short_name(spec: str) -> str:
     """What to call a task in little room: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
-    named, _, place = spec.rpartition("#")[0].rpartition("=") if "#" in spec else spec.rpartition("=")
-    layout = named.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
-    named = named.replace("=", " ")
-    return named if layout in PUBLISHED else f"{named} {Path(place).name}".strip()
+    name, _, place = spec.rpartition("#")[0].rpartition("=") if "#" in spec else spec.rpartition("=")
+    layout = name.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
+    name = name.replace("=", " ")
+    return name if layout in PUBLISHED else f"{name} {Path(place).name}".strip()
 
 
 def check_class_names(names: Iterable[str], spec: str) -> list[str]:
-    """Class names as words, each once, sorted.
-
-    Args:
-        names: as a user wrote them.
-        spec: what they are called in the error.
-
-    Raises:
-        InputError: a name that is no text, or fewer than 2 names.
-    """
+    """Class names as words, each once, sorted; `spec` is what they are called in the error."""
     names = list(names)
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
         raise InputError(f"{spec}: {wrong[0]!r} is no class name")
-    return _checked(set(map(label_text, names)), spec)
+    return _sorted_names(set(map(label_text, names)), spec)

@@ -1,22 +1,20 @@
 """Batches for training: one crop a clip, its tokens, and keys that tell which pairs belong together."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from ..errors import InputError
 from ..processing_clap_student import tokenize
 from ..resampling_clap_student import resample
-from .captions import caption_key, exact_key, fault
 from .decoding import ClipReader
 from .leakage import LeakageFilter
 from .replay import MOST_DRAWS
 from .skipping import SkippedClips
 from .spectrograms import SpectrogramCache
 from .tables import refusal
-
-
-def _as_int64(digest: str) -> int:
-    return int(digest, 16) - 2**63  # keys travel in an int64 tensor
+from .texts import caption_fault, caption_key, exact_key
 
 
 class ClapCollator:
@@ -26,16 +24,11 @@ class ClapCollator:
     keeps its size on every process, and the loss sees the repeat as a positive, not as a negative.
 
     Args:
-        processor: a `ClapStudentProcessor`.
-        skipped: where bad clips are listed.
         teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
             and the same captions.
         leakage: clips that must not be trained on; a table has been searched for them before, a stream is now.
-        random_gain_db: most that a crop's level is changed by, up or down; the number `draw` chooses how much.
-        spectrograms: of the model, which then gets crops of them instead of waveforms.
-
-    Raises:
-        InputError: spectrograms, and a teacher that needs the waveforms.
+        random_gain_db: a crop's level is changed by so much at the most; the number `draw` chooses how much.
+        spectrograms: the model gets crops of them instead of waveforms.
     """
 
     def __init__(
@@ -67,40 +60,32 @@ class ClapCollator:
         and `attention_mask` (B, tokens), the int64 keys `audio_key` and `caption_key` (B,), equal for the same clip
         and for the same caption, and lists: `audio_id` and `caption`.
         With a teacher's processor also `teacher_audio`, for its `get_audio_features`, and `teacher_windows` (B,).
-
-        Raises:
-            InputError: not one clip of the batch can be read.
+        A batch without one readable clip is an InputError.
         """
         usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
-        read = self._read([rows[i] for i in usable], draws)
-        crops = [None] * len(rows)
-        for i, crop, draw in zip(usable, read, draws, strict=True):
-            crops[i] = crop if crop is None else self._with_gain(crop, draw)
-        good = [i for i, crop in enumerate(crops) if crop is not None]
+        crops = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws, self.spectrograms)
+        crops = zip(usable, crops, draws, strict=True)
+        crops = {i: self._with_gain(crop, draw) for i, crop, draw in crops if crop is not None}
+        good = list(crops)
         if not good:
             reasons = self.reader.skipped.read()
             raise InputError(f"no clip of a whole batch could be read; for instance {rows[0]['audio_id']}: "
                              f"{reasons.get(rows[0]['audio_id'])}")  # fmt: skip
-        chosen = [i if crops[i] is not None else good[i % len(good)] for i in range(len(rows))]
-        captions = [rows[i]["caption"] for i in chosen]
+        places = [i if i in crops else good[i % len(good)] for i in range(len(rows))]
+        captions = [rows[i]["caption"] for i in places]
         tokens = tokenize(self.tokenizer, captions)
-        crops = np.stack([crops[i] for i in chosen])
+        crops = np.stack([crops[i] for i in places])
         batch = {
             "input_values" if self.spectrograms is None else "input_features": torch.from_numpy(crops),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "audio_key": torch.tensor([_as_int64(exact_key(rows[i]["audio_id"])) for i in chosen]),
-            "caption_key": torch.tensor([_as_int64(caption_key(caption)) for caption in captions]),
-            "audio_id": [rows[i]["audio_id"] for i in chosen],
+            "audio_key": _as_tensor([exact_key(rows[i]["audio_id"]) for i in places]),
+            "caption_key": _as_tensor(map(caption_key, captions)),
+            "audio_id": [rows[i]["audio_id"] for i in places],
             "caption": captions,
         }
         return batch if self.teacher_processor is None else batch | self._for_teacher(crops)
-
-    def _read(self, rows: list[dict], draws: list[int]) -> list[np.ndarray | None]:
-        if self.spectrograms is None:
-            return self.reader.read_crops(rows, self.window_samples, draws)
-        return self.reader.read_spectrograms(rows, self.spectrograms, self.window_samples, draws)
 
     def _with_gain(self, crop: np.ndarray, draw: int) -> np.ndarray:
         if self.random_gain_db == 0:
@@ -112,7 +97,7 @@ class ClapCollator:
         return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:
-        reason = self.leakage.reason(row) or refusal(row["audio"]) or fault(row["caption"])
+        reason = self.leakage.reason(row) or refusal(row["audio"]) or caption_fault(row["caption"])
         if reason is not None:
             self.reader.skipped.add(row["audio_id"], reason)
         return reason is None
@@ -124,3 +109,8 @@ class ClapCollator:
             "teacher_audio": {self.teacher_input: torch.from_numpy(np.concatenate(windows))},
             "teacher_windows": torch.tensor([len(clip) for clip in windows]),
         }
+
+
+def _as_tensor(keys: Iterable[str]) -> torch.Tensor:
+    """(B,) int64 of 64 bits in hexadecimal."""
+    return torch.tensor([int(key, 16) - 2**63 for key in keys])

@@ -1,14 +1,15 @@
 """Clips, from files, bytes or the built-in corpus, to mono waveforms at the model's rate: whole, a crop, by windows.
 
-A crop or a window decodes the seconds it needs and no more. What can be told without decoding the rest is told: the
-header, the length of the data, the last page or the last sample. Damage in the middle of a part that is not read shows
-when a later crop falls on it.
+A crop or a window decodes the seconds it needs and no more, and checks what takes no decoding: the header, the length
+of the data, the last page or the last sample. Damage in the middle of a part that is not read shows when a later crop
+falls on it.
 """
 
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -32,16 +33,11 @@ _READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
 
 @contextmanager
 def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
-    """Opens one clip, of which any part can then be read.
+    """Opens one clip, to read any part of it at a rate in Hz.
 
-    Args:
-        audio: datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
-            `soundscapes://` are synthesised.
-        sampling_rate: wanted, Hz.
-
-    Raises:
-        ClipError: missing, not decodable, truncated, empty, longer than 24 hours, or, as it is read, with NaN,
-            infinite or absurdly loud samples.
+    `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
+    `soundscapes://` are synthesised. A ClipError says that a clip is missing, not decodable, truncated, empty, longer
+    than 24 hours, or, as it is read, has NaN, infinite or absurdly loud samples.
     """
     if audio is None:
         raise ClipError("has no audio")
@@ -57,28 +53,15 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
 
 
 def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
-    """Decodes one clip whole.
-
-    Args:
-        audio, sampling_rate: as in `open_clip`, which also says what is raised.
-
-    Returns:
-        (samples,) float32, the mean of the channels, resampled.
-    """
+    """(samples,) float32: one clip whole, the mean of its channels, resampled."""
     with open_clip(audio, sampling_rate) as clip:
         return clip.read(0, clip.length)
 
 
 def decode_crop(audio: dict, sampling_rate: int, size: int, draw: int) -> np.ndarray:
-    """Decodes a window of a clip: exactly what a window of the whole clip, decoded and resampled, would hold.
+    """(size,) float32: exactly what a window of the whole clip, decoded and resampled, would hold.
 
-    Args:
-        audio, sampling_rate: as in `open_clip`, which also says what is raised.
-        size: samples in the window.
-        draw: a large random number that chooses the place.
-
-    Returns:
-        (size,) float32; a clip shorter than the window lies somewhere in zeros.
+    `draw` is a large random number that chooses the place. A clip shorter than the window lies somewhere in zeros.
     """
     with open_clip(audio, sampling_rate) as clip:
         start = crop_start(clip.length, size, draw)
@@ -95,11 +78,9 @@ def crop_start(length: int, size: int, draw: int) -> int:
 
 
 def decode_windows(audio: dict, extractor) -> Iterator[np.ndarray]:
-    """The windows of a clip as a feature extractor makes them, (...) each, read one by one.
+    """The windows of a clip as a feature extractor makes them, read one by one.
 
-    Args:
-        audio: as in `open_clip`, which also says what is raised.
-        extractor: with `sampling_rate`, `window_samples` and `windows(waveform)`.
+    The extractor has `sampling_rate`, `window_samples` and `windows(waveform)`.
     """
     with open_clip(audio, extractor.sampling_rate) as clip:
         for window in clip.windows(extractor.window_samples):
@@ -107,11 +88,7 @@ def decode_windows(audio: dict, extractor) -> Iterator[np.ndarray]:
 
 
 def audio_bytes(audio: dict) -> bytes:
-    """The encoded bytes of a clip: its file as it is, a built-in clip as flac.
-
-    Raises:
-        InputError: the file is gone.
-    """
+    """The encoded bytes of a clip: its file as it is, a built-in clip as flac."""
     if audio.get("bytes") is not None:
         return audio["bytes"]
     if soundscapes.is_soundscape(audio["path"]):
@@ -127,11 +104,7 @@ def audio_bytes(audio: dict) -> bytes:
 def as_encoded(audio: str | bytes | dict | None) -> dict | None:
     """A clip as a table may hold it, in datasets' undecoded form: an array becomes a wav file in memory.
 
-    Args:
-        audio: a path, a file's bytes, `{"array", "sampling_rate"}`, or the undecoded form itself.
-
-    Raises:
-        ClipError: an array that is no clip, or without its rate.
+    It comes as a path, a file's bytes, `{"array", "sampling_rate"}`, or in the undecoded form itself.
     """
     if isinstance(audio, str):
         return {"bytes": None, "path": audio}
@@ -155,30 +128,23 @@ def _decode_through(row: dict) -> None:
 
 
 class ClipWindows:
-    """The windows of one clip. The first ones are there, the others of a long clip are read as they are asked for.
+    """The windows of one clip. The first ones are read at once, and may raise a ClipError; the others when asked for.
 
-    Args:
-        windows: what reads them.
-        report: is told why, where a later window can't be read.
-
-    Attributes:
-        error: what happened, None while nothing did: the clip ends early, and must not be used.
-
-    Raises:
-        ClipError: one of the first windows can't be read.
+    Where a later window can't be read, the clip ends early, and must not be used: `error` then says why, and `report`
+    is called with the reason.
     """
 
     def __init__(self, windows: Iterator[np.ndarray], report: Callable[[str], None]):
         self.error: ClipError | None = None
         self._first = list(islice(windows, _READ_AHEAD))
-        self._rest = windows
+        self._further = windows
         self._report = report
 
     def __iter__(self) -> Iterator[np.ndarray]:
         yield from self._first
         self._first = []
         try:
-            yield from self._rest
+            yield from self._further
         except ClipError as error:
             self.error = error
             self._report(str(error))
@@ -188,11 +154,8 @@ class ClipReader:
     """Decodes the clips of a batch side by side in threads, and skips the bad ones.
 
     soundfile, numpy and torch release the interpreter lock, so that threads use the cores without the memory and
-    the start-up time of worker processes.
-
-    Args:
-        sampling_rate: wanted, Hz.
-        skipped: where bad clips are listed. It raises an InputError when they are too many.
+    the start-up time of worker processes. Bad clips are listed in `skipped`, which raises an InputError when they are
+    too many.
     """
 
     def __init__(self, sampling_rate: int, skipped: SkippedClips):
@@ -205,21 +168,24 @@ class ClipReader:
 
     def read(self, rows: list[dict]) -> list[np.ndarray | None]:
         """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
-        return _good(self._each(rows, lambda row: decode_clip(row["audio"], self.sampling_rate)))
+        return _without_errors(self._read_all(lambda row: decode_clip(row["audio"], self.sampling_rate), rows))
 
-    def read_crops(self, rows: list[dict], size: int, draws: list[int]) -> list[np.ndarray | None]:
-        """Rows -> (size,) windows at the places that the random numbers choose, None for a skipped clip."""
-        jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
-        return _good(self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"])))
+    def read_crops(self, rows: list[dict], size: int, draws: list[int], cache=None) -> list[np.ndarray | None]:
+        """Rows -> windows at the places that the random numbers choose, None for a skipped clip.
 
-    def read_spectrograms(self, rows: list[dict], cache, size: int, draws: list[int]) -> list[np.ndarray | None]:
-        """Rows -> crops of a `SpectrogramCache`, likewise."""
-        jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
-        return _good(self._each(jobs, lambda job: cache.crop(job, size, job["draw"])))
+        They are (size,) samples, or with a `SpectrogramCache` its crops of as many.
+        """
+
+        def crop(row: dict, draw: int) -> np.ndarray:
+            if cache is not None:
+                return cache.crop(row, size, draw)
+            return decode_crop(row["audio"], self.sampling_rate, size, draw)
+
+        return _without_errors(self._read_all(crop, rows, draws))
 
     def readable(self, rows: list[dict]) -> np.ndarray:
         """(rows,) bool: whether each clip decodes from its beginning to its end."""
-        return np.array([not isinstance(result, ClipError) for result in self._each(rows, _decode_through)], bool)
+        return np.array([not isinstance(result, ClipError) for result in self._read_all(_decode_through, rows)], bool)
 
     def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
         """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
@@ -228,38 +194,34 @@ class ClipReader:
             windows = decode_windows(row["audio"], extractor)
             return ClipWindows(windows, lambda reason: self.skipped.add(row["audio_id"], reason))
 
-        return self._each(rows, read)
+        return self._read_all(read, rows)
 
-    def _each(self, rows: list[dict], read: Callable) -> list:
+    def _read_all(self, read: Callable, rows: list[dict], *arguments: list) -> list:
+        """What is read of each row, or the ClipError; `arguments` are lists beside the rows."""
         if self._threads is None:
             workers = torch.utils.data.get_worker_info()
             self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
-        return list(self._threads.map(lambda row: self._try(read, row), rows))
+        return list(self._threads.map(partial(self._try, read), rows, *arguments))
 
-    def _try(self, read: Callable, row: dict):
+    def _try(self, read: Callable, row: dict, *arguments):
         try:
-            result = read(row)
+            result = read(row, *arguments)
         except ClipError as error:
             self.skipped.add(row["audio_id"], str(error))
             return error
-        self.skipped.tried(row["audio_id"])
+        self.skipped.count_tried(row["audio_id"])
         return result
 
 
-def readable_rows(table: Dataset, skipped: SkippedClips) -> np.ndarray:
-    """The rows of a table whose clip decodes from its beginning to its end, each clip tried once.
-
-    Args:
-        table: with `audio` and `audio_id`.
-        skipped: where the others are listed. It raises an InputError when they are too many.
-    """
-    ids = np.array(table["audio_id"][:])
-    _, first, clips = np.unique(ids, return_index=True, return_inverse=True)
-    tried = table.select_columns(["audio", "audio_id"])
-    reader, parts = ClipReader(_ANY_RATE, skipped), np.array_split(first, -(-len(first) // _CLIPS_AT_ONCE))
-    good = np.concatenate([reader.readable([tried[int(row)] for row in rows]) for rows in parts])
-    return np.flatnonzero(good[clips])
-
-
-def _good(results: list) -> list:
+def _without_errors(results: list) -> list:
     return [None if isinstance(result, ClipError) else result for result in results]
+
+
+def readable_rows(table: Dataset, skipped: SkippedClips) -> np.ndarray:
+    """The rows of a table whose clip decodes from its beginning to its end; each clip is tried once."""
+    ids = np.array(table["audio_id"][:])
+    _, firsts, clips = np.unique(ids, return_index=True, return_inverse=True)
+    audio = table.select_columns(["audio", "audio_id"])
+    reader, parts = ClipReader(_ANY_RATE, skipped), np.array_split(firsts, -(-len(firsts) // _CLIPS_AT_ONCE))
+    good = np.concatenate([reader.readable([audio[int(row)] for row in rows]) for rows in parts])
+    return np.flatnonzero(good[clips])

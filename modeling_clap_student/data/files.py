@@ -1,4 +1,7 @@
-"""Audio files on disk: folders are listed once, names go straight into arrow, two million take seconds."""
+"""Audio files on disk: listed, found by name, and kept to the folder that the user pointed at.
+
+Folders are listed once, names go straight into arrow: two million take seconds.
+"""
 
 import os
 import unicodedata
@@ -6,11 +9,22 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import config
+from huggingface_hub import constants
+from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import InputError
+from ..soundscapes.corpus import is_soundscape
+from .sources import Source, split_revision
 from .tables import AUDIO_SUFFIXES, is_unicode
+
+
+_CHUNK = 65536  # names that are Python strings at once
+_DEEPEST = 200  # folders in each other that are resolved one by one
+OUTSIDE = "outside its folder (--allow_outside_paths takes it)"
 
 
 def same_name(name: str) -> str:
@@ -21,14 +35,14 @@ def same_name(name: str) -> str:
 def locate(paths: Iterable[str | None]) -> list[str | None]:
     """The file that each path means, None where there is none."""
     listings: dict[str, dict[str, str]] = {}
-    found = []
+    files = []
     for path in paths:
         folder, name = os.path.split(path or "")
         if folder not in listings:
             listings[folder] = _listing(folder)
-        there = listings[folder].get(name) or listings[folder].get(same_name(name))
-        found.append(os.path.join(folder, there) if there else None)
-    return found
+        entry = listings[folder].get(name) or listings[folder].get(same_name(name))
+        files.append(os.path.join(folder, entry) if entry else None)
+    return files
 
 
 def _listing(folder: str) -> dict[str, str]:
@@ -40,21 +54,11 @@ def _listing(folder: str) -> dict[str, str]:
     return {same_name(name): name for name in names} | {name: name for name in names}
 
 
-_CHUNK = 65536  # names that are Python strings at once
-
-
 def list_audio(root: Path, enters: Callable[[str], bool] = lambda folder: True) -> pa.Array:
     """The audio files below a folder, as paths relative to it, sorted by their bytes.
 
     Hidden files and folders are passed over, links are followed, and no folder is entered twice, so that a link to a
-    parent does no harm.
-
-    Args:
-        root: the folder.
-        enters: whether to look into a folder of this name.
-
-    Raises:
-        InputError: a folder that can't be read.
+    parent does no harm. `enters` says whether to look into a folder of some name.
     """
     try:
         names = as_strings(_walk(root, enters))
@@ -64,7 +68,6 @@ def list_audio(root: Path, enters: Callable[[str], bool] = lambda folder: True) 
 
 
 def audio_under(folder: Path) -> Iterator[Path]:
-    """The same files one by one, as paths."""
     return (folder / name for name in list_audio(folder).to_pylist())
 
 
@@ -75,16 +78,16 @@ def as_strings(values: Iterable[str]) -> pa.Array:
     """
     values = iter(values)
     chunks = []
-    while some := list(islice(values, _CHUNK)):
+    while names := list(islice(values, _CHUNK)):
         try:
-            chunks.append(pa.array(some, pa.string()))
+            chunks.append(pa.array(names, pa.string()))
         except UnicodeEncodeError:
-            chunks.append(pa.array([name for name in some if is_unicode(name)], pa.string()))
+            chunks.append(pa.array([name for name in names if is_unicode(name)], pa.string()))
     return pa.concat_arrays(chunks) if chunks else pa.array([], pa.string())
 
 
 def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:
-    folders, links, seen = [""], [], set()
+    folders, links, visited = [""], [], set()
     while folders or links:
         # Links come after all real folders, in order: which of two names a folder is found under does not depend on
         # the disk.
@@ -92,9 +95,9 @@ def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:
             links.sort(reverse=True)
         folder = folders.pop() if folders else links.pop()
         status = os.stat(os.path.join(root, folder))
-        if (status.st_dev, status.st_ino) in seen:
+        if (status.st_dev, status.st_ino) in visited:
             continue
-        seen.add((status.st_dev, status.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         with os.scandir(os.path.join(root, folder)) as entries:
             for entry in entries:
                 name = entry.name
@@ -104,3 +107,83 @@ def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:
                     yield f"{folder}{name}"
                 elif entry.is_dir() and enters(name):
                     (links if entry.is_symlink() else folders).append(f"{folder}{name}/")
+
+
+def allowed_folders(source: Source) -> tuple[str, ...] | None:
+    """The folders, without links, in which the files of a source must lie; None where any file may be read.
+
+    A foreign corpus names no file of the user's own: a row `../secret/id_rsa` of a downloaded list would be read, and
+    its bytes pushed with a set. For a csv it is the csv's folder. For a folder in the Hugging Face cache it is the
+    repository's, whose files are links into `blobs`; so it is for a Hub dataset, beside the archives that were
+    unpacked of it.
+    """
+    if source.exclusions.allow_outside_paths:
+        return None
+    if source.path is None:
+        return ()
+    if not isinstance(source.path, Path) and not os.path.exists(source.path):
+        name = split_revision(source.path)[0]
+        cached = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="dataset"))
+        return os.path.realpath(cached), os.path.realpath(config.EXTRACTED_DATASETS_PATH)
+    path = Path(os.path.realpath(source.path))
+    path = path.parent if path.is_file() else path
+    for folder in (path, *path.parents):
+        if folder.parent.name == "snapshots" and (folder.parent.parent / "blobs").is_dir():
+            return (str(folder.parent.parent),)
+    return (str(path),)
+
+
+def is_outside(path: str, roots: tuple[str, ...]) -> bool:
+    """Whether a file, links resolved, lies in none of some folders; what the package makes itself lies nowhere."""
+    return not is_soundscape(path) and not _is_in(_real_path(path), roots)
+
+
+def are_outside(paths: pa.Array, roots: tuple[str, ...]) -> np.ndarray:
+    """(paths,) bool: `is_outside` of a column; null is not outside.
+
+    Each folder is resolved and listed once, no file is asked for itself.
+    """
+    parents = pc.struct_field(pc.extract_regex(paths, r"(?s)^(?P<folder>(?:.*/)?)[^/]*$"), "folder")
+    parents = parents.dictionary_encode()
+    folders = parents.dictionary.to_pylist()
+    resolved: dict[str, str] = {}
+    elsewhere = [not (is_soundscape(folder) or _is_in(_real_folder(folder, resolved), roots)) for folder in folders]
+    numbers = parents.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    outside = np.array([*elsewhere, False], bool)[numbers]
+    links = (link for folder, off in zip(folders, elsewhere, strict=True) if not off for link in _links(folder))
+    if leading_out := {same_name(link) for link in links if is_outside(link, roots)}:
+        outside |= np.array([path is not None and same_name(path) in leading_out for path in paths.to_pylist()], bool)
+    return outside
+
+
+def _is_in(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+
+
+def _real_path(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a NUL byte, a name of thousands of letters
+        return ""
+
+
+def _real_folder(path: str, resolved: dict[str, str]) -> str:
+    """A folder without links; what is resolved of the folders above it is not asked again."""
+    path = path.rstrip("/") or ("/" if path else ".")
+    if path not in resolved:
+        above, name = os.path.split(path)
+        if not above or name in ("", ".", "..") or path.count("/") > _DEEPEST:
+            resolved[path] = _real_path(path)
+        else:
+            place = os.path.join(_real_folder(above, resolved), name)
+            resolved[path] = _real_path(place) if os.path.islink(place) else place
+    return resolved[path]
+
+
+def _links(folder: str) -> list[str]:
+    """The links in a folder, which may not be there."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return [f"{folder}{entry.name}" for entry in entries if entry.is_symlink()]
+    except (OSError, ValueError):
+        return []

@@ -1,4 +1,7 @@
-"""Rows that a run can't use are left out and counted: no words, said before, no audio, kept out."""
+"""Rows that a run can't use are left out and counted: no words, a repeat, no audio, a file elsewhere.
+
+Every filter takes the table, what the user calls it, and the log that gets the number of rows it leaves out, and why.
+"""
 
 import numpy as np
 import pyarrow as pa
@@ -6,79 +9,70 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from ..errors import InputError
-from ..soundscapes import corpus as soundscapes
-from .captions import LONGEST_TEXT, NO_WORDS, TOO_LONG
-from .files import locate
-from .outside import OUTSIDE, are_outside, roots_of
+from ..soundscapes.corpus import is_soundscape
+from .files import OUTSIDE, allowed_folders, are_outside, locate
 from .sources import ExclusionLog, Source
 from .tables import UNDECODED
+from .texts import LONGEST_TEXT, NO_WORDS, TOO_LONG
 
 
 _EXAMPLE = 200  # characters of a row's name that are shown
 
 
 def with_words(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows whose caption has a word.
-
-    Raises:
-        InputError: none has.
-    """
-    captions = column_of(table, "caption")
-    worded = pc.fill_null(pc.match_substring_regex(captions, r"[\pL\pN]"), False)
-    table = kept_rows(table, worded, spec, NO_WORDS, exclusions)
+    """The rows whose caption has a word; an InputError where none has."""
+    worded = pc.fill_null(pc.match_substring_regex(column_of(table, "caption"), r"[\pL\pN]"), False)
+    table = select_rows(table, worded, spec, NO_WORDS, exclusions)
     if len(table) == 0:
         raise InputError(f"{spec} holds no caption with a word in it")
     return table
 
 
 def with_short_texts(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows none of whose texts is absurdly long.
-
-    Raises:
-        InputError: each has one.
-    """
+    """The rows none of whose texts is absurdly long; an InputError where each has such a text."""
     short = np.ones(len(table), bool)
     for name in (name for name, feature in table.features.items() if getattr(feature, "dtype", None) == "string"):
         length = pc.fill_null(pc.utf8_length(column_of(table, name)), 0)
         short &= length.to_numpy(zero_copy_only=False) <= LONGEST_TEXT
     if len(table) and not short.any():
         raise InputError(f"{spec} holds nothing but rows with {TOO_LONG}")
-    return kept_rows(table, short, spec, TOO_LONG, exclusions)
+    return select_rows(table, short, spec, TOO_LONG, exclusions)
 
 
-def inside(table: Dataset, source: Source) -> Dataset:
+def with_files_inside(table: Dataset, source: Source) -> Dataset:
     """The rows whose audio is no file, or one in the folder that the user pointed at, links resolved.
 
-    Raises:
-        InputError: not one row is left.
+    An InputError where not one row is left.
     """
-    roots = roots_of(source)
+    roots = allowed_folders(source)
     if roots is None:
         return table
     audio = column_of(table, "audio")
-    held = pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
-    outside = are_outside(pc.struct_field(audio, "path"), roots) & ~held
+    outside = are_outside(pc.struct_field(audio, "path"), roots) & ~_has_bytes(audio)
     if len(table) and outside.all():
         raise InputError(
             f"{source.spec}: none of its {len(table)} files lies in {' or '.join(roots) or 'its folder'} "
             "(--allow_outside_paths takes others)"
         )
-    return kept_rows(table, ~outside, source.spec, OUTSIDE, source.exclusions)
+    return select_rows(table, ~outside, source.spec, OUTSIDE, source.exclusions)
 
 
 def without_repeats(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The rows without those that say the same of the same clip again."""
     pairs = pc.binary_join_element_wise(column_of(table, "audio_id"), column_of(table, "caption_id"), "\n")
-    _, first = np.unique(pairs.dictionary_encode().indices.to_numpy(), return_index=True)
-    return kept_rows(
-        table, np.isin(np.arange(len(table)), first), spec, "the same caption of the same clip", exclusions
-    )
+    return select_rows(table, first_of_each(pairs), spec, "the same caption of the same clip", exclusions)
 
 
 def without_repeated_clips(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     """The first row of each clip."""
-    _, first = np.unique(column_of(table, "audio_id").dictionary_encode().indices.to_numpy(), return_index=True)
-    return kept_rows(table, np.isin(np.arange(len(table)), first), spec, "the same clip again", exclusions)
+    firsts = first_of_each(column_of(table, "audio_id"))
+    return select_rows(table, firsts, spec, "the same clip again", exclusions)
+
+
+def first_of_each(values: pa.Array) -> np.ndarray:
+    """(values,) bool: whether a value stands there for the first time."""
+    _, firsts = np.unique(values.dictionary_encode().indices.to_numpy(), return_index=True)
+    return np.isin(np.arange(len(values)), firsts)
 
 
 def with_audio(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
@@ -87,32 +81,36 @@ def with_audio(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
     Each folder is listed once; a file whose name is written with other code points than the row says takes its place.
     """
     audio = column_of(table, "audio")
-    held = pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
+    has_bytes = _has_bytes(audio)
     paths = pc.struct_field(audio, "path").to_pylist()
-    rows = [row for row, path in enumerate(paths) if not held[row] and not soundscapes.is_soundscape(path or "")]
-    there = np.ones(len(table), dtype=bool)
+    rows = [row for row, path in enumerate(paths) if not has_bytes[row] and not is_soundscape(path or "")]
+    is_there = np.ones(len(table), dtype=bool)
     renamed = False
     for row, file in zip(rows, locate(paths[row] for row in rows), strict=True):
-        there[row] = file is not None
+        is_there[row] = file is not None
         if file not in (None, paths[row]):
             paths[row], renamed = file, True
     if renamed:
         columns = table.column_names
         audio = pa.StructArray.from_arrays([pc.struct_field(audio, "bytes"), pa.array(paths)], ["bytes", "path"])
         table = table.remove_columns("audio").add_column("audio", audio, feature=UNDECODED).select_columns(columns)
-    return kept_rows(table, there, spec, "no such audio file", exclusions)
+    return select_rows(table, is_there, spec, "no such audio file", exclusions)
 
 
-def kept_rows(
-    table: Dataset, keep: np.ndarray | pa.Array, spec: str, reason: str, exclusions: ExclusionLog
+def _has_bytes(audio: pa.Array) -> np.ndarray:
+    return pc.is_valid(pc.struct_field(audio, "bytes")).to_numpy(zero_copy_only=False)
+
+
+def select_rows(
+    table: Dataset, mask: np.ndarray | pa.Array, spec: str, reason: str, exclusions: ExclusionLog
 ) -> Dataset:
-    """The rows that a mask keeps; the number of the others is noted, with the reason and an example."""
-    keep = np.asarray(keep, dtype=bool)
-    if keep.all():
+    """The rows of a mask; the number of the others is noted, with the reason and an example."""
+    mask = np.asarray(mask, dtype=bool)
+    if mask.all():
         return table
-    example = (table[int(np.argmin(keep))]["audio_id"] or "")[:_EXAMPLE]
-    exclusions.add(spec, reason, int((~keep).sum()), len(table), example)
-    return table.select(np.flatnonzero(keep))
+    example = (table[int(np.argmin(mask))]["audio_id"] or "")[:_EXAMPLE]
+    exclusions.add(spec, reason, int((~mask).sum()), len(table), example)
+    return table.select(np.flatnonzero(mask))
 
 
 def column_of(table: Dataset, column: str) -> pa.Array:

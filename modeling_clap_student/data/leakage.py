@@ -1,7 +1,7 @@
-"""Evaluation clips are kept out of what a run learns or curates from.
+"""Evaluation and validation clips are kept out of what a run learns or curates from.
 
-A clip is known by the published recording it was cut from, where its corpus tells (FSD50K, ESC-50 and UrbanSound8K
-all come from Freesound, AudioCaps from AudioSet), and by its content: the bytes of its file. The same sound encoded
+A clip is known by the published recording it was cut from, where its corpus names that (FSD50K, ESC-50 and
+UrbanSound8K all come from Freesound, AudioCaps from AudioSet), and by the bytes of its file. The same sound encoded
 anew is only found by its recording.
 """
 
@@ -18,51 +18,46 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict
 
 from ..errors import InputError
-from .filters import column_of, kept_rows
-from .metadata import read_rows
+from .filters import column_of, select_rows
+from .identity import ORIGIN_COLUMNS, origin_of, origins_of
 from .naming import parse_source
 from .published import PUBLISHED
-from .recordings import ORIGIN_COLUMNS, origin_of, origins_of
 from .sources import ExclusionLog, Source
 from .tables import load_table
+from .texts import exact_key, read_rows
 
 
-def _of_metadata(source: Source) -> Iterable[str | None]:
-    return map(origin_of, read_rows(source.path))
-
-
-def _of_dataset(source: Source) -> Iterable[str | None]:
+def _dataset_origins(source: Source) -> Iterable[str | None]:
     tables = load_table(source.path)
-    tables = tables.values() if isinstance(tables, DatasetDict) else [tables]
-    for table in tables:
+    for table in tables.values() if isinstance(tables, DatasetDict) else [tables]:
         yield from origins_of(table)
 
 
-def _of_corpus(source: Source) -> Iterable[str | None]:
+def _corpus_origins(source: Source) -> Iterable[str | None]:
     corpus = PUBLISHED[source.layout]
     return (corpus.captioned or corpus.labelled or corpus.pool)(source)["origin_id"]
 
 
-_READERS = {"csv": _of_metadata, "hub": _of_dataset, **dict.fromkeys(PUBLISHED, _of_corpus)}
+_READERS = {
+    "csv": lambda source: map(origin_of, read_rows(source.path)),
+    "hub": _dataset_origins,
+    **dict.fromkeys(PUBLISHED, _corpus_origins),
+}
 
 
 def read_origins(specs: Iterable[str]) -> frozenset[str]:
-    """The recordings that some data is made of, whether its audio is at hand or not.
+    """The recordings that some data is made of, whether its audio is there or not.
 
-    Args:
-        specs: published corpora, csv files with one of `ORIGIN_COLUMNS`, Hub datasets with one.
-
-    Raises:
-        InputError: a spec that can't be read, or does not tell.
+    A spec is a published corpus, or a csv file or Hub dataset with one of `ORIGIN_COLUMNS`; others are an InputError.
     """
-    found = set()
+    recordings = set()
     for spec in specs:
         source = parse_source(spec, _READERS, "data whose recordings are known")
         origins = set(_READERS[source.layout](source)) - {None}
         if not origins:
             raise InputError(f"{spec} does not tell its recordings: it needs a column {', '.join(ORIGIN_COLUMNS)}")
-        found |= origins
-    return frozenset(found)
+        recordings |= origins
+    return frozenset(recordings)
 
 
 SAME_CONTENT = "the same clip is in the evaluation set"
@@ -72,66 +67,56 @@ LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 
 
 class LeakageFilter:
-    """Clips that a run must not use.
-
-    Args:
-        clips: of evaluation sets: tables with `audio` and perhaps `origin_id`.
-        origins: further recordings, that a user named; see `read_origins`.
-    """
+    """Clips that a run must not use: those of some tables, by content and recording, and further recordings."""
 
     def __init__(self, clips: Iterable[Dataset] = (), origins: frozenset[str] = frozenset()):
-        self._sizes: dict[int, list[dict]] = defaultdict(list)
+        self._clips_of_size: dict[int, list[dict]] = defaultdict(list)
         self._digests: dict[int, set[bytes]] = {}
-        evaluated = set()
+        evaluation_origins = set()
         for table in clips:
-            evaluated |= (set(table["origin_id"]) if "origin_id" in table.column_names else set()) - {None}
-            audio = column_of(table, "audio").to_pylist()
-            for clip, size in zip(audio, _sizes(table).to_pylist(), strict=True):
+            if "origin_id" in table.column_names:
+                evaluation_origins |= set(table["origin_id"]) - {None}
+            for clip, size in zip(column_of(table, "audio").to_pylist(), _sizes(table).to_pylist(), strict=True):
                 if size is not None:
-                    self._sizes[size].append(clip)
-        self._origins = {SAME_RECORDING: frozenset(evaluated), NAMED: frozenset(origins)}
+                    self._clips_of_size[size].append(clip)
+        self._origins = {SAME_RECORDING: frozenset(evaluation_origins), NAMED: frozenset(origins)}
 
     def __bool__(self) -> bool:
-        return bool(self._sizes or any(self._origins.values()))
+        return bool(self._clips_of_size or any(self._origins.values()))
 
     def reason(self, row: dict) -> str | None:
         """Why a clip of a stream, `audio` and perhaps `origin_id`, must not be used; None where it may."""
         for reason, origins in self._origins.items():
             if row.get("origin_id") in origins:
                 return reason
-        held = (row.get("audio") or {}).get("bytes")
-        return SAME_CONTENT if held is not None and self._holds(len(held), row["audio"]) else None
+        content = (row.get("audio") or {}).get("bytes")
+        return SAME_CONTENT if content is not None and self._holds(len(content), row["audio"]) else None
 
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-        """The rows that may be used.
+        """The rows, of `audio` and perhaps `origin_id`, that may be used.
 
         Only files of the size of an evaluation clip are read; for the others their size is enough.
-
-        Args:
-            table: with `audio` and perhaps `origin_id`.
-            spec: what a user calls it.
-            exclusions: gets the number of rows that were left out, and why.
         """
         for reason, origins in self._origins.items():
             if origins and "origin_id" in table.column_names:
-                named = pc.is_in(column_of(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
-                table = kept_rows(table, pc.invert(named), spec, reason, exclusions)
-        if not self._sizes or len(table) == 0:
+                leaks = pc.is_in(column_of(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
+                table = select_rows(table, pc.invert(leaks), spec, reason, exclusions)
+        if not self._clips_of_size or len(table) == 0:
             return table
         sizes = _sizes(table).to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero(np.isin(sizes, list(self._sizes)))
+        rows = np.flatnonzero(np.isin(sizes, list(self._clips_of_size)))
         clips = table.select_columns(["audio"])
         with ThreadPoolExecutor() as threads:
-            same = list(threads.map(lambda row: self._holds(int(sizes[row]), clips[int(row)]["audio"]), rows))
-        keep = np.ones(len(table), dtype=bool)
-        keep[rows] = ~np.array(same, dtype=bool)
-        return kept_rows(table, keep, spec, SAME_CONTENT, exclusions)
+            leaks = list(threads.map(lambda row: self._holds(int(sizes[row]), clips[int(row)]["audio"]), rows))
+        usable = np.ones(len(table), dtype=bool)
+        usable[rows] = ~np.array(leaks, dtype=bool)
+        return select_rows(table, usable, spec, SAME_CONTENT, exclusions)
 
     def _holds(self, size: int, audio: dict) -> bool:
-        if size not in self._sizes:
+        if size not in self._clips_of_size:
             return False
         if size not in self._digests:
-            self._digests[size] = {_digest(clip) for clip in self._sizes[size]} - {None}
+            self._digests[size] = {_digest(clip) for clip in self._clips_of_size[size]} - {None}
         return _digest(audio) in self._digests[size]
 
 
@@ -139,9 +124,9 @@ def _sizes(table: Dataset) -> pa.Array:
     """Bytes of each clip, null where it has none; each file is asked once, however many rows it has."""
     audio = column_of(table, "audio")
     paths = pc.struct_field(audio, "path").dictionary_encode()
-    of_files = pa.array([_size(path) for path in paths.dictionary.to_pylist()], pa.int64())
-    held = pc.binary_length(pc.struct_field(audio, "bytes").cast(pa.binary()))
-    return pc.coalesce(held.cast(pa.int64()), of_files.take(paths.indices))
+    file_sizes = pa.array([_size(path) for path in paths.dictionary.to_pylist()], pa.int64())
+    lengths = pc.binary_length(pc.struct_field(audio, "bytes").cast(pa.binary()))
+    return pc.coalesce(lengths.cast(pa.int64()), file_sizes.take(paths.indices))
 
 
 def _size(path: str) -> int | None:
@@ -153,7 +138,49 @@ def _size(path: str) -> int | None:
 
 def _digest(audio: dict) -> bytes | None:
     try:
-        held = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
+        content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
     except OSError:  # gone since
         return None
-    return hashlib.blake2b(held).digest()
+    return hashlib.blake2b(content).digest()
+
+
+def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
+    """The rows of a captioned table to train on and those to validate on, in their order; no recording is in both.
+
+    A recording is the `origin_id` where it is known, else the clip; recordings that share a clip are one. A hash of
+    its name and the fraction alone decide whether it is held out: no seed, and nothing else in the table. So a teacher
+    and its student hold out the same clips, and a smaller share lies within a larger one. The fraction of the
+    recordings, in (0, 1), is met by chance: only roughly in a small table. An empty part is an InputError.
+    """
+    numbers = _recording_numbers(corpus)
+    # The lower half: the upper one decides for which of the names a recording of several has its number.
+    held_out = numbers % 2**32 < fraction * 2**32
+    if held_out.all() or not held_out.any():
+        purpose, change = ("train", "smaller") if held_out.all() else ("validate", "larger")
+        count = len(np.unique(numbers))
+        raise InputError(
+            f"a validation share of {fraction:g} leaves none of {count} recording{'s' * (count != 1)} to {purpose} "
+            f"on: choose a {change} share"
+        )
+    return corpus.select(np.flatnonzero(~held_out)), corpus.select(np.flatnonzero(held_out))
+
+
+def _recording_numbers(corpus: Dataset) -> np.ndarray:
+    """(rows,) uint64 that look random, equal for rows of one recording alone."""
+    clips = column_of(corpus, "audio_id")
+    names = pc.coalesce(column_of(corpus, "origin_id"), clips) if "origin_id" in corpus.column_names else clips
+    names = names.dictionary_encode()
+    hashes = np.array([int(exact_key(name), 16) for name in names.dictionary.to_pylist()], dtype=np.uint64)
+    clips, names = clips.dictionary_encode().indices.to_numpy(), names.indices.to_numpy()
+    numbers, before = hashes[names], None
+    # Again and again, for recordings may share clips in chains.
+    while not np.array_equal(numbers, before):
+        before, numbers = numbers, _lowest(_lowest(numbers, clips), names)
+    return numbers
+
+
+def _lowest(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The lowest value in each row's group."""
+    lowest = np.full(groups.max(initial=-1) + 1, np.iinfo(np.uint64).max)
+    np.minimum.at(lowest, groups, values)
+    return lowest[groups]

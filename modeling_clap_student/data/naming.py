@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import InputError
 from .published import PUBLISHED
 from .sources import BUILT_IN, TAR_SUFFIXES, Source, hub_name, is_there
+from .texts import folder_metadata
 
 
 _NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(:(?P<parts>[\w,]+))?(=(?P<path>.+))?", re.DOTALL)
@@ -17,86 +18,88 @@ _WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream", "webdataset")
 _ANY_PLACE = ("folder", "hub", "stream", "webdataset")
 
 
-def names_data(given) -> bool:
+def names_data(data) -> bool:
     """Whether a text, a path, or a list of them names data, rather than being captions themselves.
 
     Something that has a blank and is no path is a caption; so is a list in which one is.
     """
-    items = [given] if isinstance(given, (str, Path)) else given
+    items = [data] if isinstance(data, (str, Path)) else data
     return bool(items) and all(isinstance(i, Path) or is_there(i) or "=" in i or " " not in i for i in items)
 
 
-def parse_source(spec: str, known: dict[str, Callable], what: str, columns: tuple[str, ...] = ()) -> Source:
-    """Reads a user's word for some data.
+def parse_source(spec: str, readers: dict[str, Callable], purpose: str, columns: tuple[str, ...] = ()) -> Source:
+    """Reads a user's word for some data; whatever does not fit is an InputError.
 
-    Args:
-        spec: for instance `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
-            `hub:train=someone/dataset#audio=file,caption=text`.
-        known: the layouts that fit here; keys are named in errors.
-        what: what is wanted, for errors: "a captioned corpus".
-        columns: the columns that a user may name: `audio`, `caption`.
-
-    Raises:
-        InputError: an unknown name, a missing path, a path of a layout that does not fit, or columns out of place.
+    For instance `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
+    `hub:train=someone/dataset#audio=file,caption=text`. The keys of `readers` are the layouts that fit here, `purpose`
+    says what the data is to be ("a captioned corpus"), `columns` are the roles whose columns may be named.
     """
-    text, named = _split_columns(spec, columns)
-    source = _parse(text, known, what)
-    if named and source.layout not in _WITH_COLUMNS:
+    text, user_columns = _split_columns(spec, columns)
+    source = _parse(text, readers, purpose)
+    if user_columns and source.layout not in _WITH_COLUMNS:
         raise InputError(f"{spec}: {source.layout!r} has columns of its own; only {', '.join(_WITH_COLUMNS)} take #…")
-    return Source(spec, source.layout, source.path, source.parts, named)
+    return Source(spec, source.layout, source.path, source.parts, user_columns)
 
 
 def _split_columns(spec: str, columns: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """`SPEC#audio=a,caption=b` -> SPEC, ((audio, a), (caption, b)). Neither # nor a comma needs quotes in a shell."""
-    text, mark, named = spec.rpartition("#")
+    text, mark, assignments = spec.rpartition("#")
     if not mark or is_there(spec) or is_there(_PREFIX.sub("", spec)):
         return spec, ()
-    pairs = tuple(tuple(pair.split("=", 1)) for pair in named.split(","))
+    pairs = tuple(tuple(pair.split("=", 1)) for pair in assignments.split(","))
     if not all(len(pair) == 2 and pair[0] in columns and pair[1] for pair in pairs):
         if not columns:
-            raise InputError(f"no such file or folder: {shown(spec)} (columns can't be named here)")
+            raise InputError(f"no such file or folder: {_abridge(spec)} (columns can't be named here)")
         form = ",".join(f"{column}=COLUMN" for column in columns)
         raise InputError(f"{spec}: after # stands which column holds what: #{form}")
     return text, pairs
 
 
-def _parse(spec: str, known: dict[str, Callable], what: str) -> Source:
+def _parse(spec: str, readers: dict[str, Callable], purpose: str) -> Source:
     match = _NAMED.fullmatch(spec)
     bare = match and match["path"] is None
-    if match and (not is_there(spec) or match["name"] == BUILT_IN) and (not bare or match["name"] in known):
-        name = match["name"]
-        if name not in known:
-            raise InputError(f"unknown name {name!r} for {what}: known are {', '.join(sorted(known))}")
-        parts = tuple(match["parts"].split(",")) if match["parts"] else ()
-        if name in ("hub", "stream") and hub_name(spec) is not None:
-            return Source(spec, name, hub_name(spec), parts)
-        if name == "webdataset" and not bare and _is_pattern(match["path"]):
-            return Source(spec, name, match["path"])
-        path = None if bare else _existing(match["path"])
-        if path is not None and name not in _ANY_PLACE and not has_layout(path, name):
-            wanted = f" ({PUBLISHED[name].layout})" if name in PUBLISHED else ""
-            raise InputError(f"{path} is laid out as {detect_layout(path)!r}, not as {name!r}{wanted}")
-        if bare and name != BUILT_IN:
-            raise InputError(f"{spec!r} needs a path: {spec}=PATH")
-        return Source(spec, name, path, parts)
-    if "hub" in known and hub_name(spec) is not None:
+    if match and (not is_there(spec) or match["name"] == BUILT_IN) and (not bare or match["name"] in readers):
+        return _parse_named(spec, match, readers, purpose)
+    if "hub" in readers and hub_name(spec) is not None:
         return Source(spec, "hub", spec)
-    if "webdataset" in known and _is_pattern(spec):
+    if "webdataset" in readers and _is_pattern(spec):
         return Source(spec, "webdataset", spec)
-    path = _existing(spec, hint=f" (known names: {', '.join(sorted(known))})")
+    path = _existing_path(spec, hint=f" (known names: {', '.join(sorted(readers))})")
     layout = detect_layout(path)
-    if layout not in known:
-        raise InputError(f"{path} is laid out as {layout!r}, which is not {what}: give {' or '.join(sorted(known))}")
+    if layout not in readers:
+        fitting = " or ".join(sorted(readers))
+        raise InputError(f"{path} is laid out as {layout!r}, which is not {purpose}: give {fitting}")
     return Source(spec, layout, path)
 
 
-def _existing(text: str, hint: str = "") -> Path:
+def _parse_named(spec: str, match: re.Match, readers: dict[str, Callable], purpose: str) -> Source:
+    name, place = match["name"], match["path"]
+    if name not in readers:
+        raise InputError(f"unknown name {name!r} for {purpose}: known are {', '.join(sorted(readers))}")
+    parts = tuple(match["parts"].split(",")) if match["parts"] else ()
+    if name in ("hub", "stream") and hub_name(spec) is not None:
+        return Source(spec, name, hub_name(spec), parts)
+    if name == "webdataset" and place is not None and _is_pattern(place):
+        return Source(spec, name, place)
+    path = None if place is None else _existing_path(place)
+    if path is not None and name not in _ANY_PLACE:
+        # Whatever else may lie there.
+        is_corpus = path.is_dir() and name in PUBLISHED and PUBLISHED[name].fits(path)
+        if not is_corpus and (layout := detect_layout(path)) != name:
+            expected = f" ({PUBLISHED[name].layout})" if name in PUBLISHED else ""
+            raise InputError(f"{path} is laid out as {layout!r}, not as {name!r}{expected}")
+    if path is None and name != BUILT_IN:
+        raise InputError(f"{spec!r} needs a path: {spec}=PATH")
+    return Source(spec, name, path, parts)
+
+
+def _existing_path(text: str, hint: str = "") -> Path:
     if not is_there(text):
-        raise InputError(f"no such file or folder: {shown(text)}{hint}")
+        raise InputError(f"no such file or folder: {_abridge(text)}{hint}")
     return Path(os.path.expanduser(text)).resolve()
 
 
-def shown(spec: str) -> str:
+def _abridge(spec: str) -> str:
     """A user's word in an error, which stays a line that can be read."""
     return repr(spec if len(spec) <= 300 else f"{spec[:150]}…{spec[-150:]}")
 
@@ -106,19 +109,8 @@ def _is_pattern(text: str) -> bool:
     return text.endswith(TAR_SUFFIXES) and not is_there(text) and re.search(r"[*?\[{]|://", text) is not None
 
 
-def has_layout(path: Path, name: str) -> bool:
-    """Whether a path is laid out in the named way, whatever else may lie there."""
-    if path.is_dir() and name in PUBLISHED:
-        return PUBLISHED[name].fits(path)
-    return detect_layout(path) == name
-
-
 def detect_layout(path: Path) -> str:
-    """Tells a layout from the files that mark it.
-
-    Raises:
-        InputError: several published corpora lie in one folder.
-    """
+    """Tells a layout from the files that mark it; an InputError where they mark several published corpora."""
     if path.is_file():
         if path.name.endswith(TAR_SUFFIXES):
             return "webdataset"
@@ -128,7 +120,7 @@ def detect_layout(path: Path) -> str:
         raise InputError(f"{path} holds {' and '.join(published)}: say which, {published[0]}={path}")
     if published:
         return published[0]
-    if any((path / name).exists() for name in ("metadata.csv", "metadata.jsonl")):
+    if folder_metadata(path):
         return "audiofolder"
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
         return "hub"  # of Dataset.save_to_disk

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count
 
 import numpy as np
@@ -20,6 +21,7 @@ MOST_DRAWS = 2**32 - 1
 _AT_ONCE = 65536  # numbers that are Python objects at a time
 
 
+@dataclass(eq=False, repr=False)
 class ReplaySampler(Sampler[tuple[int, int]]):
     """Rows of the Improvement-Set followed by the replay set, in runs of one optimiser step from one of them.
 
@@ -28,30 +30,22 @@ class ReplaySampler(Sampler[tuple[int, int]]):
 
     Every step is full, whatever the sizes: a set that is used up is shuffled anew. An epoch has as many steps as it
     takes to see both sets once. The draws depend on nothing but the seed and the epoch, so that all processes agree
-    and a resumed run repeats them.
-
-    Args:
-        num_curated: rows of the Improvement-Set (or of the only set).
-        num_replay: rows of the replay set, 0 for none.
-        step_size: pairs in one optimiser step, over all processes and accumulation steps.
-        replay_probability: of drawing a step from the replay set.
-        seed: of the draws.
-
-    Raises:
-        ValueError: no rows, or a probability outside [0, 1].
+    and a resumed run repeats them. `step_size` is the number of pairs in one optimiser step, over all processes and
+    accumulation steps.
     """
 
-    def __init__(self, num_curated: int, num_replay: int, step_size: int, replay_probability: float, seed: int):
-        if num_curated < 1 or step_size < 1:
-            raise ValueError(f"need at least one row and one pair a step, got {num_curated} and {step_size}")
-        if not 0 <= replay_probability <= 1:
-            raise ValueError(f"replay_probability must lie in [0, 1], got {replay_probability}")
-        self.num_curated = num_curated
-        self.num_replay = num_replay
-        self.step_size = step_size
-        self.replay_probability = replay_probability if num_replay else 0.0
-        self.seed = seed
-        self.epoch = 0
+    num_curated: int
+    num_replay: int
+    step_size: int
+    replay_probability: float
+    seed: int
+    epoch: int = 0
+
+    def __post_init__(self):
+        if self.num_curated < 1 or self.step_size < 1:
+            raise ValueError(f"need at least one row and one pair a step, got {self.num_curated} and {self.step_size}")
+        if not 0 <= self.replay_probability <= 1:
+            raise ValueError(f"replay_probability must lie in [0, 1], got {self.replay_probability}")
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -65,16 +59,17 @@ class ReplaySampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        curated = _shuffled_forever(rng.spawn(1)[0], self.num_curated, offset=0)
-        replay = _shuffled_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
+        curated = _shuffle_forever(rng.spawn(1)[0], self.num_curated, offset=0)
+        replay = _shuffle_forever(rng.spawn(1)[0], self.num_replay, offset=self.num_curated)
         crops = rng.spawn(1)[0]
         for _ in range(self.num_steps):
-            source = replay if rng.random() < self.replay_probability else curated
+            from_replay = rng.random() < self.replay_probability and self.num_replay > 0
+            source = replay if from_replay else curated
             for draw in crops.integers(MOST_DRAWS, size=self.step_size).tolist():
                 yield next(source), draw
 
 
-def _shuffled_forever(rng: np.random.Generator, size: int, offset: int) -> Iterator[int]:
+def _shuffle_forever(rng: np.random.Generator, size: int, offset: int) -> Iterator[int]:
     while True:
         order = rng.permutation(size)
         for start in range(0, size, _AT_ONCE):
@@ -103,64 +98,45 @@ class DrawnRows(TorchDataset):
 _BLOCK, _OPEN_SHARDS = 512, 8
 
 
+@dataclass(eq=False, repr=False)
 class MixedStream(TorchIterableDataset):
     """One process's batches of rows, endless, each from one of two streams, for a `StatefulDataLoader`.
 
     In an epoch of a stream, every process and every worker reads its own share: each clip is seen exactly once by one
     of them. The order depends on nothing but the seed, the epoch and the number of processes and workers; the choice
     between the two streams depends on the seed and the step alone, so that all processes agree. `state_dict` and
-    `load_state_dict` go on at the very row.
-
-    Args:
-        curated: pairs with `audio audio_id caption`.
-        replay: pairs to rehearse, or None.
-        batch_size: rows in a batch.
-        accumulation: batches of a process in one optimiser step.
-        replay_probability: of drawing a step from `replay`.
-        seed: of order, choice and crops.
-        rank: of this process.
-        world_size: processes.
-
-    Each row gets `draw`, a random number that chooses its crop.
+    `load_state_dict` go on at the very row. An optimiser step takes `accumulation` batches of a process. Each row gets
+    `draw`, a random number that chooses its crop.
     """
 
-    def __init__(
-        self,
-        curated: IterableDataset,
-        replay: IterableDataset | None,
-        batch_size: int,
-        accumulation: int,
-        replay_probability: float,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-    ):
-        self.streams = [curated] if replay is None else [curated, replay]
-        self.batch_size = batch_size
-        self.accumulation = accumulation
-        self.replay_probability = replay_probability
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
+    curated: IterableDataset
+    replay: IterableDataset | None
+    batch_size: int
+    accumulation: int
+    replay_probability: float
+    seed: int
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self):
         self._batches = 0
-        self._rows: list[ShuffledEpochs] = []
+        self._epochs: list[ShuffledEpochs] = []
         self._start: list[dict] | None = None
 
     def from_replay(self, step: int) -> bool:
-        """Whether an optimiser step is drawn from the replay set."""
-        if len(self.streams) == 1:
-            return False
-        return bool(np.random.default_rng([self.seed, step]).random() < self.replay_probability)
+        draw = np.random.default_rng([self.seed, step]).random()
+        return self.replay is not None and bool(draw < self.replay_probability)
 
     def __iter__(self) -> Iterator[list[dict]]:
         worker = get_worker_info()
         # The loader takes a batch from each worker in turn.
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         index, shares = self.rank * stride + first, self.world_size * stride
-        self._rows = [ShuffledEpochs(share(stream, index, shares), self.seed) for stream in self.streams]
-        for epochs, state in zip(self._rows, self._start or [], strict=False):
+        streams = [stream for stream in (self.curated, self.replay) if stream is not None]
+        self._epochs = [ShuffledEpochs(share(stream, index, shares), self.seed) for stream in streams]
+        for epochs, state in zip(self._epochs, self._start or [], strict=False):
             epochs.load_state_dict(state)
-        rows = [iter(epochs) for epochs in self._rows]
+        rows = [iter(epochs) for epochs in self._epochs]
         for number in count(first + stride * self._batches, stride):
             source = rows[self.from_replay(number // self.accumulation)]
             draws = np.random.default_rng([self.seed, self.rank, number]).integers(MOST_DRAWS, size=self.batch_size)
@@ -170,7 +146,7 @@ class MixedStream(TorchIterableDataset):
 
     def state_dict(self) -> dict:
         """Where it stands, behind the batch yielded last."""
-        return {"batches": self._batches, "rows": [epochs.state_dict() for epochs in self._rows] or self._start}
+        return {"batches": self._batches, "rows": [epochs.state_dict() for epochs in self._epochs] or self._start}
 
     def load_state_dict(self, state: dict) -> None:
         """Goes on where `state_dict` was taken, as the next iteration begins."""
@@ -178,8 +154,7 @@ class MixedStream(TorchIterableDataset):
 
 
 def share(stream: IterableDataset, index: int, count: int) -> IterableDataset:
-    """One of `count` shares of a stream, which make it up: its own shards, or, where there are fewer, every so many-th
-    clip of all of them, which each reader then passes over."""
+    """One of `count` equal shares of a stream: shards of its own, or clips of all shards where those are too few."""
     if stream.num_shards >= count:
         return stream.shard(count, index, contiguous=False)
     return split_dataset_by_node(stream, index, count)
@@ -190,9 +165,6 @@ class ShuffledEpochs:
 
     Several shards are read at a time, in random order, and rows are shuffled in blocks. A shuffle buffer would mix a
     little better, but what it holds is lost when a run is resumed.
-
-    Raises:
-        InputError: as it is iterated, where the stream holds no row.
     """
 
     def __init__(self, stream: IterableDataset, seed: int):
@@ -226,12 +198,12 @@ class ShuffledEpochs:
             state["block"], state["row"] = state["block"] + 1, 0
 
     def _readers(self, rng: np.random.Generator) -> list[IterableDataset]:
-        """The shards in random order, dealt to a few readers, each of which reads one after the other."""
-        number = self._stream.num_shards
-        order, most = rng.permutation(number).tolist(), min(number, _OPEN_SHARDS)
+        """The shards in random order, dealt to a few readers."""
+        count = self._stream.num_shards
+        order, readers = rng.permutation(count).tolist(), min(count, _OPEN_SHARDS)
         return [
-            concatenate_datasets([self._stream.shard(number, shard) for shard in order[first::most]])
-            for first in range(most)
+            concatenate_datasets([self._stream.shard(count, shard) for shard in order[first::readers]])
+            for first in range(readers)
         ]
 
     def state_dict(self) -> dict:

@@ -29,12 +29,9 @@ _SLOTS = 2**20
 
 @dataclass(kw_only=True)
 class ReadingArguments(CheckedArguments):
-    """Base of the arguments of a command that reads clips.
+    """Base of the arguments of a command that reads clips."""
 
-    Attributes:
-        flags: all flags of the command as they were read, its other dataclasses' too; None where nothing was.
-    """
-
+    # All flags of the command as they were read, its other dataclasses' too; None where nothing was.
     flags: ClassVar[dict[str, Any] | None] = None
     ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
     max_skipped_fraction: float = field(
@@ -50,14 +47,12 @@ class ReadingArguments(CheckedArguments):
 class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
-    It also knows what share of the distinct clips tried they are, over all threads, workers and processes of a
-    machine, through two tables beside the list, tried and bad: a byte a clip, found by its hash. Clips that meet in a
-    byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two million clips, in 2 MB. They lie
-    in the run's own folder, hidden, one file a machine: nobody else can put anything in their place.
-
-    Args:
-        path: the file; it appears with the first entry. Its folder must exist by then.
-        max_fraction: a larger share than this ends the run; 1 for never.
+    The file appears with the first entry; its folder must exist by then. A share of bad clips above `max_fraction`
+    ends the run; 1 for never. It is a share of the distinct clips tried, over all threads, workers and processes of a
+    machine. Two tables beside the list count them, tried and bad: a byte a clip, at a place that follows from its
+    hash. Clips that meet in a byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two
+    million clips, in 2 MB. The tables lie hidden in the run's own folder, one file a machine: nobody else can put
+    anything in their place.
     """
 
     def __init__(self, path: Path | str, max_fraction: float = 1.0):
@@ -74,52 +69,49 @@ class SkippedClips:
         for tables in self.path.parent.glob(f".{self.path.name}.*"):  # of a run that was killed, on any machine
             tables.unlink(missing_ok=True)
 
-    def tried(self, audio_id: str) -> None:
+    def begin(self) -> None:
+        """The start of a run, for all processes alike: an earlier run in the same folder is forgotten."""
+        if PartialState().is_main_process:
+            self.start_afresh()
+        PartialState().wait_for_everyone()
+
+    def end(self) -> None:
+        """The end of a run, for all processes alike: takes the tables away; the list stays."""
+        self.check()
+        PartialState().wait_for_everyone()
+        self.close()
+
+    def count_tried(self, audio_id: str) -> None:
         """Counts a clip that was read, once however often it is."""
-        if self.max_fraction < 1:
-            self._marks()[0, _slot(audio_id)] = 1
+        self._mark(0, audio_id)
 
     def add(self, audio_id: str, reason: str) -> None:
-        """Lists and counts a clip that could not be read.
-
-        Raises:
-            InputError: it is clear by now that more than `max_fraction` of the clips can't be read.
-        """
+        """Lists and counts a clip that could not be read; an InputError once they are surely too many."""
         line = io.StringIO(newline="")
         csv.writer(line).writerow([audio_id, " ".join(reason.split())])
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
-        if self.max_fraction < 1:
-            self._marks()[:, _slot(audio_id)] = 1
-            # Three standard deviations: a few bad clips in a row at the start are no reason to stop.
-            self._stop_above(3.0)
+        self._mark(slice(None), audio_id)
+        self.check(deviations=3.0)  # a few bad clips in a row at the start are no reason to stop
 
-    def check(self) -> None:
-        """For the end of a run.
-
-        Raises:
-            InputError: more than `max_fraction` of the clips, of 20 or more, could not be read.
-        """
-        if self.max_fraction < 1:
-            self._stop_above(0.0)
-
-    def _stop_above(self, deviations: float) -> None:
-        tried, bad = self.counts()
-        slack = deviations * math.sqrt(self.max_fraction * (1 - self.max_fraction) * tried)
-        if tried >= _ENOUGH and bad > self.max_fraction * tried + slack:
-            some = "; ".join(f"{name} ({reason})" for name, reason in list(self.read().items())[:3])
+    def check(self, deviations: float = 0.0) -> None:
+        """An InputError where the bad clips exceed `max_fraction`, by more than so many standard deviations."""
+        num_tried, num_bad = self.counts()
+        slack = deviations * math.sqrt(self.max_fraction * (1 - self.max_fraction) * num_tried)
+        if num_tried >= _ENOUGH and num_bad > self.max_fraction * num_tried + slack:
+            examples = "; ".join(f"{name} ({reason})" for name, reason in list(self.read().items())[:3])
             raise InputError(
-                f"{bad} of {tried} clips can't be read, and --max_skipped_fraction is {self.max_fraction:g}; "
-                f"for instance {some}"
+                f"{num_bad} of {num_tried} clips can't be read, and --max_skipped_fraction is {self.max_fraction:g}; "
+                f"for instance {examples}"
             )
 
     def counts(self) -> tuple[int, int]:
         """Distinct clips tried, and those of them that could not be read; (0, 0) with a `max_fraction` of 1."""
         if self.max_fraction == 1:
             return 0, 0
-        used = (min(np.count_nonzero(table), _SLOTS - 1) for table in self._marks())
-        tried, bad = (round(-_SLOTS * math.log1p(-count / _SLOTS)) for count in used)
-        return tried, bad
+        slots = (min(np.count_nonzero(marks), _SLOTS - 1) for marks in self._marks())
+        num_tried, num_bad = (round(-_SLOTS * math.log1p(-count / _SLOTS)) for count in slots)
+        return num_tried, num_bad
 
     def read(self) -> dict[str, str]:
         """audio_id -> reason, each clip once."""
@@ -132,12 +124,22 @@ class SkippedClips:
         host = re.sub(r"[^\w.-]", "_", socket.gethostname())
         return self.path.with_name(f".{self.path.name}.{host}")
 
+    def _mark(self, tables: int | slice, audio_id: str) -> None:
+        if self.max_fraction < 1:
+            digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            self._marks()[tables, int.from_bytes(digest, "big") % _SLOTS] = 1
+
     def _marks(self) -> np.ndarray:
+        """(2, slots) bytes: tried, bad. Which process makes the file does not matter: what is marked stays."""
         if self._table is None:
-            path = self._table_path()
+            path, size = self._table_path(), 2 * _SLOTS
             try:
                 with open(path, "ab") as file:
-                    _reserve(file.fileno(), 2 * _SLOTS)
+                    # The space must be there: written to a hole of a full disk, a map is a crash.
+                    if hasattr(os, "posix_fallocate"):
+                        os.posix_fallocate(file.fileno(), 0, size)
+                    else:  # macOS
+                        file.write(bytes(max(0, size - os.fstat(file.fileno()).st_size)))
                 self._table = np.memmap(path, np.uint8, "r+", shape=(2, _SLOTS))
             except OSError as error:
                 reason = f"{error.strerror or error} (--max_skipped_fraction 1 counts none)"
@@ -146,75 +148,39 @@ class SkippedClips:
 
     @contextmanager
     def listing(self) -> Iterator[None]:
-        """A run whose list begins anew, and which tells at its end how many clips it holds. For all processes alike.
-
-        Raises:
-            InputError: at the end, as `check`.
-        """
-        state = PartialState()
+        """A run from `begin` to `end`, which warns of the clips in its list."""
         self.close()
-        state.wait_for_everyone()
-        if state.is_main_process:
-            self.start_afresh()
-        state.wait_for_everyone()
+        PartialState().wait_for_everyone()
+        self.begin()
         yield
-        self.check()
-        state.wait_for_everyone()
-        self.close()
-        if state.is_main_process and (count := len(self.read())):
+        self.end()
+        if PartialState().is_main_process and (count := len(self.read())):
             warnings.warn(f"{count} clips could not be used: they are listed in {self.path}", stacklevel=4)
 
     def close(self) -> None:
-        """Takes the tables away at the end of a run; the list stays."""
         self._table = None
         self._table_path().unlink(missing_ok=True)
-
-
-def _reserve(file: int, size: int) -> None:
-    """Makes an open file so large, its space on the disk taken: written to a hole of a full disk, a map is a crash.
-
-    It does not matter which process is first: what is marked stays.
-    """
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, size)
-    elif (missing := size - os.fstat(file).st_size) > 0:  # macOS
-        os.write(file, bytes(missing))
-
-
-def _slot(audio_id: str) -> int:
-    digest = hashlib.blake2b(audio_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % _SLOTS
 
 
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
     """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
     skipped = SkippedClips(folder / "skipped.csv", max_fraction)
-    if PartialState().is_main_process:
-        skipped.start_afresh()
-    PartialState().wait_for_everyone()
+    skipped.begin()
     if PartialState().is_local_main_process:
         atexit.register(skipped.close)  # also of a run that fails
     return skipped
 
 
-def report_skipped(skipped: SkippedClips, folder: Path | None = None, most: int = 5) -> int:
-    """Says at the end of a run how many clips were skipped, names some, and returns the number.
+def report_skipped(skipped: SkippedClips, folder: Path | None = None, num_examples: int = 5) -> int:
+    """Says at the end of a run how many clips were skipped, names some, and returns the number; ends as `check`.
 
-    Args:
-        skipped: the clips.
-        folder: where the list will lie, if not where it is now.
-        most: how many to name.
-
-    Raises:
-        InputError: they are too many.
+    `folder` is where the list will lie, if not where it is now.
     """
     reasons = skipped.read()
     if reasons:
         file = (folder or skipped.path.parent) / skipped.path.name
         say(f"skipped {len(reasons)} clip{'s' * (len(reasons) != 1)} (all in {file}):")
-        for audio_id, reason in list(reasons.items())[:most]:
+        for audio_id, reason in list(reasons.items())[:num_examples]:
             say(f"  {audio_id}: {reason}")
-    skipped.check()
-    PartialState().wait_for_everyone()
-    skipped.close()
+    skipped.end()
     return len(reasons)

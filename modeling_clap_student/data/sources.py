@@ -14,18 +14,19 @@ from ..redaction_clap_student import without_secrets
 from ..utils.console import say
 
 
+BUILT_IN = "soundscapes"  # the one name that needs no path: the package makes these clips itself
+ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+
+
 @dataclass
 class ExclusionLog:
-    """Rows that were left out, by source and reason.
+    """Rows that were left out, by source and reason."""
 
-    Attributes:
-        counts: (source, reason) -> rows.
-        lines: the same in words, with an example each.
-        allow_outside_paths: whether files that a table or a link names outside the given folder are read all the same.
-    """
-
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (source, reason) -> rows
+    lines: list[str] = field(default_factory=list)  # the same in words, with an example each
+    # Whether files that a table or a link names outside the given folder are read all the same.
     allow_outside_paths: bool = False
 
     def add(self, spec: str, reason: str, count: int, total: int, example: str) -> None:
@@ -35,36 +36,22 @@ class ExclusionLog:
             self.lines.append(f"{spec}: {count} of {total} rows left out: {reason} (for instance {example})")
 
 
-# The one name that needs no path: the package makes these clips itself.
-ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
-BUILT_IN = "soundscapes"
-
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-
-HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+def report_exclusions(exclusions: ExclusionLog) -> None:
+    for line in exclusions.lines:
+        say(line)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where some data is.
+    """Where some data is."""
 
-    Attributes:
-        spec: as the user typed it.
-        layout: how it is laid out, a key of the readers.
-        path: the file or folder; the repository for `layout="hub"`; None for what the package makes itself.
-        parts: the folds or splits asked for; empty for the reader's own choice.
-        columns: (what is looked for, the column that holds it), where the user named one.
-        exclusions: where its reader notes what it leaves out.
-        label: what its clips are called after, where two sources would be called the same.
-    """
-
-    spec: str
-    layout: str
-    path: Path | str | None
-    parts: tuple[str, ...] = ()
-    columns: tuple[tuple[str, str], ...] = ()
-    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)
-    label: str | None = None
+    spec: str  # as the user typed it
+    layout: str  # how it is laid out, a key of the readers
+    path: Path | str | None  # the file or folder; a Hub dataset's name; None for what the package makes itself
+    parts: tuple[str, ...] = ()  # the folds or splits asked for; empty for the reader's own choice
+    columns: tuple[tuple[str, str], ...] = ()  # (role, column) where the user named one: of audio, caption or label
+    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)  # what its reader leaves out
+    label: str | None = None  # what its clips are called after, where two sources would be called the same
 
     @property
     def name(self) -> str:
@@ -76,39 +63,33 @@ class Source:
         return without_secrets(self.path) if self.path else self.layout
 
     def wants(self, part: str) -> bool:
-        """Whether a fold or split was asked for."""
         return not self.parts or part in self.parts
 
-    def choose(self, known: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
-        """The parts asked for, or the default ones.
-
-        Raises:
-            InputError: a part that is not among the known ones.
-        """
-        unknown = [part for part in self.parts if part not in known]
+    def choose(self, parts: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of a corpus's parts that were asked for, or the default ones."""
+        unknown = [part for part in self.parts if part not in parts]
         if unknown:
-            raise InputError(f"{self.spec}: no part {', '.join(unknown)}: its parts are {', '.join(known)}")
+            raise InputError(f"{self.spec}: no part {', '.join(unknown)}: its parts are {', '.join(parts)}")
         return self.parts or default
 
-    def column(self, what: str) -> str | None:
-        """The column that the user named for `audio` or `caption`; None where none was."""
-        return dict(self.columns).get(what)
+    def column(self, role: str) -> str | None:
+        """The column that the user named for a role."""
+        return dict(self.columns).get(role)
 
 
-def told_apart(sources: list[Source]) -> list[Source]:
+def with_distinct_names(sources: list[Source]) -> list[Source]:
     """The same sources, where folders of one name are called after the folders above them too: `a/audio`, `b/audio`.
 
     Their clips would have the same ids otherwise.
     """
     places = {source.path for source in sources if isinstance(source.path, Path)}
-    names = {}
+    labels = {}
     for path in places:
-        others = [other for other in places if other != path]
-        depth = next(
-            n for n in range(1, len(path.parts) + 1) if not any(o.parts[-n:] == path.parts[-n:] for o in others)
-        )
-        names[path] = "/".join(path.parts[-depth:]) if depth > 1 else None
-    return [replace(source, label=names.get(source.path)) for source in sources]
+        depth = 1
+        while any(place.parts[-depth:] == path.parts[-depth:] for place in places if place != path):
+            depth += 1
+        labels[path] = "/".join(path.parts[-depth:]) if depth > 1 else None
+    return [replace(source, label=labels.get(source.path)) for source in sources]
 
 
 def is_there(path: str | Path) -> bool:
@@ -136,7 +117,7 @@ def hub_name(spec: str) -> str | None:
 def dataset_source(spec: str) -> dict:
     """`{name, revision}` of a dataset as the user named it; the revision of a Hub dataset is its commit.
 
-    A path is never asked for on the Hub; neither is a dataset whose revision can't be had at the moment an error.
+    The Hub is never asked for a path, and a revision that can't be had at the moment is no error.
     """
     on_hub = hub_name(spec)
     if on_hub is None:
@@ -148,59 +129,42 @@ def dataset_source(spec: str) -> dict:
         return {"name": spec, "revision": None}
 
 
-CAPTION_COLUMN = re.compile(r"captions?(_\d+)?")
-_HOLDS = {"audio": "the audio", "caption": "the captions", "label": "the class names"}
-
-
-def find_column(source: Source, place: object, columns: Iterable[str], what: str, *known: str) -> str:
-    """The column for `audio`, `caption` or `label`.
-
-    Args:
-        source: of the table; a column named there goes before the usual ones.
-        place: what the columns are of, for the error.
-        columns: the table's.
-        what: is looked for.
-        known: usual names, the first that is there counts.
-
-    Raises:
-        InputError: there is none.
-    """
-    columns, named = list(columns), source.column(what)
-    found = next((column for column in ((named,) if named else known) if column in columns), None)
-    if found is None:
-        raise _missing(source, place, columns, what, named or known[0])
-    return found
-
-
-def caption_columns(source: Source, place: object, columns: Iterable[str]) -> list[str]:
-    """The columns that hold captions: the one that was named, or `caption`, `captions`, `caption_1` …
-
-    Raises:
-        InputError: there is none.
-    """
-    columns, named = [column for column in columns if column], source.column("caption")
-    found = [column for column in columns if column == named or (named is None and CAPTION_COLUMN.fullmatch(column))]
-    if not found:
-        raise _missing(source, place, columns, "caption", named or "caption")
-    return found
-
-
-def _missing(source: Source, place: object, columns: list[str], what: str, wanted: str) -> InputError:
-    return InputError(
-        f"{place} has no column {wanted}: its columns are {', '.join(map(str, columns)) or 'none'}. "
-        f"Say which one holds {_HOLDS[what]}: {source.spec.partition('#')[0]}#{what}=COLUMN"
-    )
-
-
-def report_exclusions(exclusions: ExclusionLog) -> None:
-    """Says which rows of the data were left out, and why."""
-    for line in exclusions.lines:
-        say(line)
-
-
 def check_hub_id(name: str) -> None:
-    """Raises an InputError unless a name may be that of a Hub repository: told before hours of work, not after."""
+    """Refuses what can be no Hub repository's name, before hours of work and not after."""
     try:
         validate_repo_id(name)
     except ValueError as error:
         raise InputError(f"{name!r} is no Hub id: give USER/NAME") from error
+
+
+CAPTION_COLUMN = re.compile(r"captions?(_\d+)?")
+_CONTENTS = {"audio": "the audio", "caption": "the captions", "label": "the class names"}
+
+
+def find_column(source: Source, place: object, columns: Iterable[str], role: str, *usual: str) -> str:
+    """The column of a role: the one that the user named, or the first of the usual ones that is there.
+
+    `place` is what the columns are of, for the error.
+    """
+    columns = list(columns)
+    names = (source.column(role),) if source.column(role) else usual
+    for name in names:
+        if name in columns:
+            return name
+    raise _no_column(source, place, columns, role, names[0])
+
+
+def caption_columns(source: Source, place: object, columns: Iterable[str]) -> list[str]:
+    """The columns that hold captions: the one that the user named, or `caption`, `captions`, `caption_1` …"""
+    columns, name = [column for column in columns if column], source.column("caption")
+    matches = [column for column in columns if column == name or (name is None and CAPTION_COLUMN.fullmatch(column))]
+    if not matches:
+        raise _no_column(source, place, columns, "caption", name or "caption")
+    return matches
+
+
+def _no_column(source: Source, place: object, columns: list[str], role: str, name: str) -> InputError:
+    return InputError(
+        f"{place} has no column {name}: its columns are {', '.join(map(str, columns)) or 'none'}. "
+        f"Say which one holds {_CONTENTS[role]}: {source.spec.partition('#')[0]}#{role}=COLUMN"
+    )

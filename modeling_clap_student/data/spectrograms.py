@@ -12,8 +12,8 @@ import torch
 from ..errors import InputError
 from ..resampling_clap_student import Resampled
 from ..utils.outputs import make_folder
-from .clip_keys import clip_keys, key_of
 from .decoding import crop_start, open_clip
+from .identity import clip_keys, key_of
 
 
 _FRAMES_AT_ONCE = 4096  # a minute or less
@@ -24,16 +24,12 @@ class SpectrogramCache:
 
     A crop begins at a whole frame. It is what the front end makes of the same part of the waveform, but for the frames
     at its ends whose windows reach beyond it: these hear the clip go on, where the front end mirrors the crop.
-    Each clip is a file of 4 bytes a mel bin and frame: 35 kB a second at CLAP's 44.1 kHz and hop of 320.
+    Each clip is a file of 4 bytes a mel bin and frame: 35 kB a second at CLAP's 44.1 kHz and hop of 320. The files lie
+    below a name that follows from the front end.
 
     Args:
-        folder: where spectrograms are kept, below a name that follows from the front end.
         front_end: (batch, samples) -> (batch, frames, mel bins) decibels, the model's, with its `config`.
         sampling_rate: of its waveforms, Hz.
-
-    Attributes:
-        hop_length: samples from a frame to the next.
-        silence: what the front end makes of zeros, dB.
     """
 
     def __init__(self, folder: str | Path, front_end: torch.nn.Module, sampling_rate: int):
@@ -42,32 +38,22 @@ class SpectrogramCache:
         self.sampling_rate, self.hop_length = sampling_rate, config.hop_length
         # Frames beside a clip whose windows reach into it, and beside any part whose windows reach beyond it.
         self.margin = -(-config.n_fft // (2 * config.hop_length))
-        self.silence = float(self._analysed(np.zeros(2 * config.n_fft, np.float32))[0, 0])
+        # What the front end makes of zeros, dB.
+        self.silence = float(self._analyse(np.zeros(2 * config.n_fft, np.float32))[0, 0])
         weights = [tensor.float().numpy().tobytes() for tensor in (self.front_end.window, self.front_end.mel_filters)]
         name = key_of(*weights, json.dumps([sampling_rate, config.hop_length, config.n_fft])).hex()
         self.folder = Path(folder) / name
         make_folder(self.folder)
 
     def num_frames(self, samples: int) -> int:
-        """Frames of a crop of so many samples."""
         return samples // self.hop_length + 1
 
     def crop(self, row: dict, size: int, draw: int) -> np.ndarray:
-        """A crop of a clip, as `decode_crop` makes one of its waveform.
+        """(frames, mel bins) float32 decibels of `size` samples of a clip, as `decode_crop` makes one of its waveform.
 
-        Args:
-            row: with `audio` and `audio_id`.
-            size: samples that the crop stands for.
-            draw: a large random number that chooses the place, in whole frames.
-
-        Returns:
-            (frames, mel bins) float32 decibels; a clip shorter than the crop lies somewhere in silence.
-
-        Raises:
-            ClipError: as `open_clip`.
-            InputError: the folder can't be written, for instance a full disk.
+        `draw` is a large random number that chooses the place. A clip shorter than the crop lies somewhere in silence.
         """
-        stored = self._stored(row)
+        stored = self._spectrogram(row)
         frames, length = self.num_frames(size), len(stored) - 2 * self.margin
         place = crop_start(length, frames, draw)
         begin = place if length >= frames else -place  # of the crop, counted from the clip's first frame
@@ -76,7 +62,7 @@ class SpectrogramCache:
         crop[first - begin : last - begin] = stored[first + self.margin : last + self.margin]
         return crop
 
-    def _stored(self, row: dict) -> np.ndarray:
+    def _spectrogram(self, row: dict) -> np.ndarray:
         """(frames, mel bins): a clip's spectrogram, with `margin` frames before and behind it."""
         name = clip_keys([row])[0].hex()
         path = self.folder / name[:2] / f"{name}.npy"
@@ -106,14 +92,14 @@ class SpectrogramCache:
     def _frames(self, clip: Resampled, first: int, last: int) -> np.ndarray:
         """Frames of a clip that goes on in zeros before and behind."""
         begin, end = ((frame * self.hop_length) for frame in (first - self.margin, last - 1 + self.margin))
-        inside = clip.read(max(0, begin), min(end, clip.length)) if end > 0 and begin < clip.length else np.zeros(0)
+        samples = clip.read(max(0, begin), min(end, clip.length)) if end > 0 and begin < clip.length else np.zeros(0)
         before = min(max(0, -begin), end - begin)
         padded = np.zeros(end - begin, np.float32)
-        padded[before : before + len(inside)] = inside
-        return self._analysed(padded)[self.margin : self.margin + last - first]
+        padded[before : before + len(samples)] = samples
+        return self._analyse(padded)[self.margin : self.margin + last - first]
 
     @torch.no_grad()
-    def _analysed(self, waveform: np.ndarray) -> np.ndarray:
+    def _analyse(self, waveform: np.ndarray) -> np.ndarray:
         return self.front_end(torch.from_numpy(waveform)[None])[0].numpy()
 
 

@@ -6,13 +6,23 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Audio, Dataset, DatasetDict, DatasetInfo, Features, Value, load_dataset, load_from_disk
+from datasets import (
+    Audio,
+    Dataset,
+    DatasetDict,
+    DatasetInfo,
+    Features,
+    Value,
+    concatenate_datasets,
+    load_dataset,
+    load_from_disk,
+)
 
 from ..errors import InputError
 from ..processing_clap_student import label_text
-from .captions import caption_key
-from .recordings import origins_of
+from .identity import origins_of
 from .sources import Source, find_column, split_revision
+from .texts import caption_key
 
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
@@ -29,33 +39,28 @@ ENCODED_CLIPS = Features({name: ENCODED if name == "audio" else Value("string") 
 ENCODED_PAIRS = Features({**ENCODED_CLIPS, "caption": Value("string"), "caption_id": Value("string")})
 
 
-def clip_table(
-    source: Source, audio: Iterable, ids: Iterable, origins: Iterable | None = None, **columns: Iterable
-) -> Dataset:
+Values = Iterable | None
+
+
+def clip_table(source: Source, audio: Iterable, ids: Iterable, origins: Values = None, **columns: Iterable) -> Dataset:
     """A table of clips: `audio` (undecoded), `audio_id`, `source`, `origin_id` and further columns of text.
 
-    Args:
-        source: where the clips come from; its name stands before every id.
-        audio: paths, None where there is only text.
-        ids: what tells one clip from another within the source; rows of one clip share theirs.
-        origins: the recording that each clip was cut from; None where no row's is known.
-        columns: text of each row.
-
-    Each column may be an arrow array, a list or an iterator.
+    Each column may be an arrow array, a list or an iterator. `audio` are paths, None where there is only text; rows of
+    one clip share their id, before which the source's name is put; `origins` is None where no row's is known.
     """
     audio, ids = _strings(source, audio), _strings(source, ids)
     storage = pa.StructArray.from_arrays(
         [pa.nulls(len(audio), pa.binary()), audio], ["bytes", "path"], mask=pc.is_null(audio)
     )
-    table = {
+    columns = {
         "audio": storage,
         "audio_id": pc.binary_join_element_wise(source.name, ids, "/"),
         "source": pa.repeat(pa.scalar(source.name), len(audio)),
         "origin_id": pa.nulls(len(audio), pa.string()) if origins is None else _strings(source, origins),
         **{name: _strings(source, values) for name, values in columns.items()},
     }
-    features = Features({"audio": UNDECODED, **{name: Value("string") for name in table if name != "audio"}})
-    table = pa.table(table)
+    features = Features({name: UNDECODED if name == "audio" else Value("string") for name in columns})
+    table = pa.table(columns)
     return Dataset(table, info=DatasetInfo(features=features), fingerprint=_fingerprint(table))
 
 
@@ -69,26 +74,22 @@ def _fingerprint(table: pa.Table) -> str:
 
 
 def captioned_table(
-    source: Source, audio: Iterable, ids: Iterable, captions: Iterable, origins: Iterable | None = None
+    source: Source, audio: Iterable, ids: Iterable, captions: Iterable, origins: Values = None
 ) -> Dataset:
-    """A table of (clip, caption) pairs with the columns of `CAPTION_COLUMNS`."""
-    captions = [" ".join(_text(source, caption).split()) for caption in captions]
+    """(clip, caption) pairs in the columns of `CAPTION_COLUMNS`."""
+    captions = ["" if caption is None else caption for caption in captions]
+    for caption in captions:
+        if not isinstance(caption, str) or not is_unicode(caption):
+            raise _no_text(source, caption)
+    captions = [" ".join(caption.split()) for caption in captions]
     keys = [caption_key(caption) for caption in captions]
     return clip_table(source, audio, ids, origins, caption=captions, caption_id=keys)
 
 
 def labelled_table(
-    source: Source,
-    audio: Iterable,
-    ids: Iterable,
-    labels: Iterable,
-    origins: Iterable | None = None,
-    folds: Iterable | None = None,
+    source: Source, audio: Iterable, ids: Iterable, labels: Iterable, origins: Values = None, folds: Values = None
 ) -> Dataset:
-    """A table of clips of an evaluation set: `clip_table`'s columns and `label`, the class name as words.
-
-    Where the set has folds, `fold` names each clip's.
-    """
+    """Clips of an evaluation set: with `label`, the class name as words, and `fold` where the set has folds."""
     columns = {} if folds is None else {"fold": folds}
     return clip_table(source, audio, ids, origins, label=map(label_text, labels), **columns)
 
@@ -100,23 +101,10 @@ def _strings(source: Source, values: Iterable) -> pa.Array:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError as error:
-        raise no_text(source, error.object) from error
+        raise _no_text(source, error.object) from error
 
 
-def _text(source: Source, value: object) -> str:
-    """A caption as it stands in some table; "" for none.
-
-    Raises:
-        InputError: something else than text, or text that can't be written: half a pair of surrogates.
-    """
-    text = "" if value is None else value
-    if not isinstance(text, str) or not is_unicode(text):
-        raise no_text(source, value)
-    return text
-
-
-def no_text(source: Source, value: object) -> InputError:
-    """The error for a value in place of a text."""
+def _no_text(source: Source, value: object) -> InputError:
     return InputError(f"{source.spec}: {ascii(value)[:80]} is no Unicode text, as captions, names and labels must be")
 
 
@@ -130,26 +118,22 @@ def is_unicode(text: str) -> bool:
 
 
 # A path that begins so stands for a clip that is not read, for the reason behind it: a stream can't be searched first.
-REFUSED = "refused://"
+_REFUSED = "refused://"
 
 
 def refusal(audio: dict | None) -> str | None:
     """Why a clip is not read; None where it may be."""
     path = (audio or {}).get("path") or ""
-    return path.removeprefix(REFUSED) if path.startswith(REFUSED) and audio.get("bytes") is None else None
+    return path.removeprefix(_REFUSED) if path.startswith(_REFUSED) and audio.get("bytes") is None else None
 
 
-def refused(reason: str) -> dict:
-    """What takes the place of a clip's audio; whoever opens it is told the reason."""
-    return {"bytes": None, "path": REFUSED + reason}
+def refuse(reason: str) -> dict:
+    """What takes the place of a clip's audio; opening it raises a ClipError with the reason."""
+    return {"bytes": None, "path": _REFUSED + reason}
 
 
 def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetDict:
-    """Loads a Hub dataset, or a folder of one, with its audio left undecoded.
-
-    Raises:
-        InputError: it does not exist, can't be reached, or lacks the split.
-    """
+    """Loads a Hub dataset, or a folder of one, with its audio left undecoded."""
     try:
         if any((Path(path) / name).exists() for name in ("state.json", "dataset_dict.json")):
             table = load_from_disk(str(path))
@@ -160,12 +144,20 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
     except Exception as error:  # load_dataset raises a dozen unrelated types
         raise InputError(f"can't load the dataset {path}: {first_line(error)}") from error
     splits = table.values() if isinstance(table, DatasetDict) else [table]
-    if all("audio" in data.column_names for data in splits):
-        try:
-            table = table.cast_column("audio", UNDECODED)
-        except Exception as error:  # arrow's own and datasets', by what the column holds
-            raise InputError(f"{path}: the column audio holds no audio: {first_line(error)}") from error
-    return table
+    return without_decoding(table, path) if all("audio" in data.column_names for data in splits) else table
+
+
+def load_splits(source: Source) -> Dataset:
+    """The splits of a Hub dataset, or of a folder of one, that were asked for; `train` by default."""
+    return concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
+
+
+def without_decoding(table: Dataset | DatasetDict, name: object, column: str = "audio") -> Dataset | DatasetDict:
+    """A table whose audio is not decoded; what is no audio is an InputError."""
+    try:
+        return table.cast_column(column, UNDECODED)
+    except Exception as error:  # arrow's own and datasets', by what the column holds
+        raise InputError(f"{name}: the column {column} holds no audio: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
@@ -177,40 +169,31 @@ def hub_clips(source: Source, table: Dataset) -> Dataset:
     """The clips of a Hub dataset's rows, with the columns of `POOL_COLUMNS`; `audio` is not decoded.
 
     A row without an `audio_id` is called after the dataset and its number.
-
-    Raises:
-        InputError: no column holds the audio, or it holds something else.
     """
     audio = find_column(source, source.spec, table.column_names, "audio", "audio")
     ids = _texts(source, table, "audio_id", [f"{source.name}/{number}" for number in range(len(table))])
     sources = _texts(source, table, "source", [source.name] * len(table))
-    clips = table.select_columns([audio])
-    clips = clips if audio == "audio" else clips.rename_column(audio, "audio")
-    try:
-        clips = clips.cast_column("audio", UNDECODED)
-    except Exception as error:  # arrow's own and datasets', by what the column holds
-        raise InputError(f"{source.spec}: the column {audio} holds no audio: {first_line(error)}") from error
+    clips = without_decoding(table.select_columns([audio]), source.spec, audio).rename_columns({audio: "audio"})
     for name, values in zip(POOL_COLUMNS[1:], (ids, sources, origins_of(table)), strict=True):
         clips = clips.add_column(name, values, feature=Value("string"))
     return clips
 
 
-def _texts(source: Source, table: Dataset, column: str, otherwise: list[str]) -> list[str]:
-    """A column of texts, with others where it has none."""
+def _texts(source: Source, table: Dataset, column: str, substitutes: list[str]) -> list[str]:
+    """A column of texts, with substitutes where it has none."""
     if column not in table.column_names:
-        return otherwise
+        return substitutes
     refuse_nested(source, table, column)
     values = table[column][:]
-    return [text if value is None else str(value) for value, text in zip(values, otherwise, strict=True)]
+    return [text if value is None else str(value) for value, text in zip(values, substitutes, strict=True)]
 
 
 def refuse_nested(source: Source, table: Dataset, column: str) -> None:
-    """Raises an InputError where a column's cells are lists, mappings or bytes: nothing that can be a text."""
+    """An InputError where a column's cells are lists, mappings or bytes: nothing that can be a text."""
     kind = arrow_type(table, column)
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise InputError(f"{source.spec}: the column {column} holds {kind}, not text")
 
 
 def arrow_type(table: Dataset, column: str) -> pa.DataType:
-    """What a column's cells are."""
     return table.features.arrow_schema.field(column).type

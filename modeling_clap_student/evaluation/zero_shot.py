@@ -16,10 +16,9 @@ from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint
 from ..curation.selection import PROMPT
 from ..data.benchmarks import Benchmark, read_benchmark
-from ..data.captions import LONGEST_TEXT, TOO_LONG
-from ..data.metadata import read_rows
 from ..data.skipping import SkippedClips
 from ..data.tables import is_unicode
+from ..data.texts import LONGEST_TEXT, TOO_LONG, read_rows
 from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.arguments import load_yaml

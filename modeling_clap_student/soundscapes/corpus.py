@@ -44,25 +44,18 @@ _CLASS_OF_CAPTION = {caption: name for name, kind in SOUND_CLASSES.items() for c
 
 
 def is_soundscape(path: str) -> bool:
-    """Whether a path is an address of this corpus."""
     return path.startswith(SCHEME)
-
-
-def _address(part: str, number: int) -> str:
-    return f"{SCHEME}{part}/{number}"
 
 
 def _plan(part: str, number: int) -> tuple[Draw, list[str]]:
     """The random generator of a clip, advanced past the choice of its events, and the events' classes."""
     _, extent, entropy = _PARTS[part]
     rng = np.random.default_rng([entropy, number])
-    classes = sorted(TEST_CLASSES) if part == "test" else sorted(SOUND_CLASSES)
+    classes = sorted(TEST_CLASSES if part == "test" else SOUND_CLASSES)
     if part != "pool":
-        events = [classes[number % len(classes)]]
-    else:
-        number_of_events = rng.choice(len(_CROWD), p=_CROWD) + 1
-        events = list(rng.choice(classes, size=number_of_events, replace=False))
-    return Draw(rng, extent), [str(event) for event in events]
+        return Draw(rng, extent), [classes[number % len(classes)]]
+    num_events = rng.choice(len(_CROWD), p=_CROWD) + 1
+    return Draw(rng, extent), rng.choice(classes, size=num_events, replace=False).tolist()
 
 
 def _parse(path: str) -> tuple[str, int]:
@@ -73,20 +66,8 @@ def _parse(path: str) -> tuple[str, int]:
 
 
 def render(path: str) -> np.ndarray:
-    """Synthesises a clip, with 16 bits a sample as a file would have.
-
-    Args:
-        path: its address, `soundscapes://PART/NUMBER`.
-
-    Returns:
-        (220500,) float32 within [-1, 1]: 5 s at 44.1 kHz.
-    """
+    """(220500,) float32 within [-1, 1]: the clip of an address, with 16 bits a sample as a file would have."""
     return _render_16_bit(path).astype(np.float32) / np.float32(2**15)
-
-
-def forget() -> None:
-    """Drops the clips kept in memory."""
-    _render_16_bit.cache_clear()
 
 
 # Training comes back to the same clips each epoch. At 441 kB a clip this holds at most 0.9 GB.
@@ -95,19 +76,19 @@ def _render_16_bit(path: str) -> np.ndarray:
     draw, events = _plan(*_parse(path))
     clip = np.zeros(NUM_SAMPLES, np.float32)
     for event in events:
-        sound = _normalized(SOUND_CLASSES[event].synthesize(draw)[:NUM_SAMPLES])
+        sound = _normalize(SOUND_CLASSES[event].synthesize(draw)[:NUM_SAMPLES])
         start = draw.count(0, NUM_SAMPLES - len(sound))
         clip[start : start + len(sound)] += sound * np.float32(10 ** (-draw.any(0, 8) / 20))
     clip = _echoes(draw, clip)
     background = hiss(draw, NUM_SAMPLES, draw.any(20, 200), draw.log(8000, 400), steep=False)
     noise_level = 10 ** (-draw.any(10, 30) / 20)
-    clip = _normalized(clip) + np.float32(noise_level) * _normalized(background)
+    clip = _normalize(clip) + np.float32(noise_level) * _normalize(background)
     clip -= clip.mean()  # an offset can't be heard, but would tell some classes apart
     level = draw.any(0.1, 0.9) / max(1e-6, np.abs(clip).max())
     return np.round(clip * np.float32(level * (2**15 - 1))).astype(np.int16)
 
 
-def _normalized(signal: np.ndarray) -> np.ndarray:
+def _normalize(signal: np.ndarray) -> np.ndarray:
     """The signal at a level of 1 over its loudest half second, so that short and long events are alike in level."""
     size = min(len(signal), SAMPLING_RATE // 2)
     power = np.add.reduceat(signal * signal, np.arange(0, len(signal), size)).max() / size
@@ -124,32 +105,32 @@ def _echoes(draw: Draw, clip: np.ndarray) -> np.ndarray:
     return out
 
 
-def _numbers(parts: tuple[str, ...], default: str) -> tuple[str, range]:
+def _names(parts: tuple[str, ...], default: str) -> tuple[str, list[str]]:
+    """The part asked for, and PART/NUMBER of its clips."""
     part = parts[0] if parts else default
     if len(parts) > 1 or part not in _PARTS:
         raise InputError(f"soundscapes has no part {','.join(parts)!r}: take one of {', '.join(_PARTS)}")
-    return part, range(_PARTS[part][0])
+    return part, [f"{part}/{number}" for number in range(_PARTS[part][0])]
 
 
 def captioned_clips(*parts: str) -> list[tuple[str, str, str]]:
     """(address, id, caption) of the captioned part, `train`."""
-    part, numbers = _numbers(parts, "train")
+    part, names = _names(parts, "train")
     if part != "train":
         raise InputError(f"soundscapes:{part} has no captions: take soundscapes:train")
     rows = []
-    for number in numbers:
-        _draw, (event,) = _plan(part, number)
+    for number, name in enumerate(names):
+        _, (event,) = _plan(part, number)
         captions = SOUND_CLASSES[event].captions
         # A generator of its own, so that the words say nothing about the parameters of the sound.
         choice = np.random.default_rng([_PARTS[part][2], number, 1]).integers(len(captions))
-        rows.append((_address(part, number), f"{part}/{number}", captions[choice]))
+        rows.append((SCHEME + name, name, captions[choice]))
     return rows
 
 
 def pool_clips(*parts: str) -> list[tuple[str, str]]:
     """(address, id) of the clips without text; the part `pool` by default."""
-    part, numbers = _numbers(parts, "pool")
-    return [(_address(part, number), f"{part}/{number}") for number in numbers]
+    return [(SCHEME + name, name) for name in _names(parts, "pool")[1]]
 
 
 def labelled_clips(*parts: str) -> list[tuple[str, str, str]]:
@@ -157,10 +138,10 @@ def labelled_clips(*parts: str) -> list[tuple[str, str, str]]:
 
     `train` holds all classes, `test` ten of them.
     """
-    part, numbers = _numbers(parts, "test")
+    part, names = _names(parts, "test")
     if part == "pool":
         raise InputError("soundscapes:pool has no labels: take soundscapes:test or soundscapes:train")
-    return [(_address(part, number), f"{part}/{number}", _plan(part, number)[1][0]) for number in numbers]
+    return [(SCHEME + name, name, _plan(part, number)[1][0]) for number, name in enumerate(names)]
 
 
 def holds_event(path: str, caption: str) -> bool | None:

@@ -34,18 +34,12 @@ from .synthesis import (
 
 
 # Ways to say what is heard, for each class. Some hold the class name, some do not.
-CAPTIONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text(encoding="utf-8"))
+_CAPTIONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class SoundClass:
-    """One kind of sound.
-
-    Attributes:
-        name: the class name, words.
-        synthesize: draws one event, (samples,) float32 of any level.
-        captions: ways to say it; some hold the name, some do not.
-    """
+    """One kind of sound: its name in words, what draws an event of any level, and ways to say it."""
 
     name: str
     synthesize: Callable[[Draw], np.ndarray]
@@ -59,7 +53,7 @@ def sound(name: str):
     """Registers a generator under its class name, with the class's captions and two plain ones that all have."""
 
     def register(synthesize):
-        captions = (*CAPTIONS[name], f"this is the sound of {name}", f"a recording of {name}")
+        captions = (*_CAPTIONS[name], f"this is the sound of {name}", f"a recording of {name}")
         SOUND_CLASSES[name] = SoundClass(name, synthesize, captions)
         return synthesize
 
@@ -102,9 +96,8 @@ def _helicopter(d):
 def _airplane(d):
     n = d.samples(3.5, 4.9)
     glide = np.linspace(1.2, 0.8, n, dtype=np.float32)
-    return (hiss(d, n, 80, d.log(500, 3000), False) * 4 + d(0.05, 0.3) * tone(d.log(900, 3000) * glide, n)) * arch(
-        n, 0.7
-    )
+    roar = hiss(d, n, 80, d.log(500, 3000), False) * 4
+    return (roar + d(0.05, 0.3) * tone(d.log(900, 3000) * glide, n)) * arch(n, 0.7)
 
 
 @sound("train")
@@ -113,8 +106,8 @@ def _train(d):
     length, low = d.samples(0.08, 0.1), d.log(150, 600)
 
     def clack():
-        one = hiss(d, length, low, low * 6) * decay(length, 0.03)
-        return np.concatenate([one, np.zeros(int(SAMPLING_RATE * 0.06), np.float32), one])
+        wheel = hiss(d, length, low, low * 6) * decay(length, 0.03)
+        return np.concatenate([wheel, np.zeros(int(SAMPLING_RATE * 0.06), np.float32), wheel])
 
     return repeat(d, n, clack, d.log(0.7, 0.35), 0.02) * 3 + hiss(d, n, 40, 300)
 
@@ -171,8 +164,7 @@ def _fire(d):
 @sound("church bell")
 def _church_bell(d):
     n, f0 = d.samples(3.5, 5), d.log(160, 640)
-    partials = [f0 * r for r in (0.5, 1, 1.19, 1.5, 2, 2.52, 3.01, 4.1)]
-    stroke = strike(d, n, partials, d(2.5, 1))
+    stroke = strike(d, n, [f0 * r for r in (0.5, 1, 1.19, 1.5, 2, 2.52, 3.01, 4.1)], d(2.5, 1))
     return repeat(d, n, lambda: stroke, d(2.2, 1.1), 0.05)
 
 
@@ -193,9 +185,8 @@ def _clock(d):
     length = 2 * GRAIN
 
     def tick():
-        return strike(d, length, [f0 * d.any(0.9, 1.1), f0 * 1.7], 0.008) + 0.4 * d.noise(length) * decay(
-            length, 0.003
-        )
+        ring = strike(d, length, [f0 * d.any(0.9, 1.1), f0 * 1.7], 0.008)
+        return ring + 0.4 * d.noise(length) * decay(length, 0.003)
 
     return repeat(d, n, tick, d.log(0.9, 0.3), 0.01)
 
@@ -219,9 +210,8 @@ def _door_knock(d):
     f0, length = d.log(90, 380), 5 * GRAIN
 
     def knock():
-        return strike(d, length, [f0, f0 * 2.2, f0 * 3.7], d(0.05, 0.02)) + hiss(d, length, 200, 2500) * decay(
-            length, 0.01
-        )
+        wood = strike(d, length, [f0, f0 * 2.2, f0 * 3.7], d(0.05, 0.02))
+        return wood + hiss(d, length, 200, 2500) * decay(length, 0.01)
 
     return repeat(d, d.samples(0.7, 2), knock, d(0.35, 0.14), 0.08)
 
@@ -318,11 +308,8 @@ def _sheep(d):
 
     def bleat():
         n = d.samples(0.6, 1.2)
-        return (
-            voice(f0 * (1 + 0.05 * tone(tremble, n)), n, (formant, formant * 2))
-            * (0.6 + 0.4 * tone(tremble, n))
-            * arch(n, 0.4)
-        )
+        throat = voice(f0 * (1 + 0.05 * tone(tremble, n)), n, (formant, formant * 2))
+        return throat * (0.6 + 0.4 * tone(tremble, n)) * arch(n, 0.4)
 
     return repeat(d, d.samples(1, 3.5), bleat, d(1.6, 1), 0.2)
 
@@ -365,9 +352,8 @@ def _vacuum_cleaner(d):
 def _jackhammer(d):
     n = d.samples(2.5, 4.8)
     beat = phase(d.log(9, 30), n)
-    return hiss(d, n, 100, d.log(1500, 6000), False) * np.exp(-beat * d(9, 4)) * 3 + 0.3 * harmonics(
-        d.log(40, 90), n, 10, 0.5
-    )
+    blows = hiss(d, n, 100, d.log(1500, 6000), False) * np.exp(-beat * d(9, 4)) * 3
+    return blows + 0.3 * harmonics(d.log(40, 90), n, 10, 0.5)
 
 
 @sound("chainsaw")
@@ -419,10 +405,8 @@ def _laughter(d):
 
     def ha():
         n = d.samples(0.1, 0.16)
-        return (
-            voice(f0 * np.linspace(1.15, 0.95, n, dtype=np.float32), n, (formant, formant * 2))
-            + 0.3 * hiss(d, n, 800, 4000)
-        ) * arch(n)
+        throat = voice(f0 * np.linspace(1.15, 0.95, n, dtype=np.float32), n, (formant, formant * 2))
+        return (throat + 0.3 * hiss(d, n, 800, 4000)) * arch(n)
 
     return repeat(d, d.samples(1, 3), ha, 1 / rate, 0.15)
 
@@ -444,8 +428,7 @@ def _cough(d):
 
     def burst():
         n = d.samples(0.15, 0.3)
-        return hiss(d, n, low, low * 5) * decay(n, d.any(0.05, 0.1), 0.01) * 2 + 0.3 * harmonics(
-            d.any(110, 180), n, 8, 1
-        ) * decay(n, 0.05)
+        breath = hiss(d, n, low, low * 5) * decay(n, d.any(0.05, 0.1), 0.01) * 2
+        return breath + 0.3 * harmonics(d.any(110, 180), n, 8, 1) * decay(n, 0.05)
 
     return repeat(d, d.samples(0.8, 2.5), burst, d(0.6, 0.3), 0.3)

@@ -14,15 +14,10 @@ TWO_PI = np.float32(2 * np.pi)
 
 @dataclass
 class Draw:
-    """Random parameters of one event.
+    """Random parameters of one event."""
 
-    Attributes:
-        rng: the clip's own generator.
-        extent: the part of each parameter's range that is used, within [0, 1].
-    """
-
-    rng: np.random.Generator
-    extent: tuple[float, float] = (0.0, 1.0)
+    rng: np.random.Generator  # the clip's own
+    extent: tuple[float, float] = (0.0, 1.0)  # the part of each parameter's range that is used
 
     def __call__(self, low: float, high: float) -> float:
         """Uniform on the part of [low, high] that the extent allows."""

@@ -6,7 +6,7 @@ other ways to say it are for training with paraphrases, or for tests alone: whic
 
 from typing import NamedTuple
 
-from ..data.captions import exact_key
+from ..data.texts import exact_key
 from ..errors import InputError
 from ..processing_clap_student import label_text
 

@@ -127,7 +127,7 @@ class PreparedClips:
             self.skipped.add(audio_id, str(error))
             raise
         waveform.flags.writeable = False
-        self.skipped.tried(audio_id)
+        self.skipped.count_tried(audio_id)
         with self._lock:
             if audio_id not in self._memory:
                 self._memory[audio_id] = waveform

@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from ..data.captions import exact_key
-from ..data.metadata import read_rows
 from ..data.replay import MOST_DRAWS
 from ..data.skipping import SkippedClips
+from ..data.texts import exact_key, read_rows
 from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.outputs import write_text

@@ -4,8 +4,7 @@ from datasets import Dataset, concatenate_datasets
 
 from ..checkpoints.loading import load_checkpoint
 from ..data.benchmarks import read_benchmark, task_clips
-from ..data.held_out import split_validation
-from ..data.leakage import LeakageFilter
+from ..data.leakage import LeakageFilter, split_validation
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..modeling_clap_student import ClapStudentModel

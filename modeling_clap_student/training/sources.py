@@ -10,8 +10,7 @@ from datasets import Dataset, IterableDataset
 
 from ..curation.improvement_set import load_improvement_set, read_provenance
 from ..data.corpora import read_corpora
-from ..data.held_out import split_validation
-from ..data.leakage import LeakageFilter
+from ..data.leakage import LeakageFilter, split_validation
 from ..data.sources import ExclusionLog, dataset_source, split_revision
 from ..errors import InputError, reading
 from ..utils.console import say

@@ -16,8 +16,8 @@ from transformers import Trainer, TrainerCallback
 
 from ..checkpoints.loading import as_checkpoint
 from ..data.collation import ClapCollator
+from ..data.corpora import as_pairs, as_sets
 from ..data.leakage import LeakageFilter
-from ..data.pairs import as_pairs, as_sets
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.skipping import ReadingArguments, SkippedClips
 from ..data.spectrograms import spectrogram_cache

@@ -13,8 +13,8 @@ from transformers import EvalPrediction
 
 from ..checkpoints.embedding import embed_clips_of_pairs, embed_texts
 from ..checkpoints.inference import for_inference
-from ..data.captions import caption_key
 from ..data.skipping import SkippedClips
+from ..data.texts import caption_key
 from ..errors import InputError
 from ..losses import contrastive_loss
 from ..utils.processes import from_main_process

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, write_tone
 
-from modeling_clap_student.data import tar_shards
+from modeling_clap_student.data import streams
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
 
@@ -81,7 +81,7 @@ def test_a_bomb_is_passed_over_in_little_memory(bomb):
 
 def test_what_is_passed_over_is_bounded(bomb, tmp_path, clip, monkeypatch):
     """Guards against an archive that unpacks for hours; a plain one is never larger than it is."""
-    monkeypatch.setattr(tar_shards, "MOST_PASSED_OVER", 2**26)
+    monkeypatch.setattr(streams, "MOST_PASSED_OVER", 2**26)
     rows = reasons(read_pools([str(bomb)]))
     assert [name for name in rows if "broken after" in name and "no clips" in name]
     plain = pack(tmp_path / "plain" / "y.tar", [("a.mp4", bytes(2**27)), ("b.wav", clip)])
@@ -90,7 +90,7 @@ def test_what_is_passed_over_is_bounded(bomb, tmp_path, clip, monkeypatch):
 
 def test_texts_are_bounded_and_listed(tmp_path, clip, monkeypatch):
     """Guards against a json of gigabytes beside a clip, and a clip that is left out without its reason."""
-    monkeypatch.setattr(tar_shards, "LARGEST_TEXT", 1000)
+    monkeypatch.setattr(streams, "LARGEST_TEXT", 1000)
     contents = [
         ("1.wav", clip),
         ("1.json", json.dumps({"caption": "x" * 2000}).encode()),

@@ -15,7 +15,7 @@ from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, put_audio
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.corpora import read_corpora
-from modeling_clap_student.data.outside import OUTSIDE
+from modeling_clap_student.data.files import OUTSIDE
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError

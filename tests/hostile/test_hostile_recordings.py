@@ -18,9 +18,9 @@ from modeling_clap_student.commands import temporal as run_temporal
 from modeling_clap_student.curation.improvement_set import FEATURES, load_improvement_set, save_improvement_set
 from modeling_clap_student.data.benchmarks import evaluation_clips
 from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.identity import origin_of
 from modeling_clap_student.data.leakage import SAME_RECORDING, LeakageFilter
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.recordings import origin_of
 from modeling_clap_student.data.sources import ExclusionLog
 
 

@@ -85,7 +85,7 @@ def shards(pool_folder, tmp_path, monkeypatch):
         opened.append(address)
         return real(str(tmp_path / address.split("host/")[1]), *args, **kwargs)
 
-    monkeypatch.setattr("modeling_clap_student.data.tar_shards.fsspec.open", local)
+    monkeypatch.setattr("modeling_clap_student.data.streams.fsspec.open", local)
     yield f"http://user:{SECRET}@host/{{a,b}}/x.tar"
     assert any(SECRET in address for address in opened)  # it is used, and not said
 

@@ -27,7 +27,7 @@ def test_nothing_lies_in_the_temporary_folder(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     skipped = SkippedClips(tmp_path / "run" / "skipped.csv", 0.1)
-    skipped.tried("a")
+    skipped.count_tried("a")
     assert skipped.counts() == (1, 0)
     assert not any((tmp_path / "tmp").iterdir())
     assert len(hidden(tmp_path / "run")) == 1
@@ -56,10 +56,10 @@ def test_a_killed_run_leaves_nothing_elsewhere_and_the_next_takes_its_tables_awa
 def test_space_is_reserved_before_it_is_mapped(tmp_path):
     """Guards against a sparse file, whose first byte on a full disk ends the process without a word."""
     skipped = SkippedClips(tmp_path / "skipped.csv", 0.1)
-    skipped.tried("a")
+    skipped.count_tried("a")
     assert os.stat(skipped._table_path()).st_blocks * 512 >= 2 * _SLOTS
     copy = pickle.loads(pickle.dumps(skipped))  # as in a worker: what is marked stays
-    copy.tried("b")
+    copy.count_tried("b")
     assert skipped.counts() == copy.counts() == (2, 0)
     skipped.close()
 
@@ -72,7 +72,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(skipping.os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"No space left on device.*--max_skipped_fraction 1"):
-        SkippedClips(tmp_path / "skipped.csv", 0.1).tried("a")
+        SkippedClips(tmp_path / "skipped.csv", 0.1).count_tried("a")
 
 
 @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs to mount a small disk")
@@ -84,7 +84,7 @@ def test_a_truly_full_disk_is_one_line(tmp_path):
         pytest.skip("mounting is not allowed here")
     try:
         with pytest.raises(InputError, match="No space left on device"):
-            SkippedClips(disk / "skipped.csv", 0.1).tried("a")
+            SkippedClips(disk / "skipped.csv", 0.1).count_tried("a")
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -92,7 +92,7 @@ def test_a_truly_full_disk_is_one_line(tmp_path):
 def test_no_limit_needs_no_tables(tmp_path):
     """Guards against a way out that needs the disk too."""
     skipped = SkippedClips(tmp_path / "skipped.csv", 1)
-    skipped.tried("a")
+    skipped.count_tried("a")
     skipped.add("b", "gone")
     skipped.check()
     assert not hidden(tmp_path) and skipped.read() == {"b": "gone"}

@@ -11,11 +11,11 @@ from conftest import write_tone
 
 from modeling_clap_student.commands.command_line import parse_arguments
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
-from modeling_clap_student.data.captions import LONGEST_TEXT, TOO_LONG
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import ReadingArguments
 from modeling_clap_student.data.sources import ExclusionLog
+from modeling_clap_student.data.texts import LONGEST_TEXT, TOO_LONG
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.zero_shot import read_descriptions
 from modeling_clap_student.utils.arguments import read_config

@@ -11,15 +11,5 @@ from .urbansound8k import URBANSOUND8K
 from .wavcaps import WAVCAPS
 
 
-CORPORA = (
-    AUDIOCAPS,
-    AUDIOSET,
-    CLOTHO,
-    ESC50,
-    FSD50K,
-    MACS,
-    TUT17,
-    URBANSOUND8K,
-    WAVCAPS,
-)
-PUBLISHED = {corpus.name: corpus for corpus in CORPORA}
+_CORPORA = (AUDIOCAPS, AUDIOSET, CLOTHO, ESC50, FSD50K, MACS, TUT17, URBANSOUND8K, WAVCAPS)
+PUBLISHED = {corpus.name: corpus for corpus in _CORPORA}

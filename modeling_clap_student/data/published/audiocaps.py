@@ -5,13 +5,12 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ...errors import InputError
 from ..files import audio_under
-from ..metadata import read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
-from .corpus import Corpus
+from ..texts import read_rows
+from .corpus import Corpus, first_there
 
 
 PARTS = ("train", "val", "test")
@@ -21,11 +20,13 @@ PARTS = ("train", "val", "test")
 _CLIP = re.compile(r"Y?([\w-]{11})(_[\d.]+([_-][\d.]+)?)?", re.ASCII)
 
 
+def _places(part: str) -> tuple[str, ...]:
+    return f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv"
+
+
 def _list(source: Source, part: str) -> Path:
-    places = [source.path / place for place in (f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv")]
-    if not any(place.exists() for place in places):
-        raise InputError(f"{places[0]} is missing: name a part that is there, for instance audiocaps:test=PATH")
-    return next(place for place in places if place.exists())
+    places = [source.path / place for place in _places(part)]
+    return first_there(places, "audiocaps:test=PATH")
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -37,7 +38,7 @@ def _files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     rows = []
     for part in source.choose(PARTS, default=("train",)):
         rows += read_rows(_list(source, part), "audiocap_id", "youtube_id", "caption")
@@ -55,11 +56,9 @@ AUDIOCAPS = Corpus(
     "(or .flac .ogg .mp3), perhaps after a Y, or AUDIOCAPID.wav",
     size="51308 clips of 10 s, 143 h; train 49838 with a caption each, val 495 and test 975 with 5",
     address="https://github.com/cdjkim/audiocaps",
-    markers=tuple(
-        place for part in PARTS for place in (f"{part}.csv", f"audiocaps_{part}.csv", f"dataset/{part}.csv")
-    ),
+    markers=tuple(place for part in PARTS for place in _places(part)),
     header="audiocap_id,youtube_id",
     parts="train (the default), val, test (the default to evaluate on)",
     evaluation_parts=("test",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
 from ...errors import InputError
 from ..files import as_strings, list_audio
+from ..filters import first_of_each
 from ..sources import Source
 from ..tables import clip_table
 from .corpus import Corpus
@@ -38,18 +38,18 @@ _ROW = re.compile(rb'\s*"?([A-Za-z0-9_-]{11})"?\s*,')
 
 def _clips(source: Source) -> Dataset:
     parts = source.choose(tuple(_PART_FOLDERS), default=("unbalanced_train",))
-    others = {name for part, names in _PART_FOLDERS.items() if part not in parts for name in names}
-    files = list_audio(source.path, enters=lambda folder: folder not in others)
+    foreign = {name for part, names in _PART_FOLDERS.items() if part not in parts for name in names}
+    files = list_audio(source.path, enters=lambda folder: folder not in foreign)
     videos = pc.struct_field(pc.extract_regex(files, _NAME), "video")
     clips = pa.table({"file": files, "video": videos})
-    clips = _kept(source, clips, pc.is_valid(videos), "not named after a video")
-    clips = _of_parts(source, clips, parts)
-    clips = _kept(source, clips, _first_of_each(clips["video"]), "another file of the same video")
+    clips = _select(source, clips, pc.is_valid(videos), "not named after a video")
+    clips = _select_parts(source, clips, parts)
+    clips = _select(source, clips, first_of_each(clips["video"].combine_chunks()), "another file of the same video")
     audio = pc.binary_join_element_wise(str(source.path), clips["file"], "/")
     return clip_table(source, audio, clips["file"], pc.binary_join_element_wise("youtube", clips["video"], ":"))
 
 
-def _of_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Table:
+def _select_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Table:
     """The files of the parts: those that the segments csv name; without a csv, those in the parts' own folders.
 
     A file that no row names is of another part, or of no known one. Were it used, clips of the evaluation part would
@@ -58,32 +58,27 @@ def _of_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Tab
     tables = {part: _segments(source.path, part) for part in parts}
     if all(tables.values()):
         rows = as_strings(video for table in tables.values() for video in _videos(table))
-        named = pc.unique(rows)
-        missing = named.filter(pc.invert(pc.is_in(named, value_set=clips["video"])))
+        listed_videos = pc.unique(rows)
+        missing = listed_videos.filter(pc.invert(pc.is_in(listed_videos, value_set=clips["video"])))
         for reason, count, example in (
-            ("a row of the csv that stands there twice", len(rows) - len(named), rows),
+            ("a row of the csv that stands there twice", len(rows) - len(listed_videos), rows),
             ("a row of the csv without a file", len(missing), missing),
         ):
             source.exclusions.add(source.spec, reason, count, len(rows), example[0].as_py() if count else "")
-        return _kept(source, clips, pc.is_in(clips["video"], value_set=named), "not in the csv of the part")
+        return _select(source, clips, pc.is_in(clips["video"], value_set=listed_videos), "not in the csv of the part")
     folders = "|".join(name for part in parts for name in _PART_FOLDERS[part])
-    inside = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
-    if not pc.any(inside, min_count=0).as_py():
+    in_folder = pc.match_substring_regex(clips["file"], f"(^|/)({folders})/")
+    if not pc.any(in_folder, min_count=0).as_py():
         part = next(part for part, table in tables.items() if table is None)
         raise InputError(f"{source.path} has neither {part}_segments.csv nor audio in a folder {part}")
-    return _kept(source, clips, inside, "not in the folder of the part")
+    return _select(source, clips, in_folder, "not in the folder of the part")
 
 
-def _kept(source: Source, clips: pa.Table, mask: pa.Array, reason: str) -> pa.Table:
-    left_out = clips.filter(pc.invert(mask))
-    if len(left_out):
-        source.exclusions.add(source.spec, reason, len(left_out), len(clips), left_out["file"][0].as_py())
+def _select(source: Source, clips: pa.Table, mask: pa.Array, reason: str) -> pa.Table:
+    excluded = clips.filter(pc.invert(mask))
+    if len(excluded):
+        source.exclusions.add(source.spec, reason, len(excluded), len(clips), excluded["file"][0].as_py())
     return clips.filter(mask)
-
-
-def _first_of_each(values: pa.ChunkedArray) -> np.ndarray:
-    _, first = np.unique(values.combine_chunks().dictionary_encode().indices.to_numpy(), return_index=True)
-    return np.isin(np.arange(len(values)), first)
 
 
 def _segments(root: Path, part: str) -> Path | None:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from ...errors import InputError
 from ..files import same_name
-from ..metadata import read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
-from .corpus import Corpus
+from ..texts import read_rows
+from .corpus import Corpus, first_there
 
 
 PARTS = ("development", "validation", "evaluation")
@@ -24,20 +23,18 @@ CAPTIONS = [f"caption_{number}" for number in range(1, 6)]
 def _list(source: Source, part: str) -> Path:
     name = f"clotho_captions_{part}.csv"
     places = [source.path / name, source.path / "clotho_csv_files" / name]
-    if not any(place.exists() for place in places):
-        raise InputError(f"{places[0]} is missing: name a part that is there, for instance clotho:evaluation=PATH")
-    return next(place for place in places if place.exists())
+    return first_there(places, "clotho:evaluation=PATH")
 
 
 def _audio_folder(source: Source, part: str) -> Path:
-    """The archives hold a folder named after the part; some tools unpack each into a folder of its own name."""
+    # The archives hold a folder named after the part; some tools unpack each into a folder of its own name.
     own = f"clotho_audio_{part}"
     places = [source.path / place for place in (part, f"{own}/{part}", own, f"clotho_audio_files/{part}")]
     return next((place for place in places if place.is_dir()), places[0])
 
 
 def _origins(captions: Path) -> dict[str, str | None]:
-    """File name -> recording on Freesound, of the metadata beside the captions; empty without it."""
+    """File name -> recording on Freesound, from the metadata beside the captions; empty without it."""
     path = captions.with_name(captions.name.replace("captions", "metadata"))
     if not path.exists():
         return {}
@@ -46,18 +43,16 @@ def _origins(captions: Path) -> dict[str, str | None]:
     return {same_name(row["file_name"]): recording("freesound", row["sound_id"]) for row in rows}
 
 
-def _captioned(source: Source) -> Dataset:
-    audio, ids, captions, origins = [], [], [], []
+def _pairs(source: Source) -> Dataset:
+    rows = []
     for part in source.choose(PARTS, default=("development",)):
         path, folder = _list(source, part), _audio_folder(source, part)
-        known = _origins(path)
+        recordings = _origins(path)
         for row in read_rows(path, "file_name", *CAPTIONS):
             name = row["file_name"]
-            audio += [folder / name] * len(CAPTIONS)
-            ids += [f"{part}/{name}"] * len(CAPTIONS)
-            captions += [row[column] for column in CAPTIONS]
-            origins += [known.get(same_name(name))] * len(CAPTIONS)
-    return captioned_table(source, audio, ids, captions, origins)
+            origin = recordings.get(same_name(name))
+            rows += [(folder / name, f"{part}/{name}", row[column], origin) for column in CAPTIONS]
+    return captioned_table(source, *zip(*rows, strict=True))
 
 
 CLOTHO = Corpus(
@@ -70,5 +65,5 @@ CLOTHO = Corpus(
     markers=tuple(f"{folder}clotho_captions_{part}.csv" for folder in ("", "clotho_csv_files/") for part in PARTS),
     parts="development (the default), validation, evaluation (the default to evaluate on)",
     evaluation_parts=("evaluation",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

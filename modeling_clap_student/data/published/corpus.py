@@ -6,50 +6,43 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from ...errors import InputError
 from ..sources import Source
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A published corpus.
-
-    Attributes:
-        name: what a user calls it: `esc50`.
-        title: what its authors call it.
-        layout: the files and folders that are read.
-        size: clips and hours, as published.
-        address: where it is published.
-        markers: paths, relative to its folder, one of which tells this layout from others.
-        parts: the parts that may be named, and which of them are read where none is.
-        lists_clips: whether its pool's rows are the clips that were published, of which files may be missing, and not
-            the files that are there.
-        evaluation_parts: those of its captioned parts that retrieval is scored on everywhere.
-        header: what the first line of a marker begins with, where its name alone says little: `train.csv`.
-        captioned: reads (clip, caption) pairs; None where it has no captions.
-        pool: reads clips without any text; None where it makes no pool.
-        labelled: reads clips with class names; None where it has none.
-    """
-
-    name: str
-    title: str
-    layout: str
-    size: str
+    name: str  # what a user calls it: `esc50`
+    title: str  # what its authors call it
+    layout: str  # the files and folders that are read
+    size: str  # clips and hours, as published
     address: str
-    markers: tuple[str, ...]
+    markers: tuple[str, ...]  # paths in its folder; any one of them marks this layout
+    # Readers of (clip, caption) pairs, of clips without any text, of clips with class names; None where it has none.
     captioned: Callable[[Source], Dataset] | None = None
     pool: Callable[[Source], Dataset] | None = None
     labelled: Callable[[Source], Dataset] | None = None
-    parts: str = ""
-    evaluation_parts: tuple[str, ...] = ()
+    parts: str = ""  # those that may be named, and which of them are read where none is
+    evaluation_parts: tuple[str, ...] = ()  # those of its captioned parts that retrieval is scored on everywhere
+    # Whether its pool's rows are the published clips, whose files may be missing, and not the files that are there.
     lists_clips: bool = True
-    header: str = ""
+    header: str = ""  # what the first line of a marker begins with, where its name alone says little: `train.csv`
 
     def fits(self, folder: Path) -> bool:
         """Whether a folder is laid out as this corpus is published."""
-        found = (folder / marker for marker in self.markers)
-        return any(path.exists() and (not self.header or _first_line(path).startswith(self.header)) for path in found)
+        paths = (folder / marker for marker in self.markers)
+        return any(path.exists() and self._begins(path) for path in paths)
+
+    def _begins(self, path: Path) -> bool:
+        if not self.header:
+            return True
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            return file.readline().replace('"', "").replace(" ", "").startswith(self.header)
 
 
-def _first_line(path: Path) -> str:
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        return file.readline().replace('"', "").replace(" ", "")
+def first_there(places: list[Path], example: str) -> Path:
+    """The first of a part's usual places that is there."""
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(f"{places[0]} is missing: name a part that is there, for instance {example}")

@@ -3,11 +3,10 @@
 from datasets import Dataset
 
 from ...errors import InputError
-from ..captions import clean_title
-from ..metadata import read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table, clip_table, labelled_table
+from ..texts import clean_title, read_rows
 from .corpus import Corpus
 
 
@@ -16,37 +15,34 @@ def _rows(source: Source, *columns: str) -> list[dict[str, str]]:
     return [row for row in rows if source.wants(row["fold"])]
 
 
-def _origins(rows: list[dict[str, str]]) -> list[str | None]:
-    """The number of each clip's recording on Freesound: the column `src_file`."""
-    return [recording("freesound", row.get("src_file")) for row in rows]
+def _columns(source: Source, rows: list[dict[str, str]]) -> tuple[list, list[str], list[str | None]]:
+    """(files, names, recordings); the number of a recording on Freesound is in the column `src_file`."""
+    names = [row["filename"] for row in rows]
+    origins = [recording("freesound", row.get("src_file")) for row in rows]
+    return [source.path / "audio" / name for name in names], names, origins
 
 
 def _clips(source: Source) -> Dataset:
-    rows = _rows(source)
-    names = [row["filename"] for row in rows]
-    return clip_table(source, [source.path / "audio" / name for name in names], names, _origins(rows))
+    return clip_table(source, *_columns(source, _rows(source)))
 
 
-def _labelled(source: Source) -> Dataset:
+def _labelled_clips(source: Source) -> Dataset:
     rows = _rows(source, "category")
-    names = [row["filename"] for row in rows]
-    audio = [source.path / "audio" / name for name in names]
-    labels, folds = [row["category"] for row in rows], [row["fold"] for row in rows]
-    return labelled_table(source, audio, names, labels, _origins(rows), folds)
+    audio, names, origins = _columns(source, rows)
+    return labelled_table(source, audio, names, [row["category"] for row in rows], origins, [r["fold"] for r in rows])
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     """With its recordings' titles, which are no part of the publication: `meta/captions.csv`, `file_name,caption`."""
     titles = source.path / "meta" / "captions.csv"
     if not titles.exists():
         raise InputError(f"{titles} is missing: ESC-50 serves as a captioned corpus only with its recordings' titles")
-    clips = _rows(source)
-    wanted = dict(zip((row["filename"] for row in clips), _origins(clips), strict=True))
-    rows = [row for row in read_rows(titles, "file_name", "caption") if row["file_name"] in wanted]
+    _, names, origins = _columns(source, _rows(source))
+    recordings = dict(zip(names, origins, strict=True))
+    rows = [row for row in read_rows(titles, "file_name", "caption") if row["file_name"] in recordings]
     names = [row["file_name"] for row in rows]
-    captions = [clean_title(row["caption"]) for row in rows]
-    audio, origins = [source.path / "audio" / name for name in names], [wanted[name] for name in names]
-    return captioned_table(source, audio, names, captions, origins)
+    audio, origins = [source.path / "audio" / name for name in names], [recordings[name] for name in names]
+    return captioned_table(source, audio, names, [clean_title(row["caption"]) for row in rows], origins)
 
 
 ESC50 = Corpus(
@@ -56,7 +52,7 @@ ESC50 = Corpus(
     size="2000 clips of 5 s, 50 classes, 5 folds",
     address="https://github.com/karolpiczak/ESC-50",
     markers=("meta/esc50.csv",),
-    captioned=_captioned,
+    captioned=_pairs,
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

@@ -5,11 +5,10 @@ from pathlib import Path
 from datasets import Dataset
 
 from ...errors import InputError
-from ..captions import clean_title, shorten, strip_html
-from ..metadata import read_json, read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
+from ..texts import clean_title, read_json, read_rows, shorten, strip_html
 from .corpus import Corpus
 
 
@@ -50,18 +49,18 @@ def _names(source: Source, folder: str, splits: set[str]) -> list[str]:
     return [row["fname"] for row in read_rows(path, "fname", "split") if row["split"] in splits]
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     parts = set(source.choose(PARTS, default=("dev",)))
     splits = {"train", "val"} if "dev" in parts else parts
     names, audio, captions = [], [], []
     for folder in ("dev", "eval"):
         if parts.isdisjoint(("eval",) if folder == "eval" else ("train", "val", "dev")):
             continue
-        chosen = _names(source, folder, splits)
+        clips = _names(source, folder, splits)
         infos = _infos(source.path / "FSD50K.metadata" / f"{folder}_clips_info_FSD50K.json")
-        names += chosen
-        audio += [source.path / f"FSD50K.{folder}_audio" / f"{name}.wav" for name in chosen]
-        captions += [_caption(infos.get(name, _NO_TEXTS)) for name in chosen]
+        names += clips
+        audio += [source.path / f"FSD50K.{folder}_audio" / f"{name}.wav" for name in clips]
+        captions += [_caption(infos.get(name, _NO_TEXTS)) for name in clips]
     return captioned_table(source, audio, names, captions, [recording("freesound", name) for name in names])
 
 
@@ -75,5 +74,5 @@ FSD50K = Corpus(
     markers=("FSD50K.ground_truth/dev.csv", "FSD50K.ground_truth/eval.csv"),
     parts="train, val, dev (both; the default), eval (the default to evaluate on)",
     evaluation_parts=("eval",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

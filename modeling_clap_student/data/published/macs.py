@@ -16,7 +16,7 @@ from .corpus import Corpus
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     path = source.path / "MACS.yaml"
     try:
         clips = load_yaml(path.read_text(encoding="utf-8-sig"), _LOADER)["files"]
@@ -40,5 +40,5 @@ MACS = Corpus(
     size="3930 clips of 10 s, 11 h, 17275 captions",
     address="https://zenodo.org/records/5114771, audio https://zenodo.org/records/2589280",
     markers=("MACS.yaml",),
-    captioned=_captioned,
+    captioned=_pairs,
 )

@@ -41,15 +41,15 @@ def _rows(source: Source) -> list[tuple[Path, str, str, str | None]]:
 def _sets(root: Path) -> list[tuple[str, Path, list[tuple[str, str]]]]:
     """(part, folder, [(name, label)]) of what is there: both sets side by side, one alone, or both in one folder."""
     places = {part: (root / f"TUT-acoustic-scenes-2017-{part}", root / part) for part in _PARTS}
-    found = [(part, folder, _list(folder)) for part in _PARTS for folder in places[part] if _list(folder)]
-    if found:
-        return found
+    sets = [(part, folder, _list(folder)) for part in _PARTS for folder in places[part] if _list(folder)]
+    if sets:
+        return sets
     meta, evaluate = _read(root / _META), _read(root / _EVALUATE)
     in_evaluation = {name for name, _ in evaluate}
-    rest = [(name, label) for name, label in meta if name not in in_evaluation]
+    development = [(name, label) for name, label in meta if name not in in_evaluation]
     # A meta.txt alone is of the set that the folder is named after; by itself it is the development set's.
     part = "evaluation" if not evaluate and "evaluation" in root.name else "development"
-    return [(part, root, names) for part, names in ((part, rest), ("evaluation", evaluate)) if names]
+    return [(part, root, names) for part, names in ((part, development), ("evaluation", evaluate)) if names]
 
 
 def _folds(folder: Path) -> dict[str, str]:
@@ -79,7 +79,7 @@ def _clips(source: Source) -> Dataset:
     return clip_table(source, files, ids)
 
 
-def _labelled(source: Source) -> Dataset:
+def _labelled_clips(source: Source) -> Dataset:
     files, ids, labels, folds = zip(*_rows(source), strict=True)
     return labelled_table(source, files, ids, labels, folds=folds)
 
@@ -100,5 +100,5 @@ TUT17 = Corpus(
     ),
     parts="development, evaluation (both by default)",
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

@@ -2,37 +2,36 @@
 
 from datasets import Dataset
 
-from ..metadata import read_rows
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import clip_table, labelled_table
+from ..texts import read_rows
 from .corpus import Corpus
 
 
-def _rows(source: Source) -> tuple[list[dict[str, str]], list[str]]:
+def _rows(source: Source) -> list[dict[str, str]]:
     rows = read_rows(source.path / "metadata" / "UrbanSound8K.csv", "slice_file_name", "fold")
-    rows = [row for row in rows if source.wants(row["fold"])]
-    return rows, [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
+    return [row for row in rows if source.wants(row["fold"])]
 
 
-def _origins(rows: list[dict[str, str]]) -> list[str | None]:
-    """The number of the recording on Freesound that each slice was cut from: the column `fsID`."""
-    return [recording("freesound", row.get("fsID")) for row in rows]
+def _columns(source: Source, rows: list[dict[str, str]]) -> tuple[list, list[str], list[str | None]]:
+    """(files, names, recordings); the number of a slice's recording on Freesound is in the column `fsID`."""
+    names = [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
+    origins = [recording("freesound", row.get("fsID")) for row in rows]
+    return [source.path / "audio" / name for name in names], names, origins
 
 
 def _clips(source: Source) -> Dataset:
-    rows, names = _rows(source)
-    return clip_table(source, [source.path / "audio" / name for name in names], names, _origins(rows))
+    return clip_table(source, *_columns(source, _rows(source)))
 
 
-def _labelled(source: Source) -> Dataset:
-    rows, names = _rows(source)
+def _labelled_clips(source: Source) -> Dataset:
+    rows = _rows(source)
     # Some copies rename the published column `class`.
     label = "class_name" if rows and "class_name" in rows[0] else "class"
     read_rows(source.path / "metadata" / "UrbanSound8K.csv", label)
-    audio = [source.path / "audio" / name for name in names]
-    labels, folds = [row[label] for row in rows], [row["fold"] for row in rows]
-    return labelled_table(source, audio, names, labels, _origins(rows), folds)
+    audio, names, origins = _columns(source, rows)
+    return labelled_table(source, audio, names, [row[label] for row in rows], origins, [row["fold"] for row in rows])
 
 
 URBANSOUND8K = Corpus(
@@ -43,5 +42,5 @@ URBANSOUND8K = Corpus(
     address="https://urbansounddataset.weebly.com/urbansound8k.html",
     markers=("metadata/UrbanSound8K.csv",),
     pool=_clips,
-    labelled=_labelled,
+    labelled=_labelled_clips,
 )

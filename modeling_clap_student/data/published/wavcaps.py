@@ -10,10 +10,10 @@ from datasets import Dataset
 
 from ...errors import InputError
 from ..files import audio_under
-from ..metadata import read_json
-from ..recordings import recording
+from ..identity import recording
 from ..sources import Source
 from ..tables import captioned_table
+from ..texts import read_json
 from .corpus import Corpus
 
 
@@ -26,7 +26,7 @@ def _entries(source: Source, part: str) -> list[dict]:
     path = next(iter(sorted(folder.glob("*_final.json"))), folder / "*_final.json")
     content = read_json(path)
     entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was a bare list once
-    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+    if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
         raise InputError(f'{path} is not laid out as {{"data": [{{"id": …, "caption": …}}, …]}}')
     return entries
 
@@ -52,13 +52,7 @@ def _files(folder: Path) -> dict[tuple[str, str], Path]:
     return files
 
 
-def _origin(part: str, name: str) -> str | None:
-    if part == "FreeSound":
-        return recording("freesound", name)
-    return recording("youtube", name) if part == "AudioSet_SL" else None
-
-
-def _captioned(source: Source) -> Dataset:
+def _pairs(source: Source) -> Dataset:
     files = _files(source.path)
     audio, ids, captions, origins = [], [], [], []
     for part in source.choose(PARTS, default=PARTS):
@@ -68,7 +62,8 @@ def _captioned(source: Source) -> Dataset:
             audio += [files.get((part, name))] * len(texts)
             ids += [f"{part}/{name}"] * len(texts)
             captions += texts
-            origins += [_origin(part, name)] * len(texts)
+            site = {"FreeSound": "freesound", "AudioSet_SL": "youtube"}.get(part)
+            origins += [recording(site, name) if site else None] * len(texts)
     return captioned_table(source, audio, ids, captions, origins)
 
 
@@ -81,5 +76,5 @@ WAVCAPS = Corpus(
     address="https://huggingface.co/datasets/cvssp/WavCaps",
     markers=tuple(f"json_files/{part}" for part in PARTS),
     parts="AudioSet_SL, BBC_Sound_Effects, FreeSound, SoundBible (all by default)",
-    captioned=_captioned,
+    captioned=_pairs,
 )

@@ -1,6 +1,5 @@
 """What a run would read, in numbers: pairs, clips, captions and hours."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -8,9 +7,9 @@ import numpy as np
 import pyarrow.compute as pc
 from datasets import Dataset, IterableDataset
 
+from ..data.decoding import open_clip
+from ..data.filters import column_of
 from ..errors import ClipError
-from .decoding import open_clip
-from .filters import column_of
 
 
 _SAMPLE = 300  # clips whose length is looked up; the hours of more are estimated from them
@@ -54,26 +53,22 @@ def summarise(data: Dataset | IterableDataset) -> Summary:
     if "audio" not in data.column_names:
         return Summary(len(data), None, captions, None)
     ids, audio = column_of(data, "audio_id").dictionary_encode(), column_of(data, "audio")
-    _, first = np.unique(ids.indices.to_numpy(), return_index=True)
-    first = first[pc.is_valid(audio).to_numpy(zero_copy_only=False)[first]]
-    if len(first) == 0:
+    _, clips = np.unique(ids.indices.to_numpy(), return_index=True)
+    clips = clips[pc.is_valid(audio).to_numpy(zero_copy_only=False)[clips]]
+    if len(clips) == 0:
         return Summary(len(data), 0, captions, 0.0)
-    some = np.sort(np.random.default_rng(0).permutation(first)[:_SAMPLE])
-    seconds = list(_seconds(data.select_columns(["audio"]).select(some)))
-    known = [length for length in seconds if length is not None]
-    hours = np.mean(known) * len(first) / 3600 if known else 0.0
-    return Summary(len(data), len(first), captions, float(hours), len(some), len(seconds) - len(known))
-
-
-def _seconds(clips: Dataset) -> Iterator[float | None]:
-    """The length of each clip, from its header; None of one that can't be opened."""
-
-    def length(row: dict) -> float | None:
-        try:
-            with open_clip(row["audio"], 1000) as clip:
-                return clip.source.frames / clip.source.rate
-        except ClipError:
-            return None
-
+    sample = np.sort(np.random.default_rng(0).permutation(clips)[:_SAMPLE])
     with ThreadPoolExecutor() as threads:
-        yield from threads.map(length, clips)
+        lengths = list(threads.map(_seconds, data.select_columns(["audio"]).select(sample)))
+    readable = [length for length in lengths if length is not None]
+    hours = np.mean(readable) * len(clips) / 3600 if readable else 0.0
+    return Summary(len(data), len(clips), captions, float(hours), len(sample), len(lengths) - len(readable))
+
+
+def _seconds(row: dict) -> float | None:
+    """The length of a clip, from its header; None where it can't be opened."""
+    try:
+        with open_clip(row["audio"], 1000) as clip:
+            return clip.source.frames / clip.source.rate
+    except ClipError:
+        return None

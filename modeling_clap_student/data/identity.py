@@ -1,13 +1,15 @@
-"""Which published recording a clip was cut from, as any corpus tells it: `freesound:123`, `youtube:abc`."""
+"""What a clip is known by: the published recording it was cut from (`freesound:123`), and a key of its content."""
 
+import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from datasets import Dataset
 
 
-# Columns that tell it: of this package's tables, AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and
-# UrbanSound8K's csv.
+# The columns of AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and UrbanSound8K's csv.
 _COLUMNS = {
     "youtube": ("youtube_id", "ytid", "YTID", "video_id"),
     "freesound": ("freesound_id", "fsID", "src_file"),
@@ -39,7 +41,7 @@ def recording(site: str, name: object) -> str | None:
 
 
 def origin_of(row: Mapping) -> str | None:
-    """The recording of a row, from the first of `ORIGIN_COLUMNS` that tells; None where none does."""
+    """The recording of a row, from the first of `ORIGIN_COLUMNS` that names one."""
     site, mark, name = str(row.get("origin_id") or "").strip().partition(":")
     origin = recording(site.strip().lower(), name) if mark else None if site.lower() in _NOTHING else site
     if origin:
@@ -53,3 +55,37 @@ def origins_of(table: Dataset) -> list[str | None]:
     columns = {column: table[column][:] for column in ORIGIN_COLUMNS if column in table.column_names}
     rows: Iterable[tuple] = zip(*columns.values(), strict=True) if columns else [()] * len(table)
     return [origin_of(dict(zip(columns, values, strict=True))) for values in rows]
+
+
+def key_of(*parts: str | bytes) -> bytes:
+    """16 bytes that are equal for equal parts alone."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        part = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
+        digest.update(len(part).to_bytes(8, "little") + part)
+    # numpy's byte strings end at the last byte that is not 0.
+    return digest.digest()[:-1] + b"\1"
+
+
+def clip_keys(clips: Iterable[dict]) -> np.ndarray:
+    """(clips,) keys of rows with `audio` and `audio_id`: of the file's path, size and time of change, or of the bytes.
+
+    Each file is asked once for its size and time of change.
+    """
+    file_keys: dict[str, bytes] = {}
+    return np.array([_clip_key(clip["audio"] or {}, clip["audio_id"], file_keys) for clip in clips], "S16")
+
+
+def _clip_key(audio: dict, audio_id: str, file_keys: dict[str, bytes]) -> bytes:
+    if audio.get("bytes") is not None:
+        return key_of("bytes", hashlib.blake2b(audio["bytes"]).digest())
+    path = audio.get("path")
+    if not path:
+        return key_of("no audio", audio_id)
+    if path not in file_keys:
+        try:
+            status = os.stat(path)
+            file_keys[path] = key_of("file", os.path.abspath(path), f"{status.st_size} {status.st_mtime_ns}")
+        except (OSError, ValueError):  # none, or one that the package makes itself
+            file_keys[path] = key_of("name", path)
+    return file_keys[path]
