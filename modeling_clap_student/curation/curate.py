@@ -30,7 +30,7 @@ from ..utils.processes import from_main_process
 from ..version import __version__
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
-from .embedding_store import EmbeddingStore, StoredVectors
+from .embedding_store import EmbeddingStore, StoredEmbedder, StoredVectors
 from .improvement_set import (
     is_improvement_set,
     pair_precision,
@@ -42,7 +42,6 @@ from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
 from .selection import PROMPT, SelectedCaptions, label_prompts, select_captions
-from .stored_embeddings import StoredEmbedder
 from .strategies import (
     DEFAULT_THRESHOLDS,
     PAPER_DU_THRESHOLD,

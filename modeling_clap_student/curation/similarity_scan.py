@@ -170,7 +170,7 @@ class SimilarityScan:
     def _candidates(
         self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None
     ) -> tuple[torch.Tensor, float]:
-        """query x number of keys + key of all that may reach the floor, ascending; the highest met if there is none."""
+        """query x number of keys + key of all that may reach the floor, ascending; the highest met if none may."""
         margin, parts, highest = self._margin(rounded), [], -np.inf
         floors = torch.full((len(queries), 1), floor - margin, dtype=torch.float64, device=self.device).to(self.dtype)
         buffer, best = self.buffers.pop(), None
