@@ -9,7 +9,7 @@ from transformers import set_seed
 
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import load_checkpoint
-from ..curation.selection import PROMPT
+from ..curation.strategies import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task, short_name
 from ..data.skipping import SkippedClips, report_skipped, skipped_clips
 from ..data.sources import ExclusionLog, report_exclusions

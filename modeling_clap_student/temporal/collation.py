@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..curation.selection import PROMPT
+from ..curation.strategies import PROMPT
 from ..errors import ClipError, InputError
 from ..processing_clap_student import tokenize
 from .captions import (
