@@ -1,4 +1,4 @@
-"""What the report draws: charts as SVG in the colours of the page, light or dark; clips as excerpts to hear and see."""
+"""What the report draws: charts as SVG in the page's colours, light or dark; clips as excerpts to hear and see."""
 
 import base64
 import io
