@@ -25,6 +25,7 @@ from ..utils.outputs import whole_folder
 from ..utils.precision import settle_dtype
 from ..utils.processes import from_main_process
 from ..version import __version__
+from . import strategies
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
 from .embedding_store import EmbeddingStore, StoredEmbedder, StoredVectors
@@ -38,19 +39,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
-from .strategies import (
-    DEFAULT_THRESHOLDS,
-    PAPER_DU_THRESHOLD,
-    PAPER_THRESHOLDS,
-    PROMPT,
-    Curated,
-    SelectedCaptions,
-    label_prompts,
-    match_pool,
-    replay_set,
-    select_captions,
-    similar_training_pairs,
-)
+from .strategies import Curated, SelectedCaptions
 
 
 SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
@@ -107,13 +96,9 @@ class Improvement:
         write_report(Path(path), ReportData(self.pairs, self.provenance, pair_precision=precision, **self.facts))
 
     def write(self, folder: Path, name: str, embed_audio: bool = False, has_pairs: bool = False) -> None:
-        """Writes the set's files into a folder.
+        """Writes the set's files into an existing folder; `name` is where the set is or will be, for the card.
 
-        Args:
-            folder: an existing one.
-            name: where the set is or will be, for the card.
-            embed_audio: as in `save`.
-            has_pairs: whether the pairs were written there already, as those of a stream are.
+        With `has_pairs` the pairs were written there already, as those of a stream are.
         """
         replay = self.replay
         if embed_audio and replay is not None and not self.replay_decodes:
@@ -204,9 +189,6 @@ def run_curation(
         model, processor: the teacher.
         folder: for pairs that do not fit into memory, and those of a stream; it must stay as long as they are used.
         skipped: where clips that can't be read are listed.
-
-    Raises:
-        InputError: nothing is similar enough, or not one clip can be read.
     """
     settle_dtype(args, PartialState().device.type)
     publishes = bool(args.embed_audio or args.push_to_hub)
@@ -221,14 +203,14 @@ def run_curation(
         names = enumerate(inputs.class_names)
         facts["selected"] = {name: selected.similarities[selected.labels == number] for number, name in names}
     if args.strategy == "ds":
-        pairs = similar_training_pairs(inputs, selected, embedder, caption_embeds)
+        pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
         curated, outcome = from_main_process(
             lambda: match_clips(args, inputs, model, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
         pairs, made_by = curated.pairs, made_by | outcome
-        replay = replay_set(inputs, selected, skipped if publishes else None)
+        replay = strategies.replay_set(inputs, selected, skipped if publishes else None)
         if PartialState().is_main_process:
             facts |= similarities(clip_embeds, caption_embeds, selected)
     if selected is not None:
@@ -254,7 +236,7 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
         "teacher_fingerprint": fingerprint(model),
         "teacher_revision": getattr(model.config, "_commit_hash", None),
         "dtype": args.dtype,
-        "prompt": PROMPT,
+        "prompt": strategies.PROMPT,
         "captions": args.captions,
         "audio": args.audio,
         "exclude": args.exclude,
@@ -270,9 +252,9 @@ def select(
     args: CurateArguments, inputs: CurationInputs, embedder: StoredEmbedder, caption_embeds: StoredVectors
 ) -> SelectedCaptions:
     """The captions near one of the labels."""
-    labels = embedder.texts(label_prompts(inputs.class_names), "embedding labels")
-    threshold = args.threshold("caption", PAPER_THRESHOLDS.get(inputs.layout, DEFAULT_THRESHOLDS)[0])
-    selected = select_captions(caption_embeds[:], labels[:], threshold)
+    labels = embedder.texts(strategies.label_prompts(inputs.class_names), "embedding labels")
+    threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
+    selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
     say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
     if len(selected.indices) == 0:
         raise none_reached("caption", selected)
@@ -310,10 +292,10 @@ def match_clips(
         threshold = Threshold(value)
         precisions = {"wanted_precision": args.precision, "estimated_precision": precision}
     elif args.strategy == "du":
-        threshold = args.threshold("pair", PAPER_DU_THRESHOLD)
+        threshold = args.threshold("pair", strategies.PAPER_DU_THRESHOLD)
     else:
-        threshold = args.threshold("pair", PAPER_THRESHOLDS.get(inputs.layout, DEFAULT_THRESHOLDS)[1])
-    curated = match_pool(
+        threshold = args.threshold("pair", strategies.paper_thresholds(inputs.layout)[1])
+    curated = strategies.match_pool(
         *(clips, clip_embeds, inputs.captions, caption_embeds, threshold, selected, inputs.class_names),
         scratch=scratch,
         balance_labels=args.balance_labels,

@@ -241,17 +241,17 @@ def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: It
     state.wait_for_everyone()
     own_clips = clips.select(np.flatnonzero(np.array(clips["share"][:]) == state.process_index))
     share = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
-    matched = _matched_audio(share, pairs["audio_id"], set(own_clips["audio_id"]), state.is_main_process)
+    rows_with_audio = _matched_audio(share, pairs["audio_id"], set(own_clips["audio_id"]), state.is_main_process)
     columns = pairs.select_columns(list(FEATURES)).with_format("arrow")
     count = 0
-    while group := list(islice(matched, ROWS_A_GROUP)):
+    while group := list(islice(rows_with_audio, ROWS_A_GROUP)):
         path = data / f"part-{state.process_index:05d}-{count // ROWS_A_FILE:05d}.parquet"
         end = count + ROWS_A_FILE
         with ParquetWriter(path, FEATURES.arrow_schema) as writer:
             while group:
                 writer.write_table(put_audio(columns[[row for row, _ in group]], [audio for _, audio in group]))
                 count += len(group)
-                group = list(islice(matched, min(ROWS_A_GROUP, end - count)))
+                group = list(islice(rows_with_audio, min(ROWS_A_GROUP, end - count)))
     if (total := sum(gather_object([count]))) != len(pairs):
         raise InputError(f"{len(pairs) - total} pairs lost their clip: the pool has changed since it was embedded")
     if state.is_main_process:

@@ -46,13 +46,11 @@ def match(
     Of equal similarities the lower row is nearer.
 
     Args:
-        audio_embeds: (clips, dim) unit vectors, array or tensor; compared as float32.
-        text_embeds: (captions, dim) unit vectors.
+        audio_embeds, text_embeds: (clips, dim) and (captions, dim) unit vectors, compared as float32.
         threshold: on the cosine; by number or quantile, pairs as similar as the last one are kept too.
         block_size: clips and captions at a time.
-        max_captions_per_clip: only pairs whose caption is among this many nearest of the clip.
-        max_clips_per_caption: only pairs whose clip is among this many nearest of the caption.
-        mutual_nearest: only pairs of which each is the other's nearest: both limits at one.
+        max_captions_per_clip, max_clips_per_caption: only pairs among so many nearest of the clip, of the caption.
+        mutual_nearest: both limits at one.
         csls_neighbours: compare 2 cos - r(clip) - r(caption) instead of cosines, with r the mean cosine to this many
             nearest on the other side, as float32: what is near to everything is then near to nothing. The threshold
             and the limits are on that scale, on which 0 is a pair as near as those neighbours.
@@ -87,15 +85,9 @@ def match(
 def match_by_label(audio_embeds, text_embeds, labels: np.ndarray, threshold: Threshold, **options) -> Matches:
     """Finds the pairs of each label's captions alone, so that no label takes the place of another.
 
-    Args:
-        audio_embeds, text_embeds: as for `match`.
-        labels: (captions,) the label that each caption was selected for.
-        threshold: of a number, each label with captions gets the same share, rounded; a quantile is that of a label's
-            own pairs.
-        options: of `match`; they too hold for each label alone.
-
-    Returns:
-        all of them; `threshold` is the lowest of the labels', `highest` the highest.
+    `labels` (captions,) are those that the captions were selected for. Of a threshold by number, each label with
+    captions gets the same share, rounded; a quantile is that of a label's own pairs, and the options of `match` hold
+    for each label alone too. The result's `threshold` is the lowest of the labels', `highest` the highest.
     """
     present = np.unique(labels)
     if threshold.count is not None:

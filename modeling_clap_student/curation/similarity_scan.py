@@ -79,8 +79,8 @@ class SimilarityScan:
     also the keys in float32.
 
     Args:
-        queries: (queries, dim) array or tensor, or whatever has a length and gives such when sliced; taken as float32.
-        keys: (keys, dim) likewise.
+        queries, keys: (rows, dim) arrays or tensors, or whatever has a length and gives such when sliced; taken as
+            float32.
         device: where to compute; by default the GPU if there is one.
         block_size: queries and keys of a block.
 
@@ -89,9 +89,6 @@ class SimilarityScan:
         highest: the highest inner product met: that of all pairs once a pair was found; before, that of the pair which
             the product ranks highest, at most two margins below.
         floor: whoever takes the pairs may set it higher for the blocks to come.
-
-    Raises:
-        InputError: vectors that are not finite, or of two dimensions.
     """
 
     def __init__(self, queries, keys, device: str | torch.device | None = None, block_size: int | None = None):
@@ -122,11 +119,12 @@ class SimilarityScan:
             for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
                 results.append(pool.submit(self._search, start, nearest, exact))
                 if len(results) > 2 * self.workers:
-                    yield self._counted(*results.popleft().result())
+                    yield self._note(*results.popleft().result())
             while results:
-                yield self._counted(*results.popleft().result())
+                yield self._note(*results.popleft().result())
 
-    def _counted(self, pairs: Pairs, highest_met: float) -> Pairs:
+    def _note(self, pairs: Pairs, highest_met: float) -> Pairs:
+        """Keeps `count` and `highest` up to date."""
         if len(pairs):
             self.highest = max(pairs.similarities.max(), self.highest if self.count else -np.inf)
         elif not self.count:

@@ -25,11 +25,14 @@ from .matching import match, match_by_label
 
 
 PROMPT = "this is a sound of "
-# Thresholds of the paper, on the cosines of its own teacher: (caption to label prompt, clip to caption).
-PAPER_THRESHOLDS = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
-DEFAULT_THRESHOLDS = (0.7, 0.7)  # for other label sets
 PAPER_DU_THRESHOLD = 0.75
 _ROWS_AT_ONCE = 2**17
+
+
+def paper_thresholds(layout: str | None) -> tuple[float, float]:
+    """Those of the paper, on the cosines of its own teacher: of caption and label prompt, of clip and caption."""
+    thresholds = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
+    return thresholds.get(layout, (0.7, 0.7))
 
 
 def label_prompts(class_names: list[str], prompt: str = PROMPT) -> list[str]:
@@ -38,30 +41,17 @@ def label_prompts(class_names: list[str], prompt: str = PROMPT) -> list[str]:
 
 @dataclass(frozen=True)
 class SelectedCaptions:
-    """Captions that fit a domain.
+    """Captions that fit a domain."""
 
-    Attributes:
-        indices: (selected,) which of the captions, ascending.
-        labels: (selected,) index of the nearest class.
-        similarities: (selected,) float32 cosine to that class's prompt.
-        threshold: the cosine that decided.
-        highest: the highest cosine of any caption.
-    """
-
-    indices: np.ndarray
-    labels: np.ndarray
-    similarities: np.ndarray
-    threshold: float
-    highest: float
+    indices: np.ndarray  # (selected,) which of the captions, ascending
+    labels: np.ndarray  # (selected,) index of the nearest class
+    similarities: np.ndarray  # (selected,) float32 cosine to that class's prompt
+    threshold: float  # the cosine that decided
+    highest: float  # the highest cosine of any caption
 
 
 def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, threshold: Threshold) -> SelectedCaptions:
-    """Keeps the captions whose nearest class prompt is at least as similar as the threshold.
-
-    Args:
-        caption_embeds, label_embeds: (captions, dim) and (classes, dim) unit vectors, the latter of the prompts.
-        threshold: on max over classes of the cosine.
-    """
+    """Keeps the captions whose cosine to the nearest class prompt reaches the threshold; both are unit vectors."""
     similarities = caption_embeds.astype(np.float32) @ label_embeds.astype(np.float32).T
     labels = similarities.argmax(axis=1)
     nearest = similarities.max(axis=1)
