@@ -31,7 +31,6 @@ def iter_clips(
         model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or several
             `SideBySide`.
         rows: with `audio` and `audio_id`.
-        skipped: where clips that can't be read are listed.
         batch_size: clips to read and windows to embed at a time.
 
     Yields:

@@ -48,17 +48,11 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
 
     The audio graph takes `input_values` (windows, samples) float32 and gives `audio_embeds` (windows, dim) float32;
     the text graph takes `input_ids` and `attention_mask` (texts, tokens) int64 and gives `text_embeds` (texts, dim)
-    float32. Every axis but dim may have any length that the model itself takes.
-
-    Args:
-        model: of any dtype, on any device, in any mode; it stays as it is.
-        output_dir: made if need be; older files of these names are replaced.
+    float32. Every axis but dim may have any length that the model itself takes. The model stays as it is; older
+    graphs in the folder are replaced.
 
     Returns:
         the paths of the audio and the text graph.
-
-    Raises:
-        InputError: onnx or onnxscript is not installed, or the folder can't be made.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:

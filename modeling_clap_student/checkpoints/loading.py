@@ -19,19 +19,15 @@ from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 
 
 def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
-    """Loads a model, in eval mode, and its processor.
+    """Loads a model of one of these types, in eval mode, and its processor.
 
     Args:
         name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
             `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
-        kinds: the model types that will do.
 
     Returns:
         a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
         `ClapStudentAudioModel` and None.
-
-    Raises:
-        InputError: nothing there, another model type, files missing, or weights of other shapes.
     """
     repository, revision = split_revision(name)
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
@@ -65,16 +61,9 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
 def as_checkpoint(model):
     """What `load_checkpoint` returns, of whatever a user has at hand.
 
-    Args:
-        model: a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
-            its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from.
-
-    Returns:
-        a `ClapStudentModel` and its `ClapStudentProcessor`, or a `TeacherClapModel`, which shares the weights, and its
-        processor.
-
-    Raises:
-        InputError: another kind of model, or no processor.
+    `model` is a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
+    its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from; the
+    `TeacherClapModel` made of it shares its weights.
     """
     model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
@@ -142,11 +131,7 @@ def _load_model(model_class, name: str, revision: str | None):
 def push_folder(
     folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
 ) -> str:
-    """Uploads a finished folder in one commit; returns its address.
-
-    Raises:
-        InputError: no right to, no connection, or an upload that broke off.
-    """
+    """Uploads a finished folder in one commit; returns its address."""
     api = HfApi(token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True).repo_id

@@ -55,12 +55,8 @@ class EmbeddingStore:
 
     Args:
         root: folder of the stores of all teachers.
-        model: the teacher, on the device where it will embed.
-        processor: the model's own.
+        model, processor: the teacher's, on the device where it will embed.
         batch_size, dtype: as it will embed: the last bits depend on them.
-
-    Raises:
-        InputError: the folder can't be made or read, or holds another teacher's embeddings.
     """
 
     def __init__(self, root: Path | str, model, processor, batch_size: int, dtype: str = "float32"):
@@ -81,11 +77,7 @@ class EmbeddingStore:
         self._indices: dict[str, _Index] = {}
 
     def add(self, kind: str, key: bytes, vector: np.ndarray | None, reason: str = "") -> None:
-        """Writes an embedding, or that there is none because the clip can't be read.
-
-        Raises:
-            InputError: the disk is full, or can't be written.
-        """
+        """Writes an embedding, or that there is none because the clip can't be read."""
         readable = vector is not None
         vector = np.zeros(self.dim, np.float32) if vector is None else np.asarray(vector, np.float32)
         if vector.shape != (self.dim,):
@@ -191,13 +183,7 @@ class _Index:
 
 
 class StoredVectors:
-    """(rows, dim) float32 on disk; a slice, or an array of rows, is an array in memory.
-
-    Args:
-        files: of vectors.
-        starts: position of each one's first vector, and the end.
-        positions: (rows,) of the vectors.
-    """
+    """(rows, dim) float32 on disk; a slice, or an array of rows, is an array in memory."""
 
     dtype = np.dtype(np.float32)
 
@@ -231,11 +217,8 @@ class StoredVectors:
 class StoredEmbedder:
     """A teacher with its store; every process embeds its share of what is missing. All processes must call alike.
 
-    Args:
-        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, on its device.
-        processor: the model's own.
-        store: of this model and batch size.
-        skipped: where clips that can't be read are listed, now or in an earlier run.
+    The store is that of this model and batch size. `skipped` gets the clips that can't be read, those of earlier runs
+    too.
     """
 
     def __init__(self, model, processor, store: EmbeddingStore, skipped: SkippedClips, batch_size: int = 32):
@@ -256,11 +239,7 @@ class StoredEmbedder:
         return self.store.vectors(TEXTS, keys)
 
     def table(self, clips: Dataset, description: str) -> tuple[StoredVectors, np.ndarray]:
-        """(clips, dim) of a table's readable clips, and (clips,) int64 their rows, ascending.
-
-        Raises:
-            InputError: not one clip can be read, or more of them can't than `skipped` allows.
-        """
+        """(clips, dim) of a table's readable clips, and (clips,) int64 their rows, ascending."""
         keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
         was_known = self.store.knows(CLIPS, keys)
         missing = self._missing(CLIPS, keys)
@@ -278,18 +257,12 @@ class StoredEmbedder:
     ) -> tuple[StoredVectors, Dataset]:
         """Reads a stream, each process its share; clips whose bytes are known are not decoded.
 
-        Args:
-            stream: rows of `POOL_COLUMNS`. Where its shards do not divide evenly among the processes, each reads all
-                of it, and decodes its own clips.
-            leakage: clips that are left out.
-            exclusions: gets the number of clips that were left out, and why.
+        Where the stream's shards do not divide evenly among the processes, each reads all of it, and decodes its own
+        clips. `exclusions` gets the number of clips that were left out, and why.
 
         Returns:
             (clips, dim) vectors, and a table of the clips they belong to, each once: `POOL_COLUMNS`, where `audio` is
             null, and `share`, the process that read it.
-
-        Raises:
-            InputError: the stream is empty, or not one clip can be read.
         """
         state = PartialState()
         rows = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)

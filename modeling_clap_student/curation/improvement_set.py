@@ -83,9 +83,6 @@ def save_improvement_set(
         provenance: everything needed to make it again; goes into the card.
         name: where it is or will be, for the card: a path or a Hub id.
         with_audio: put the audio itself into the files, as the Hub needs it, instead of the paths.
-
-    Raises:
-        InputError: with audio, and a file is gone.
     """
     (folder / "data").mkdir(exist_ok=pairs is None)
     splits = {"train": pairs} if replay is None else {"train": pairs, "replay": replay}
@@ -187,16 +184,10 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
 def load_improvement_set(
     path: Path | str,
 ) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset | None, dict]:
-    """Opens an Improvement-Set.
-
-    Args:
-        path: a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
+    """Opens a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
 
     Returns:
         the pairs, the replay set or None, and the provenance, empty where there is none at hand.
-
-    Raises:
-        InputError: something else, or an empty set.
     """
     name = str(path).removeprefix(STREAMED)
     if not Path(name).exists() and hub_name(name) is None:
@@ -223,16 +214,8 @@ def load_improvement_set(
 def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: IterableDataset) -> None:
     """Writes the split `train` with its audio inside, each process the clips of its share, in the order of `pairs`.
 
-    Of the audio a row group is held at a time. All processes must call it.
-
-    Args:
-        folder: of the Improvement-Set, which all processes see.
-        pairs: of `FEATURES`, where `audio` is null.
-        clips: what `StoredEmbedder.stream` returned for the stream.
-        stream: the pool.
-
-    Raises:
-        InputError: a clip that was in the stream the first time is gone.
+    A row group of audio is in memory at a time. All processes must call it, and see the folder. `pairs` are rows of
+    `FEATURES`, where `audio` is null; `clips` is what `StoredEmbedder.stream` returned for the stream.
     """
     state = PartialState()
     data = folder / "data"

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ...redaction_clap_student import public
 from ...soundscapes.corpus import holds_event
 from ...utils.outputs import whole_file
-from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, Spread, histogram_chart, reaching_chart, read_excerpt
+from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt, similarity_charts
 
 
 NUM_RANDOM, NUM_NEAREST, NUM_HUBS, MAX_LABELS = 30, 30, 8, 300
@@ -183,11 +183,9 @@ def charts(data: ReportData, similarities: np.ndarray) -> list[dict]:
         if data.sampled_clips is not None:
             note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, but for the kept."
     scale = "The axis is logarithmic. The higher the threshold, the fewer the pairs, and the more similar."
-    spread = Spread(edges, np.histogram(cosines, edges)[0], compared, threshold)
-    return [
-        {"title": titles[0], "note": note, "svg": histogram_chart(spread, titles[0])},
-        {"title": titles[1], "note": scale, "svg": reaching_chart(spread, titles[1])},
-    ]
+    drawings = similarity_charts(edges, np.histogram(cosines, edges)[0], compared, threshold, titles)
+    columns = zip(titles, (note, scale), drawings, strict=True)
+    return [{"title": title, "note": text, "svg": svg} for title, text, svg in columns]
 
 
 def facts(made_by: dict) -> list[tuple[str, str]]:

@@ -3,7 +3,8 @@
 import base64
 import io
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 
@@ -48,70 +49,60 @@ _COLORS = 64  # more can't be told apart, but make the file larger
 MAX_CLIP_BYTES = (MAX_SECONDS * BITS_A_SECOND // 8 + _COLUMNS * _MEL_BINS + 2048) * 4 // 3
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How similarities are spread over bins."""
+def similarity_charts(
+    edges: np.ndarray, pairs: np.ndarray, compared: np.ndarray | None, threshold: float | None, titles: tuple[str, str]
+) -> tuple[str, str]:
+    """How many pairs have which similarity, and how many reach it, on a log axis.
 
-    edges: np.ndarray  # (bins + 1,) ascending
-    pairs: np.ndarray  # (bins,) int64, of the set
-    compared: np.ndarray | None  # (bins,) of all clips and captions, whole numbers or estimates, where they are known
-    threshold: float | None  # the cosine that decided, if one did
+    Args:
+        edges: (bins + 1,) ascending.
+        pairs: (bins,) int64, of the set.
+        compared: (bins,) of all clips and captions, whole numbers or estimates, where they are known.
+        threshold: the cosine that decided, if one did.
+        titles: for readers who can't see the charts.
+    """
+    occupied = np.flatnonzero(pairs if compared is None else pairs + compared)
+    first, last = (occupied[0], occupied[-1]) if len(occupied) else (0, 0)
+    edges, num_pairs = edges[first : last + 2], int(pairs.sum())
+    layers = [(compared, _BAR), (pairs, _ACCENT)]  # the pairs in front
+    layers = [(counts[first : last + 1], color) for counts, color in layers if counts is not None and counts.any()]
 
-    def occupied(self) -> "Spread":
-        """The bins from the first to the last that holds anything; one of them if none does."""
-        bins = np.flatnonzero(self.pairs if self.compared is None else self.pairs + self.compared)
-        first, last = (bins[0], bins[-1]) if len(bins) else (0, 0)
-        bins = slice(first, last + 1)
-        compared = None if self.compared is None else self.compared[bins]
-        return replace(self, edges=self.edges[first : last + 2], pairs=self.pairs[bins], compared=compared)
-
-    @property
-    def layers(self) -> list[tuple[np.ndarray, str]]:
-        """Counts to draw and their colours, the pairs in front."""
-        layers = ((self.compared, _BAR), (self.pairs, _ACCENT))
-        return [(counts, color) for counts, color in layers if counts is not None and counts.any()]
-
-
-def histogram_chart(spread: Spread, title: str) -> str:
-    """How many pairs have which similarity. The title is for readers who can't see the chart."""
-    spread = spread.occupied()
-    starts = np.arange(0, len(spread.pairs), -(-len(spread.pairs) // _MAX_BARS))
-    edges = np.append(spread.edges[starts], spread.edges[-1])
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
-        figure, axes = _axes("cosine of clip and caption", "pairs")
-        for counts, color in spread.layers:
-            axes.stairs(np.add.reduceat(counts, starts), edges, fill=True, color=color, linewidth=0)
+    def histogram(axes) -> None:
+        starts = np.arange(0, len(edges) - 1, -(-(len(edges) - 1) // _MAX_BARS))
+        for counts, color in layers:
+            bars = np.add.reduceat(counts, starts)
+            axes.stairs(bars, np.append(edges[starts], edges[-1]), fill=True, color=color, linewidth=0)
         axes.set_ylim(0, max(1, axes.dataLim.y1) * 1.15)
-        if spread.threshold is not None:
-            _mark(axes, spread.threshold, f"threshold {spread.threshold:.3f}")
-        return _svg(figure, title)
+        if threshold is not None:
+            _mark(axes, threshold, f"threshold {threshold:.3f}")
 
-
-def reaching_chart(spread: Spread, title: str) -> str:
-    """How many pairs reach each similarity, on a log axis. The title is for readers who can't see the chart."""
-    spread, num_pairs = spread.occupied(), int(spread.pairs.sum())
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):
-        figure, axes = _axes("threshold", "pairs at or above it")
+    def reaching(axes) -> None:
         axes.set_yscale("log")
-        for counts, color in spread.layers:
+        for counts, color in layers:
             first, last = np.flatnonzero(counts)[[0, -1]]
-            reaching = counts[::-1].cumsum()[::-1][first : last + 1]
-            axes.step(spread.edges[first : last + 1], reaching, where="post", color=color, linewidth=2)
+            numbers = counts[::-1].cumsum()[::-1][first : last + 1]
+            axes.step(edges[first : last + 1], numbers, where="post", color=color, linewidth=2)
         axes.set_ylim(0.7, max(axes.dataLim.y1, 10) ** 1.15)  # room for words above the curve
-        if spread.threshold is not None:
-            axes.plot([spread.threshold], [num_pairs], "o", color=_MARK, markersize=5)
-            _mark(axes, spread.threshold, f"{num_pairs:,} pairs at {spread.threshold:.3f}")
+        if threshold is not None:
+            axes.plot([threshold], [num_pairs], "o", color=_MARK, markersize=5)
+            _mark(axes, threshold, f"{num_pairs:,} pairs at {threshold:.3f}")
+
+    return (
+        _chart(histogram, "cosine of clip and caption", "pairs", titles[0]),
+        _chart(reaching, "threshold", "pairs at or above it", titles[1]),
+    )
+
+
+def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+        axes.margins(x=0.02)
+        draw(axes)
         return _svg(figure, title)
-
-
-def _axes(xlabel: str, ylabel: str):
-    figure = Figure(figsize=_INCHES, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
-    axes.margins(x=0.02)
-    return figure, axes
 
 
 def _mark(axes, threshold: float, words: str) -> None:
@@ -155,15 +146,7 @@ class Excerpt:
 
 
 def read_excerpt(audio: dict | None) -> Excerpt:
-    """Decodes the first `MAX_SECONDS` of a clip, mono.
-
-    Args:
-        audio: datasets' undecoded form, `{"path": ..., "bytes": ...}`.
-
-    Raises:
-        ClipError: missing or damaged.
-        InputError: no clip of the built-in corpus.
-    """
+    """Decodes the first `MAX_SECONDS` of a clip in datasets' undecoded form, mono."""
     with open_clip(audio, RATE) as clip:
         length = clip.length
         samples = clip.read(0, min(length, MAX_SECONDS * RATE))
