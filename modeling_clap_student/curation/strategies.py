@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 2**17
 
 
 def paper_thresholds(layout: str | None) -> tuple[float, float]:
-    """Those of the paper, on the cosines of its own teacher: of caption and label prompt, of clip and caption."""
+    """The paper's, on the cosines of its own teacher: for caption and label prompt, for clip and caption."""
     thresholds = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
     return thresholds.get(layout, (0.7, 0.7))
 

@@ -43,7 +43,7 @@ _LEVEL_OF_40_KBIT = 0.8  # libsndfile's scale, from 160 kbit/s at 0 to 8 at 1, f
 _COLUMNS, _MEL_BINS, _FREQUENCIES = 240, 64, (50, RATE // 2)
 _N_FFT = 1024
 _DECIBELS = 70  # below the loudest, where a picture is black
-_COLORS = 64  # more can't be told apart, but make the file larger
+_COLORS = 64  # more look the same, but make the file larger
 
 # The most that a clip adds to the page, in bytes. Pictures are smaller than their pixels, or not much larger.
 MAX_CLIP_BYTES = (MAX_SECONDS * BITS_A_SECOND // 8 + _COLUMNS * _MEL_BINS + 2048) * 4 // 3
