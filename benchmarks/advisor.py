@@ -23,7 +23,7 @@ from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.advisor import estimate_precision
 from modeling_clap_student.curation.arguments import Threshold
-from modeling_clap_student.curation.selection import label_prompts, select_captions
+from modeling_clap_student.curation.strategies import label_prompts, select_captions
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.leakage import LeakageFilter

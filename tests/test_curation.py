@@ -11,8 +11,13 @@ from modeling_clap_student.curation import strategies
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.improvement_set import FEATURES, load_improvement_set, save_improvement_set
 from modeling_clap_student.curation.matching import match
-from modeling_clap_student.curation.selection import label_prompts, select_captions
-from modeling_clap_student.curation.strategies import match_pool, select_training_pairs, training_pairs
+from modeling_clap_student.curation.strategies import (
+    label_prompts,
+    match_pool,
+    select_captions,
+    select_training_pairs,
+    training_pairs,
+)
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
 

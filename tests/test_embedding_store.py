@@ -17,8 +17,7 @@ from conftest import ROOT, numbers, write_tone
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.commands import curate
-from modeling_clap_student.curation.embedding_store import EmbeddingStore
-from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
+from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
 from modeling_clap_student.data.identity import clip_keys, key_of
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
@@ -242,8 +241,7 @@ LATE = """
 import sys, time
 from accelerate import PartialState
 from modeling_clap_student.checkpoints.loading import load_checkpoint
-from modeling_clap_student.curation.embedding_store import EmbeddingStore
-from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
+from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
 from modeling_clap_student.data.skipping import SkippedClips
 
 state = PartialState(cpu=True)

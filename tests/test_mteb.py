@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.checkpoints.loading import load_checkpoint
-from modeling_clap_student.curation.selection import label_prompts
+from modeling_clap_student.curation.strategies import label_prompts
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.evaluation.zero_shot import zero_shot

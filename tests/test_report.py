@@ -16,7 +16,6 @@ from datasets import Dataset, DatasetInfo
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, is_improvement_set
-from modeling_clap_student.curation.report.clips import MAX_CLIP_BYTES, RATE, read_excerpt
 from modeling_clap_student.curation.report.page import (
     MAX_PAGE_BYTES,
     NUM_HUBS,
@@ -25,10 +24,15 @@ from modeling_clap_student.curation.report.page import (
     ReportData,
     charts,
     count_cells,
+    hub_captions,
+    hub_clips,
+    label_rows,
+    nearest_rows,
+    random_rows,
     render_report,
     write_report,
 )
-from modeling_clap_student.curation.report.tables import hub_captions, hub_clips, label_rows, nearest_rows, random_rows
+from modeling_clap_student.curation.report.pictures import MAX_CLIP_BYTES, RATE, read_excerpt
 
 
 HOSTILE = '<script>document.title = "owned"</script> & "a dog\'s" bark</td>'

@@ -19,14 +19,13 @@ from datasets.distributed import split_dataset_by_node
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips
 from modeling_clap_student.commands import curate
-from modeling_clap_student.curation.embedding_store import EmbeddingStore
+from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
 from modeling_clap_student.curation.improvement_set import (
     load_improvement_set,
     read_streamed_audio,
     save_improvement_set,
     save_streamed_pairs,
 )
-from modeling_clap_student.curation.stored_embeddings import StoredEmbedder
 from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips

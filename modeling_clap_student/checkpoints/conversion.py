@@ -50,19 +50,12 @@ _NUMPY = [
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
-
-    Attributes:
-        output_dir: where the checkpoint is.
-        mel_sampling_rate: the rate the file's mel matrix was made for, Hz; None for an unknown matrix.
-        last_mel_bin: the last frequency bin that the matrix uses.
-        ignored: keys of the file that the model has no use for.
-    """
+    """What a conversion did."""
 
     output_dir: Path
-    mel_sampling_rate: int | None
-    last_mel_bin: int
-    ignored: list[str]
+    mel_sampling_rate: int | None  # that the file's mel matrix was made for, Hz; None for an unknown matrix
+    last_mel_bin: int  # the last frequency bin that the matrix uses
+    ignored: list[str]  # keys of the file that the model has no use for
 
 
 def convert_msclap_checkpoint(
@@ -79,8 +72,8 @@ def convert_msclap_checkpoint(
         InputError: another kind of file, keys missing or unexpected, other shapes, or no tokenizer.
     """
     state = read_state_dict(checkpoint_path)
-    with _naming(checkpoint_path):
-        check_kind(state, "clap", checkpoint_path)
+    with _errors_naming(checkpoint_path):
+        _check_kind(state, "clap", checkpoint_path)
         model = _clap_model(state, checkpoint_path, tokenizer)
     return _save(model, checkpoint_path, output_dir, state, IGNORED_IN_CLAP)
 
@@ -96,14 +89,14 @@ def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str
         InputError: another kind of file, keys missing or unexpected, other shapes, or an unknown mel matrix.
     """
     state = read_state_dict(checkpoint_path)
-    with _naming(checkpoint_path):
-        check_kind(state, "panns", checkpoint_path)
+    with _errors_naming(checkpoint_path):
+        _check_kind(state, "panns", checkpoint_path)
         model = _panns_model(state, checkpoint_path)
     return _save(model, checkpoint_path, output_dir, state, IGNORED_IN_PANNS)
 
 
 @contextmanager
-def _naming(path: Path | str) -> Iterator[None]:
+def _errors_naming(path: Path | str) -> Iterator[None]:
     """Names the file in whatever is wrong with its tensors."""
     with reading(path, "checkpoint of a known layout"):
         try:
@@ -115,15 +108,13 @@ def _naming(path: Path | str) -> Iterator[None]:
 
 
 def _clap_model(state: dict[str, Tensor], path: Path | str, tokenizer: str | None) -> ClapStudentModel:
-    prefix = "audio_encoder.base."
-    audio = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     config = ClapStudentConfig(
-        audio_config=_audio_config(audio, sampling_rate=44100).to_dict(),
+        audio_config=_audio_config(_audio_part(state), sampling_rate=44100).to_dict(),
         text_config=_text_config(state).to_dict(),
         projection_dim=_shape(state, "audio_encoder.projection.linear1.weight")[0],
     )
     model = ClapStudentModel(config)
-    load_weights(model, state, _clap_key, IGNORED_IN_CLAP, path)
+    _load_weights(model, state, _clap_key, IGNORED_IN_CLAP, path)
     model.processor = ClapStudentProcessor(
         ClapStudentFeatureExtractor(sampling_rate=config.audio_config.sampling_rate),
         _load_tokenizer(tokenizer or "bert-base-uncased", config.text_config.vocab_size),
@@ -131,9 +122,14 @@ def _clap_model(state: dict[str, Tensor], path: Path | str, tokenizer: str | Non
     return model
 
 
+def _audio_part(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = "audio_encoder.base."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
 def _panns_model(state: dict[str, Tensor], path: Path | str) -> ClapStudentAudioModel:
     model = ClapStudentAudioModel(_audio_config(state))
-    load_weights(model, state, _panns_key, IGNORED_IN_PANNS, path)
+    _load_weights(model, state, _panns_key, IGNORED_IN_PANNS, path)
     # PANNs was trained on clips of 10 s.
     model.processor = ClapStudentFeatureExtractor(sampling_rate=model.config.sampling_rate, window_seconds=10.0)
     return model
@@ -143,19 +139,14 @@ def load_audio_tower(path: Path | str) -> ClapStudentAudioModel:
     """The audio tower in a file of either kind; raises as the conversions do."""
     state = read_state_dict(path)
     if checkpoint_kind(state) == "clap":
-        prefix = "audio_encoder.base."
-        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    with _naming(path):
-        check_kind(state, "panns", path)
+        state = _audio_part(state)
+    with _errors_naming(path):
+        _check_kind(state, "panns", path)
         return _panns_model(state, path)
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Opens a `.pth` file without executing anything in it: the tensors, wherever training scripts put them.
-
-    Raises:
-        InputError: no such file, or no checkpoint of tensors.
-    """
+    """Opens a `.pth` file without executing anything in it: the tensors, wherever training scripts put them."""
     if not Path(path).is_file():
         raise InputError(f"no such checkpoint file: {path}")
     try:
@@ -179,34 +170,26 @@ def checkpoint_kind(state: dict[str, Tensor]) -> str | None:
     return "panns" if "conv_block1.conv1.weight" in state else None
 
 
-def check_kind(state: dict[str, Tensor], wanted: str, path: Path | str) -> None:
-    """Raises an InputError that says what the file is, unless it is what was wanted."""
+def _check_kind(state: dict[str, Tensor], expected: str, path: Path | str) -> None:
     names = {
         "clap": "a CLAP 2022 checkpoint (audio_encoder.base.conv_block1…, caption_encoder…)",
         "panns": "a PANNs Cnn14 checkpoint (conv_block1…)",
         None: f"of an unknown layout (its first key is {next(iter(state), 'none')!r})",
     }
-    if (kind := checkpoint_kind(state)) != wanted:
+    if (kind := checkpoint_kind(state)) != expected:
         hint = f": use convert_{'panns' if kind == 'panns' else 'msclap'}_checkpoint" if kind else ""
-        raise InputError(f"{path} is {names[kind]} and not {names[wanted]}{hint}")
+        raise InputError(f"{path} is {names[kind]} and not {names[expected]}{hint}")
 
 
-def load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, ignored, path: Path | str) -> None:
-    """Fills a model from a file's tensors.
-
-    Args:
-        source_key: our key -> the file's.
-        ignored: keys of the file that are not needed.
-
-    Raises:
-        InputError: keys missing or unexpected, shapes that differ, or an STFT that is not the model's; names some.
-    """
-    ours = {source_key(key): key for key in model.state_dict()}
-    counters = {key for key in ours if key.endswith("num_batches_tracked")}  # absent from files of old torch
-    shapes = {key: model.state_dict()[ours[key]].shape for key in ours if key in state}
+def _load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, ignored, path: Path | str) -> None:
+    """Fills a model from a file's tensors; `source_key` turns our keys into the file's."""
+    own = model.state_dict()
+    keys = {source_key(key): key for key in own}
+    counters = {key for key in keys if key.endswith("num_batches_tracked")}  # absent from files of old torch
+    shapes = {key: own[keys[key]].shape for key in keys if key in state}
     shapes |= {key: (shape[0] // 2 + 1, 1, shape[0]) for key, shape in shapes.items() if key.endswith(STFT)}
-    problems = [f"{key} is missing" for key in sorted(ours.keys() - state.keys() - counters)]
-    problems += [f"{key} is unexpected" for key in sorted(state.keys() - ours.keys() - set(ignored))]
+    problems = [f"{key} is missing" for key in sorted(keys.keys() - state.keys() - counters)]
+    problems += [f"{key} is unexpected" for key in sorted(state.keys() - keys.keys() - set(ignored))]
     problems += [
         f"{key} is {tuple(state[key].shape)} and not {tuple(shape)}"
         for key, shape in shapes.items()
@@ -214,13 +197,12 @@ def load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, i
     ]
     problems += [f"{key} holds NaN or infinite values" for key in shapes if not state[key].isfinite().all()]
     if problems:
-        more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-        raise InputError(f"{path} does not fit: {'; '.join(problems[:4])}{more}")
-    own = model.state_dict()
-    weights = {ours[key]: state[key].to(own[ours[key]].dtype) for key in ours if key in state}
+        remainder = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
+        raise InputError(f"{path} does not fit: {'; '.join(problems[:4])}{remainder}")
+    weights = {keys[key]: state[key].to(own[keys[key]].dtype) for key in shapes}
     window = next(key for key in weights if key.endswith("front_end.window"))
     weights[window] = _window(weights[window], path)
-    model.load_state_dict(weights, strict=False)  # what is missing was told above
+    model.load_state_dict(weights, strict=False)  # problems has named what is missing
     model.eval()
 
 
@@ -240,17 +222,19 @@ def _panns_key(key: str) -> str:
 
 
 def _clap_key(key: str) -> str:
-    part, _, rest = key.partition(".")
-    parts = {
+    part, _, name = key.partition(".")
+    if part == "audio_model":
+        return f"audio_encoder.base.{_panns_key(name)}"
+    prefixes = {
         "audio_projection": "audio_encoder.projection.",
         "text_model": "caption_encoder.base.",
         "text_projection": "caption_encoder.projection.",
     }
-    return f"audio_encoder.base.{_panns_key(rest)}" if part == "audio_model" else parts.get(part, part) + rest
+    return prefixes.get(part, part) + name
 
 
 def _audio_config(state: dict[str, Tensor], sampling_rate: int | None = None) -> ClapStudentAudioConfig:
-    """The tower's sizes, read off its tensors; its rate is that of the mel matrix unless told."""
+    """The tower's sizes, read off its tensors; without a rate, the one that the mel matrix was made for."""
     mel_filters = state.get("logmel_extractor.melW", torch.empty(513, 64))
     if mel_filters.ndim != 2 or not mel_filters.any():
         raise InputError(f"logmel_extractor.melW is no mel matrix: its shape is {tuple(mel_filters.shape)}")
@@ -312,9 +296,8 @@ def _load_tokenizer(name: str, vocab_size: int):
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"can't load the tokenizer {name}: is it a Hub id, or a folder with tokenizer.json?"
-        ) from error
+        message = f"can't load the tokenizer {name}: is it a Hub id, or a folder with tokenizer.json?"
+        raise InputError(message) from error
     if len(tokenizer) > vocab_size:
         raise InputError(f"the tokenizer {name} has {len(tokenizer)} tokens and the text tower only {vocab_size}")
     tokenizer.model_max_length = MAX_TEXT_LENGTH
@@ -323,20 +306,20 @@ def _load_tokenizer(name: str, vocab_size: int):
 
 def _save(model: PreTrainedModel, source: Path | str, output_dir: Path | str, state, ignored) -> Conversion:
     """Writes the checkpoint with its record and card, whole or not at all."""
-    found = getattr(model, "audio_model", model).front_end.mel_filters
+    filters = getattr(model, "audio_model", model).front_end.mel_filters
     digest = hashlib.sha256()
     with open(source, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)
+    mel_rate = mel_sampling_rate(filters)
     model.config.record = {
         "version": __version__,
         "license": "unknown",
         "origin": f"Converted from `{Path(source).name}`; the weights are its own.",
         "sha256": digest.hexdigest(),
-        "mel_sampling_rate": mel_sampling_rate(found),
+        "mel_sampling_rate": mel_rate,
     }
     with whole_folder(output_dir) as folder:
         model.save_pretrained(folder)
         model_card(str(output_dir), model.config).save(folder / "README.md")
-    skipped = sorted(key for key in ignored if key in state)
-    return Conversion(Path(output_dir), mel_sampling_rate(found), _last_bin(found), skipped)
+    return Conversion(Path(output_dir), mel_rate, _last_bin(filters), sorted(key for key in ignored if key in state))

@@ -28,11 +28,9 @@ def iter_clips(
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
     Args:
-        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or some of them
+        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or several
             `SideBySide`.
-        processor: the model's own.
         rows: with `audio` and `audio_id`.
-        skipped: where clips that can't be read are listed.
         batch_size: clips to read and windows to embed at a time.
 
     Yields:
@@ -44,8 +42,8 @@ def iter_clips(
     reader, rows = ClipReader(processor.feature_extractor.sampling_rate, skipped), iter(rows)
 
     def windows() -> Iterator[ClipWindows]:
-        while some := list(islice(rows, batch_size)):
-            for row, clip in zip(some, reader.read_windows(some, processor.feature_extractor), strict=True):
+        while batch := list(islice(rows, batch_size)):
+            for row, clip in zip(batch, reader.read_windows(batch, processor.feature_extractor), strict=True):
                 if isinstance(clip, ClipError):
                     unreadable.append((row, None, str(clip)))
                 else:
@@ -61,12 +59,10 @@ def iter_clips(
 
 
 class SideBySide:
-    """Stands for several models where clips are embedded: each is read once for all of them.
+    """Stands for several models where clips are embedded: each clip is read once for all of them.
 
-    An embedding is (models, dim), each model's what it is by itself, to the bit.
-
-    Args:
-        models: in eval mode, on one device, with equal feature extractors and embeddings of one length.
+    An embedding is (models, dim), each model's what it is by itself, to the bit. The models are in eval mode, on one
+    device, with equal feature extractors and embeddings of one length.
     """
 
     def __init__(self, models: Sequence):
@@ -84,19 +80,12 @@ class SideBySide:
 
 
 def side_by_side(checkpoints: Mapping[str, tuple]) -> list[tuple[list[str], SideBySide, object]]:
-    """Groups models that hear a clip alike.
-
-    Args:
-        checkpoints: name -> (model, processor).
-
-    Returns:
-        of each group the names, the models side by side in their order, and their processor.
-    """
+    """Groups checkpoints, name -> (model, processor), that hear a clip alike: their names, models and processor."""
     groups: dict[tuple, list[str]] = {}
     for name, (model, processor) in checkpoints.items():
         extractor = processor.feature_extractor
-        alike = (type(extractor), extractor.to_json_string(), model.config.projection_dim)
-        groups.setdefault(alike, []).append(name)
+        hearing = (type(extractor), extractor.to_json_string(), model.config.projection_dim)
+        groups.setdefault(hearing, []).append(name)
     return [
         (names, SideBySide([checkpoints[name][0] for name in names]), checkpoints[names[0]][1])
         for names in groups.values()
@@ -111,16 +100,11 @@ def embed_clips(
     batch_size: int = 32,
     description: str | None = "embedding clips",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds a table of clips, each process its share.
-
-    Args:
-        model, processor, skipped, batch_size: as for `iter_clips`.
-        clips: table with `audio` and `audio_id`.
-        description: for the progress bar; none without it.
+    """Embeds a table with `audio` and `audio_id`, each process its share, as `iter_clips` does.
 
     Returns:
-        (kept, dim) float32 unit vectors, of models side by side (kept, models, dim), and (kept,) int64 rows of
-        `clips` they belong to, ascending.
+        (readable, dim) float32 unit vectors, of models side by side (readable, models, dim), and (readable,) int64
+        rows of `clips` they belong to, ascending.
 
     Raises:
         InputError: not one clip can be read, or more of them can't than `skipped` allows.
@@ -129,18 +113,18 @@ def embed_clips(
     bounds = np.linspace(0, len(clips), state.num_processes + 1).astype(int)
     share = range(bounds[state.process_index], bounds[state.process_index + 1])
     rows = ({**clips[number], "row": number} for number in share)
-    found = []
+    pairs = []
     hidden = description is None or not state.is_main_process
     with tqdm(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
         for row, vector, _ in iter_clips(model.eval(), processor, rows, skipped, batch_size):
             bar.update()
             if vector is not None:
-                found.append((row["row"], vector))
-    found = [pair for pairs in gather_object([found]) for pair in pairs]
+                pairs.append((row["row"], vector))
+    pairs = [pair for share in gather_object([pairs]) for pair in share]
     skipped.check()
-    if not found:
+    if not pairs:
         raise nothing_readable(len(clips), skipped)
-    numbers, vectors = zip(*found, strict=True)
+    numbers, vectors = zip(*pairs, strict=True)
     return np.stack(vectors), np.array(numbers, dtype=np.int64)
 
 
@@ -152,14 +136,11 @@ def embed_clips_of_pairs(
     batch_size: int = 32,
     description: str = "embedding clips",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds the clips of a captioned table, each once, however many rows it has.
+    """Embeds the clips of a captioned table, each once, however many rows it has; raises as `embed_clips`.
 
     Returns:
         (clips, dim) float32 unit vectors of those that can be read, of models side by side (clips, models, dim), and
         (rows,) int64 the clip of each row among them, -1 if it can't be read.
-
-    Raises:
-        InputError: as `embed_clips`.
     """
     clips = column_of(pairs, "audio_id").dictionary_encode().indices.to_numpy()
     first = np.unique(clips, return_index=True)[1]
@@ -170,11 +151,11 @@ def embed_clips_of_pairs(
     return embeds, numbers[clips]
 
 
-def nothing_readable(count: int, skipped: SkippedClips, what: str = "clips") -> InputError:
+def nothing_readable(count: int, skipped: SkippedClips, kind: str = "clips") -> InputError:
     """The error for clips, or what is made of them, of which not one can be read."""
     reasons = skipped.read()
     example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
-    return InputError(f"none of the {count} {what} could be read{example}")
+    return InputError(f"none of the {count} {kind} could be read{example}")
 
 
 def embed_texts(model, processor, texts: list[str], description: str | None = None) -> np.ndarray:

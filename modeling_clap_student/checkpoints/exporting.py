@@ -13,16 +13,15 @@ from ..modeling_clap_student import ClapStudentModel
 from ..utils.outputs import output_folder, whole_file
 
 
+_AUDIO, _TEXT = "audio_tower.onnx", "text_tower.onnx"
+_OUTPUTS = {_AUDIO: "audio_embeds", _TEXT: "text_embeds"}
+
+
 class AudioTower(nn.Module):
     """(windows, samples) floating-point waveforms in [-1, 1] -> (windows, dim) L2-normalised embeddings.
 
-    A clip of several windows is embedded by the normalised mean of theirs, as `get_audio_features` does it.
-
-    Args:
-        model: whose tower it is; shared, not copied. The embeddings have its dtype.
-
-    Raises:
-        ValueError: from `forward`, not two axes, or fewer samples than `model.audio_model.min_samples`.
+    A clip of several windows is embedded by the normalised mean of theirs, as `get_audio_features` does it. The
+    model is shared, not copied. `forward` raises a ValueError for other than two axes and for too few samples.
     """
 
     def __init__(self, model: ClapStudentModel):
@@ -34,11 +33,7 @@ class AudioTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """(texts, tokens) int64 ids and int64 mask, 0 where padded -> (texts, dim) L2-normalised embeddings.
-
-    Args:
-        model: whose tower it is; shared, not copied. The embeddings have its dtype.
-    """
+    """(texts, tokens) int64 ids and int64 mask, 0 where padded -> (texts, dim) L2-normalised embeddings."""
 
     def __init__(self, model: ClapStudentModel):
         super().__init__()
@@ -53,41 +48,25 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
 
     The audio graph takes `input_values` (windows, samples) float32 and gives `audio_embeds` (windows, dim) float32;
     the text graph takes `input_ids` and `attention_mask` (texts, tokens) int64 and gives `text_embeds` (texts, dim)
-    float32. Every axis but dim may have any length that the model itself takes.
-
-    Args:
-        model: of any dtype, on any device, in any mode; it stays as it is.
-        output_dir: made if need be; older files of these names are replaced.
+    float32. Every axis but dim may have any length that the model itself takes. The model stays as it is; older
+    graphs in the folder are replaced.
 
     Returns:
         the paths of the audio and the text graph.
-
-    Raises:
-        InputError: onnx or onnxscript is not installed, or the folder can't be made.
     """
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         raise InputError(f"{' and '.join(missing)} missing: pip install onnx onnxscript")
     model = copy.deepcopy(model).cpu().float().eval()
     folder = Path(output_dir)
-    with output_folder(folder, check=_refuse_others):
-        return _export(model, folder)
-
-
-def _export(model: ClapStudentModel, folder: Path) -> tuple[Path, Path]:
     waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length without any special property
     # Two tensors: one given twice would be traced as a single input.
     tokens = {"input_ids": torch.ones(2, 8).long(), "attention_mask": torch.ones(2, 8).long()}
-    return (
-        _write(
-            folder / _AUDIO, AudioTower(model), {"input_values": waveforms}, ("windows", "samples"), _OUTPUTS[_AUDIO]
-        ),
-        _write(folder / _TEXT, TextTower(model), tokens, ("texts", "tokens"), _OUTPUTS[_TEXT]),
-    )
-
-
-_AUDIO, _TEXT = "audio_tower.onnx", "text_tower.onnx"
-_OUTPUTS = {_AUDIO: "audio_embeds", _TEXT: "text_embeds"}
+    with output_folder(folder, check=_refuse_others):
+        return (
+            _write(folder / _AUDIO, AudioTower(model), {"input_values": waveforms}, ("windows", "samples")),
+            _write(folder / _TEXT, TextTower(model), tokens, ("texts", "tokens")),
+        )
 
 
 def _refuse_others(folder: Path) -> None:
@@ -104,14 +83,14 @@ def _refuse_others(folder: Path) -> None:
                 raise ValueError("name another --output_dir")
 
 
-def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[str, str], output: str) -> Path:
+def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[str, str]) -> Path:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="# The axis name")  # ids and mask share their axes, and are meant to
         program = torch.onnx.export(
             tower.eval(),
             kwargs=inputs,
             dynamic_shapes={name: dict(enumerate(axes)) for name in inputs},
-            output_names=[output],
+            output_names=[_OUTPUTS[path.name]],
             dynamo=True,
             verbose=False,
         )

@@ -50,12 +50,7 @@ def _refuse_to_save(*_, **__):
 
 
 class InferenceAudioModel(ClapStudentAudioModel):
-    """CNN14 for waveforms to embed: `for_inference` says what is different.
-
-    Args:
-        tower: the model, which is not changed.
-        dtype: of the convolutions.
-    """
+    """CNN14 for waveforms to embed: `for_inference` says what is different; `dtype` is that of the convolutions."""
 
     def __init__(self, tower: ClapStudentAudioModel, dtype: torch.dtype):
         super(ClapStudentAudioModel, self).__init__(tower.config)  # without building a tower
@@ -77,21 +72,15 @@ class InferenceAudioModel(ClapStudentAudioModel):
 
     def frames(self, input_features: Tensor) -> Tensor:
         """As `ClapStudentAudioModel.frames`; float32 in any case, and so is all that follows."""
-        images = self._images(input_features)
+        # bn0 can't be folded into the first convolution: that one pads with zeros what bn0 gave, and zeros before bn0
+        # are other numbers after it.
+        images = (input_features.float() * self.scale + self.shift).to(self.convolution_dtype).unsqueeze(1)
         early, late = self.blocks[: self.early_blocks], self.blocks[self.early_blocks :]
         if early:
             # Parts of one size: with another number of rows the same clip might be summed in another order.
             size = math.gcd(len(images), 8 // self.convolution_dtype.itemsize)
             images = torch.cat([_through(early, part) for part in images.split(size)])
         return _through(late, images).mean(dim=3, dtype=torch.float32).transpose(1, 2)
-
-    def _images(self, log_mel: Tensor) -> Tensor:
-        """(batch, frames, mel bins) -> (batch, 1, frames, mel bins), normalised as bn0 does.
-
-        bn0 can't be folded into the first convolution: that one pads with zeros what bn0 gave, and zeros before bn0
-        are other numbers after it.
-        """
-        return (log_mel.float() * self.scale + self.shift).to(self.convolution_dtype).unsqueeze(1)
 
 
 def _through(blocks: nn.ModuleList, images: Tensor) -> Tensor:
@@ -152,8 +141,9 @@ class InferenceLogMel(LogMelSpectrogram):
     def __init__(self, front_end: LogMelSpectrogram):
         super().__init__(front_end.config)
         self.window = front_end.window.detach().float().clone()
-        used = front_end.mel_filters.any(dim=1).nonzero()
-        filters = front_end.mel_filters.detach().float()[: int(used.max()) + 1] if len(used) else front_end.mel_filters
+        filters = front_end.mel_filters.detach().float()
+        rows = filters.any(dim=1).nonzero()
+        filters = filters[: int(rows.max()) + 1] if len(rows) else front_end.mel_filters
         self.mel_filters = filters.repeat_interleave(2, dim=0)
 
     def forward(self, input_values: Tensor) -> Tensor:
@@ -175,26 +165,14 @@ class InferenceLogMel(LogMelSpectrogram):
 # For outputs in tiles of 2 or 4, Lavin & Gray's matrices: of the input, of the kernel, of the output.
 _INPUT = {
     2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
-    4: [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-}
+    4: [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]],
+}  # fmt: skip
 _KERNEL = {
     2: [[1, 0, 0], [1 / 2, 1 / 2, 1 / 2], [1 / 2, -1 / 2, 1 / 2], [0, 0, 1]],
-    4: [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-}
+    4: [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]],
+}  # fmt: skip
 _OUTPUT = {
     2: [[1, 1, 1, 0], [0, 1, -1, -1]],
     4: [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
@@ -212,11 +190,8 @@ class WinogradConv(nn.Module):
     Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. In float32 it rounds
     about as a direct convolution does; in bfloat16 a tile of 2 × 2 doubles the rounding error, 4 × 2 quadruples it.
 
-    Args:
-        weight: (out channels, in channels, 3, 3), any float dtype; the kernels are transformed in float64.
-        bias: (out channels,).
-        tile: height and width of a tile, 2 or 4 each.
-        dtype: of the inputs, the outputs and the stored kernels.
+    `weight` is (out channels, in channels, 3, 3), `tile` height and width, 2 or 4 each; `dtype` is that of the inputs,
+    the outputs and the stored kernels, which are transformed in float64.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, tile: tuple[int, int], dtype: torch.dtype):

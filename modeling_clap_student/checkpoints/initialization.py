@@ -25,16 +25,14 @@ _SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CL
 def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStudentModel, ClapStudentProcessor]:
     """Makes a model with the chosen towers and random projections, and its processor.
 
-    Args:
-        args: the sizes.
-        captions: from which the `scratch` vocabulary is made; None where nobody knows them all.
+    The `scratch` vocabulary is made from `captions`, which are None where nobody knows them all.
 
     Raises:
         InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
     """
-    if args.text_model == SCRATCH and captions is None:
-        raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
     if args.text_model == SCRATCH:
+        if captions is None:
+            raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
         tokenizer, text_weights = scratch_tokenizer(captions), None
         text_config = BertConfig(
             vocab_size=len(tokenizer),
@@ -111,11 +109,7 @@ def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | N
 
 
 def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
-    """Loads the tower that `--audio_weights` names.
-
-    Raises:
-        InputError: not to be had, of another architecture, or of another width than `--base_channels`.
-    """
+    """Loads the tower that `--audio_weights` names; it must have the width of `--base_channels`."""
     name = args.audio_weights
     if Path(name).is_file():
         tower = load_audio_tower(name)
@@ -128,19 +122,15 @@ def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
 
 
 def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
-    """Loads a BERT without pooler, and its tokenizer.
-
-    Raises:
-        InputError: not to be had, or of another architecture.
-    """
+    """Loads a BERT without pooler, and its tokenizer."""
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "bert":
             raise InputError(f"the text model {name} is a {kind!r} model: the text tower is a BERT")
         return BertModel.from_pretrained(name, add_pooling_layer=False), AutoTokenizer.from_pretrained(name)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"can't load the text model {name}: {str(error).splitlines()[0]}") from error
 
 

@@ -19,19 +19,15 @@ from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 
 
 def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
-    """Loads a model, in eval mode, and its processor.
+    """Loads a model of one of these types, in eval mode, and its processor.
 
     Args:
         name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
             `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
-        kinds: the model types that will do.
 
     Returns:
         a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
         `ClapStudentAudioModel` and None.
-
-    Raises:
-        InputError: nothing there, another model type, files missing, or weights of other shapes.
     """
     repository, revision = split_revision(name)
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
@@ -48,32 +44,26 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         model = _load_model(ClapStudentModel, repository, revision)
         if model._processor is None:
             raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
-        tokens, known = len(model.processor.tokenizer), model.config.text_config.vocab_size
-        if tokens > known:
-            raise InputError(f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {known}")
+        tokens, vocab_size = len(model.processor.tokenizer), model.config.text_config.vocab_size
+        if tokens > vocab_size:
+            raise InputError(
+                f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {vocab_size}"
+            )
         return model, model.processor
     except InputError:
         raise
     except RecursionError as error:
         raise InputError(f"can't load a checkpoint from {name}: a file is nested too deeply") from error
     except Exception as error:  # transformers, safetensors, tokenizers and torch raise dozens of unrelated types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
+        raise InputError(f"can't load a checkpoint from {name}: {_first_line(error)}") from error
 
 
 def as_checkpoint(model):
     """What `load_checkpoint` returns, of whatever a user has at hand.
 
-    Args:
-        model: a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
-            its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from.
-
-    Returns:
-        a `ClapStudentModel` and its `ClapStudentProcessor`, or a `TeacherClapModel`, which shares the weights, and its
-        processor.
-
-    Raises:
-        InputError: another kind of model, or no processor.
+    `model` is a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
+    its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from; the
+    `TeacherClapModel` made of it shares its weights.
     """
     model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
@@ -84,7 +74,7 @@ def as_checkpoint(model):
             raise InputError("this model came without a processor: set model.processor")
         return model, processor
     if isinstance(model, ClapModel):
-        return _windowed(model), _windowing(processor) if processor else _processor_of(model)
+        return _windowed(model), _clap_processor(model, processor)
     raise InputError(
         f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
         "transformers, or the name of a checkpoint"
@@ -99,22 +89,23 @@ def _windowed(model: ClapModel) -> "TeacherClapModel":
     return windowed
 
 
-def _processor_of(model: ClapModel) -> "TeacherClapProcessor":
+def _clap_processor(model: ClapModel, processor) -> "TeacherClapProcessor":
+    if isinstance(processor, TeacherClapProcessor):
+        return processor
+    if processor:
+        extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
+        return TeacherClapProcessor(extractor, processor.tokenizer)
     name = model.name_or_path
     if not name:
         raise InputError("this ClapModel was loaded from nowhere: give a pair of it and its processor")
     try:
         return load_clap_processor(name, getattr(model.config, "_commit_hash", None))
     except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(f"can't load the processor of {name}: {reason}") from error
+        raise InputError(f"can't load the processor of {name}: {_first_line(error)}") from error
 
 
-def _windowing(processor) -> "TeacherClapProcessor":
-    if isinstance(processor, TeacherClapProcessor):
-        return processor
-    extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
-    return TeacherClapProcessor(extractor, processor.tokenizer)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _load_model(model_class, name: str, revision: str | None):
@@ -122,12 +113,14 @@ def _load_model(model_class, name: str, revision: str | None):
     model, report = model_class.from_pretrained(
         name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    wrong = [f"{key} is {tuple(theirs)} and not {tuple(ours)}" for key, theirs, ours in report["mismatched_keys"]]
-    wrong += [f"{key} is missing" for key in report["missing_keys"] if not _is_constant(key)]
-    wrong += [f"{key} is unknown" for key in report["unexpected_keys"] if not _is_constant(key)]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise InputError(f"the weights in {name} do not fit its config: {'; '.join(sorted(wrong)[:3])}{more}")
+    # Some versions of transformers write these numbers into checkpoints, and others make them anew.
+    constants = ("position_ids", "token_type_ids", "relative_position_index")
+    problems = [f"{key} is {tuple(theirs)} and not {tuple(ours)}" for key, theirs, ours in report["mismatched_keys"]]
+    problems += [f"{key} is missing" for key in report["missing_keys"] if not key.endswith(constants)]
+    problems += [f"{key} is unknown" for key in report["unexpected_keys"] if not key.endswith(constants)]
+    if problems:
+        remainder = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise InputError(f"the weights in {name} do not fit its config: {'; '.join(sorted(problems)[:3])}{remainder}")
     for key, value in model.state_dict().items():
         if not value.isfinite().all():
             raise InputError(f"the weights in {name} hold NaN or infinite values: {key} does")
@@ -135,19 +128,10 @@ def _load_model(model_class, name: str, revision: str | None):
     return model.eval()
 
 
-def _is_constant(key: str) -> bool:
-    """Numbers that some versions of transformers write into checkpoints and others make anew."""
-    return key.endswith(("position_ids", "token_type_ids", "relative_position_index"))
-
-
 def push_folder(
     folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
 ) -> str:
-    """Uploads a finished folder in one commit; returns its address.
-
-    Raises:
-        InputError: no right to, no connection, or an upload that broke off.
-    """
+    """Uploads a finished folder in one commit; returns its address."""
     api = HfApi(token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True).repo_id
@@ -168,7 +152,6 @@ class WindowedClapFeatureExtractor(ClapFeatureExtractor):
 
     @property
     def window_samples(self) -> int:
-        """Samples in one window."""
         return int(self.nb_max_samples)
 
     def windows(self, waveform: np.ndarray) -> np.ndarray:

@@ -31,65 +31,56 @@ _BINS, _BLOCK = 4000, (256, 4096)  # over [-1, 1]; clips and captions at a time
 
 @dataclass(frozen=True)
 class PrecisionEstimate:
-    """The share of true pairs among those at or above each threshold.
+    """The share of true pairs among those at or above each threshold."""
 
-    Attributes:
-        thresholds: (n,) float64, ascending; some pair reaches the last one.
-        precisions: (n,) float64, estimated; they never fall from one threshold to the next.
-    """
+    thresholds: np.ndarray  # (n,) float64, ascending; some pair reaches the last one
+    precisions: np.ndarray  # (n,) float64, estimated; they never fall from one threshold to the next
 
-    thresholds: np.ndarray
-    precisions: np.ndarray
-
-    def loosest(self, wanted: float) -> tuple[float, float]:
-        """The lowest threshold whose estimated precision is at least the wanted one, and that precision.
-
-        Raises:
-            InputError: none has it.
-        """
+    def loosest(self, precision: float) -> tuple[float, float]:
+        """The lowest threshold whose estimated precision is at least this one, and its own; InputError for none."""
         best = float(self.precisions[-1])
-        found = int(np.searchsorted(self.precisions, min(wanted, best)))
-        threshold, precision = float(self.thresholds[found]), float(self.precisions[found])
-        if precision < wanted:
+        index = int(np.searchsorted(self.precisions, min(precision, best)))
+        threshold, estimate = float(self.thresholds[index]), float(self.precisions[index])
+        if estimate < precision:
             raise InputError(
-                f"no threshold reaches an estimated precision of {wanted:g}: "
-                f"the best is {precision:.3f}, at {threshold:.4f}"
+                f"no threshold reaches an estimated precision of {precision:g}: "
+                f"the best is {estimate:.3f}, at {threshold:.4f}"
             )
-        return threshold, precision
+        return threshold, estimate
 
 
-def estimate_precision(pool, captions, chosen: np.ndarray, labels: np.ndarray, scale: float) -> PrecisionEstimate:
+def estimate_precision(pool, captions, rows: np.ndarray, labels: np.ndarray, scale: float) -> PrecisionEstimate:
     """Estimates the precision of matches at every threshold; see above for how, and what it assumes.
 
     Args:
         pool: (clips, dim) unit vectors, array or whatever gives such when sliced; an even sample of the clips is read.
         captions: (captions, dim) unit vectors of all captions, each once.
-        chosen: (selected,) rows of the captions that are matched.
+        rows: (selected,) of the captions that are matched.
         labels: (selected,) index of the class name nearest to each.
         scale: what the teacher multiplies cosines by, exp(logit_scale).
 
     Raises:
         InputError: there are no pairs.
     """
-    if len(pool) == 0 or len(chosen) == 0:
+    if len(pool) == 0 or len(rows) == 0:
         raise InputError("the precision can't be estimated: there are no pairs")
-    counts, true = np.zeros(_BINS), np.zeros(_BINS)
-    of_label = (labels[:, None] == np.unique(labels)).astype(float)
+    counts, true_counts = np.zeros(_BINS), np.zeros(_BINS)
+    is_label = (labels[:, None] == np.unique(labels)).astype(float)
     texts = np.asarray(captions, dtype=np.float32)
-    selected = texts[chosen]
+    selected = texts[rows]
     step = -(-len(pool) // POOL_SAMPLE)
     for start in range(0, len(pool), _BLOCK[0] * step):
         clips = np.asarray(pool[start : start + _BLOCK[0] * step : step], dtype=np.float32)
         similarities = clips @ selected.T
-        shares = np.exp(scale * (similarities.astype(float) - 1)) @ of_label / _total(clips, texts, scale)[:, None]
+        shares = np.exp(scale * (similarities.astype(float) - 1)) @ is_label / _total(clips, texts, scale)[:, None]
         # Their sum in another order may be more than the whole by a rounding.
-        probabilities = (shares @ of_label.T).clip(0, 1)
+        probabilities = (shares @ is_label.T).clip(0, 1)
         places = ((similarities.ravel() + 1) * np.float32(_BINS / 2)).clip(0, _BINS - 1).astype(np.int64)
         counts += np.bincount(places, minlength=_BINS)
-        true += np.bincount(places, probabilities.ravel(), minlength=_BINS)
+        true_counts += np.bincount(places, probabilities.ravel(), minlength=_BINS)
     above = np.cumsum(counts[::-1])[::-1]
     reached = above > 0
-    precisions = (np.cumsum((rising_means(true, counts) * counts)[::-1])[::-1])[reached] / above[reached]
+    precisions = (np.cumsum((rising_means(true_counts, counts) * counts)[::-1])[::-1])[reached] / above[reached]
     # Means of what never falls never fall, but for rounding.
     return PrecisionEstimate(np.linspace(-1, 1, _BINS + 1)[:-1][reached], np.maximum.accumulate(precisions).clip(0, 1))
 
@@ -104,14 +95,8 @@ def _total(clips: np.ndarray, captions: np.ndarray, scale: float) -> np.ndarray:
 def rising_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The means of bins, nearest in squares, that never fall: neighbours that would fall are pooled.
 
-    Args:
-        sums: (bins,) of the values.
-        counts: (bins,) how many values; a bin without any gets a neighbour's mean.
-
-    Returns:
-        (bins,) float64.
-
-    Source: isotonic regression, Ayer et al. 1955, Annals of Mathematical Statistics 26(4).
+    `sums` and `counts` are those of each bin's values; a bin without any gets a neighbour's mean. Source: isotonic
+    regression, Ayer et al. 1955, Annals of Mathematical Statistics 26(4).
     """
     blocks: list[tuple[float, float, int]] = []  # sum, count, bins
     for total, count in zip(sums.tolist(), counts.tolist(), strict=True):

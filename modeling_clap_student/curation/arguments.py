@@ -31,24 +31,16 @@ class Threshold:
 
     A cosine threshold of one teacher means nothing for another, whose similarities are spread otherwise: hence the
     other two.
-
-    Attributes:
-        value: keep cosines of at least this.
-        quantile: keep what lies at or above this quantile, in [0, 1]; 0.99 keeps the best hundredth.
-        count: keep this many, the best.
-
-    Raises:
-        ValueError: none or several given, or one out of range.
     """
 
-    value: float | None = None
-    quantile: float | None = None
-    count: int | None = None
+    value: float | None = None  # keep cosines of at least this
+    quantile: float | None = None  # in [0, 1]; keep what lies at or above it: 0.99 keeps the best hundredth
+    count: int | None = None  # keep this many, the best
 
     def __post_init__(self):
-        given = [name for name in ("value", "quantile", "count") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of value, quantile and count, not {' and '.join(given) or 'none'}")
+        names = [name for name in ("value", "quantile", "count") if getattr(self, name) is not None]
+        if len(names) != 1:
+            raise ValueError(f"give one of value, quantile and count, not {' and '.join(names) or 'none'}")
         if self.value is not None and not -1 <= self.value <= 1:
             raise ValueError(f"a cosine threshold must lie in [-1, 1], got {self.value}")
         if self.quantile is not None and not 0 <= self.quantile <= 1:
@@ -197,63 +189,50 @@ class CurateArguments(ReadingArguments):
             raise ValueError(f"--labels is missing: {self.strategy} selects captions near the class names")
         if self.push_to_hub:
             check_hub_id(self.push_to_hub)
-        # Bad thresholds are told before anything is computed.
+        # Bad thresholds are refused before anything is computed.
         if self.pair_threshold not in (None, AUTO):
-            self.pair_threshold = _number(self.pair_threshold)
+            try:
+                self.pair_threshold = float(self.pair_threshold)
+            except ValueError:
+                raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}") from None
         self.threshold("caption", 0.0)
         self.threshold("pair", 0.0)
         self._check_matching()
-        self._check_auto()
 
-    def threshold(self, what: str, default: float) -> Threshold:
-        """The cut on captions or pairs that the flags tell, or the default cosine.
-
-        Raises:
-            ValueError: several flags, or a value out of range.
-        """
-        value, quantile = getattr(self, f"{what}_threshold"), getattr(self, f"{what}_quantile")
-        count = getattr(self, f"num_{what}s")
+    def threshold(self, kind: str, default: float) -> Threshold:
+        """How much of `caption` or `pair` to keep, as the flags say, or the default cosine."""
+        value, quantile = getattr(self, f"{kind}_threshold"), getattr(self, f"{kind}_quantile")
+        count = getattr(self, f"num_{kind}s")
         if value == AUTO or (value is None and quantile is None and count is None):
             value = default
         try:
             return Threshold(value, quantile, count)
         except ValueError as error:
-            raise ValueError(f"--{what}_threshold, --{what}_quantile, --num_{what}s: {error}") from error
+            raise ValueError(f"--{kind}_threshold, --{kind}_quantile, --num_{kind}s: {error}") from error
 
     def _check_matching(self) -> None:
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
             raise ValueError("--balance_labels is for ads, and for pairs by --num_pairs or --pair_quantile")
-        options = self.matching_options()
-        if self.strategy == "ds" and options:
-            raise ValueError(f"--{next(iter(options))} is for pairs of du and ads: ds matches nothing")
+        option = next(iter(self.matching_options()), None)
+        if self.strategy == "ds" and option:
+            raise ValueError(f"--{option} is for pairs of du and ads: ds matches nothing")
         if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
             raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
         if self.csls_neighbours and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
             raise ValueError(
                 "--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
             )
-
-    def _check_auto(self) -> None:
-        if self.pair_threshold != AUTO:
-            return
-        if self.strategy != "ads":
+        if self.pair_threshold == AUTO and self.strategy != "ads":
             raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")
-        if option := next(iter(self.matching_options()), None):
+        if self.pair_threshold == AUTO and option:
             raise ValueError(
                 f"--pair_threshold {AUTO} estimates the precision of all pairs: give it without --{option}"
             )
 
     def matching_options(self) -> dict:
-        """What restricts the pairs, of `match`; without what was not asked for, as in the paper."""
+        """The options of `match` that restrict the pairs; none by default, as in the paper."""
         return {name: getattr(self, name) for name in MATCHING if getattr(self, name) and name != "max_pairs"}
 
     def to_repeat(self) -> dict:
         """The arguments that decide what comes out, to make the same set again."""
         return {name: getattr(self, name) for name in METHOD if getattr(self, name) is not None}
-
-
-def _number(value: str | float) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {value!r}") from None

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
@@ -17,8 +16,6 @@ from datasets import Dataset, IterableDataset, load_dataset
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
-from ..data.filters import with_audio
-from ..data.leakage import LeakageFilter
 from ..data.skipping import SkippedClips, report_skipped
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
@@ -28,9 +25,10 @@ from ..utils.outputs import whole_folder
 from ..utils.precision import settle_dtype
 from ..utils.processes import from_main_process
 from ..version import __version__
+from . import strategies
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
-from .embedding_store import EmbeddingStore, StoredVectors
+from .embedding_store import EmbeddingStore, StoredEmbedder, StoredVectors
 from .improvement_set import (
     is_improvement_set,
     pair_precision,
@@ -41,17 +39,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
-from .selection import PROMPT, SelectedCaptions, label_prompts, select_captions
-from .stored_embeddings import StoredEmbedder
-from .strategies import (
-    DEFAULT_THRESHOLDS,
-    PAPER_DU_THRESHOLD,
-    PAPER_THRESHOLDS,
-    Curated,
-    match_pool,
-    select_training_pairs,
-    training_pairs,
-)
+from .strategies import Curated, SelectedCaptions
 
 
 SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
@@ -108,13 +96,9 @@ class Improvement:
         write_report(Path(path), ReportData(self.pairs, self.provenance, pair_precision=precision, **self.facts))
 
     def write(self, folder: Path, name: str, embed_audio: bool = False, has_pairs: bool = False) -> None:
-        """Writes the set's files into a folder.
+        """Writes the set's files into an existing folder; `name` is where the set is or will be, for the card.
 
-        Args:
-            folder: an existing one.
-            name: where the set is or will be, for the card.
-            embed_audio: as in `save`.
-            has_pairs: whether the pairs were written there already, as those of a stream are.
+        With `has_pairs` the pairs were written there already, as those of a stream are.
         """
         replay = self.replay
         if embed_audio and replay is not None and not self.replay_decodes:
@@ -173,8 +157,8 @@ def curate(
     work = tempfile.TemporaryDirectory(prefix="clap_curation_")
     folder = Path(from_main_process(lambda: work.name))
     with quiet(progress):
-        named = labels is None or isinstance(labels, str)
-        inputs = read_inputs(args, captions, audio, None if named else list(labels))
+        class_names = None if labels is None or isinstance(labels, str) else list(labels)
+        inputs = read_inputs(args, captions, audio, class_names)
         skipped = SkippedClips(folder / "skipped.csv", args.max_skipped_fraction)
         improvement = run_curation(args, inputs, model, processor, folder, skipped)
     if inputs.is_streamed:
@@ -185,13 +169,15 @@ def curate(
     return improvement
 
 
-def _names(given) -> list[str]:
-    """What is said of data that were handed over: their own names, or how many there are."""
-    if isinstance(given, (str, Path)):
-        return [str(given)]
-    if isinstance(given, (Dataset, IterableDataset)):
-        return [f"a table of {len(given)} rows" if isinstance(given, Dataset) else "a stream"]
-    return [text for item in given for text in _names(item)] if len(given) <= 20 else [f"a list of {len(given)}"]
+def _names(data) -> list[str]:
+    """What the provenance says of captions or audio: their own names, or how many there are."""
+    if isinstance(data, (str, Path)):
+        return [str(data)]
+    if isinstance(data, Dataset):
+        return [f"a table of {len(data)} rows"]
+    if isinstance(data, IterableDataset):
+        return ["a stream"]
+    return [name for item in data for name in _names(item)] if len(data) <= 20 else [f"a list of {len(data)}"]
 
 
 def run_curation(
@@ -200,14 +186,9 @@ def run_curation(
     """Embeds, selects, matches. All processes must call it.
 
     Args:
-        args: the thresholds, and how to embed.
-        inputs: what to curate from.
         model, processor: the teacher.
         folder: for pairs that do not fit into memory, and those of a stream; it must stay as long as they are used.
         skipped: where clips that can't be read are listed.
-
-    Raises:
-        InputError: nothing is similar enough, or not one clip can be read.
     """
     settle_dtype(args, PartialState().device.type)
     publishes = bool(args.embed_audio or args.push_to_hub)
@@ -216,23 +197,20 @@ def run_curation(
     store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
     embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
     caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
-    selected = select(args, embedder, caption_embeds, inputs.class_names, inputs.layout)
-    facts, clips, replay = {"selected": by_label(selected, inputs.class_names)}, None, None
+    selected = None if args.strategy == "du" else select(args, inputs, embedder, caption_embeds)
+    clips, replay, facts = None, None, {"selected": None}
+    if selected is not None:
+        names = enumerate(inputs.class_names)
+        facts["selected"] = {name: selected.similarities[selected.labels == number] for number, name in names}
     if args.strategy == "ds":
-        pairs = select_training_pairs(inputs.corpus, inputs.captions, selected, inputs.class_names)
-        pairs = with_similarity(pairs, inputs.captions, caption_embeds, embedder)
+        pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
-        clip_embeds, clips = embed_pool(embedder, inputs.pool, inputs.leakage)
-        tables = (clips, clip_embeds, inputs.captions, caption_embeds)
-        chosen, precisions = from_main_process(
-            lambda: matched(args, model, tables, selected, inputs.class_names, inputs.layout, folder / SCRATCH)
+        clips, clip_embeds = embed_pool(embedder, inputs)
+        curated, outcome = from_main_process(
+            lambda: match_clips(args, inputs, model, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
-        pairs = chosen.pairs
-        replay = replay_set(args.strategy, inputs.corpus, inputs.captions, selected, inputs.class_names)
-        if replay is not None and publishes:
-            replay = readable(replay, skipped)
-        made_by |= {"pair_threshold": chosen.threshold, "highest_similarity": chosen.highest}
-        made_by |= args.matching_options() | precisions
+        pairs, made_by = curated.pairs, made_by | outcome
+        replay = strategies.replay_set(inputs, selected, skipped if publishes else None)
         if PartialState().is_main_process:
             facts |= similarities(clip_embeds, caption_embeds, selected)
     if selected is not None:
@@ -258,7 +236,7 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
         "teacher_fingerprint": fingerprint(model),
         "teacher_revision": getattr(model.config, "_commit_hash", None),
         "dtype": args.dtype,
-        "prompt": PROMPT,
+        "prompt": strategies.PROMPT,
         "captions": args.captions,
         "audio": args.audio,
         "exclude": args.exclude,
@@ -271,139 +249,80 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
 
 
 def select(
-    args: CurateArguments,
-    embedder: StoredEmbedder,
-    caption_embeds: StoredVectors,
-    class_names: list[str],
-    layout: str | None,
-) -> SelectedCaptions | None:
-    """The captions near one of the labels; None for du, which takes them all."""
-    if args.strategy == "du":
-        return None
-    labels = embedder.texts(label_prompts(class_names), "embedding labels")
-    cut = args.threshold("caption", PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[0])
-    selected = select_captions(caption_embeds[:], labels[:], cut)
+    args: CurateArguments, inputs: CurationInputs, embedder: StoredEmbedder, caption_embeds: StoredVectors
+) -> SelectedCaptions:
+    """The captions near one of the labels."""
+    labels = embedder.texts(strategies.label_prompts(inputs.class_names), "embedding labels")
+    threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
+    selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
     say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
     if len(selected.indices) == 0:
-        raise empty("caption", selected)
+        raise none_reached("caption", selected)
     return selected
 
 
-def matched(
+def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Dataset, StoredVectors]:
+    """A table of the clips that can be read, and their embeddings; of a stream the table has no audio."""
+    if not inputs.is_streamed:
+        embeds, rows = embedder.table(inputs.pool, "embedding the pool")
+        return inputs.pool.select(rows), embeds
+    exclusions = ExclusionLog()
+    embeds, clips = embedder.stream(inputs.pool, inputs.leakage, exclusions, "embedding the stream")
+    report_exclusions(exclusions)
+    return clips, embeds
+
+
+def match_clips(
     args: CurateArguments,
+    inputs: CurationInputs,
     model,
-    tables: tuple[Dataset, StoredVectors, Dataset, StoredVectors],
+    clips: Dataset,
+    clip_embeds: StoredVectors,
+    caption_embeds: StoredVectors,
     selected: SelectedCaptions | None,
-    class_names: list[str],
-    layout: str | None,
     scratch: Path,
 ) -> tuple[Curated, dict]:
-    """The pool's clips with their captions, and what an advised threshold leaves in the provenance."""
-    clips, clip_embeds, captions, caption_embeds = tables
-    precisions = {}
+    """The pool's clips with their captions, and what the provenance tells of it."""
+    caption_embeds, precisions = caption_embeds[:], {}
     if args.pair_threshold == AUTO:
-        cut, precisions = advised(args, model, clip_embeds, caption_embeds[:], selected)
+        scale = model.logit_scale.exp().item()
+        estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
+        value, precision = estimate.loosest(args.precision)
+        say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
+        threshold = Threshold(value)
+        precisions = {"wanted_precision": args.precision, "estimated_precision": precision}
+    elif args.strategy == "du":
+        threshold = args.threshold("pair", strategies.PAPER_DU_THRESHOLD)
     else:
-        cut = pair_threshold(args, layout)
-    found = match_pool(
-        *(clips, clip_embeds, captions, caption_embeds[:], cut, selected, class_names),
+        threshold = args.threshold("pair", strategies.paper_thresholds(inputs.layout)[1])
+    curated = strategies.match_pool(
+        *(clips, clip_embeds, inputs.captions, caption_embeds, threshold, selected, inputs.class_names),
         scratch=scratch,
         balance_labels=args.balance_labels,
         max_pairs=args.max_pairs,
         **args.matching_options(),
     )
-    if len(found.pairs) == 0:
-        raise empty("pair", found)
-    return found, precisions
+    if len(curated.pairs) == 0:
+        raise none_reached("pair", curated)
+    decision = {"pair_threshold": curated.threshold, "highest_similarity": curated.highest}
+    return curated, decision | args.matching_options() | precisions
 
 
-def pair_threshold(args: CurateArguments, layout: str | None) -> Threshold:
-    """What the flags say, or the paper's cosine for this strategy and label set."""
-    paper = PAPER_DU_THRESHOLD if args.strategy == "du" else PAPER_THRESHOLDS.get(layout, DEFAULT_THRESHOLDS)[1]
-    return args.threshold("pair", paper)
+def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
+    """The error for a set that came out empty, with a threshold that would not."""
+    return InputError(
+        f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
+        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones whatever their "
+        "cosine"
+    )
 
 
 def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:
     """How all similarities are spread, for the report."""
-    chosen = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
-    histogram = similarity_histogram(clip_embeds, chosen)
-    sampled = histogram.clips < histogram.of_clips
+    rows = slice(None) if selected is None else selected.indices
+    histogram = similarity_histogram(clip_embeds, caption_embeds[rows])
+    is_sampled = histogram.clips < histogram.of_clips
     return {
         "histogram": (histogram.edges, histogram.counts),
-        "sampled_clips": histogram.clips if sampled else None,
+        "sampled_clips": histogram.clips if is_sampled else None,
     }
-
-
-def embed_pool(
-    embedder: StoredEmbedder, pool: Dataset | IterableDataset, leakage: LeakageFilter
-) -> tuple[StoredVectors, Dataset]:
-    """The embeddings of the clips that can be read, and a table of these clips; of a stream it has no audio."""
-    if isinstance(pool, Dataset):
-        embeds, rows = embedder.table(pool, "embedding the pool")
-        return embeds, pool.select(rows)
-    exclusions = ExclusionLog()
-    embeds, clips = embedder.stream(pool, leakage, exclusions, "embedding the stream")
-    report_exclusions(exclusions)
-    return embeds, clips
-
-
-def replay_set(
-    strategy: str, corpus: Dataset, captions: Dataset, selected: SelectedCaptions | None, class_names: list[str]
-) -> Dataset | None:
-    """What the student rehearses: for du the teacher's corpus, for ads its part in the domain; None without audio."""
-    exclusions = ExclusionLog()
-    corpus = with_audio(corpus, "the replay set", exclusions)
-    report_exclusions(exclusions)
-    if len(corpus) == 0:
-        return None
-    if strategy == "du":
-        return training_pairs(corpus)
-    pairs = select_training_pairs(corpus, captions, selected, class_names)
-    return pairs if len(pairs) else None
-
-
-def readable(replay: Dataset, skipped: SkippedClips) -> Dataset | None:
-    """The part of the replay set that decodes: what is put into a set that others may get is audio, nothing else."""
-    rows = from_main_process(lambda: readable_rows(replay, skipped))
-    return replay.select(rows) if len(rows) else None
-
-
-def with_similarity(
-    pairs: Dataset, captions: Dataset, caption_embeds: StoredVectors, embedder: StoredEmbedder
-) -> Dataset:
-    """Training pairs with the teacher's cosine between clip and caption; clips that can't be read are left out."""
-    clip_embeds, rows = embedder.table(pairs, "embedding the chosen clips")
-    pairs = pairs.select(rows)
-    row_of = {key: row for row, key in enumerate(captions["caption_id"])}
-    texts = np.array([row_of[key] for key in pairs["caption_id"]])
-    blocks = (slice(start, start + 4096) for start in range(0, len(pairs), 4096))
-    similarity = np.concatenate([(clip_embeds[rows] * caption_embeds[texts[rows]]).sum(axis=1) for rows in blocks])
-    columns = pairs.column_names
-    return pairs.remove_columns("similarity").add_column("similarity", similarity).select_columns(columns)
-
-
-def advised(
-    args: CurateArguments, model, clip_embeds: StoredVectors, caption_embeds: np.ndarray, selected: SelectedCaptions
-) -> tuple[Threshold, dict]:
-    """The loosest threshold with the wanted precision, and what the provenance tells of it."""
-    scale = model.logit_scale.exp().item()
-    estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
-    value, precision = estimate.loosest(args.precision)
-    say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
-    return Threshold(value), {"wanted_precision": args.precision, "estimated_precision": precision}
-
-
-def by_label(selected: SelectedCaptions | None, class_names: list[str]) -> dict[str, np.ndarray] | None:
-    """The similarities of the captions that each label got."""
-    if selected is None:
-        return None
-    return {name: selected.similarities[selected.labels == number] for number, name in enumerate(class_names)}
-
-
-def empty(what: str, found) -> InputError:
-    """The error for a set that came out empty, with a threshold that would not."""
-    near = found.highest - 0.05
-    return InputError(
-        f"no {what} reached {found.threshold:.3f}: the highest similarity seen is {found.highest:.3f}. "
-        f"Try --{what}_threshold {near:.2f}, or --num_{what}s to keep the best ones whatever their cosine"
-    )

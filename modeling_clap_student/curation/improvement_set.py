@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -79,14 +79,10 @@ def save_improvement_set(
 
     Args:
         folder: an existing, fresh folder.
-        pairs: of `FEATURES`; None where `save_streamed_pairs` has written them there.
-        replay: rows of the same features, or None.
+        pairs, replay: rows of `FEATURES`; no pairs where `save_streamed_pairs` has written them there.
         provenance: everything needed to make it again; goes into the card.
         name: where it is or will be, for the card: a path or a Hub id.
         with_audio: put the audio itself into the files, as the Hub needs it, instead of the paths.
-
-    Raises:
-        InputError: with audio, and a file is gone.
     """
     (folder / "data").mkdir(exist_ok=pairs is None)
     splits = {"train": pairs} if replay is None else {"train": pairs, "replay": replay}
@@ -97,8 +93,8 @@ def save_improvement_set(
         for number in progress_bar(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
             part = table.shard(count, number, contiguous=True)
             _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
-    shown = without_secrets(json.dumps(provenance, indent=2))
-    (folder / "provenance.json").write_text(shown + "\n", encoding="utf-8")
+    text = without_secrets(json.dumps(provenance, indent=2))
+    (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
     digest = hashlib.blake2b(digest_size=8)
     for file in sorted((folder / "data").iterdir()):
         digest.update(file.read_bytes())
@@ -106,12 +102,10 @@ def save_improvement_set(
 
 
 def _write_parquet(table: Dataset, path: Path, with_audio: bool) -> None:
-    schema = FEATURES.arrow_schema
-    # Features are told to readers by the schema.
+    columns = table.select_columns(list(FEATURES)).with_format("arrow")
+    schema = FEATURES.arrow_schema  # tells readers the features
     with ParquetWriter(path, schema) as writer:
-        for batch in (
-            table.select_columns(list(FEATURES)).with_format("arrow").iter(ROWS_A_GROUP if with_audio else 10_000)
-        ):
+        for batch in columns.iter(ROWS_A_GROUP if with_audio else 10_000):
             writer.write_table(put_audio(batch, batch["audio"].to_pylist()) if with_audio else batch.cast(schema))
 
 
@@ -134,12 +128,12 @@ def _encoded(clip: dict) -> bytes:
 
 def is_improvement_set(folder: Path) -> bool:
     """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and no more."""
-    beside = {ARGUMENTS, "report.html", "skipped.csv"}
-    return {entry.name for entry in folder.iterdir()} - beside == {"README.md", "data", "provenance.json"}
+    optional = {ARGUMENTS, "report.html", "skipped.csv"}
+    return {entry.name for entry in folder.iterdir()} - optional == {"README.md", "data", "provenance.json"}
 
 
 def read_provenance(path: Path | str) -> dict | None:
-    """How the Improvement-Set in a folder or on the Hub was made; None where that is not told."""
+    """How the Improvement-Set in a folder or on the Hub was made; None where it doesn't say."""
     path = str(path).removeprefix(STREAMED)
     file = Path(path) / "provenance.json"
     if not Path(path).exists():
@@ -153,10 +147,10 @@ def read_provenance(path: Path | str) -> dict | None:
     if not file.is_file():
         return None
     with reading(file, "provenance of an Improvement-Set"):
-        made = json.loads(file.read_text(encoding="utf-8"))
-    if not isinstance(made, dict):
+        provenance = json.loads(file.read_text(encoding="utf-8"))
+    if not isinstance(provenance, dict):
         raise InputError(f"{file} holds no mapping: an Improvement-Set's provenance is one")
-    return made
+    return provenance
 
 
 def _card(provenance: dict, splits: list[str], digest: str, name: str) -> DatasetCard:
@@ -190,31 +184,23 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
 def load_improvement_set(
     path: Path | str,
 ) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset | None, dict]:
-    """Opens an Improvement-Set.
-
-    Args:
-        path: a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
+    """Opens a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
 
     Returns:
         the pairs, the replay set or None, and the provenance, empty where there is none at hand.
-
-    Raises:
-        InputError: something else, or an empty set.
     """
     name = str(path).removeprefix(STREAMED)
     if not Path(name).exists() and hub_name(name) is None:
         raise InputError(f"no such Improvement-Set: {name}: give a folder that curate.py made, or a Hub id")
     if str(path).startswith(STREAMED):
-        place = str(path).removeprefix(STREAMED)
-        provenance = read_provenance(place) or {}
-        splits = ("train", "replay") if provenance.get("num_replay") else ("train",)
-        # Of the clips of a pool that is on this machine the set holds the paths; what is trained on is not published.
+        provenance = read_provenance(name) or {}
+        # A set of clips on this machine holds their paths. Training publishes nothing, so they may lie anywhere.
         anywhere = ExclusionLog(allow_outside_paths=True)
-        sources = [Source(str(path), "stream", place, (split,), exclusions=anywhere) for split in splits]
+        splits = ("train", "replay") if provenance.get("num_replay") else ("train",)
+        sources = [Source(str(path), "stream", name, (split,), exclusions=anywhere) for split in splits]
         streams = [read_stream(source, captioned=True) for source in sources]
         return streams[0], (streams[1] if len(streams) > 1 else None), provenance
-    local = Path(path)
-    if local.exists() and not (local / "data").is_dir():
+    if Path(name).exists() and not Path(name, "data").is_dir():
         raise InputError(f"{path} is no Improvement-Set: make one with curate.py")
     splits = load_table(path)
     missing = {"audio", "caption", "audio_id"} - set(splits["train"].column_names) if "train" in splits else {"train"}
@@ -228,30 +214,27 @@ def load_improvement_set(
 def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: IterableDataset) -> None:
     """Writes the split `train` with its audio inside, each process the clips of its share, in the order of `pairs`.
 
-    Of the audio a row group is held at a time. All processes must call it.
-
-    Args:
-        folder: of the Improvement-Set, which all processes see.
-        pairs: of `FEATURES`, where `audio` is null.
-        clips: what `embed_stream` returned for the stream.
-        stream: the pool.
-
-    Raises:
-        InputError: a clip that was in the stream the first time is gone.
+    A row group of audio is in memory at a time. All processes must call it, and see the folder. `pairs` are rows of
+    `FEATURES`, where `audio` is null; `clips` is what `StoredEmbedder.stream` returned for the stream.
     """
     state = PartialState()
     data = folder / "data"
     if state.is_main_process:
         data.mkdir()
     state.wait_for_everyone()
+    own_clips = clips.select(np.flatnonzero(np.array(clips["share"][:]) == state.process_index))
     share = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
-    rows_of = _rows_of(pairs, clips.select(np.flatnonzero(np.array(clips["share"][:]) == state.process_index)))
+    rows_with_audio = _matched_audio(share, pairs["audio_id"], set(own_clips["audio_id"]), state.is_main_process)
     columns = pairs.select_columns(list(FEATURES)).with_format("arrow")
-    found = _found(share, rows_of, state.is_main_process)
     count = 0
-    while some := list(islice(found, ROWS_A_GROUP)):
-        file = data / f"part-{state.process_index:05d}-{count // ROWS_A_FILE:05d}.parquet"
-        count += _write_file(file, columns, some, found)
+    while group := list(islice(rows_with_audio, ROWS_A_GROUP)):
+        path = data / f"part-{state.process_index:05d}-{count // ROWS_A_FILE:05d}.parquet"
+        end = count + ROWS_A_FILE
+        with ParquetWriter(path, FEATURES.arrow_schema) as writer:
+            while group:
+                writer.write_table(put_audio(columns[[row for row, _ in group]], [audio for _, audio in group]))
+                count += len(group)
+                group = list(islice(rows_with_audio, min(ROWS_A_GROUP, end - count)))
     if (total := sum(gather_object([count]))) != len(pairs):
         raise InputError(f"{len(pairs) - total} pairs lost their clip: the pool has changed since it was embedded")
     if state.is_main_process:
@@ -261,33 +244,19 @@ def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: It
     state.wait_for_everyone()
 
 
-def _rows_of(pairs: Dataset, clips: Dataset) -> dict[str, list[int]]:
-    """The rows of `pairs` for each clip."""
-    wanted, rows = set(clips["audio_id"]), defaultdict(list)
-    for row, audio_id in enumerate(pairs["audio_id"]):
-        if audio_id in wanted:
-            rows[audio_id].append(row)
-    return rows
-
-
-def _found(share: IterableDataset, rows_of: dict[str, list[int]], shows: bool) -> Iterator[tuple[int, dict]]:
-    """(row of the pairs, audio), until all are found."""
-    for clip in progress_bar(share, desc="fetching the matched clips", unit="clip", disable=not shows):
+def _matched_audio(
+    stream: IterableDataset, ids: Sequence[str], own_ids: set[str], shows_bar: bool
+) -> Iterator[tuple[int, dict]]:
+    """(row of the pairs, audio), until all of `own_ids` are there."""
+    rows_of = defaultdict(list)
+    for row, audio_id in enumerate(ids):
+        if audio_id in own_ids:
+            rows_of[audio_id].append(row)
+    for clip in progress_bar(stream, desc="fetching the matched clips", unit="clip", disable=not shows_bar):
         if not rows_of:
             break
         for row in rows_of.pop(clip["audio_id"], ()):
             yield row, clip["audio"]
-
-
-def _write_file(path: Path, columns: Dataset, first: list[tuple[int, dict]], found: Iterator[tuple[int, dict]]) -> int:
-    """Writes a file of at most `ROWS_A_FILE` rows, group by group; returns how many."""
-    count, some = 0, first
-    with ParquetWriter(path, FEATURES.arrow_schema) as writer:
-        while some:
-            writer.write_table(put_audio(columns[[row for row, _ in some]], [audio for _, audio in some]))
-            count += len(some)
-            some = list(islice(found, min(ROWS_A_GROUP, ROWS_A_FILE - count)))
-    return count
 
 
 def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> Iterator[dict]:
@@ -296,17 +265,17 @@ def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> It
     A row group is in memory at a time. Of several processes' files the order is not that of `pairs`: a row is known by
     its clip and caption.
     """
-    keys = ["audio_id", "caption_id"]
-    wanted = [tuple(row.values()) for row in pairs.select_columns(keys).select(rows)]
-    clips = pa.array(sorted({audio_id for audio_id, _ in wanted}))
+    columns = ["audio_id", "caption_id"]
+    keys = [tuple(row.values()) for row in pairs.select_columns(columns).select(rows)]
+    clips = pa.array(sorted({audio_id for audio_id, _ in keys}))
     places = {}
     for path in sorted((folder / "data").glob("train-*.parquet")):
         with ParquetFile(path) as file:
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=keys)
+                table = file.read_row_group(group, columns=columns)
                 for n in np.flatnonzero(pc.is_in(table["audio_id"], clips)):
                     places[table["audio_id"][n].as_py(), table["caption_id"][n].as_py()] = path, group, int(n)
-    for key in wanted:
+    for key in keys:
         path, group, n = places[key]
         with ParquetFile(path) as file:
             yield file.read_row_group(group, columns=["audio"])["audio"][n].as_py()
@@ -314,12 +283,10 @@ def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> It
 
 def pair_precision(pairs: Dataset) -> float | None:
     """The share of pairs whose clip truly contains what the caption says; None where no pair can be judged."""
-    known = true = 0
+    verdicts = Counter()
     for batch in pairs.select_columns(["audio", "caption"]).with_format("arrow").iter(10_000):
         # The paths alone: pairs may hold their audio.
         paths = pc.struct_field(batch["audio"], "path").to_pylist()
-        for path, caption in zip(paths, batch["caption"].to_pylist(), strict=True):
-            verdict = holds_event(path or "", caption)
-            known += verdict is not None
-            true += bool(verdict)
-    return true / known if known else None
+        verdicts.update(map(holds_event, (path or "" for path in paths), batch["caption"].to_pylist()))
+    num_judged = verdicts[True] + verdicts[False]
+    return verdicts[True] / num_judged if num_judged else None

@@ -16,7 +16,7 @@ from .arguments import CurateArguments
 
 @dataclass(frozen=True)
 class CurationInputs:
-    """What is curated from.
+    """Tables and names.
 
     Attributes:
         corpus: captioned rows.
@@ -42,18 +42,12 @@ class CurationInputs:
 def read_inputs(
     args: CurateArguments, captions=None, audio=None, class_names: list[str] | None = None
 ) -> CurationInputs:
-    """Reads what is curated from, without the clips that the student will be tested on, and says how much it is.
-
-    Args:
-        args: which name what is not handed over here.
-        captions, audio: as for `curate`.
-        class_names: the labels.
-    """
+    """Reads what the arguments name, where it is not handed over here as to `curate`, and says how much it is."""
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
-    evaluated = evaluation_sets(args) if class_names is None else task_clips(args.task)
-    leakage = LeakageFilter(evaluated, read_origins(args.exclude or []))
+    test_clips = evaluation_sets(args) if class_names is None else task_clips(args.task)
+    leakage = LeakageFilter(test_clips, read_origins(args.exclude or []))
     captions = args.captions if captions is None else captions
-    corpus = read_corpora(captions, args.strategy == "ds", exclusions, LeakageFilter(evaluated))
+    corpus = read_corpora(captions, args.strategy == "ds", exclusions, LeakageFilter(test_clips))
     _, first = np.unique(corpus["caption_id"], return_index=True)
     texts = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
     pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, exclusions, leakage)
@@ -67,11 +61,12 @@ def read_inputs(
     report_exclusions(exclusions)
     inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage)
     say(f"{len(corpus)} captioned rows with {len(texts)} different captions")
-    size = (
-        f"a stream of {pool.num_shards} shards" if inputs.is_streamed else f"{0 if pool is None else len(pool)} clips"
-    )
+    if inputs.is_streamed:
+        size = f"a stream of {pool.num_shards} shards"
+    else:
+        size = f"{0 if pool is None else len(pool)} clips"
     say(f"{size} in the pool, {len(class_names)} labels")
-    if args.exclude and pool is not None and not inputs.is_streamed:
+    if args.exclude and isinstance(pool, Dataset):
         unknown = pool.with_format("arrow")["origin_id"][:].null_count
         if unknown:
             say(f"{unknown} clips of the pool tell no recording: --exclude can't leave them out")

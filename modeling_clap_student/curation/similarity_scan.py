@@ -1,4 +1,4 @@
-"""Every pair of two sets of vectors whose inner product reaches a cut: found by a fast product, decided exactly."""
+"""Every pair of two sets of vectors whose inner product reaches a floor: found by a fast product, decided exactly."""
 
 import warnings
 from collections import deque
@@ -20,19 +20,12 @@ from ..utils.console import progress_bar
 BLOCKS = {"cpu": (2048, 2048), "cuda": (8192, 32768)}
 AT_ONCE = {"cpu": 64, "cuda": 65536}
 
-# Columns of which only the largest is compared at first.
-GROUP = 16
+GROUP = 16  # columns whose largest is compared first
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of a query and a key.
-
-    Attributes:
-        queries: (pairs,) int64 rows.
-        keys: (pairs,) int64 rows.
-        similarities: (pairs,) inner products, float64 where order matters, else float32.
-    """
+    """Rows of queries and of keys (pairs,) int64, and their inner products, float64 where order matters or float32."""
 
     queries: np.ndarray
     keys: np.ndarray
@@ -41,8 +34,8 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def __getitem__(self, chosen) -> "Pairs":
-        return Pairs(self.queries[chosen], self.keys[chosen], self.similarities[chosen])
+    def __getitem__(self, index) -> "Pairs":
+        return Pairs(self.queries[index], self.keys[index], self.similarities[index])
 
     @classmethod
     def join(cls, parts: list["Pairs"]) -> "Pairs":
@@ -54,17 +47,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Rounded:
-    """Vectors in the product's type, and how far that type is from them.
-
-    Attributes:
-        values: (rows, width) vectors rounded to the nearest, zeros behind the last dimension.
-        norm: largest Euclidean norm of an original.
-        residual: largest norm of an original minus its rounded self.
-    """
+    """Vectors in the product's type (rows, width), zeros behind the last dimension, and how far they are rounded."""
 
     values: torch.Tensor
-    norm: float
-    residual: float
+    norm: float  # largest of an original
+    residual: float  # largest norm of an original minus its rounded self
 
 
 class SimilarityScan:
@@ -82,28 +69,26 @@ class SimilarityScan:
     The norms on the right are measured, not assumed: for unit vectors |q' - q| is at most 2⁻⁸ and typically 0.0017.
     Summing d products of float32 size, in any order, rounded or truncated, adds at most d 2⁻²² |q'| |k'|. The sum of
     both is the margin (about 0.0037 for unit vectors of 1024 dimensions). Rounding the result to the product's type
-    is monotone, and the cut minus the margin is rounded in the same way, so it loses no pair.
+    is monotone, and the floor minus the margin is rounded in the same way, so it loses no pair.
 
     **Decision.** A float32 inner product is within (d + 2) 2⁻²⁴ |q| |k| of the true one (Higham, Accuracy and
-    Stability of Numerical Algorithms, 2002, section 3.1). Pairs nearer than that to the cut are scored in float64,
+    Stability of Numerical Algorithms, 2002, section 3.1). Pairs nearer than that to the floor are scored in float64,
     where products of float32 numbers are exact. Equal vectors score equally.
 
     Memory beside the inputs: the keys in the product's type, one block, and what a block of queries finds; on a GPU
     also the keys in float32.
 
     Args:
-        queries: (queries, dim) array or tensor, or whatever has a length and gives such when sliced; taken as float32.
-        keys: (keys, dim) likewise.
+        queries, keys: (rows, dim) arrays or tensors, or whatever has a length and gives such when sliced; taken as
+            float32.
         device: where to compute; by default the GPU if there is one.
         block_size: queries and keys of a block.
 
     Attributes:
-        found: how many pairs were found so far.
+        count: how many pairs were found so far.
         highest: the highest inner product met: that of all pairs once a pair was found; before, that of the pair which
             the product ranks highest, at most two margins below.
-
-    Raises:
-        InputError: vectors that are not finite, or of two dimensions.
+        floor: whoever takes the pairs may set it higher for the blocks to come.
     """
 
     def __init__(self, queries, keys, device: str | torch.device | None = None, block_size: int | None = None):
@@ -118,60 +103,60 @@ class SimilarityScan:
         self.rounded_keys = self._rounded(self.keys, -len(keys) % GROUP)
         block = {"dtype": self.dtype, "device": self.device}
         self.buffers = deque(torch.empty(self.rows * self.columns, **block) for _ in range(self.workers))
-        self.cut, self.highest, self.found = -np.inf, -np.inf, 0
+        self.floor, self.highest, self.count = -np.inf, -np.inf, 0
 
-    def pairs(self, cut: float, nearest: int | None = None, exact: bool = False) -> Iterator[Pairs]:
-        """Yields what each block of queries finds, ordered by query, then key.
+    def pairs(self, floor: float, nearest: int | None = None, exact: bool = False) -> Iterator[Pairs]:
+        """Yields the pairs that reach the floor, block by block, ordered by query, then key.
 
         Args:
-            cut: of at least this. Whoever takes the pairs may set `self.cut` higher for the blocks to come.
+            floor: sets the attribute.
             nearest: drop pairs that are certainly not among this many best of their query; some others remain.
             exact: give all similarities in float64 instead of float32.
         """
-        self.cut, waiting = cut, deque()
+        self.floor, results = floor, deque()
         starts = range(0, len(self.queries), self.rows)
-        with _threads(self.workers) as pool:
+        with _workers(self.device, self.workers) as pool:
             for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
-                waiting.append(pool.submit(self._search, start, nearest, exact))
-                if len(waiting) > 2 * self.workers:
-                    yield self._taken(*waiting.popleft().result())
-            while waiting:
-                yield self._taken(*waiting.popleft().result())
+                results.append(pool.submit(self._search, start, nearest, exact))
+                if len(results) > 2 * self.workers:
+                    yield self._note(*results.popleft().result())
+            while results:
+                yield self._note(*results.popleft().result())
 
-    def _taken(self, pairs: Pairs, nearly: float) -> Pairs:
+    def _note(self, pairs: Pairs, highest_met: float) -> Pairs:
+        """Keeps `count` and `highest` up to date."""
         if len(pairs):
-            self.highest = max(pairs.similarities.max(), self.highest if self.found else -np.inf)
-        elif not self.found:
-            self.highest = max(self.highest, nearly)
-        self.found += len(pairs)
+            self.highest = max(pairs.similarities.max(), self.highest if self.count else -np.inf)
+        elif not self.count:
+            self.highest = max(self.highest, highest_met)
+        self.count += len(pairs)
         return pairs
 
     def _search(self, start: int, nearest: int | None, exact: bool) -> tuple[Pairs, float]:
-        """What a block of queries finds, and the highest inner product met."""
-        queries, cut = _floats(self.queries[start : start + self.rows], self.device), self.cut
+        """The pairs of a block of queries, and the highest inner product met there."""
+        queries, floor = _floats(self.queries[start : start + self.rows], self.device), self.floor
         if queries.shape[1] != self.dim:
             raise InputError(f"embeddings of {queries.shape[1]} and of {self.dim} dimensions can't be compared")
         rounded = self._rounded(queries)
-        with _full_accumulation(self.device):
-            candidates, nearly = self._candidates(queries, rounded, cut, nearest)
+        candidates, highest = self._candidates(queries, rounded, floor, nearest)
         row, key = candidates // len(self.keys), candidates % len(self.keys)
         scores = self._scores(queries, row, key)
-        nearly = max(nearly, float(scores.max()) if len(scores) else -np.inf)
-        pairs = self._decide(queries, rounded.norm, row, key, scores, cut, exact)
-        return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), nearly
+        highest = max(highest, float(scores.max()) if len(scores) else -np.inf)
+        pairs = self._decide(queries, rounded.norm, row, key, scores, floor, exact)
+        return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), highest
 
     def _rounded(self, vectors: torch.Tensor, padding: int = 0) -> Rounded:
         """Rounds; the last vector is repeated so that groups are whole."""
         width = -(-self.dim // 32) * 32
         values = torch.zeros(len(vectors) + padding, width, dtype=self.dtype, device=self.device)
         norm, residual, size = 0.0, 0.0, AT_ONCE[self.device.type]
-        for part, into in zip(vectors.split(size), values.split(size), strict=False):
-            into[: len(part), : self.dim] = part
+        for part, target in zip(vectors.split(size), values.split(size), strict=False):
+            target[: len(part), : self.dim] = part
             length = _longest(part)
             if not np.isfinite(length):
                 raise InputError("embeddings that are not finite can't be compared")
             norm = max(norm, length)
-            residual = max(residual, _longest(part - into[: len(part), : self.dim].float()))
+            residual = max(residual, _longest(part - target[: len(part), : self.dim].float()))
         values[len(vectors) :] = values[len(vectors) - 1]
         return Rounded(values, norm, residual)
 
@@ -181,11 +166,11 @@ class SimilarityScan:
         return queries.residual * (keys.norm + keys.residual) + queries.norm * keys.residual + summing
 
     def _candidates(
-        self, queries: torch.Tensor, rounded: Rounded, cut: float, nearest: int | None
+        self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None
     ) -> tuple[torch.Tensor, float]:
-        """query x number of keys + key of all that may reach the cut, ascending; the highest met if there is none."""
-        margin, found, nearly = self._margin(rounded), [], -np.inf
-        cuts = torch.full((len(queries), 1), cut - margin, dtype=torch.float64, device=self.device).to(self.dtype)
+        """query x number of keys + key of all that may reach the floor, ascending; the highest met if none may."""
+        margin, parts, highest = self._margin(rounded), [], -np.inf
+        floors = torch.full((len(queries), 1), floor - margin, dtype=torch.float64, device=self.device).to(self.dtype)
         buffer, best = self.buffers.pop(), None
         for first in range(0, len(self.rounded_keys.values), self.columns):
             keys = self.rounded_keys.values[first : first + self.columns]
@@ -193,34 +178,35 @@ class SimilarityScan:
             torch.mm(rounded.values, keys.T, out=product)
             if nearest:
                 best = _best(product, best, nearest)
-                cuts = torch.maximum(cuts, _cut_below(best, nearest, margin))
-            row, key = _reaching(product, cuts)
+                floors = torch.maximum(floors, _floor_of(best, nearest, margin))
+            row, key = _reaching(product, floors)
             key += first
             if first + self.columns >= len(self.keys):
                 row, key = row[key < len(self.keys)], key[key < len(self.keys)]
             if len(row):
-                found.append(row * len(self.keys) + key)
-            elif not found and not self.found:
-                nearly = max(nearly, self._highest(queries, product, first))
+                parts.append(row * len(self.keys) + key)
+            elif not parts and not self.count:
+                query, column = divmod(int(product.argmax()), product.shape[1])
+                key_vector = self.keys[min(first + column, len(self.keys) - 1)]
+                highest = max(highest, float(queries[query].double() @ key_vector.double()))
         self.buffers.append(buffer)
-        return _sorted(torch.cat(found) if found else row), nearly
+        numbers = torch.cat(parts) if parts else row
+        # numpy's sort is ten times as fast as torch's on CPU.
+        numbers = numbers.sort().values if numbers.is_cuda else torch.from_numpy(np.sort(numbers.numpy()))
+        return numbers, highest
 
-    def _highest(self, queries: torch.Tensor, product: torch.Tensor, first: int) -> float:
-        row, key = divmod(int(product.argmax()), product.shape[1])
-        return float(queries[row].double() @ self.keys[min(first + key, len(self.keys) - 1)].double())
-
-    def _decide(self, queries, norm: float, row, key, scores, cut: float, exact: bool) -> Pairs:
+    def _decide(self, queries, norm: float, row, key, scores, floor: float, exact: bool) -> Pairs:
         bound = (self.dim + 2) * 2.0**-24 * 1.001 * norm * self.rounded_keys.norm
-        likely = scores.double() >= cut - bound
+        likely = scores.double() >= floor - bound
         row, key, scores = row[likely], key[likely], scores[likely].double()
-        unsure = torch.ones_like(scores, dtype=torch.bool) if exact else scores <= cut + bound
+        unsure = torch.ones_like(scores, dtype=torch.bool) if exact else scores <= floor + bound
         scores[unsure] = self._exact_scores(queries, row[unsure], key[unsure])
-        kept = scores >= cut
-        row, key, scores = (column[kept].cpu().numpy() for column in (row, key, scores))
+        reaching = scores >= floor
+        row, key, scores = (column[reaching].cpu().numpy() for column in (row, key, scores))
         return Pairs(row, key, scores if exact else scores.astype(np.float32))
 
     def _scores(self, queries: torch.Tensor, row: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """(pairs,) float32 inner products; `row` ascending. A product at given places, without gathering vectors."""
+        """(pairs,) float32 inner products; `row` ascending. A product at chosen places, without gathering vectors."""
         ends = torch.bincount(row, minlength=len(queries)).cumsum(0)
         size, starts = (len(queries), len(self.keys)), torch.nn.functional.pad(ends, (1, 0))
         places = torch.sparse_csr_tensor(starts, key, queries.new_zeros(len(key)), size, check_invariants=False)
@@ -252,23 +238,23 @@ def product_dtype(device: torch.device) -> torch.dtype:
     return min(seconds, key=seconds.get)
 
 
-def _reaching(product: torch.Tensor, cuts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of all elements of at least their row's cut, (rows, 1); groups first, since most hold none."""
-    if bool((cuts > 0).all()):
+def _reaching(product: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of all elements of at least their row's floor, (rows, 1); groups first, since most hold none."""
+    if bool((floors > 0).all()):
         # Positive floats are ordered as the integers of their bits, whose maxima are several times faster.
         kind = {2: torch.int16, 4: torch.int32}[product.itemsize]
-        product, cuts = product.view(kind), cuts.view(kind)
+        product, floors = product.view(kind), floors.view(kind)
     groups = product.view(len(product), GROUP, -1)
-    row, column = _where(groups.amax(1), cuts)
-    hit, member = _where(groups[row, :, column], cuts[row])
+    row, column = _where(groups.amax(1), floors)
+    hit, member = _where(groups[row, :, column], floors[row])
     return row[hit], member * groups.shape[2] + column[hit]
 
 
-def _where(values: torch.Tensor, cuts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of values of at least their row's cut; on CPU numpy finds them five times as fast as torch."""
+def _where(values: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of values of at least their row's floor; on CPU numpy finds them five times as fast as torch."""
     if values.is_cuda:
-        return (values >= cuts).nonzero(as_tuple=True)
-    reaching = (values >= cuts).numpy() if values.is_floating_point() else values.numpy() >= cuts.numpy()
+        return (values >= floors).nonzero(as_tuple=True)
+    reaching = (values >= floors).numpy() if values.is_floating_point() else values.numpy() >= floors.numpy()
     places = torch.from_numpy(np.flatnonzero(reaching))
     return places // values.shape[1], places % values.shape[1]
 
@@ -280,7 +266,7 @@ def _best(product: torch.Tensor, best: torch.Tensor | None, count: int) -> torch
     return maxima.topk(min(count, maxima.shape[1])).values
 
 
-def _cut_below(best: torch.Tensor, count: int, margin: float) -> torch.Tensor:
+def _floor_of(best: torch.Tensor, count: int, margin: float) -> torch.Tensor:
     """(rows, 1) what a row's `count` best reach in the product at least.
 
     `count` elements of the product are at least `last`; so as many true values are at least `last` less the margin and
@@ -303,35 +289,21 @@ def _longest(vectors: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(vectors, dim=1).max()) * (1 + vectors.shape[1] * 2.0**-23)
 
 
-def _sorted(numbers: torch.Tensor) -> torch.Tensor:
-    """Ascending; numpy's sort is ten times as fast as torch's on CPU."""
-    return numbers.sort().values if numbers.is_cuda else torch.from_numpy(np.sort(numbers.numpy()))
-
-
 @contextmanager
-def _threads(number: int) -> Iterator[ThreadPoolExecutor]:
+def _workers(device: torch.device, count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that each work alone: a block a core, rather than a block on all cores, leaves nobody waiting."""
-    before = torch.get_num_threads()
+    num_threads, settings = torch.get_num_threads(), torch.backends.cuda.matmul
+    reduced = settings.allow_bf16_reduced_precision_reduction
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR")
         torch.zeros(1, 1).to_sparse_csr()  # it warns once
-    pool = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
     try:
+        if device.type == "cuda":  # cuBLAS must not add partial sums in bfloat16, which the margin does not cover
+            settings.allow_bf16_reduced_precision_reduction = False
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before)  # of threads to come: each knows its own
-
-
-@contextmanager
-def _full_accumulation(device: torch.device):
-    """Keeps cuBLAS from adding partial sums in bfloat16, which the margin does not cover."""
-    settings = torch.backends.cuda.matmul
-    before = settings.allow_bf16_reduced_precision_reduction
-    if device.type == "cuda":
-        settings.allow_bf16_reduced_precision_reduction = False
-    try:
-        yield
-    finally:
+        torch.set_num_threads(num_threads)  # of threads to come: each knows its own
         if device.type == "cuda":
-            settings.allow_bf16_reduced_precision_reduction = before
+            settings.allow_bf16_reduced_precision_reduction = reduced

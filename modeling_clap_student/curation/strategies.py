@@ -1,7 +1,6 @@
-"""The three ways to curate: domain-unspecific, domain-specific, augmented domain-specific.
+"""The three ways to curate: domain-unspecific (DU), domain-specific (DS), augmented domain-specific (ADS).
 
-Each is a pure function of embeddings and tables; it returns the pairs and what decided them. Source: Wang et al. 2023,
-arXiv 2305.01864, section 2.2.
+Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
 """
 
 from dataclasses import dataclass
@@ -11,30 +10,59 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetInfo
 
+from ..data.decoding import readable_rows
+from ..data.filters import with_audio
+from ..data.skipping import SkippedClips
+from ..data.sources import ExclusionLog, report_exclusions
 from ..data.tables import POOL_COLUMNS
+from ..processing_clap_student import label_text
+from ..utils.processes import from_main_process
 from .arguments import Threshold
+from .embedding_store import StoredEmbedder, StoredVectors
 from .improvement_set import FEATURES
+from .inputs import CurationInputs
 from .matching import match, match_by_label
-from .selection import SelectedCaptions
 
 
+PROMPT = "this is a sound of "
+PAPER_DU_THRESHOLD = 0.75
 _ROWS_AT_ONCE = 2**17
 
-# Thresholds of the paper, on the cosines of its own teacher: (caption to label prompt, clip to caption).
-PAPER_THRESHOLDS = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
-DEFAULT_THRESHOLDS = (0.7, 0.7)  # for other label sets
-PAPER_DU_THRESHOLD = 0.75
+
+def paper_thresholds(layout: str | None) -> tuple[float, float]:
+    """The paper's, on the cosines of its own teacher: for caption and label prompt, for clip and caption."""
+    thresholds = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
+    return thresholds.get(layout, (0.7, 0.7))
+
+
+def label_prompts(class_names: list[str], prompt: str = PROMPT) -> list[str]:
+    return [prompt + label_text(name) for name in class_names]
+
+
+@dataclass(frozen=True)
+class SelectedCaptions:
+    """Captions that fit a domain."""
+
+    indices: np.ndarray  # (selected,) which of the captions, ascending
+    labels: np.ndarray  # (selected,) index of the nearest class
+    similarities: np.ndarray  # (selected,) float32 cosine to that class's prompt
+    threshold: float  # the cosine that decided
+    highest: float  # the highest cosine of any caption
+
+
+def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, threshold: Threshold) -> SelectedCaptions:
+    """Keeps the captions whose cosine to the nearest class prompt reaches the threshold; both are unit vectors."""
+    similarities = caption_embeds.astype(np.float32) @ label_embeds.astype(np.float32).T
+    labels = similarities.argmax(axis=1)
+    nearest = similarities.max(axis=1)
+    floor = threshold.resolve(nearest)
+    indices = np.flatnonzero(nearest >= floor)
+    return SelectedCaptions(indices, labels[indices], nearest[indices], float(floor), float(nearest.max()))
 
 
 @dataclass(frozen=True)
 class Curated:
-    """Pairs, and how they came about.
-
-    Attributes:
-        pairs: table of the Improvement-Set's columns.
-        threshold: the cosine that decided.
-        highest: the highest cosine seen.
-    """
+    """Pairs, in the Improvement-Set's columns; the cosine that decided; the highest that was seen."""
 
     pairs: Dataset
     threshold: float
@@ -57,9 +85,8 @@ def match_pool(
 
     Args:
         pool: table with `audio audio_id source`, and `origin_id` where it is known.
-        pool_embeds: (len(pool), dim) unit vectors.
         captions: table with `caption caption_id`, each caption once.
-        caption_embeds: (len(captions), dim) unit vectors.
+        pool_embeds, caption_embeds: (rows, dim) unit vectors of the two tables.
         threshold: on cos(clip, caption).
         selected: the captions of the domain; all of them without it.
         class_names: of the domain, with `selected`.
@@ -67,38 +94,72 @@ def match_pool(
         balance_labels: with `selected`: choose among each label's captions apart, see `match_by_label`.
         options: of `match`.
     """
-    chosen = np.arange(len(captions)) if selected is None else selected.indices
+    rows = np.arange(len(captions)) if selected is None else selected.indices
     if balance_labels:
-        found = match_by_label(pool_embeds, caption_embeds[chosen], selected.labels, threshold, **options)
+        matches = match_by_label(pool_embeds, caption_embeds[rows], selected.labels, threshold, **options)
     else:
-        found = match(pool_embeds, caption_embeds[chosen], threshold, **options)
-    facts = {"similarity": found.similarities}
+        matches = match(pool_embeds, caption_embeds[rows], threshold, **options)
+    facts = {"similarity": matches.similarities}
     if selected is not None:
         names = pa.array(class_names, pa.string())
-        facts["label"] = pa.DictionaryArray.from_arrays(selected.labels[found.captions].astype(np.int32), names)
-        facts["label_similarity"] = selected.similarities[found.captions]
-    return Curated(
-        _table(pool, found.clips, captions, chosen[found.captions], facts, scratch), found.threshold, found.highest
-    )
+        facts["label"] = pa.DictionaryArray.from_arrays(selected.labels[matches.captions].astype(np.int32), names)
+        facts["label_similarity"] = selected.similarities[matches.captions]
+    pairs = _table(pool, matches.clips, captions, rows[matches.captions], facts, scratch)
+    return Curated(pairs, matches.threshold, matches.highest)
 
 
 def select_training_pairs(
     corpus: Dataset, captions: Dataset, selected: SelectedCaptions, class_names: list[str]
 ) -> Dataset:
     """DS: the training pairs whose caption fits the domain. They keep their own audio; `similarity` is null."""
-    of_caption = {captions[int(i)]["caption_id"]: n for n, i in enumerate(selected.indices)}
+    number_of = {captions[int(row)]["caption_id"]: number for number, row in enumerate(selected.indices)}
     keys = corpus["caption_id"][:]
-    rows = np.array([row for row, key in enumerate(keys) if key in of_caption], dtype=np.int64)
-    numbers = np.array([of_caption[keys[row]] for row in rows], dtype=np.int64)
+    rows = np.array([row for row, key in enumerate(keys) if key in number_of], dtype=np.int64)
+    numbers = np.array([number_of[keys[row]] for row in rows], dtype=np.int64)
     labels = pa.array([class_names[selected.labels[number]] for number in numbers], pa.string())
-    facts = {"label": labels, "label_similarity": selected.similarities[numbers]}
-    return _table(corpus, rows, corpus, rows, facts)
+    return _table(corpus, rows, corpus, rows, {"label": labels, "label_similarity": selected.similarities[numbers]})
+
+
+def similar_training_pairs(
+    inputs: CurationInputs, selected: SelectedCaptions, embedder: StoredEmbedder, caption_embeds: StoredVectors
+) -> Dataset:
+    """Selected training pairs with the teacher's cosine between clip and caption; unreadable clips are left out."""
+    pairs = select_training_pairs(inputs.corpus, inputs.captions, selected, inputs.class_names)
+    clip_embeds, rows = embedder.table(pairs, "embedding the chosen clips")
+    pairs = pairs.select(rows)
+    row_of = {key: row for row, key in enumerate(inputs.captions["caption_id"])}
+    texts = np.array([row_of[key] for key in pairs["caption_id"]])
+    blocks = (slice(start, start + 4096) for start in range(0, len(pairs), 4096))
+    cosines = np.concatenate([(clip_embeds[rows] * caption_embeds[texts[rows]]).sum(axis=1) for rows in blocks])
+    columns = pairs.column_names
+    return pairs.remove_columns("similarity").add_column("similarity", cosines).select_columns(columns)
 
 
 def training_pairs(corpus: Dataset) -> Dataset:
     """All training pairs, in the Improvement-Set's columns."""
     rows = np.arange(len(corpus))
     return _table(corpus, rows, corpus, rows, {})
+
+
+def replay_set(
+    inputs: CurationInputs, selected: SelectedCaptions | None, skipped: SkippedClips | None
+) -> Dataset | None:
+    """What the student rehearses: for DU the teacher's corpus, for ADS its part in the domain; None without audio.
+
+    With `skipped` only the part that decodes: what is put into a set that others may get is audio, nothing else.
+    """
+    exclusions = ExclusionLog()
+    corpus = with_audio(inputs.corpus, "the replay set", exclusions)
+    report_exclusions(exclusions)
+    if len(corpus) == 0:
+        return None
+    if selected is None:
+        replay = training_pairs(corpus)
+    else:
+        replay = select_training_pairs(corpus, inputs.captions, selected, inputs.class_names)
+    if skipped is not None and len(replay):
+        replay = replay.select(from_main_process(lambda: readable_rows(replay, skipped)))
+    return replay if len(replay) else None
 
 
 def _table(
@@ -114,11 +175,11 @@ def _table(
     schema = FEATURES.arrow_schema
 
     def part(start: int) -> pa.Table:
-        some = slice(start, start + _ROWS_AT_ONCE)
-        clip, text = clips[clip_rows[some]], texts[text_rows[some]]
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        clip, text = clips[clip_rows[rows]], texts[text_rows[rows]]
         columns = {name: clip[name] for name in POOL_COLUMNS if name in clip.column_names}
         columns |= {name: text[name] for name in ("caption", "caption_id")}
-        columns |= {name: pa.array(values[some]) for name, values in facts.items()}
+        columns |= {name: pa.array(values[rows]) for name, values in facts.items()}
         missing = {name: pa.nulls(len(clip)) for name in FEATURES if name not in columns}
         return pa.table({name: (columns | missing)[name] for name in FEATURES}).cast(schema)
 

@@ -1,6 +1,6 @@
 """What models are scored on: labelled clips, captioned ones, or scenes; and the texts that stand for classes."""
 
-from ..curation.selection import PROMPT
+from ..curation.strategies import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task
 from ..data.skipping import SkippedClips
 from ..data.sources import ExclusionLog, report_exclusions

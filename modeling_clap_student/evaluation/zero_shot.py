@@ -14,7 +14,7 @@ from accelerate import PartialState
 from ..checkpoints.embedding import embed_clips, embed_texts, side_by_side
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint
-from ..curation.selection import PROMPT
+from ..curation.strategies import PROMPT
 from ..data.benchmarks import Benchmark, read_benchmark
 from ..data.skipping import SkippedClips
 from ..data.tables import is_unicode

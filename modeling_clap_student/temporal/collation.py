@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..curation.selection import PROMPT
+from ..curation.strategies import PROMPT
 from ..errors import ClipError, InputError
 from ..processing_clap_student import tokenize
 from .captions import (

@@ -1,11 +1,11 @@
 """`report.html`: one page by which a person judges an Improvement-Set, by eye and by ear.
 
 It holds counts, charts and a few dozen pairs to listen to, and needs no network. Whatever the set's size, the page
-stays below `MAX_PAGE_BYTES`; in memory are the set's columns without the audio, and one clip at a time.
+stays below `MAX_PAGE_BYTES`; in memory are the set's columns without the audio, in arrow, and one clip at a time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ...redaction_clap_student import public
 from ...soundscapes.corpus import holds_event
 from ...utils.outputs import whole_file
-from .charts import Spread, histogram_chart, kept_chart
-from .clips import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt
-from .tables import hub_captions, hub_clips, label_rows, nearest_rows, numbers, random_rows
+from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt, similarity_charts
 
 
 NUM_RANDOM, NUM_NEAREST, NUM_HUBS, MAX_LABELS = 30, 30, 8, 300
@@ -27,6 +25,27 @@ MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + 1_000_
 _MAX_TEXT = 240  # characters of a caption, a name, a path
 _BINS = 4000
 _COLUMNS = ["caption", "similarity", "audio_id", "caption_id", "label", "label_similarity"]
+# What the page tells of the provenance, in these words.
+_FACTS = {
+    "teacher": "Teacher",
+    "teacher_revision": "Its revision",
+    "prompt": "Prompt of the labels",
+    "captions": "Captions from",
+    "audio": "Pool",
+    "exclude": "Left out of the pool",
+    "caption_threshold": "Captions: at least this near to a label",
+    "pair_threshold": "Pairs: at least this similar",
+    "wanted_precision": "Share of true pairs that was wanted",
+    "estimated_precision": "Share of true pairs, by the teacher's own probabilities",
+    "max_captions_per_clip": "Captions a clip, at most",
+    "max_clips_per_caption": "Clips a caption, at most",
+    "mutual_nearest": "Only mutual nearest",
+    "csls_neighbours": "Threshold after correcting for hubs; neighbours",
+    "highest_similarity": "Highest similarity",
+    "num_skipped": "Clips that could not be read",
+    "seed": "Seed",
+    "version": "Version of modeling_clap_student",
+}
 
 
 @dataclass(frozen=True)
@@ -58,28 +77,6 @@ class ReportData:
     audio_of: Callable[[Sequence[int]], Iterable[dict | None]] | None = None
 
 
-@dataclass(frozen=True)
-class ShownPair:
-    """A pair as it stands on the page.
-
-    Attributes:
-        texts: `caption`, `audio_id`, `label`, of bounded length; empty for null.
-        similarity, label_similarity: NaN for null.
-        strength: where the similarity lies between the lowest and the highest of the set, 0 to 1.
-        true: whether the clip holds what the caption says, where that is known.
-        excerpt: what is heard and seen of the clip; None where it can't be read.
-        problem: why it can't.
-    """
-
-    texts: dict[str, str]
-    similarity: float
-    label_similarity: float
-    strength: float
-    true: bool | None
-    excerpt: Excerpt | None
-    problem: str = ""
-
-
 def write_report(path: Path, data: ReportData) -> None:
     """Writes the page, whole or not at all."""
     page = render_report(data)
@@ -90,27 +87,31 @@ def write_report(path: Path, data: ReportData) -> None:
 def render_report(data: ReportData) -> str:
     """The page; the same data gives the same page. A clip that can't be read is shown as such."""
     table = data.pairs.select_columns(_COLUMNS).with_format("arrow")[:]
-    made = data.provenance
-    decided_by, threshold = _decision(made)
+    made_by = data.provenance
+    column, threshold = _decision(made_by)
     clips = hub_clips(table, NUM_HUBS)
-    random = random_rows(len(table), NUM_RANDOM, made.get("seed") or 0)
-    nearest = nearest_rows(numbers(table[decided_by]), threshold, NUM_NEAREST)
-    shown = _show(data, table, [*random, *nearest, *(clip["row"] for clip in clips)])
-    labels = label_rows(table, data.selected, made.get("labels") or [])
+    random = random_rows(len(table), NUM_RANDOM, made_by.get("seed") or 0)
+    nearest = nearest_rows(_numbers(table[column]), threshold, NUM_NEAREST)
+    pairs = _pairs_to_show(data, table, [*random, *nearest, *(clip["row"] for clip in clips)])
+    labels = label_rows(table, data.selected, made_by.get("labels") or [])
+    nearest_title = "least similar pairs"
+    if threshold is not None:
+        whose = " of captions to labels" if column == "label_similarity" else ""
+        nearest_title = f"pairs nearest to the threshold of {threshold:.3f}{whose}"
     return _template().render(
-        made=made,
+        made=made_by,
         counts=count_cells(data, table),
-        charts=charts(data, numbers(table["similarity"])),
+        charts=charts(data, _numbers(table["similarity"])),
         labels=labels[:MAX_LABELS],
         num_labels=len(labels),
         most_pairs=max((label["pairs"] for label in labels), default=0),
-        hub_clips=[clip | {"pair": shown[clip["row"]]} for clip in clips],
+        hub_clips=[clip | {"pair": pairs[clip["row"]]} for clip in clips],
         hub_captions=hub_captions(table, NUM_HUBS),
         lists=[
-            ("random", "random pairs", [shown[row] for row in random]),
-            ("nearest", _nearest_title(decided_by, threshold), [shown[row] for row in nearest]),
+            ("random", "random pairs", [pairs[row] for row in random]),
+            ("nearest", nearest_title, [pairs[row] for row in nearest]),
         ],
-        facts=facts(made),
+        facts=facts(made_by),
         max_seconds=MAX_SECONDS,
         max_megabytes=-(-MAX_PAGE_BYTES // 1_000_000),
     )
@@ -133,135 +134,192 @@ def _shorten(text: str | None) -> str:
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
-def _decision(made: dict) -> tuple[str, float | None]:
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """(rows,) float32, NaN for null."""
+    return column.cast(pa.float32()).to_numpy().astype(np.float32, copy=False)
+
+
+def _decision(made_by: dict) -> tuple[str, float | None]:
     """The column that a threshold decided, and the threshold, where it is a cosine like the column."""
-    if made["strategy"] == "ds":
-        return "label_similarity", made.get("caption_threshold")
-    return "similarity", None if made.get("csls_neighbours") else made.get("pair_threshold")
-
-
-def _nearest_title(decided_by: str, threshold: float | None) -> str:
-    if threshold is None:
-        return "least similar pairs"
-    whose = " of captions to labels" if decided_by == "label_similarity" else ""
-    return f"pairs nearest to the threshold of {threshold:.3f}{whose}"
+    if made_by["strategy"] == "ds":
+        return "label_similarity", made_by.get("caption_threshold")
+    return "similarity", None if made_by.get("csls_neighbours") else made_by.get("pair_threshold")
 
 
 def count_cells(data: ReportData, table: pa.Table) -> list[dict]:
     """The paper's Table 1 for this set: `name`, `value` and `note` of each column."""
-    made, pairs = data.provenance, len(table)
-    clips, matched = (pc.count_distinct(table[key]).as_py() for key in ("audio_id", "caption_id"))
-    selected = made.get("num_captions", data.num_captions or matched)
-    compared = None if data.num_pool_clips is None else selected * data.num_pool_clips
-    known = data.pair_precision is not None
-    return [
-        {"name": "Strategy", "value": made["strategy"].upper(), "note": ""},
-        {
-            "name": "Captions selected",
-            "value": f"{selected:,}",
-            "note": (f"of {data.num_captions:,}; " if data.num_captions else "") + f"{matched:,} of them in pairs",
-        },
-        {
-            "name": "Clips",
-            "value": f"{clips:,}",
-            "note": "" if data.num_pool_clips is None else f"of {data.num_pool_clips:,} in the pool",
-        },
-        {"name": "Pairs", "value": f"{pairs:,}", "note": "" if compared is None else f"of {compared:,} compared"},
-        {"name": "Pairs a clip", "value": f"{pairs / clips:.2f}", "note": "on average"},
-        {"name": "Replay pairs", "value": f"{made.get('num_replay', 0):,}", "note": "to rehearse"},
-        {
-            "name": "True pairs",
-            "value": f"{data.pair_precision:.1%}" if known else "–",
-            "note": "the clip holds what the caption says" if known else "not known: judge by ear, below",
-        },
+    made_by, pairs, pool = data.provenance, len(table), data.num_pool_clips
+    clips, paired = (pc.count_distinct(table[key]).as_py() for key in ("audio_id", "caption_id"))
+    selected = made_by.get("num_captions", data.num_captions or paired)
+    of_captions = f"of {data.num_captions:,}; " if data.num_captions else ""
+    cells = [
+        ("Strategy", made_by["strategy"].upper(), ""),
+        ("Captions selected", f"{selected:,}", f"{of_captions}{paired:,} of them in pairs"),
+        ("Clips", f"{clips:,}", "" if pool is None else f"of {pool:,} in the pool"),
+        ("Pairs", f"{pairs:,}", "" if pool is None else f"of {selected * pool:,} compared"),
+        ("Pairs a clip", f"{pairs / clips:.2f}", "on average"),
+        ("Replay pairs", f"{made_by.get('num_replay', 0):,}", "to rehearse"),
+        ("True pairs", "–", "not known: judge by ear, below")
+        if data.pair_precision is None
+        else ("True pairs", f"{data.pair_precision:.1%}", "the clip holds what the caption says"),
     ]
+    return [dict(zip(("name", "value", "note"), cell, strict=True)) for cell in cells]
 
 
 def charts(data: ReportData, similarities: np.ndarray) -> list[dict]:
     """`title`, `note` and `svg` of each chart."""
-    made, known = data.provenance, similarities[np.isfinite(similarities)].clip(-1, 1)
-    threshold = None if made["strategy"] == "ds" else _decision(made)[1]
+    made_by, cosines = data.provenance, similarities[np.isfinite(similarities)].clip(-1, 1)
+    threshold = None if made_by["strategy"] == "ds" else _decision(made_by)[1]
     if data.histogram is None:
         edges, compared = np.linspace(-1, 1, _BINS + 1), None
         titles = ("Similarities of the kept pairs", "Kept pairs at each threshold")
-        note = f"{len(known):,} cosines. What was compared and not kept is not known here."
+        note = f"{len(cosines):,} cosines. What was compared and not kept is not known here."
     else:
         edges, counts = data.histogram
-        compared = counts * _share_counted(data)
-        which = "all" if made["strategy"] == "du" else "the selected"
-        titles = (f"Similarities of all clips with {which} captions", "Pairs at each threshold")
+        compared = counts * (1 if data.sampled_clips is None else data.num_pool_clips / data.sampled_clips)
+        captions = "all" if made_by["strategy"] == "du" else "the selected"
+        titles = (f"Similarities of all clips with {captions} captions", "Pairs at each threshold")
         note = f"{compared.sum():,.0f} cosines; in colour, those of the pairs that were kept."
         if data.sampled_clips is not None:
             note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, but for the kept."
     scale = "The axis is logarithmic. The higher the threshold, the fewer the pairs, and the more similar."
-    spread = Spread(edges, np.histogram(known, edges)[0], compared, threshold)
-    return [
-        {"title": titles[0], "note": note, "svg": histogram_chart(spread, titles[0])},
-        {"title": titles[1], "note": scale, "svg": kept_chart(spread, titles[1])},
-    ]
+    drawings = similarity_charts(edges, np.histogram(cosines, edges)[0], compared, threshold, titles)
+    columns = zip(titles, (note, scale), drawings, strict=True)
+    return [{"title": title, "note": text, "svg": svg} for title, text, svg in columns]
 
 
-def _share_counted(data: ReportData) -> float:
-    """By how much the histogram's counts are to be multiplied."""
-    return 1 if data.sampled_clips is None else data.num_pool_clips / data.sampled_clips
-
-
-def facts(made: dict) -> list[tuple[str, str]]:
+def facts(made_by: dict) -> list[tuple[str, str]]:
     """How the set was made, in words."""
-    names = {
-        "teacher": "Teacher",
-        "teacher_revision": "Its revision",
-        "prompt": "Prompt of the labels",
-        "captions": "Captions from",
-        "audio": "Pool",
-        "exclude": "Left out of the pool",
-        "caption_threshold": "Captions: at least this near to a label",
-        "pair_threshold": "Pairs: at least this similar",
-        "wanted_precision": "Share of true pairs that was wanted",
-        "estimated_precision": "Share of true pairs, by the teacher's own probabilities",
-        "max_captions_per_clip": "Captions a clip, at most",
-        "max_clips_per_caption": "Clips a caption, at most",
-        "mutual_nearest": "Only mutual nearest",
-        "csls_neighbours": "Threshold after correcting for hubs; neighbours",
-        "highest_similarity": "Highest similarity",
-        "num_skipped": "Clips that could not be read",
-        "seed": "Seed",
-        "version": "Version of modeling_clap_student",
-    }
-    given = {key: public(made[key]) for key in names if made.get(key) not in (None, [])}
-    return [(name, _shorten(_in_words(given[key]))) for key, name in names.items() if key in given]
+
+    def in_words(value) -> str:
+        if isinstance(value, float):
+            return f"{value:.4f}"
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    values = {key: public(made_by[key]) for key in _FACTS if made_by.get(key) not in (None, [])}
+    return [(_FACTS[key], _shorten(in_words(value))) for key, value in values.items()]
 
 
-def _in_words(value) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def label_rows(table: pa.Table, selected: dict[str, np.ndarray] | None, class_names: list[str]) -> list[dict]:
+    """What each label got, most pairs first; labels that got nothing are there too.
+
+    Without `selected`, see `ReportData`, the captions in the pairs count.
+
+    Returns:
+        dicts of `label`, `captions` selected, the `lowest` and `highest` of their similarities to the prompt (NaN
+        without captions), captions `matched`, `clips`, `pairs`.
+    """
+    aggregations = [
+        ([], "count_all"),
+        *((column, "count_distinct") for column in ("caption_id", "audio_id")),
+        *(("label_similarity", end) for end in ("min", "max")),
+    ]
+    groups = table.group_by("label").aggregate(aggregations).to_pylist()
+    groups = {group["label"]: group for group in groups if group["label"] is not None}
+    rows = []
+    for label in dict.fromkeys([*class_names, *(selected or {}), *sorted(groups)]):
+        group = groups.get(label, {})
+        num_paired = group.get("caption_id_count_distinct", 0)
+        ends = (group.get("label_similarity_min"), group.get("label_similarity_max"))
+        near = np.array([end for end in ends if end is not None], np.float32)
+        if selected is not None:
+            near = selected.get(label, near[:0])
+        rows.append(
+            {
+                "label": label,
+                "captions": num_paired if selected is None else len(near),
+                "lowest": float(near.min()) if len(near) else np.nan,
+                "highest": float(near.max()) if len(near) else np.nan,
+                "matched": num_paired,
+                "clips": group.get("audio_id_count_distinct", 0),
+                "pairs": group.get("count_all", 0),
+            }
+        )
+    return sorted(rows, key=lambda row: -row["pairs"]) if groups else []
 
 
-def _show(data: ReportData, table: pa.Table, rows: list[int]) -> dict[int, ShownPair]:
-    """The pairs of these rows, each clip read once."""
+def hub_clips(table: pa.Table, count: int) -> list[dict]:
+    """The clips with most captions: `audio_id`, `count`, a `row` of theirs, `mean` similarity, number of `labels`."""
+    return _most_frequent(table, "audio_id", count)
+
+
+def hub_captions(table: pa.Table, count: int) -> list[dict]:
+    """The captions with most clips: `caption`, `label` or None, `count`, `mean` similarity."""
+    hubs = _most_frequent(table, "caption_id", count)
+    return [hub | {name: table[name][hub["row"]].as_py() for name in ("caption", "label")} for hub in hubs]
+
+
+def _most_frequent(table: pa.Table, key: str, count: int) -> list[dict]:
+    groups = table.select([key]).group_by(key).aggregate([([], "count_all")])
+    hubs = groups.sort_by([("count_all", "descending"), (key, "ascending")]).slice(0, count).to_pylist()
+    rows = []
+    for hub in hubs:
+        pairs = table.select(["similarity", "label"]).filter(pc.equal(table[key], hub[key]))
+        mean = pc.mean(pairs["similarity"]).as_py()  # of those that are not null
+        rows.append(
+            {
+                key: hub[key],
+                "count": hub["count_all"],
+                "row": pc.index(table[key], hub[key]).as_py(),
+                "mean": np.nan if mean is None else mean,
+                "labels": pc.count_distinct(pairs["label"]).as_py(),
+            }
+        )
+    return rows
+
+
+def random_rows(total: int, count: int, seed: int) -> list[int]:
+    """Different rows, drawn without regard to what they hold."""
+    return np.random.default_rng(seed).choice(total, min(count, total), replace=False).tolist()
+
+
+def nearest_rows(values: np.ndarray, threshold: float | None, count: int) -> list[int]:
+    """The rows whose value lies nearest to the threshold, or lowest where there is none; NaN counts as far away.
+
+    Equally near ones in the order of their rows.
+    """
+    distance = values if threshold is None else np.abs(values - np.float32(threshold))
+    distance = np.nan_to_num(distance, nan=np.inf)
+    count = min(count, len(distance))
+    last = np.partition(distance, count - 1)[count - 1]
+    # Of those that are as near as the last one, only as many as there is room for.
+    rows = np.concatenate([np.flatnonzero(distance < last), np.flatnonzero(distance == last)])[:count]
+    return rows[np.argsort(distance[rows], kind="stable")].tolist()
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    """A pair as it stands on the page."""
+
+    texts: dict[str, str]  # `caption`, `audio_id`, `label`, of bounded length; empty for null
+    similarity: float  # NaN for null, and so is the next
+    label_similarity: float
+    strength: float  # where the similarity lies between the lowest and the highest of the set, 0 to 1
+    true: bool | None = None  # whether the clip holds what the caption says, where that is known
+    excerpt: Excerpt | None = None  # None where the clip can't be read
+    problem: str = ""  # why it can't
+
+
+def _pairs_to_show(data: ReportData, table: pa.Table, rows: list[int]) -> dict[int, ShownPair]:
+    """row -> its pair; each clip is read once."""
     rows = list(dict.fromkeys(rows))
     audio_of = data.audio_of or (lambda rows: (data.pairs[row]["audio"] for row in rows))
-    similarities = numbers(table["similarity"])
+    similarities = _numbers(table["similarity"])
     low, high = np.nanmin(similarities, initial=1), np.nanmax(similarities, initial=-1)
-    shown = {}
+    pairs = {}
     for row, audio in zip(rows, audio_of(rows), strict=True):
         fields = table.slice(row, 1).to_pylist()[0]
         similarity, label_similarity = float(similarities[row]), fields["label_similarity"]
-        shown[row] = ShownPair(
+        pair = ShownPair(
             {key: _shorten(fields[key]) for key in ("caption", "audio_id", "label")},
             similarity,
             np.nan if label_similarity is None else label_similarity,
             float(np.nan_to_num((similarity - low) / max(high - low, 1e-6))),
-            *_heard(audio, fields["caption"]),
         )
-    return shown
-
-
-def _heard(audio: dict | None, caption: str) -> tuple[bool | None, Excerpt | None, str]:
-    """(is it true, excerpt, problem) of a pair."""
-    try:
-        excerpt = read_excerpt(audio)
-        return holds_event(audio.get("path") or "", caption), excerpt, ""
-    except Exception as error:  # whatever is wrong with one clip, the other pairs are to be seen
-        return None, None, _shorten(f"{error}")
+        try:
+            excerpt = read_excerpt(audio)
+            pair = replace(pair, true=holds_event(audio.get("path") or "", fields["caption"]), excerpt=excerpt)
+        except Exception as error:  # whatever is wrong with one clip, the other pairs are to be seen
+            pair = replace(pair, problem=_shorten(f"{error}"))
+        pairs[row] = pair
+    return pairs
