@@ -1,9 +1,9 @@
 """The arguments of a new model: its sizes, and what it starts from."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from ..utils.arguments import CheckedArguments, Range
+from ..utils.arguments import CheckedArguments, Range, flag
 
 
 SCRATCH = "scratch"
@@ -26,25 +26,21 @@ class ModelArguments(CheckedArguments):
         "dropout": Range(0, 1.9),
     }
 
-    text_model: str = field(
-        default="bert-base-uncased",
-        metadata={
-            "help": "BERT whose weights and tokenizer the text tower starts from: a Hub id or a folder; "
-            f"'{SCRATCH}' for a small one with its own vocabulary, trained from nothing."
-        },
+    text_model: str = flag(
+        "bert-base-uncased",
+        "BERT whose weights and tokenizer the text tower starts from: a Hub id or a folder; "
+        f"'{SCRATCH}' for a small one with its own vocabulary, trained from nothing.",
     )
-    audio_weights: str | None = field(
-        default=None,
-        metadata={
-            "help": "What the audio tower starts from: PANNs' Cnn14 or CLAP 2022 as a .pth file, or a checkpoint of "
-            "this package, folder or Hub id. Random weights without it."
-        },
+    audio_weights: str | None = flag(
+        None,
+        "What the audio tower starts from: PANNs' Cnn14 or CLAP 2022 as a .pth file, or a checkpoint of "
+        "this package, folder or Hub id. Random weights without it.",
     )
-    sampling_rate: int = field(default=44100, metadata={"help": "What the model hears, Hz; 44100 is the paper's."})
-    base_channels: int = field(default=64, metadata={"help": "Channels of CNN14's first block; 64 is the paper's."})
-    hop_length: int = field(default=320, metadata={"help": "Samples between two frames; 320 is the paper's."})
-    projection_dim: int = field(default=1024, metadata={"help": "Size of the joint embedding space."})
-    dropout: float = field(default=1.0, metadata={"help": "Factor on the paper's dropout rates; 0 for none."})
+    sampling_rate: int = flag(44100, "What the model hears, Hz; 44100 is the paper's.")
+    base_channels: int = flag(64, "Channels of CNN14's first block; 64 is the paper's.")
+    hop_length: int = flag(320, "Samples between two frames; 320 is the paper's.")
+    projection_dim: int = flag(1024, "Size of the joint embedding space.")
+    dropout: float = flag(1.0, "Factor on the paper's dropout rates; 0 for none.")
 
     def __post_init__(self):
         super().__post_init__()

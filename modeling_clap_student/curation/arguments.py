@@ -1,13 +1,13 @@
 """The arguments of a curation: what is paired with what, and how near is near enough."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ..data.skipping import ReadingArguments
 from ..data.sources import check_hub_id
-from ..utils.arguments import COUNT, SEED, Range
+from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
@@ -88,89 +88,55 @@ class CurateArguments(ReadingArguments):
         "pair_quantile": Range(0, 1),
     }
 
-    strategy: str | None = field(default=None, metadata={"help": "Which pairs to make.", "choices": list(STRATEGIES)})
-    teacher: str | None = field(default=None, metadata={"help": "Checkpoint folder or Hub id."})
-    captions: list[str] | None = field(
-        default=None,
-        metadata={"help": "Captions: corpora as in run_teacher.py, or csv lists.", "action": "extend", "nargs": "+"},
+    strategy: str | None = flag(None, "Which pairs to make.", choices=list(STRATEGIES))
+    teacher: str | None = flag(None, "Checkpoint folder or Hub id.")
+    captions: list[str] | None = flag(None, "Captions: corpora as in run_teacher.py, or csv lists.", several=True)
+    audio: list[str] | None = flag(None, "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", several=True)
+    exclude: list[str] | None = flag(
+        None,
+        "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
+        several=True,
     )
-    audio: list[str] | None = field(
-        default=None,
-        metadata={"help": "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", "action": "extend", "nargs": "+"},
+    labels: str | None = flag(None, "Class names: an evaluation set, a text file with a name a line, or a csv.")
+    task: list[str] | None = flag(
+        None, "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.", several=True
     )
-    exclude: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
-            "action": "extend",
-            "nargs": "+",
-        },
+    caption_threshold: float | None = flag(None, "Keep captions of at least this cosine.")
+    caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
+    num_captions: int | None = flag(None, "Keep this many captions.")
+    pair_threshold: str | None = flag(
+        None,
+        "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
+        aliases=["--threshold"],
     )
-    labels: str | None = field(
-        default=None, metadata={"help": "Class names: an evaluation set, a text file with a name a line, or a csv."}
+    precision: float = flag(0.5, "Share of true pairs, as estimated, that --pair_threshold auto looks for.")
+    pair_quantile: float | None = flag(None, "Keep pairs above this quantile.")
+    num_pairs: int | None = flag(None, "Keep this many pairs.")
+    balance_labels: bool = flag(
+        False, "Each label gets the same number of pairs, or its own quantile: none crowds out another."
     )
-    task: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.",
-            "action": "extend",
-            "nargs": "+",
-        },
+    max_captions_per_clip: int | None = flag(None, "Only pairs whose caption is among this many nearest of the clip.")
+    max_clips_per_caption: int | None = flag(None, "Only pairs whose clip is among this many nearest of the caption.")
+    mutual_nearest: bool = flag(False, "Only pairs of which each is the other's nearest.")
+    csls_neighbours: int | None = flag(
+        None,
+        "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
+        "--pair_threshold is then on that scale.",
     )
-    caption_threshold: float | None = field(default=None, metadata={"help": "Keep captions of at least this cosine."})
-    caption_quantile: float | None = field(default=None, metadata={"help": "Keep captions above this quantile."})
-    num_captions: int | None = field(default=None, metadata={"help": "Keep this many captions."})
-    pair_threshold: str | None = field(
-        default=None,
-        metadata={
-            "help": "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
-            "aliases": ["--threshold"],
-        },
+    max_pairs: int = flag(MAX_PAIRS, "Stop if there are more pairs than this.")
+    batch_size: int = flag(32, "Windows to embed at a time.")
+    dtype: str = flag(AUTO_DTYPE, DTYPE_HELP, choices=[AUTO_DTYPE, *DTYPES])
+    embedding_store: str = flag(
+        "outputs/embeddings", "Folder where embeddings are kept: what is there is not computed again."
     )
-    precision: float = field(
-        default=0.5, metadata={"help": "Share of true pairs, as estimated, that --pair_threshold auto looks for."}
+    embed_audio: bool = flag(False, "Put the audio itself into the set's files, instead of the paths.")
+    remake: str | None = flag(
+        None, "An Improvement-Set (folder or Hub id) to make again, with the arguments it was made with."
     )
-    pair_quantile: float | None = field(default=None, metadata={"help": "Keep pairs above this quantile."})
-    num_pairs: int | None = field(default=None, metadata={"help": "Keep this many pairs."})
-    balance_labels: bool = field(
-        default=False,
-        metadata={"help": "Each label gets the same number of pairs, or its own quantile: none crowds out another."},
-    )
-    max_captions_per_clip: int | None = field(
-        default=None, metadata={"help": "Only pairs whose caption is among this many nearest of the clip."}
-    )
-    max_clips_per_caption: int | None = field(
-        default=None, metadata={"help": "Only pairs whose clip is among this many nearest of the caption."}
-    )
-    mutual_nearest: bool = field(default=False, metadata={"help": "Only pairs of which each is the other's nearest."})
-    csls_neighbours: int | None = field(
-        default=None,
-        metadata={
-            "help": "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
-            "--pair_threshold is then on that scale."
-        },
-    )
-    max_pairs: int = field(default=MAX_PAIRS, metadata={"help": "Stop if there are more pairs than this."})
-    batch_size: int = field(default=32, metadata={"help": "Windows to embed at a time."})
-    dtype: str = field(default=AUTO_DTYPE, metadata={"help": DTYPE_HELP, "choices": [AUTO_DTYPE, *DTYPES]})
-    embedding_store: str = field(
-        default="outputs/embeddings",
-        metadata={"help": "Folder where embeddings are kept: what is there is not computed again."},
-    )
-    embed_audio: bool = field(
-        default=False, metadata={"help": "Put the audio itself into the set's files, instead of the paths."}
-    )
-    remake: str | None = field(
-        default=None,
-        metadata={"help": "An Improvement-Set (folder or Hub id) to make again, with the arguments it was made with."},
-    )
-    seed: int = field(default=0, metadata={"help": "Of the built-in run; curation itself draws nothing."})
-    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/improvement_set_STRATEGY."})
-    push_to_hub: str | None = field(
-        default=None, metadata={"help": "Also upload it, with the audio inside, as this Hub dataset."}
-    )
-    private: bool = field(default=False, metadata={"help": "Make the new Hub dataset private."})
-    dry_run: bool = field(default=False, metadata={"help": "Only read the inputs and say what is there."})
+    seed: int = flag(0, "Of the built-in run; curation itself draws nothing.")
+    output_dir: str | None = flag(None, "Default: outputs/improvement_set_STRATEGY.")
+    push_to_hub: str | None = flag(None, "Also upload it, with the audio inside, as this Hub dataset.")
+    private: bool = flag(False, "Make the new Hub dataset private.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -11,7 +11,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ import numpy as np
 from accelerate import PartialState
 
 from ..errors import InputError
-from ..utils.arguments import SHARE, CheckedArguments, Range
+from ..utils.arguments import SHARE, CheckedArguments, Range, flag
 from ..utils.console import say
 
 
@@ -34,13 +34,12 @@ class ReadingArguments(CheckedArguments):
     # All flags of the command as they were read, its other dataclasses' too; None where nothing was.
     flags: ClassVar[dict[str, Any] | None] = None
     ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
-    max_skipped_fraction: float = field(
-        default=0.1,
-        metadata={"help": "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."},
+    max_skipped_fraction: float = flag(
+        0.1, "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."
     )
-    allow_outside_paths: bool = field(
-        default=False,
-        metadata={"help": "Also read files that a table or a link names outside the folder that was given."},
+    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
+    allow_outside_paths: bool = flag(
+        False, "Also read files that a table or a link names outside the folder that was given."
     )
 
 

@@ -40,7 +40,6 @@ class EvalArguments(ReadingArguments):
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO, DTYPE_HELP, choices=[AUTO, *DTYPES])
     seed: int = flag(0, "Of the bootstrap intervals; embedding draws nothing.")
-    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -107,4 +107,3 @@ class TemporalArguments(ReadingArguments):
         "How scenes are made; authors: 5 s and 5 s as they are, the plain sum for while.",
         choices=list(CONSTRUCTIONS),
     )
-    dry_run: bool = flag(False, "Only read the inputs and say what is there.")

@@ -273,7 +273,6 @@ class TeacherArguments(ReadingArguments):
     )
     task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out of the training.", several=True)
     subset_fraction: float = flag(1.0, "Share of the pairs to train on.")
-    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -299,4 +298,3 @@ class StudentArguments(ReadingArguments):
         "What the student starts from: the teacher, a checkpoint (folder or Hub id), or fresh: a new "
         "model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
     )
-    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
