@@ -16,6 +16,7 @@ from ..processing_clap_student import ClapStudentProcessor
 from .arguments import SCRATCH, ModelArguments
 from .conversion import load_audio_tower
 from .loading import load_checkpoint
+from .protocol import AudioTextModel, AudioTextProcessor
 
 
 _SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
@@ -70,7 +71,7 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
 
 def start_student(
     init: str, teacher: str, args: ModelArguments, captions: list[str] | None
-) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+) -> tuple[AudioTextModel, AudioTextProcessor]:
     """The student before training, and its processor.
 
     Args:
@@ -79,19 +80,13 @@ def start_student(
         args, captions: for a fresh one, as `new_model` takes them.
 
     Raises:
-        InputError: a checkpoint of another architecture, or arguments of a new model where there is none.
+        InputError: a checkpoint that can't be loaded, or arguments of a new model where there is none.
     """
     if init == "fresh":
         return new_model(args, captions)
     if args != ModelArguments():
         raise InputError("--text_model, --audio_weights and the sizes of a new model go with --init fresh")
-    student, processor = load_checkpoint(teacher if init == "teacher" else init)
-    if not isinstance(student, ClapStudentModel):
-        raise InputError(
-            f"a student can't start from a {student.config.model_type!r} checkpoint: say --init fresh, or --init with "
-            "a checkpoint of this package"
-        )
-    return student, processor
+    return load_checkpoint(teacher if init == "teacher" else init)
 
 
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:

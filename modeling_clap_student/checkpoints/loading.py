@@ -1,21 +1,19 @@
 """Opens checkpoints of this package and of transformers' CLAP."""
 
-import copy
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from huggingface_hub import HfApi
-from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import AutoConfig, ClapModel
 
 from ..data.sources import split_revision
 from ..errors import InputError
 from ..hub_clap_student import cached_commit, commit_folder
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+from .clap import WindowedClapModel, WindowedClapProcessor, windowed, windowing
+
+
+_MODELS = {"clap_student": ClapStudentModel, "clap": WindowedClapModel}  # model type -> class
 
 
 def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
@@ -27,7 +25,7 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         kinds: the model types that will do.
 
     Returns:
-        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
+        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `WindowedClapModel` and its processor; or a
         `ClapStudentAudioModel` and None.
 
     Raises:
@@ -41,11 +39,9 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
         if kind not in kinds:
             raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
-        if kind == "clap":
-            return _load_model(TeacherClapModel, repository, revision), load_clap_processor(repository, revision)
         if kind == "clap_student_audio_model":
             return _load_model(ClapStudentAudioModel, repository, revision), None
-        model = _load_model(ClapStudentModel, repository, revision)
+        model = _load_model(_MODELS[kind], repository, revision)
         if model._processor is None:
             raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
         tokens, known = len(model.processor.tokenizer), model.config.text_config.vocab_size
@@ -61,16 +57,17 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         raise InputError(f"can't load a checkpoint from {name}: {reason}") from error
 
 
-def as_checkpoint(model):
+def as_checkpoint(model, needs_processor: bool = True):
     """What `load_checkpoint` returns, of whatever a user has at hand.
 
     Args:
         model: a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
             its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from.
+        needs_processor: whether a `ClapStudentModel` without one won't do.
 
     Returns:
-        a `ClapStudentModel` and its `ClapStudentProcessor`, or a `TeacherClapModel`, which shares the weights, and its
-        processor.
+        a `ClapStudentModel` and its `ClapStudentProcessor`, or a `WindowedClapModel`, which shares the user's weights,
+        and its processor.
 
     Raises:
         InputError: another kind of model, or no processor.
@@ -80,41 +77,28 @@ def as_checkpoint(model):
         return load_checkpoint(model)
     if isinstance(model, ClapStudentModel):
         processor = processor or model._processor
-        if processor is None:
+        if processor is None and needs_processor:
             raise InputError("this model came without a processor: set model.processor")
         return model, processor
     if isinstance(model, ClapModel):
-        return _windowed(model), _windowing(processor) if processor else _processor_of(model)
+        processor = windowing(processor) if processor else model._processor if hasattr(model, "_processor") else None
+        processor = processor or _processor_of(model)
+        return windowed(model, processor), processor
     raise InputError(
         f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
         "transformers, or the name of a checkpoint"
     )
 
 
-def _windowed(model: ClapModel) -> "TeacherClapModel":
-    if isinstance(model, TeacherClapModel):
-        return model
-    windowed = copy.copy(model)  # of the module alone: its towers are the same ones
-    windowed.__class__ = TeacherClapModel
-    return windowed
-
-
-def _processor_of(model: ClapModel) -> "TeacherClapProcessor":
+def _processor_of(model: ClapModel) -> WindowedClapProcessor:
     name = model.name_or_path
     if not name:
         raise InputError("this ClapModel was loaded from nowhere: give a pair of it and its processor")
     try:
-        return load_clap_processor(name, getattr(model.config, "_commit_hash", None))
+        return WindowedClapModel.read_processor(name, revision=getattr(model.config, "_commit_hash", None))
     except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"can't load the processor of {name}: {reason}") from error
-
-
-def _windowing(processor) -> "TeacherClapProcessor":
-    if isinstance(processor, TeacherClapProcessor):
-        return processor
-    extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
-    return TeacherClapProcessor(extractor, processor.tokenizer)
 
 
 def _load_model(model_class, name: str, revision: str | None):
@@ -158,52 +142,3 @@ def push_folder(
             f"can't push to {repo_id}: {reason}. What was made is whole; run the same command again to push it"
         ) from error
     return f"{api.endpoint}/{'datasets/' * (repo_type == 'dataset')}{repo_id}"
-
-
-class WindowedClapFeatureExtractor(ClapFeatureExtractor):
-    """Cuts clips into windows of `max_length_s` seconds, the last one ending where the clip ends.
-
-    Left to itself, the extractor takes a random window of a longer clip: another embedding each time.
-    """
-
-    @property
-    def window_samples(self) -> int:
-        """Samples in one window."""
-        return int(self.nb_max_samples)
-
-    def windows(self, waveform: np.ndarray) -> np.ndarray:
-        """(samples,) -> (windows, channels, frames, mel bins), float32."""
-        size = self.window_samples
-        starts = [*range(0, len(waveform) - size, size), max(0, len(waveform) - size)]
-        parts = [waveform[start : start + size] for start in starts]
-        features = [self(part, sampling_rate=self.sampling_rate, return_tensors="np") for part in parts]
-        return np.concatenate([f["input_features"] for f in features]).astype(np.float32)
-
-
-class TeacherClapModel(ClapModel):
-    """A `ClapModel` for windows: none of its inputs is ever longer than a window."""
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
-        return self.logit_scale_a
-
-    def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        is_longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
-        return super().get_audio_features(input_features.to(self.dtype), is_longer=is_longer)
-
-
-@dataclass(frozen=True)
-class TeacherClapProcessor:
-    """What a `TeacherClapModel` needs."""
-
-    feature_extractor: WindowedClapFeatureExtractor
-    tokenizer: PreTrainedTokenizerBase
-
-
-def load_clap_processor(name: str, revision: str | None = None) -> TeacherClapProcessor:
-    """The feature extractor and the tokenizer of a `ClapModel` checkpoint: a folder or a Hub id."""
-    return TeacherClapProcessor(
-        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision),
-        AutoTokenizer.from_pretrained(name, revision=revision),
-    )

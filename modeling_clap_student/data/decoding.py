@@ -69,21 +69,29 @@ def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
         return clip.read(0, clip.length)
 
 
-def decode_crop(audio: dict, sampling_rate: int, size: int, draw: int) -> np.ndarray:
+def fill_with_zeros(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
+    """A clip in a window of zeros, beginning at a place."""
+    return np.pad(waveform, (place, size - len(waveform) - place))
+
+
+def decode_crop(
+    audio: dict, sampling_rate: int, size: int, draw: int, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+) -> np.ndarray:
     """Decodes a window of a clip: exactly what a window of the whole clip, decoded and resampled, would hold.
 
     Args:
         audio, sampling_rate: as in `open_clip`, which also says what is raised.
         size: samples in the window.
         draw: a large random number that chooses the place.
+        fill_window: puts a clip shorter than the window there: by default somewhere in zeros.
 
     Returns:
-        (size,) float32; a clip shorter than the window lies somewhere in zeros.
+        (size,) float32.
     """
     with open_clip(audio, sampling_rate) as clip:
         start = crop_start(clip.length, size, draw)
         if clip.length < size:
-            return np.pad(clip.read(0, clip.length), (start, size - clip.length - start))
+            return fill_window(clip.read(0, clip.length), size, start)
         crop = clip.read(start, start + size)
         clip.source.check_end()
         return crop
@@ -193,11 +201,15 @@ class ClipReader:
     Args:
         sampling_rate: wanted, Hz.
         skipped: where bad clips are listed. It raises an InputError when they are too many.
+        fill_window: as for `decode_crop`.
     """
 
-    def __init__(self, sampling_rate: int, skipped: SkippedClips):
+    def __init__(
+        self, sampling_rate: int, skipped: SkippedClips, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+    ):
         self.sampling_rate = sampling_rate
         self.skipped = skipped
+        self._fill_window = fill_window
         self._threads: ThreadPoolExecutor | None = None
 
     def __getstate__(self):
@@ -210,7 +222,8 @@ class ClipReader:
     def read_crops(self, rows: list[dict], size: int, draws: list[int]) -> list[np.ndarray | None]:
         """Rows -> (size,) windows at the places that the random numbers choose, None for a skipped clip."""
         jobs = [{**row, "draw": draw} for row, draw in zip(rows, draws, strict=True)]
-        return _good(self._each(jobs, lambda job: decode_crop(job["audio"], self.sampling_rate, size, job["draw"])))
+        rate, fill = self.sampling_rate, self._fill_window
+        return _good(self._each(jobs, lambda job: decode_crop(job["audio"], rate, size, job["draw"], fill)))
 
     def read_spectrograms(self, rows: list[dict], cache, size: int, draws: list[int]) -> list[np.ndarray | None]:
         """Rows -> crops of a `SpectrogramCache`, likewise."""

@@ -23,7 +23,6 @@ from ..data.skipping import ReadingArguments, SkippedClips
 from ..data.spectrograms import spectrogram_cache
 from ..data.streams import as_stream
 from ..errors import InputError
-from ..modeling_clap_student import ClapStudentModel
 from ..utils.outputs import SKIPPED, make_folder
 from ..version import __version__
 from .arguments import ClapStudentTrainingArguments
@@ -46,9 +45,7 @@ def _count(data: Dataset | IterableDataset) -> int | None:
     return len(data) if isinstance(data, Dataset) else None
 
 
-def _check_kinds(model, args) -> None:
-    if not isinstance(model, ClapStudentModel):
-        raise InputError(f"ClapStudentTrainer trains a ClapStudentModel, and this is a {type(model).__name__}")
+def _check_arguments(args) -> None:
     if not isinstance(args, ClapStudentTrainingArguments):
         raise InputError(f"args must be ClapStudentTrainingArguments(…), and these are {type(args).__name__}")
 
@@ -66,7 +63,7 @@ def _hear_alike(first, second) -> bool:
 
 
 def make_collator(
-    model: ClapStudentModel,
+    model,
     processor,
     args: ClapStudentTrainingArguments,
     teacher_processor=None,
@@ -104,7 +101,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     >>> trainer.train()
 
     Args:
-        model: a `ClapStudentModel`.
+        model: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and its
+            processor.
         args: `ClapStudentTrainingArguments`.
         train_dataset: pairs of audio and captions: a table as `as_pairs` takes it, or a stream, which needs
             `args.max_steps` and is saved every `args.save_steps`; or what has such `pairs`, and `replay` or None, as
@@ -145,16 +143,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         data_collator: Callable[[list[dict]], dict] | None = None,
         **kwargs,
     ):
-        _check_kinds(model, args)
+        _check_arguments(args)
+        model, processing_class = as_checkpoint((model, processing_class), needs_processor=data_collator is None)
         args.refuse_data_parallel()
         self.column_mapping = column_mapping
         train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
         eval_dataset = self._evaluable(eval_dataset)
         soft = teacher is not None and args.soft_label_weight > 0
-        processing_class = processing_class or model._processor
         self.list_of_skipped = None
         if data_collator is None:
-            _, processing_class = as_checkpoint((model, processing_class))
             teacher, teacher_processor = as_checkpoint(teacher) if soft else (None, None)
             data_collator = make_collator(model, processing_class, args, teacher_processor)
             self.list_of_skipped = data_collator.reader.skipped
@@ -279,10 +276,10 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
                 f"a {theirs.model_type!r} teacher hears and reads otherwise: give its processor to the collator, "
                 "ClapCollator(…, teacher_processor=…)"
             )
-        if theirs.audio_config.sampling_rate != ours.audio_config.sampling_rate:
+        rates = [getattr(config.audio_config, "sampling_rate", None) for config in (theirs, ours)]
+        if rates[0] != rates[1]:
             raise InputError(
-                f"the teacher hears {theirs.audio_config.sampling_rate} Hz and the student "
-                f"{ours.audio_config.sampling_rate} Hz: they must see the same crop"
+                f"the teacher hears {rates[0]} Hz and the student {rates[1]} Hz: they must see the same crop"
             )
         if theirs.text_config.vocab_size != ours.text_config.vocab_size:
             raise InputError(
@@ -329,7 +326,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
         inputs_of_chunks, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
-        scale, loss_of = self.accelerator.unwrap_model(model).logit_scale, partial(global_loss, args=self.args)
+        scale, loss_of = self.accelerator.unwrap_model(model).logit_scales, partial(global_loss, args=self.args)
         cached = cache_gradients(model, inputs_of_chunks, facts, scale, loss_of)
         stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
         for chunk, inputs, gradient in zip(chunks, inputs_of_chunks, cached, strict=True):
@@ -349,12 +346,12 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if cached := inputs.pop("cached", None):
             with cached.same_randomness():
                 outputs = model(**inputs)
-            loss = cached.surrogate(outputs.audio_embeds, outputs.text_embeds, student.logit_scale)
+            loss = cached.surrogate(outputs.audio_embeds, outputs.text_embeds, student.logit_scales)
         else:
             clips = inputs["audio_id"]
             inputs, facts = self._prepared(inputs)
             outputs = model(**inputs)
-            loss = global_loss(outputs.audio_embeds, outputs.text_embeds, student.logit_scale, facts, self.args)
+            loss = global_loss(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts, self.args)
             stop_at_bad_loss(loss, clips, self.state.global_step + 1, self.args.output_dir)
         return (loss, outputs) if return_outputs else loss
 
@@ -367,14 +364,14 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if args.mixup_alpha:
             mixture, mixing = mixed(waveforms, args.mixup_alpha)
             facts |= mixing
-        spectrograms = batch["input_features"] if mixture is None else student.audio_model.log_mel(mixture)
+        spectrograms = batch["input_features"] if mixture is None else student.log_mel(mixture)
         if self.teacher is not None:
             if "teacher_audio" in batch:
                 audio = batch["teacher_audio"]
             elif self.shared_front_end and mixture is waveforms:
                 audio = {"input_features": spectrograms}
             else:
-                audio = {"input_values": waveforms}
+                audio = {"input_features": self.teacher.model.log_mel(waveforms)}
             facts["teacher_audio"] = self.teacher.embed_audio(audio, batch.get("teacher_windows"))
             facts["teacher_text"] = self.teacher.embed_texts(batch["caption"])
         if args.time_mask or args.frequency_mask:
