@@ -70,9 +70,9 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     Args:
         repo_id: where it is or will be; stands in the lines that tell how to use it.
         config: a `ClapStudentConfig`, `ClapStudentAudioConfig` or transformers' `ClapConfig`. Its `record`, which
-            training and conversion leave there, may have `version`, `license`, `origin` (a sentence), `datasets` and `teacher` (each a name or
-            `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low, high}`), `hyperparameters`
-            and anything else.
+            training and conversion leave there, may have `version`, `license`, `origin` (a sentence), `datasets` and
+            `teacher` (each a name or `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low,
+            high}`), `hyperparameters` and anything else.
         weights: their fingerprint. If the record's `fingerprint` is another, what it tells is of other weights: the
             scores are left out, and the card says so.
     """

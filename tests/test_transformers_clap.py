@@ -131,4 +131,4 @@ def test_the_chain_with_it_as_teacher(
     assert command(run_eval, "--model", clap_folder, "--task", labelled_folder) == 0
     capsys.readouterr()
     assert command(run_student, *flags, "--base_channels", "4", "--output_dir", "copy") == 1
-    assert "go with --init fresh" in capsys.readouterr().err
+    assert "go with a new model" in capsys.readouterr().err

@@ -11,9 +11,17 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel, ClapProcessor, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapProcessor,
+    PreTrainedTokenizerBase,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from ..configuration_clap_student import RecordedConfig
 from ..encoding_clap_student import EncodingMixin
 from ..hub_clap_student import WholeCheckpointMixin
 
@@ -88,6 +96,10 @@ class WindowedClapProcessor:
         ClapProcessor(extractor, self.tokenizer).save_pretrained(save_directory, **kwargs)
 
 
+class WindowedClapConfig(RecordedConfig, ClapConfig):
+    """A `ClapConfig` with a `record`, of which no folder of this machine is written."""
+
+
 class _SavedAsClapModel(ClapModel):
     """Its config names transformers' class, whatever its own name is."""
 
@@ -100,11 +112,15 @@ class _SavedAsClapModel(ClapModel):
 class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
     """A `ClapModel` for windows: none of its inputs is ever longer than one, so that nothing is fused."""
 
+    config_class = WindowedClapConfig
+
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> WindowedClapProcessor:
-        return WindowedClapProcessor(
-            WindowedClapFeatureExtractor.from_pretrained(name, **kwargs), AutoTokenizer.from_pretrained(name, **kwargs)
-        )
+        extractor = WindowedClapFeatureExtractor.from_pretrained(name, **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what it makes of no files at all
+            raise OSError(f"{name} has no tokenizer")
+        return WindowedClapProcessor(extractor, tokenizer)
 
     @property
     def logit_scale(self) -> Tensor:
@@ -157,6 +173,8 @@ def windowed(model: ClapModel, processor: WindowedClapProcessor) -> WindowedClap
     if not isinstance(model, WindowedClapModel):
         model = copy.copy(model)  # of the module alone: its towers are the same ones
         model.__class__ = WindowedClapModel
+        model.config = copy.copy(model.config)
+        model.config.__class__ = WindowedClapConfig
     model.processor = processor
     return model
 

@@ -69,24 +69,26 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     return model, model.processor
 
 
-def start_student(
-    init: str, teacher: str, args: ModelArguments, captions: list[str] | None
+FRESH = "fresh"
+
+
+def start_model(
+    init: str, args: ModelArguments, captions: list[str] | None
 ) -> tuple[AudioTextModel, AudioTextProcessor]:
-    """The student before training, and its processor.
+    """A model before training, and its processor.
 
     Args:
-        init: `teacher`, `fresh`, or the name of a checkpoint.
-        teacher: the name of its checkpoint.
+        init: the name of a checkpoint, or `fresh`.
         args, captions: for a fresh one, as `new_model` takes them.
 
     Raises:
         InputError: a checkpoint that can't be loaded, or arguments of a new model where there is none.
     """
-    if init == "fresh":
+    if init == FRESH:
         return new_model(args, captions)
     if args != ModelArguments():
-        raise InputError("--text_model, --audio_weights and the sizes of a new model go with --init fresh")
-    return load_checkpoint(teacher if init == "teacher" else init)
+        raise InputError(f"--text_model, --audio_weights and the sizes go with a new model, not with --init {init}")
+    return load_checkpoint(init)
 
 
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:

@@ -10,7 +10,7 @@ from ..data.sources import split_revision
 from ..errors import InputError
 from ..hub_clap_student import cached_commit, commit_folder
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
-from .clap import WindowedClapModel, WindowedClapProcessor, windowed, windowing
+from .clap import WindowedClapFeatureExtractor, WindowedClapModel, WindowedClapProcessor, windowed, windowing
 
 
 _MODELS = {"clap_student": ClapStudentModel, "clap": WindowedClapModel}  # model type -> class
@@ -43,7 +43,7 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
             return _load_model(ClapStudentAudioModel, repository, revision), None
         model = _load_model(_MODELS[kind], repository, revision)
         if model._processor is None:
-            raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
+            raise InputError(f"{name} has no processor: {_missing_part(kind, repository, revision)}")
         tokens, known = len(model.processor.tokenizer), model.config.text_config.vocab_size
         if tokens > known:
             raise InputError(f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {known}")
@@ -90,6 +90,22 @@ def as_checkpoint(model, needs_processor: bool = True):
     )
 
 
+def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]]:
+    """Says which of some sounds each clip is, without any training on them.
+
+    Args:
+        model: as for `as_checkpoint`.
+        audio, labels, options: as for `ClapStudentModel.classify`.
+
+    Returns:
+        of each clip label -> probability.
+
+    Raises:
+        InputError: a model, clips or labels that can't be used.
+    """
+    return as_checkpoint(model)[0].classify(audio, labels, **options)
+
+
 def _processor_of(model: ClapModel) -> WindowedClapProcessor:
     name = model.name_or_path
     if not name:
@@ -117,6 +133,16 @@ def _load_model(model_class, name: str, revision: str | None):
             raise InputError(f"the weights in {name} hold NaN or infinite values: {key} does")
     model.config._commit_hash = cached_commit(name, revision)
     return model.eval()
+
+
+def _missing_part(kind: str, name: str, revision: str | None) -> str:
+    if kind == "clap_student":
+        return "processor_config.json and tokenizer.json are missing"
+    try:
+        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision)
+    except (OSError, ValueError):
+        return "no feature extractor: preprocessor_config.json or processor_config.json is missing"
+    return "no tokenizer: tokenizer.json is missing"
 
 
 def _is_constant(key: str) -> bool:

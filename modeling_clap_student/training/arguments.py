@@ -272,6 +272,11 @@ class TeacherArguments(ReadingArguments):
         None, "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.", several=True
     )
     task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out of the training.", several=True)
+    init: str = flag(
+        "fresh",
+        "What the teacher starts from: a checkpoint (folder or Hub id) of this package or of transformers' CLAP; or "
+        "fresh: a new model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
+    )
     subset_fraction: float = flag(1.0, "Share of the pairs to train on.")
     dry_run: bool = flag(False, "Only read the inputs and say what is there.")
 
