@@ -23,8 +23,8 @@ _TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
-    """The demo's, where the corpus is the built-in one alone."""
-    if flags.corpus not in (None, [demo.NAME]):
+    """The demo's, where a new model learns from the built-in corpus alone."""
+    if flags.corpus not in (None, [demo.NAME]) or flags.init != "fresh":
         return {"output_dir": "outputs/teacher"}
     return demo.teacher(flags.seed)
 
