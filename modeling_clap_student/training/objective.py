@@ -1,5 +1,7 @@
 """The objective over the batch of all processes, with gradients, from embeddings and facts of pairs."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -51,7 +53,12 @@ class _Gather(torch.autograd.Function):
 
 
 def global_loss(
-    audio_embeds: Tensor, text_embeds: Tensor, logit_scales: Tensor, facts: dict[str, Tensor], args
+    audio_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scales: Tensor,
+    facts: dict[str, Tensor],
+    args,
+    distillation: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))] over the pairs of all processes; the same in each of them.
 
@@ -66,6 +73,7 @@ def global_loss(
             and `teacher_text`, its embeddings; of mixed clips `partner`, the row of this process that was mixed in,
             and `own_share` of the row's own clip.
         args: `ClapStudentTrainingArguments`.
+        distillation: a further term, of the embeddings and the teacher's.
     """
     counts = row_counts(len(audio_embeds), audio_embeds.device)
     if "partner" in facts and counts is not None:
@@ -82,10 +90,13 @@ def global_loss(
     if "teacher_audio" not in facts and "partner" not in facts:
         return contrastive_loss(logits, positives, logits_per_text)
     audio_targets, text_targets = (_targets(facts.get(name), positives, args) for name in _TEACHER)
+    teacher_audio = facts.get("teacher_audio")
     if "partner" in facts:
         mixing = mixing_matrix(facts["partner"], facts["own_share"].to(audio_targets.dtype))
         audio_targets, text_targets = mixing @ audio_targets, text_targets @ mixing.T
-    return soft_contrastive_loss(logits, audio_targets, text_targets, logits_per_text)
+        teacher_audio = teacher_audio if teacher_audio is None else mixing.to(teacher_audio.dtype) @ teacher_audio
+    loss = soft_contrastive_loss(logits, audio_targets, text_targets, logits_per_text)
+    return loss if distillation is None else loss + distillation(audio, text, teacher_audio, facts["teacher_text"])
 
 
 _TEACHER = ("teacher_audio", "teacher_text")

@@ -28,6 +28,7 @@ from ..version import __version__
 from .arguments import ClapStudentTrainingArguments
 from .augmentation import masked, mixed
 from .checkpointing import CheckpointingMixin, stop_at_bad_loss
+from .distillation import Distillation
 from .distributed import fit_for_sharding, make_whole, synchronise
 from .frozen_teacher import FrozenTeacher, same_front_end
 from .gradient_cache import cache_gradients
@@ -144,15 +145,16 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         **kwargs,
     ):
         _check_arguments(args)
-        model, processing_class = as_checkpoint((model, processing_class), needs_processor=data_collator is None)
+        model = model if processing_class is None else (model, processing_class)
+        model, processing_class = as_checkpoint(model, needs_processor=data_collator is None)
         args.refuse_data_parallel()
         self.column_mapping = column_mapping
         train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
         eval_dataset = self._evaluable(eval_dataset)
-        soft = teacher is not None and args.soft_label_weight > 0
+        taught = teacher is not None and max(args.soft_label_weight, args.distillation_weight) > 0
         self.list_of_skipped = None
         if data_collator is None:
-            teacher, teacher_processor = as_checkpoint(teacher) if soft else (None, None)
+            teacher, teacher_processor = as_checkpoint(teacher) if taught else (None, None)
             data_collator = make_collator(model, processing_class, args, teacher_processor)
             self.list_of_skipped = data_collator.reader.skipped
         sets = [data for data in (train_dataset, replay_dataset) if data is not None]
@@ -182,7 +184,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         )
         fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
-        self.teacher = self._frozen(teacher) if soft else None
+        self.teacher = self._frozen(teacher) if taught else None
+        self.distillation = self._make_distillation()
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
@@ -191,6 +194,20 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
+
+    def _make_distillation(self) -> Distillation | None:
+        args = self.args
+        if self.teacher is None or not args.distillation_weight:
+            return None
+        dims = self.model.config.projection_dim, self.teacher.model.config.projection_dim
+        if dims[0] != dims[1] and args.caches_gradients:
+            raise InputError(
+                f"--distillation_weight and --contrastive_batch_size don't go together for embeddings of {dims[0]} "
+                f"and {dims[1]} dimensions"
+            )
+        distillation = Distillation(args.distillation_weight, *dims, args.seed, args.device)
+        self.add_callback(distillation)
+        return distillation
 
     def _frozen(self, teacher: nn.Module) -> FrozenTeacher:
         """The teacher, on the student's device; notes whether one spectrogram is enough for both."""
@@ -301,12 +318,16 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`; with `layer_wise_lr_decay` deeper layers learn more slowly."""
         args, model = self.args, self.model if model is None else model
-        if self.optimizer is None and args.layer_wise_lr_decay < 1:
+        is_new = self.optimizer is None
+        if is_new and args.layer_wise_lr_decay < 1:
             decayed = set(self.get_decay_parameter_names(model))
             groups = parameter_groups(model, args.learning_rate, args.weight_decay, decayed, args.layer_wise_lr_decay)
             optimizer, options = self.get_optimizer_cls_and_kwargs(args, model)
             self.optimizer = optimizer(groups, **options)
-        return super().create_optimizer(model)
+        super().create_optimizer(model)
+        if self.distillation is not None and is_new:
+            self.distillation.add_to(self.optimizer, args.learning_rate)
+        return self.optimizer
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """As `Trainer.get_batch_samples`; remembers the parts of a batch whose gradients are cached."""
@@ -326,7 +347,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
         inputs_of_chunks, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
-        scale, loss_of = self.accelerator.unwrap_model(model).logit_scales, partial(global_loss, args=self.args)
+        scale, loss_of = self.accelerator.unwrap_model(model).logit_scales, self._loss()
         cached = cache_gradients(model, inputs_of_chunks, facts, scale, loss_of)
         stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
         for chunk, inputs, gradient in zip(chunks, inputs_of_chunks, cached, strict=True):
@@ -351,9 +372,12 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             clips = inputs["audio_id"]
             inputs, facts = self._prepared(inputs)
             outputs = model(**inputs)
-            loss = global_loss(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts, self.args)
+            loss = self._loss()(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts)
             stop_at_bad_loss(loss, clips, self.state.global_step + 1, self.args.output_dir)
         return (loss, outputs) if return_outputs else loss
+
+    def _loss(self) -> Callable[..., Tensor]:
+        return partial(global_loss, args=self.args, distillation=self.distillation)
 
     @torch.no_grad()
     def _prepared(self, batch: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -390,13 +414,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        if self.average is not None and self.args.should_save:
-            self.average.save(output_dir)
+        for part in (self.average, self.distillation):
+            if part is not None and self.args.should_save:
+                part.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self.average is not None and checkpoint is not None:
-            self.average.load(checkpoint)
+        for part in (self.average, self.distillation):
+            if part is not None and checkpoint is not None:
+                part.load(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
