@@ -20,6 +20,7 @@ _MODULES = {
     "ClapStudentProcessor": "processing_clap_student",
     "ClapStudentTrainer": "training.trainer",
     "ClapStudentTrainingArguments": "training.arguments",
+    "classify": "checkpoints.loading",
     "curate": "curation.curate",
     "evaluate_zero_shot": "evaluation.zero_shot",
 }

@@ -5,7 +5,7 @@ from transformers import BertConfig, PretrainedConfig
 from .redaction_clap_student import public
 
 
-class _RecordedConfig(PretrainedConfig):
+class RecordedConfig(PretrainedConfig):
     """A config that travels with a pushed model: where things lay on the user's machine stays out of its file."""
 
     def to_dict(self) -> dict:
@@ -16,7 +16,7 @@ class _RecordedConfig(PretrainedConfig):
         return content
 
 
-class ClapStudentAudioConfig(_RecordedConfig):
+class ClapStudentAudioConfig(RecordedConfig):
     """The log-mel front end and the CNN14 tower (Kong et al., PANNs, arXiv 1912.10211).
 
     The defaults are Microsoft CLAP 2022's: 5 s at 44.1 kHz, 690 frames of 64 mel bins, 2048-wide embeddings.
@@ -90,7 +90,7 @@ class ClapStudentAudioConfig(_RecordedConfig):
         return self.block_channels[-1]
 
 
-class ClapStudentConfig(_RecordedConfig):
+class ClapStudentConfig(RecordedConfig):
     """Both towers, the joint space and the initial temperature.
 
     Args:

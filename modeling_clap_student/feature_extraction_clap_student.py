@@ -51,6 +51,10 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
         starts = [*range(0, last_start, size), last_start]
         return np.stack([waveform[start : start + size] for start in starts])
 
+    def fill_window(self, waveform: np.ndarray, size: int, place: int) -> np.ndarray:
+        """A shorter clip in a window of training: zeros, and in them the clip, beginning at a random place."""
+        return np.pad(waveform, (place, size - len(waveform) - place))
+
     def __call__(self, raw_speech, sampling_rate=None, return_tensors=None, **kwargs) -> BatchFeature:
         """Prepares one or several clips.
 

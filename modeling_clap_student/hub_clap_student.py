@@ -51,6 +51,12 @@ space of {dim} dimensions."""
 _CLAP_USE = """from transformers import AutoModel
 model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
 print(model.encode_audio("clip.wav") @ model.encode_text(["this is a sound of dog", "this is a sound of rain"]).T)"""
+_TRANSFORMERS_CLAP = (
+    """transformers' own audio-text model (`ClapModel`): two towers into one space of {dim} dimensions."""
+)
+_TRANSFORMERS_CLAP_USE = """from transformers import pipeline
+classifier = pipeline("zero-shot-audio-classification", model="{repo_id}")
+print(classifier("clip.wav", candidate_labels=["this is a sound of dog", "this is a sound of rain"]))"""
 _TOWER = """A CNN14 audio tower: {rate} Hz, mono, to {dim} dimensions."""
 _TOWER_USE = """import torch
 from transformers import AutoModel
@@ -63,10 +69,10 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
 
     Args:
         repo_id: where it is or will be; stands in the lines that tell how to use it.
-        config: a `ClapStudentConfig` or `ClapStudentAudioConfig`. Its `record`, which training and conversion leave
-            there, may have `version`, `license`, `origin` (a sentence), `datasets` and `teacher` (each a name or
-            `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low, high}`), `hyperparameters`
-            and anything else.
+        config: a `ClapStudentConfig`, `ClapStudentAudioConfig` or transformers' `ClapConfig`. Its `record`, which
+            training and conversion leave there, may have `version`, `license`, `origin` (a sentence), `datasets` and
+            `teacher` (each a name or `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low,
+            high}`), `hyperparameters` and anything else.
         weights: their fingerprint. If the record's `fingerprint` is another, what it tells is of other weights: the
             scores are left out, and the card says so.
     """
@@ -76,8 +82,10 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
         record["origin"] = f"{origin} The weights were changed since, and were not evaluated again.".strip()
         record.pop("results", None)
     is_tower = not hasattr(config, "audio_config")
-    rate = config.sampling_rate if is_tower else config.audio_config.sampling_rate
+    rate = getattr(config if is_tower else config.audio_config, "sampling_rate", None)
     dim = config.hidden_size if is_tower else config.projection_dim
+    texts = {"clap": (_TRANSFORMERS_CLAP, _TRANSFORMERS_CLAP_USE), "clap_student": (_CLAP, _CLAP_USE)}
+    description, use = texts.get(config.model_type, (_TOWER, _TOWER_USE))
     results = record.get("results") or []
     data = ModelCardData(
         license=record.get("license", "unknown"),
@@ -91,8 +99,8 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     )
     body = _CARD.format(
         name=repo_id.split("/")[-1],
-        description=(_TOWER if is_tower else _CLAP).format(rate=rate, dim=dim),
-        use=(_TOWER_USE if is_tower else _CLAP_USE).format(repo_id=repo_id, rate=rate),
+        description=description.format(rate=rate, dim=dim),
+        use=use.format(repo_id=repo_id, rate=rate),
         version=record.get("version", __version__),
         results=_table(results) if results else "It was not evaluated when it was made.",
         origin=record.pop("origin", "No record of how it was made came with the weights."),

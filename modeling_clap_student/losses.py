@@ -32,13 +32,16 @@ def _positive_rows(positives: Tensor | None, like: Tensor) -> Tensor:
     return mass / mass.sum(dim=1, keepdim=True)
 
 
-def contrastive_loss(logits_per_audio: Tensor, positives: Tensor | None = None) -> Tensor:
+def contrastive_loss(
+    logits_per_audio: Tensor, positives: Tensor | None = None, logits_per_text: Tensor | None = None
+) -> Tensor:
     """Symmetric contrastive loss, L = ½ [CE(C, I) + CE(Cᵀ, I)], over **both** directions.
 
     Args:
         logits_per_audio: (B, B) scaled similarities, clips × captions.
         positives: (B, B) bool, true where clip i and caption j belong together although i ≠ j (two captions of one
             clip, one caption on two clips). Such a row's target is shared equally among them. The diagonal by default.
+        logits_per_text: (B, B), captions × clips, where they have a scale of their own; Cᵀ by default.
 
     Returns:
         a scalar.
@@ -48,10 +51,18 @@ def contrastive_loss(logits_per_audio: Tensor, positives: Tensor | None = None) 
 
     Source: Radford et al. 2021 (CLIP), Elizalde et al. 2022 (CLAP).
     """
-    _check_square("logits_per_audio", logits_per_audio)
+    logits_per_text = _text_logits(logits_per_audio, logits_per_text)
     audio_rows = _positive_rows(positives, logits_per_audio)
     text_rows = _positive_rows(None if positives is None else positives.T, logits_per_audio)
-    return (F.cross_entropy(logits_per_audio, audio_rows) + F.cross_entropy(logits_per_audio.T, text_rows)) / 2
+    return (F.cross_entropy(logits_per_audio, audio_rows) + F.cross_entropy(logits_per_text, text_rows)) / 2
+
+
+def _text_logits(logits_per_audio: Tensor, logits_per_text: Tensor | None) -> Tensor:
+    _check_square("logits_per_audio", logits_per_audio)
+    if logits_per_text is None:
+        return logits_per_audio.T
+    _check_square("logits_per_text", logits_per_text, logits_per_audio)
+    return logits_per_text
 
 
 def soft_targets(
@@ -104,13 +115,16 @@ def soft_targets(
     return (1 - weight) * _positive_rows(positives, similarity) + weight * soft
 
 
-def soft_contrastive_loss(logits_per_audio: Tensor, audio_targets: Tensor, text_targets: Tensor) -> Tensor:
+def soft_contrastive_loss(
+    logits_per_audio: Tensor, audio_targets: Tensor, text_targets: Tensor, logits_per_text: Tensor | None = None
+) -> Tensor:
     """L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))], mean over the batch.
 
     Args:
         logits_per_audio: (B, B) scaled similarities of the student, clips × captions.
         audio_targets: (B, B) targets of C's rows, from the teacher's audio–audio similarity.
         text_targets: (B, B) targets of Cᵀ's rows, from its text–text similarity.
+        logits_per_text: (B, B), captions × clips, where they have a scale of their own; Cᵀ by default.
 
     Returns:
         a scalar; with one-hot targets, `contrastive_loss`.
@@ -120,13 +134,13 @@ def soft_contrastive_loss(logits_per_audio: Tensor, audio_targets: Tensor, text_
 
     Source: Wang et al. 2023, arXiv 2305.01864, section 2.3.
     """
-    _check_square("logits_per_audio", logits_per_audio)
+    logits_per_text = _text_logits(logits_per_audio, logits_per_text)
     for name, targets in (("audio_targets", audio_targets), ("text_targets", text_targets)):
         _check_square(name, targets, logits_per_audio)
         if (targets < 0).any():
             raise ValueError(f"{name} holds negative values: clamp the similarities first")
     audio_half = _kl_divergence(audio_targets, logits_per_audio)
-    text_half = _kl_divergence(text_targets, logits_per_audio.T)
+    text_half = _kl_divergence(text_targets, logits_per_text)
     return (audio_half + text_half) / 2
 
 

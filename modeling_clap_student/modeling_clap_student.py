@@ -226,6 +226,24 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
         self.logit_scale = nn.Parameter(torch.empty(()))
         self.post_init()
 
+    @property
+    def logit_scales(self) -> Tensor:
+        """The logarithm of what cosines are multiplied by: one scale, of both directions."""
+        return self.logit_scale
+
+    @property
+    def front_end(self) -> LogMelSpectrogram:
+        """Makes the spectrograms of waveforms."""
+        return self.audio_model.front_end
+
+    def log_mel(self, input_values: Tensor) -> Tensor:
+        """As `ClapStudentAudioModel.log_mel`."""
+        return self.audio_model.log_mel(input_values)
+
+    def unused_parameters(self) -> list[nn.Parameter]:
+        """Weights that no input reaches: none."""
+        return []
+
     def get_audio_features(
         self,
         input_values: Tensor | None = None,

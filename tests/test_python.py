@@ -260,7 +260,7 @@ def test_wrong_company(model, captioned_folder, tmp_path):
     bare = ClapStudentModel(model.config)
     stream = table.to_iterable_dataset()
     for words, given, options in (
-        ("trains a ClapStudentModel, and this is a ClapModel", (clap, args, table), {}),
+        ("is no model that hears and reads", (clap.audio_model, args, table), {}),
         ("args must be ClapStudentTrainingArguments", (model, TrainingArguments(str(tmp_path / "o")), table), {}),
         ("came without a processor", (bare, args, table), {}),
         ("is no model that hears and reads", (model, args, table), {"teacher": clap.text_model}),

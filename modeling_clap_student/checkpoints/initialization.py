@@ -16,6 +16,7 @@ from ..processing_clap_student import ClapStudentProcessor
 from .arguments import SCRATCH, ModelArguments
 from .conversion import load_audio_tower
 from .loading import load_checkpoint
+from .protocol import AudioTextModel, AudioTextProcessor
 
 
 _SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]",
@@ -66,30 +67,26 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     return model, model.processor
 
 
-def start_student(
-    init: str, teacher: str, args: ModelArguments, captions: list[str] | None
-) -> tuple[ClapStudentModel, ClapStudentProcessor]:
-    """The student before training, and its processor.
+FRESH = "fresh"
+
+
+def start_model(
+    init: str, args: ModelArguments, captions: list[str] | None
+) -> tuple[AudioTextModel, AudioTextProcessor]:
+    """A model before training, and its processor.
 
     Args:
-        init: `teacher`, `fresh`, or the name of a checkpoint.
-        teacher: the name of its checkpoint.
+        init: the name of a checkpoint, or `fresh`.
         args, captions: for a fresh one, as `new_model` takes them.
 
     Raises:
-        InputError: a checkpoint of another architecture, or arguments of a new model where there is none.
+        InputError: a checkpoint that can't be loaded, or arguments of a new model where there is none.
     """
-    if init == "fresh":
+    if init == FRESH:
         return new_model(args, captions)
     if args != ModelArguments():
-        raise InputError("--text_model, --audio_weights and the sizes of a new model go with --init fresh")
-    student, processor = load_checkpoint(teacher if init == "teacher" else init)
-    if not isinstance(student, ClapStudentModel):
-        raise InputError(
-            f"a student can't start from a {student.config.model_type!r} checkpoint: say --init fresh, or --init with "
-            "a checkpoint of this package"
-        )
-    return student, processor
+        raise InputError(f"--text_model, --audio_weights and the sizes go with a new model, not with --init {init}")
+    return load_checkpoint(init)
 
 
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:

@@ -1,21 +1,19 @@
 """Opens checkpoints of this package and of transformers' CLAP."""
 
-import copy
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from huggingface_hub import HfApi
-from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers import AutoConfig, ClapModel
 
 from ..data.sources import split_revision
 from ..errors import InputError
 from ..hub_clap_student import cached_commit, commit_folder
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+from .clap import WindowedClapFeatureExtractor, WindowedClapModel, WindowedClapProcessor, windowed, windowing
+
+
+_MODELS = {"clap_student": ClapStudentModel, "clap": WindowedClapModel}  # model type -> class
 
 
 def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
@@ -26,7 +24,7 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
             `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
 
     Returns:
-        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `TeacherClapModel` and its processor; or a
+        a `ClapStudentModel` and its `ClapStudentProcessor`; or a `WindowedClapModel` and its processor; or a
         `ClapStudentAudioModel` and None.
     """
     repository, revision = split_revision(name)
@@ -37,13 +35,11 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
         if kind not in kinds:
             raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
-        if kind == "clap":
-            return _load_model(TeacherClapModel, repository, revision), load_clap_processor(repository, revision)
         if kind == "clap_student_audio_model":
             return _load_model(ClapStudentAudioModel, repository, revision), None
-        model = _load_model(ClapStudentModel, repository, revision)
+        model = _load_model(_MODELS[kind], repository, revision)
         if model._processor is None:
-            raise InputError(f"{name} has no processor: processor_config.json and tokenizer.json are missing")
+            raise InputError(f"{name} has no processor: {_missing_part(kind, repository, revision)}")
         tokens, vocab_size = len(model.processor.tokenizer), model.config.text_config.vocab_size
         if tokens > vocab_size:
             raise InputError(
@@ -58,48 +54,53 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
         raise InputError(f"can't load a checkpoint from {name}: {_first_line(error)}") from error
 
 
-def as_checkpoint(model):
+def as_checkpoint(model, needs_processor: bool = True):
     """What `load_checkpoint` returns, of whatever a user has at hand.
 
     `model` is a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
     its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from; the
-    `TeacherClapModel` made of it shares its weights.
+    `WindowedClapModel` made of it shares its weights. With `needs_processor=False` one of ours may come without.
     """
     model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
         return load_checkpoint(model)
     if isinstance(model, ClapStudentModel):
         processor = processor or model._processor
-        if processor is None:
+        if processor is None and needs_processor:
             raise InputError("this model came without a processor: set model.processor")
         return model, processor
     if isinstance(model, ClapModel):
-        return _windowed(model), _clap_processor(model, processor)
+        processor = windowing(processor) if processor else model._processor if hasattr(model, "_processor") else None
+        processor = processor or _processor_of(model)
+        return windowed(model, processor), processor
     raise InputError(
         f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
         "transformers, or the name of a checkpoint"
     )
 
 
-def _windowed(model: ClapModel) -> "TeacherClapModel":
-    if isinstance(model, TeacherClapModel):
-        return model
-    windowed = copy.copy(model)  # of the module alone: its towers are the same ones
-    windowed.__class__ = TeacherClapModel
-    return windowed
+def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]]:
+    """Says which of some sounds each clip is, without any training on them.
+
+    Args:
+        model: as for `as_checkpoint`.
+        audio, labels, options: as for `ClapStudentModel.classify`.
+
+    Returns:
+        of each clip label -> probability.
+
+    Raises:
+        InputError: a model, clips or labels that can't be used.
+    """
+    return as_checkpoint(model)[0].classify(audio, labels, **options)
 
 
-def _clap_processor(model: ClapModel, processor) -> "TeacherClapProcessor":
-    if isinstance(processor, TeacherClapProcessor):
-        return processor
-    if processor:
-        extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
-        return TeacherClapProcessor(extractor, processor.tokenizer)
+def _processor_of(model: ClapModel) -> WindowedClapProcessor:
     name = model.name_or_path
     if not name:
         raise InputError("this ClapModel was loaded from nowhere: give a pair of it and its processor")
     try:
-        return load_clap_processor(name, getattr(model.config, "_commit_hash", None))
+        return WindowedClapModel.read_processor(name, revision=getattr(model.config, "_commit_hash", None))
     except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
         raise InputError(f"can't load the processor of {name}: {_first_line(error)}") from error
 
@@ -128,6 +129,16 @@ def _load_model(model_class, name: str, revision: str | None):
     return model.eval()
 
 
+def _missing_part(kind: str, name: str, revision: str | None) -> str:
+    if kind == "clap_student":
+        return "processor_config.json and tokenizer.json are missing"
+    try:
+        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision)
+    except (OSError, ValueError):
+        return "no feature extractor: preprocessor_config.json or processor_config.json is missing"
+    return "no tokenizer: tokenizer.json is missing"
+
+
 def push_folder(
     folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
 ) -> str:
@@ -142,51 +153,3 @@ def push_folder(
             f"can't push to {repo_id}: {reason}. What was made is whole; run the same command again to push it"
         ) from error
     return f"{api.endpoint}/{'datasets/' * (repo_type == 'dataset')}{repo_id}"
-
-
-class WindowedClapFeatureExtractor(ClapFeatureExtractor):
-    """Cuts clips into windows of `max_length_s` seconds, the last one ending where the clip ends.
-
-    Left to itself, the extractor takes a random window of a longer clip: another embedding each time.
-    """
-
-    @property
-    def window_samples(self) -> int:
-        return int(self.nb_max_samples)
-
-    def windows(self, waveform: np.ndarray) -> np.ndarray:
-        """(samples,) -> (windows, channels, frames, mel bins), float32."""
-        size = self.window_samples
-        starts = [*range(0, len(waveform) - size, size), max(0, len(waveform) - size)]
-        parts = [waveform[start : start + size] for start in starts]
-        features = [self(part, sampling_rate=self.sampling_rate, return_tensors="np") for part in parts]
-        return np.concatenate([f["input_features"] for f in features]).astype(np.float32)
-
-
-class TeacherClapModel(ClapModel):
-    """A `ClapModel` for windows: none of its inputs is ever longer than a window."""
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
-        return self.logit_scale_a
-
-    def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        is_longer = torch.zeros(len(input_features), 1, dtype=torch.bool, device=input_features.device)
-        return super().get_audio_features(input_features.to(self.dtype), is_longer=is_longer)
-
-
-@dataclass(frozen=True)
-class TeacherClapProcessor:
-    """What a `TeacherClapModel` needs."""
-
-    feature_extractor: WindowedClapFeatureExtractor
-    tokenizer: PreTrainedTokenizerBase
-
-
-def load_clap_processor(name: str, revision: str | None = None) -> TeacherClapProcessor:
-    """The feature extractor and the tokenizer of a `ClapModel` checkpoint: a folder or a Hub id."""
-    return TeacherClapProcessor(
-        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision),
-        AutoTokenizer.from_pretrained(name, revision=revision),
-    )

@@ -57,7 +57,7 @@ def train_student(
     """Teacher and Improvement-Set become a student, scored beside its teacher; returns the results."""
     from transformers import set_seed
 
-    from ..checkpoints.initialization import start_student
+    from ..checkpoints.initialization import start_model
     from ..checkpoints.loading import load_checkpoint
     from ..curation.improvement_set import pair_precision
     from ..data.benchmarks import read_benchmark
@@ -100,7 +100,8 @@ def train_student(
 
     with run.folder() as skipped:
         set_seed(training_args.seed)
-        student, processor = start_student(args.init, args.teacher, model_args, data.captions)
+        init = args.teacher if args.init == "teacher" else args.init
+        student, processor = start_model(init, model_args, data.captions)
         selecting = benchmarks[0] if selects_by_accuracy(training_args) else None
         validation = Validation(processor, data.validation, skipped, training_args.pairs_in_loss, benchmark=selecting)
         trainer = ClapStudentTrainer(

@@ -23,8 +23,8 @@ _TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
-    """The demo's, where the corpus is the built-in one alone."""
-    if flags.corpus not in (None, [demo.NAME]):
+    """The demo's, where a new model learns from the built-in corpus alone."""
+    if flags.corpus not in (None, [demo.NAME]) or flags.init != "fresh":
         return {"output_dir": "outputs/teacher"}
     return demo.teacher(flags.seed)
 
@@ -39,7 +39,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     # Imported late, as in all commands: --help and a wrong flag need not wait for it.
     from transformers import set_seed
 
-    from ..checkpoints.initialization import new_model
+    from ..checkpoints.initialization import start_model
     from ..data.benchmarks import task_clips
     from ..data.leakage import LeakageFilter
     from ..data.sources import ExclusionLog, dataset_source, report_exclusions
@@ -59,7 +59,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
         report_data(data.tables)
         return
     with run.folder() as skipped:
-        model, processor = new_model(model_args, data.captions)
+        model, processor = start_model(args.init, model_args, data.captions)
         held_out, batch = data.validation, training_args.pairs_in_loss
         trainer = ClapStudentTrainer(
             model,
@@ -72,6 +72,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
                 "origin": "A teacher, trained on captioned audio with the symmetric contrastive loss.",
                 "datasets": [dataset_source(spec) for spec in args.corpus],
                 "subset_fraction": args.subset_fraction,
+                "init": args.init,
                 "text_model": model_args.text_model,
                 "audio_weights": model_args.audio_weights,
             },

@@ -45,7 +45,7 @@ class ClapCollator:
         self.tokenizer = processor.tokenizer
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples
-        self.reader = ClipReader(self.sampling_rate, skipped)
+        self.reader = ClipReader(self.sampling_rate, skipped, processor.feature_extractor.fill_window)
         self.leakage = leakage or LeakageFilter()
         self.random_gain_db = random_gain_db
         self.spectrograms = spectrograms

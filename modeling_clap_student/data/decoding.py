@@ -58,15 +58,22 @@ def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
         return clip.read(0, clip.length)
 
 
-def decode_crop(audio: dict, sampling_rate: int, size: int, draw: int) -> np.ndarray:
+def fill_with_zeros(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
+    """A clip in a window of zeros, beginning at a place."""
+    return np.pad(waveform, (place, size - len(waveform) - place))
+
+
+def decode_crop(
+    audio: dict, sampling_rate: int, size: int, draw: int, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+) -> np.ndarray:
     """(size,) float32: exactly what a window of the whole clip, decoded and resampled, would hold.
 
-    `draw` is a large random number that chooses the place. A clip shorter than the window lies somewhere in zeros.
+    `draw` is a large random number that chooses the place; `fill_window` puts a clip shorter than the window into it.
     """
     with open_clip(audio, sampling_rate) as clip:
         start = crop_start(clip.length, size, draw)
         if clip.length < size:
-            return np.pad(clip.read(0, clip.length), (start, size - clip.length - start))
+            return fill_window(clip.read(0, clip.length), size, start)
         crop = clip.read(start, start + size)
         clip.source.check_end()
         return crop
@@ -158,9 +165,12 @@ class ClipReader:
     too many.
     """
 
-    def __init__(self, sampling_rate: int, skipped: SkippedClips):
+    def __init__(
+        self, sampling_rate: int, skipped: SkippedClips, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+    ):
         self.sampling_rate = sampling_rate
         self.skipped = skipped
+        self._fill_window = fill_window
         self._threads: ThreadPoolExecutor | None = None
 
     def __getstate__(self):
@@ -179,7 +189,7 @@ class ClipReader:
         def crop(row: dict, draw: int) -> np.ndarray:
             if cache is not None:
                 return cache.crop(row, size, draw)
-            return decode_crop(row["audio"], self.sampling_rate, size, draw)
+            return decode_crop(row["audio"], self.sampling_rate, size, draw, self._fill_window)
 
         return _without_errors(self._read_all(crop, rows, draws))
 

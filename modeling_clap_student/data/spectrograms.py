@@ -105,4 +105,4 @@ class SpectrogramCache:
 
 def spectrogram_cache(folder: str | None, model) -> SpectrogramCache | None:
     """The cache of a model's spectrograms in a folder; None without one."""
-    return folder and SpectrogramCache(folder, model.audio_model.front_end, model.config.audio_config.sampling_rate)
+    return folder and SpectrogramCache(folder, model.front_end, model.processor.feature_extractor.sampling_rate)

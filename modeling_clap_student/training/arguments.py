@@ -175,6 +175,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     ranges: ClassVar[dict[str, Range]] = {
         "soft_label_weight": SHARE,
         "soft_label_temperature": POSITIVE,
+        "distillation_weight": Range(0, 100),
         "replay_probability": SHARE,
         "contrastive_batch_size": Range(2),
         "random_gain_db": Range(0, 60),
@@ -191,6 +192,9 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     )
     soft_label_normalization: str = flag("l1", "How similarities become target rows.", choices=list(NORMALIZATIONS))
     soft_label_temperature: float | None = flag(None, "Temperature of the softmax normalization.")
+    distillation_weight: float = flag(
+        0.0, "Weight of a further loss: the cosine distance of the student's embeddings from the teacher's; 0: none."
+    )
     replay_probability: float = flag(0.5, "Probability that an optimiser step is drawn from the replay set.")
     contrastive_batch_size: int | None = flag(
         None,
@@ -272,6 +276,11 @@ class TeacherArguments(ReadingArguments):
         None, "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.", several=True
     )
     task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out of the training.", several=True)
+    init: str = flag(
+        "fresh",
+        "What the teacher starts from: a checkpoint (folder or Hub id) of this package or of transformers' CLAP; or "
+        "fresh: a new model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
+    )
     subset_fraction: float = flag(1.0, "Share of the pairs to train on.")
 
     def __post_init__(self):

@@ -70,7 +70,7 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool 
     needs no averaging: each computes the same loss, of the batch of all, and with it the same gradient.
 
     Args:
-        model: with a `logit_scale`.
+        model: whose logit scales' names begin with `logit_scale`.
         accelerator: which has not taken the model yet.
         averages: whether a moving average of the weights is asked for.
 
@@ -85,7 +85,8 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool 
     model.to(memory_format=torch.contiguous_format)
     if averages:
         raise InputError("FSDP keeps no whole weights to average: leave out --ema_decay")
-    plugin.ignored_modules = [nn.ParameterList([model.logit_scale]).to(accelerator.device)]
+    scales = [weight for name, weight in model.named_parameters() if name.startswith("logit_scale")]
+    plugin.ignored_modules = [nn.ParameterList(scales).to(accelerator.device)]
 
 
 def make_whole(model: nn.Module) -> None:

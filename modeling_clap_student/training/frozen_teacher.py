@@ -1,11 +1,12 @@
 """The teacher beside a student in training: embeddings and nothing else."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from ..checkpoints.inference import for_inference
 from ..encoding_clap_student import average_windows, embed_distinct_texts
-from ..modeling_clap_student import ClapStudentModel
 
 
 _KEPT_TEXTS = 2**18  # of 1024 dimensions a gigabyte
@@ -24,7 +25,9 @@ class FrozenTeacher:
     """
 
     def __init__(self, model: nn.Module, tokenizer, dtype: torch.dtype = torch.float32):
-        self.model = for_inference(model, dtype).requires_grad_(False)
+        frozen = for_inference(model, dtype)
+        # A user's own model stays as it is: it may be what is trained.
+        self.model = (copy.deepcopy(model) if frozen is model else frozen).requires_grad_(False)
         self.tokenizer = tokenizer
         self._texts: dict[str, Tensor] = {}
 
@@ -60,11 +63,10 @@ class FrozenTeacher:
 
 def same_front_end(teacher: nn.Module, student: nn.Module) -> bool:
     """Whether both make the same spectrogram, to the bit, so that one is enough."""
-    if not isinstance(teacher, ClapStudentModel):
-        return False
-    theirs, ours = teacher.audio_model.front_end, student.audio_model.front_end
+    theirs, ours = getattr(teacher, "front_end", None), student.front_end
     return (
-        theirs.config.hop_length == ours.config.hop_length
+        type(theirs) is type(ours)
+        and theirs.config.hop_length == ours.config.hop_length
         and theirs.window.shape == ours.window.shape
         and theirs.mel_filters.shape == ours.mel_filters.shape
         and bool((theirs.window == ours.window).all() and (theirs.mel_filters == ours.mel_filters).all())

@@ -31,7 +31,7 @@ class CachedGradient:
         chunks: how many make the batch.
         audio: (pairs, dim) gradient of the loss with respect to the chunk's audio embeddings.
         text: likewise.
-        logit_scale: gradient of the logit scale, this chunk's share.
+        logit_scales: gradient of the logit scales, this chunk's share.
         states: of the random number generators, before the chunk was embedded.
     """
 
@@ -39,13 +39,13 @@ class CachedGradient:
     chunks: int
     audio: Tensor
     text: Tensor
-    logit_scale: Tensor
+    logit_scales: Tensor
     states: list[Tensor]
 
-    def surrogate(self, audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor) -> Tensor:
+    def surrogate(self, audio_embeds: Tensor, text_embeds: Tensor, logit_scales: Tensor) -> Tensor:
         """A scalar with the value of the loss whose mean over the chunks has the loss's gradient."""
-        linear = (audio_embeds * self.audio).sum() + (text_embeds * self.text).sum() + logit_scale * self.logit_scale
-        linear = self.chunks * linear
+        linear = (audio_embeds * self.audio).sum() + (text_embeds * self.text).sum()
+        linear = self.chunks * (linear + (logit_scales * self.logit_scales).sum())
         return linear + (self.loss - linear).detach()
 
     @contextmanager
@@ -61,7 +61,7 @@ def cache_gradients(
     model: nn.Module,
     chunks: list[dict[str, Tensor]],
     facts: list[dict[str, Tensor]],
-    logit_scale: Tensor,
+    logit_scales: Tensor,
     loss_of: Callable[..., Tensor],
 ) -> list[CachedGradient]:
     """The first pass.
@@ -70,18 +70,18 @@ def cache_gradients(
         model: gives `audio_embeds` and `text_embeds` of a chunk.
         chunks: what the model takes, part by part.
         facts: of each chunk's pairs; `partner` counts within its chunk.
-        logit_scale: scalar.
-        loss_of: `(audio_embeds, text_embeds, logit_scale, facts)` of the whole batch to the loss.
+        logit_scales: scalar or (2,).
+        loss_of: `(audio_embeds, text_embeds, logit_scales, facts)` of the whole batch to the loss.
     """
     states, audio, text = [], [], []
     with _untouched_statistics(model), torch.no_grad():
         for chunk in chunks:
-            states.append(_random_states(logit_scale.device))
+            states.append(_random_states(logit_scales.device))
             outputs = model(**chunk)
             audio.append(outputs.audio_embeds)
             text.append(outputs.text_embeds)
     sizes = [len(part) for part in audio]
-    leaves = [torch.cat(audio).requires_grad_(), torch.cat(text).requires_grad_(), logit_scale.detach().clone()]
+    leaves = [torch.cat(audio).requires_grad_(), torch.cat(text).requires_grad_(), logit_scales.detach().clone()]
     loss = loss_of(*leaves[:2], leaves[2].requires_grad_(), _joined(facts, sizes))
     gradients = torch.autograd.grad(loss, leaves)
     parts = zip(gradients[0].split(sizes), gradients[1].split(sizes), states, strict=True)

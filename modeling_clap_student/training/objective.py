@@ -1,5 +1,7 @@
 """The objective over the batch of all processes, with gradients, from embeddings and facts of pairs."""
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -51,7 +53,12 @@ class _Gather(torch.autograd.Function):
 
 
 def global_loss(
-    audio_embeds: Tensor, text_embeds: Tensor, logit_scale: Tensor, facts: dict[str, Tensor], args
+    audio_embeds: Tensor,
+    text_embeds: Tensor,
+    logit_scales: Tensor,
+    facts: dict[str, Tensor],
+    args,
+    distillation: Callable[..., Tensor] | None = None,
 ) -> Tensor:
     """L = ½ [KL(yᵃ ‖ softmax(C)) + KL(yᵗ ‖ softmax(Cᵀ))] over the pairs of all processes; the same in each of them.
 
@@ -61,11 +68,12 @@ def global_loss(
     Args:
         audio_embeds: (pairs, dim) normalised, of this process.
         text_embeds: (pairs, dim) likewise.
-        logit_scale: scalar, its logarithm.
+        logit_scales: logarithms: a scalar, or (2,), of the rows of C and of Cᵀ.
         facts: of each pair `audio_key` and `caption_key`, int64, equal for the same; with a teacher `teacher_audio`
             and `teacher_text`, its embeddings; of mixed clips `partner`, the row of this process that was mixed in,
             and `own_share` of the row's own clip.
         args: `ClapStudentTrainingArguments`.
+        distillation: a further term, of the embeddings and the teacher's.
     """
     counts = row_counts(len(audio_embeds), audio_embeds.device)
     if "partner" in facts and counts is not None:
@@ -75,15 +83,20 @@ def global_loss(
     with torch.autocast(audio_embeds.device.type, enabled=False):
         exact = torch.promote_types(audio_embeds.dtype, torch.float32)
         audio, text = (gather(embeds, counts).to(exact) for embeds in (audio_embeds, text_embeds))
-        logits = logit_scale.to(exact).exp() * audio @ text.T
+        scales = logit_scales.to(exact).exp().reshape(-1)
+        logits = scales[0] * audio @ text.T
+        logits_per_text = scales[1] * text @ audio.T if len(scales) == 2 else None
     positives = belong_together(facts["audio_key"], facts["caption_key"])
     if "teacher_audio" not in facts and "partner" not in facts:
-        return contrastive_loss(logits, positives)
+        return contrastive_loss(logits, positives, logits_per_text)
     audio_targets, text_targets = (_targets(facts.get(name), positives, args) for name in _TEACHER)
+    teacher_audio = facts.get("teacher_audio")
     if "partner" in facts:
         mixing = mixing_matrix(facts["partner"], facts["own_share"].to(audio_targets.dtype))
         audio_targets, text_targets = mixing @ audio_targets, text_targets @ mixing.T
-    return soft_contrastive_loss(logits, audio_targets, text_targets)
+        teacher_audio = teacher_audio if teacher_audio is None else mixing.to(teacher_audio.dtype) @ teacher_audio
+    loss = soft_contrastive_loss(logits, audio_targets, text_targets, logits_per_text)
+    return loss if distillation is None else loss + distillation(audio, text, teacher_audio, facts["teacher_text"])
 
 
 _TEACHER = ("teacher_audio", "teacher_text")

@@ -15,11 +15,8 @@ from ..errors import reading
 from ..hub_clap_student import follow_umask
 
 
-_LAYER = re.compile(r"(?:blocks|encoder\.layer)\.(\d+)\.")
-
-
 def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool) -> list[nn.Module]:
-    """Stops the towers named from learning; their projections learn on.
+    """Stops the towers named from learning, and weights that no input reaches; the projections learn on.
 
     Returns:
         the towers, which must stay in eval mode: batch norms would learn without gradients.
@@ -27,6 +24,8 @@ def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool) -> list[nn
     frozen = [tower for tower, yes in ((model.audio_model, audio_encoder), (model.text_model, text_encoder)) if yes]
     for tower in frozen:
         tower.requires_grad_(False)
+    for weight in model.unused_parameters():
+        weight.requires_grad_(False)
     return frozen
 
 
@@ -39,15 +38,36 @@ def parameter_groups(
     down to its input. Source: discriminative fine-tuning, Howard and Ruder 2018, arXiv 1801.06146, section 3.2.
 
     Args:
-        model: a `ClapStudentModel`.
+        model: with `audio_model` and `text_model`.
         learning_rate: of depth 0.
         weight_decay: of the parameters `decayed`.
         decayed: names.
         layer_decay: in (0, 1].
     """
-    layers = {"audio_model": len(model.audio_model.blocks), "text_model": model.config.text_config.num_hidden_layers}
-    rates = {name: learning_rate * layer_decay ** _depth(name, layers) for name, _ in model.named_parameters()}
+    depths = layer_depths(model)
+    rates = {name: learning_rate * layer_decay ** depths[name] for name in depths}
     return groups_by_rate(model, rates, weight_decay, decayed)
+
+
+# A transformer layer, a block of CNN14, or a block or a merging of Swin's.
+_LAYER = re.compile(r"\.(?:blocks|layers?)\.\d+(?:\.(?:blocks\.\d+|downsample))?\.")
+_INPUT = re.compile(r"\.(?:bn0|batch_norm|embeddings|patch_embed)\.")  # below all layers
+
+
+def layer_depths(model: nn.Module) -> dict[str, int]:
+    """name of each parameter -> 0 for what lies above the towers, 1 for a tower's last layer, more below."""
+    names = [name for name, _ in model.named_parameters()]
+    depths = dict.fromkeys(names, 0)
+    for tower in ("audio_model.", "text_model."):
+        own = [name for name in names if name.startswith(tower)]
+        layers = list(dict.fromkeys(match[0] for name in own if (match := _LAYER.search(name))))
+        for name in own:
+            layer = _LAYER.search(name)
+            if layer:
+                depths[name] = len(layers) - layers.index(layer[0])
+            else:
+                depths[name] = len(layers) + 1 if _INPUT.search(name) else 1
+    return depths
 
 
 def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: float, decayed: set[str]) -> list[dict]:
@@ -66,17 +86,6 @@ def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: floa
             settings = {"lr": rate, "weight_decay": weight_decay if decays else 0.0}
             groups.setdefault((-rate, decays), {"params": [], **settings})["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
-
-
-def _depth(name: str, layers: dict[str, int]) -> int:
-    """0 at the top."""
-    tower = name.partition(".")[0]
-    if tower not in layers:
-        return 0
-    layer = _LAYER.search(name)
-    if layer is not None:
-        return layers[tower] - int(layer[1])
-    return 1 if ".fc1." in name else layers[tower] + 1
 
 
 _FILE = "moving_average.safetensors"

@@ -23,12 +23,12 @@ from ..data.skipping import ReadingArguments, SkippedClips
 from ..data.spectrograms import spectrogram_cache
 from ..data.streams import as_stream
 from ..errors import InputError
-from ..modeling_clap_student import ClapStudentModel
 from ..utils.outputs import SKIPPED, make_folder
 from ..version import __version__
 from .arguments import ClapStudentTrainingArguments
 from .augmentation import masked, mixed
 from .checkpointing import CheckpointingMixin, stop_at_bad_loss
+from .distillation import Distillation
 from .distributed import fit_for_sharding, make_whole, synchronise
 from .frozen_teacher import FrozenTeacher, same_front_end
 from .gradient_cache import cache_gradients
@@ -46,9 +46,7 @@ def _count(data: Dataset | IterableDataset) -> int | None:
     return len(data) if isinstance(data, Dataset) else None
 
 
-def _check_kinds(model, args) -> None:
-    if not isinstance(model, ClapStudentModel):
-        raise InputError(f"ClapStudentTrainer trains a ClapStudentModel, and this is a {type(model).__name__}")
+def _check_arguments(args) -> None:
     if not isinstance(args, ClapStudentTrainingArguments):
         raise InputError(f"args must be ClapStudentTrainingArguments(…), and these are {type(args).__name__}")
 
@@ -66,7 +64,7 @@ def _hear_alike(first, second) -> bool:
 
 
 def make_collator(
-    model: ClapStudentModel,
+    model,
     processor,
     args: ClapStudentTrainingArguments,
     teacher_processor=None,
@@ -104,7 +102,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     >>> trainer.train()
 
     Args:
-        model: a `ClapStudentModel`.
+        model: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and its
+            processor.
         args: `ClapStudentTrainingArguments`.
         train_dataset: pairs of audio and captions: a table as `as_pairs` takes it, or a stream, which needs
             `args.max_steps` and is saved every `args.save_steps`; or what has such `pairs`, and `replay` or None, as
@@ -145,17 +144,17 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         data_collator: Callable[[list[dict]], dict] | None = None,
         **kwargs,
     ):
-        _check_kinds(model, args)
+        _check_arguments(args)
+        model = model if processing_class is None else (model, processing_class)
+        model, processing_class = as_checkpoint(model, needs_processor=data_collator is None)
         args.refuse_data_parallel()
         self.column_mapping = column_mapping
         train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
         eval_dataset = self._evaluable(eval_dataset)
-        soft = teacher is not None and args.soft_label_weight > 0
-        processing_class = processing_class or model._processor
+        taught = teacher is not None and max(args.soft_label_weight, args.distillation_weight) > 0
         self.list_of_skipped = None
         if data_collator is None:
-            _, processing_class = as_checkpoint((model, processing_class))
-            teacher, teacher_processor = as_checkpoint(teacher) if soft else (None, None)
+            teacher, teacher_processor = as_checkpoint(teacher) if taught else (None, None)
             data_collator = make_collator(model, processing_class, args, teacher_processor)
             self.list_of_skipped = data_collator.reader.skipped
         sets = [data for data in (train_dataset, replay_dataset) if data is not None]
@@ -185,7 +184,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         )
         fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
-        self.teacher = self._frozen(teacher) if soft else None
+        self.teacher = self._frozen(teacher) if taught else None
+        self.distillation = self._make_distillation()
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
         self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
@@ -194,6 +194,20 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
+
+    def _make_distillation(self) -> Distillation | None:
+        args = self.args
+        if self.teacher is None or not args.distillation_weight:
+            return None
+        dims = self.model.config.projection_dim, self.teacher.model.config.projection_dim
+        if dims[0] != dims[1] and args.caches_gradients:
+            raise InputError(
+                f"--distillation_weight and --contrastive_batch_size don't go together for embeddings of {dims[0]} "
+                f"and {dims[1]} dimensions"
+            )
+        distillation = Distillation(args.distillation_weight, *dims, args.seed, args.device)
+        self.add_callback(distillation)
+        return distillation
 
     def _frozen(self, teacher: nn.Module) -> FrozenTeacher:
         """The teacher, on the student's device; notes whether one spectrogram is enough for both."""
@@ -279,10 +293,10 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
                 f"a {theirs.model_type!r} teacher hears and reads otherwise: give its processor to the collator, "
                 "ClapCollator(…, teacher_processor=…)"
             )
-        if theirs.audio_config.sampling_rate != ours.audio_config.sampling_rate:
+        rates = [getattr(config.audio_config, "sampling_rate", None) for config in (theirs, ours)]
+        if rates[0] != rates[1]:
             raise InputError(
-                f"the teacher hears {theirs.audio_config.sampling_rate} Hz and the student "
-                f"{ours.audio_config.sampling_rate} Hz: they must see the same crop"
+                f"the teacher hears {rates[0]} Hz and the student {rates[1]} Hz: they must see the same crop"
             )
         if theirs.text_config.vocab_size != ours.text_config.vocab_size:
             raise InputError(
@@ -304,12 +318,16 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`; with `layer_wise_lr_decay` deeper layers learn more slowly."""
         args, model = self.args, self.model if model is None else model
-        if self.optimizer is None and args.layer_wise_lr_decay < 1:
+        is_new = self.optimizer is None
+        if is_new and args.layer_wise_lr_decay < 1:
             decayed = set(self.get_decay_parameter_names(model))
             groups = parameter_groups(model, args.learning_rate, args.weight_decay, decayed, args.layer_wise_lr_decay)
             optimizer, options = self.get_optimizer_cls_and_kwargs(args, model)
             self.optimizer = optimizer(groups, **options)
-        return super().create_optimizer(model)
+        super().create_optimizer(model)
+        if self.distillation is not None and is_new:
+            self.distillation.add_to(self.optimizer, args.learning_rate)
+        return self.optimizer
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """As `Trainer.get_batch_samples`; remembers the parts of a batch whose gradients are cached."""
@@ -329,7 +347,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
         inputs_of_chunks, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
-        scale, loss_of = self.accelerator.unwrap_model(model).logit_scale, partial(global_loss, args=self.args)
+        scale, loss_of = self.accelerator.unwrap_model(model).logit_scales, self._loss()
         cached = cache_gradients(model, inputs_of_chunks, facts, scale, loss_of)
         stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
         for chunk, inputs, gradient in zip(chunks, inputs_of_chunks, cached, strict=True):
@@ -349,14 +367,17 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if cached := inputs.pop("cached", None):
             with cached.same_randomness():
                 outputs = model(**inputs)
-            loss = cached.surrogate(outputs.audio_embeds, outputs.text_embeds, student.logit_scale)
+            loss = cached.surrogate(outputs.audio_embeds, outputs.text_embeds, student.logit_scales)
         else:
             clips = inputs["audio_id"]
             inputs, facts = self._prepared(inputs)
             outputs = model(**inputs)
-            loss = global_loss(outputs.audio_embeds, outputs.text_embeds, student.logit_scale, facts, self.args)
+            loss = self._loss()(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts)
             stop_at_bad_loss(loss, clips, self.state.global_step + 1, self.args.output_dir)
         return (loss, outputs) if return_outputs else loss
+
+    def _loss(self) -> Callable[..., Tensor]:
+        return partial(global_loss, args=self.args, distillation=self.distillation)
 
     @torch.no_grad()
     def _prepared(self, batch: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -367,14 +388,14 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if args.mixup_alpha:
             mixture, mixing = mixed(waveforms, args.mixup_alpha)
             facts |= mixing
-        spectrograms = batch["input_features"] if mixture is None else student.audio_model.log_mel(mixture)
+        spectrograms = batch["input_features"] if mixture is None else student.log_mel(mixture)
         if self.teacher is not None:
             if "teacher_audio" in batch:
                 audio = batch["teacher_audio"]
             elif self.shared_front_end and mixture is waveforms:
                 audio = {"input_features": spectrograms}
             else:
-                audio = {"input_values": waveforms}
+                audio = {"input_features": self.teacher.model.log_mel(waveforms)}
             facts["teacher_audio"] = self.teacher.embed_audio(audio, batch.get("teacher_windows"))
             facts["teacher_text"] = self.teacher.embed_texts(batch["caption"])
         if args.time_mask or args.frequency_mask:
@@ -393,13 +414,15 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        if self.average is not None and self.args.should_save:
-            self.average.save(output_dir)
+        for part in (self.average, self.distillation):
+            if part is not None and self.args.should_save:
+                part.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if self.average is not None and checkpoint is not None:
-            self.average.load(checkpoint)
+        for part in (self.average, self.distillation):
+            if part is not None and checkpoint is not None:
+                part.load(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()

@@ -133,10 +133,10 @@ def validate(
     readable = np.flatnonzero(clip_of_text >= 0)
     captions, clip_of_text = table.select(readable)["caption"][:], clip_of_text[readable]
     text_embeds = embed_texts(encoder, processor, captions)
-    scale = model.logit_scale.detach().float().exp().cpu()
+    scales = model.logit_scales.detach().float().exp().cpu().reshape(-1)
 
     def scores() -> dict[str, float]:
-        loss = _loss(audio_embeds, text_embeds, clip_of_text, captions, scale, batch_size)
+        loss = _loss(audio_embeds, text_embeds, clip_of_text, captions, scales, batch_size)
         ranks = retrieval(audio_embeds, text_embeds, clip_of_text)
         recall = float(np.mean([ranks[f"{way}_R@{k}"] for way in DIRECTIONS for k in CUTOFFS]))
         return {"loss": loss, **ranks, "recall": recall}
@@ -153,7 +153,9 @@ def _share_buffers(model: nn.Module) -> None:
         broadcast(buffer)
 
 
-def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: torch.Tensor, batch_size: int) -> float:
+def _loss(
+    audio_embeds, text_embeds, clip_of_text, captions: list[str], scales: torch.Tensor, batch_size: int
+) -> float:
     keys = np.unique([caption_key(caption) for caption in captions], return_inverse=True)[1]
     order = np.random.default_rng(0).permutation(len(captions))
     losses = []
@@ -162,7 +164,9 @@ def _loss(audio_embeds, text_embeds, clip_of_text, captions: list[str], scale: t
             clips, texts = clip_of_text[rows], keys[rows]
             positives = (clips[:, None] == clips) | (texts[:, None] == texts)
             cosines = torch.from_numpy(audio_embeds[clips] @ text_embeds[rows].T)
-            losses.append(contrastive_loss(scale * cosines, torch.from_numpy(positives)).item())
+            logits = [scale * cosines for scale in scales]
+            logits_per_text = logits[1].T if len(logits) == 2 else None
+            losses.append(contrastive_loss(logits[0], torch.from_numpy(positives), logits_per_text).item())
     if not losses:
         raise InputError(f"{len(captions)} pairs in batches of {batch_size} can't be validated on: two are needed")
     return float(np.mean(losses))

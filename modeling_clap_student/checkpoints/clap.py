@@ -1,0 +1,187 @@
+"""transformers' own CLAP, in the form in which this package embeds, trains and saves it.
+
+Every clip is cut into windows, whose features are the same each time: left to itself, its feature extractor takes a
+random window of a longer clip. What is saved is a plain `ClapModel` with a plain `ClapProcessor`.
+"""
+
+import copy
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoTokenizer,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapProcessor,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from ..configuration_clap_student import RecordedConfig
+from ..encoding_clap_student import EncodingMixin
+from ..hub_clap_student import WholeCheckpointMixin
+
+
+class WindowedClapFeatureExtractor(ClapFeatureExtractor):
+    """Cuts clips into windows of `max_length_s` seconds, the last one ending where the clip ends."""
+
+    @property
+    def window_samples(self) -> int:
+        """Samples in one window."""
+        return int(self.nb_max_samples)
+
+    def windows(self, waveform: np.ndarray) -> np.ndarray:
+        """(samples,) -> (windows, channels, frames, mel bins), float32."""
+        size = self.window_samples
+        starts = [*range(0, len(waveform) - size, size), max(0, len(waveform) - size)]
+        parts = [waveform[start : start + size] for start in starts]
+        features = [self(part, sampling_rate=self.sampling_rate, return_tensors="np") for part in parts]
+        return np.concatenate([f["input_features"] for f in features]).astype(np.float32)
+
+    def fill_window(self, waveform: np.ndarray, size: int, place: int) -> np.ndarray:
+        """A shorter clip in a window, in training too, as the extractor lays it there; `place` does not matter."""
+        if self.padding == "repeat":
+            return np.resize(waveform, size)
+        if self.padding == "repeatpad":
+            waveform = np.tile(waveform, size // len(waveform))
+        return np.pad(waveform, (0, size - len(waveform)))
+
+    @property
+    def filters(self) -> np.ndarray:
+        """(frequencies, mel bins): those that the extractor's own spectrogram has."""
+        return self.mel_filters if self.truncation == "fusion" else self.mel_filters_slaney
+
+
+class ClapLogMel(nn.Module):
+    """The extractor's spectrogram on any device, and many at once: the same to 1e-3 dB where there is sound.
+
+    Args:
+        extractor: tells window, hop and filters.
+
+    Attributes:
+        config: `n_fft`, `hop_length`, `num_mel_bins`.
+    """
+
+    def __init__(self, extractor: WindowedClapFeatureExtractor):
+        super().__init__()
+        size, bins = extractor.fft_window_size, extractor.filters.shape[1]
+        self.config = SimpleNamespace(n_fft=size, hop_length=extractor.hop_length, num_mel_bins=bins)
+        self.register_buffer("window", torch.hann_window(size))
+        self.register_buffer("mel_filters", torch.from_numpy(extractor.filters).float())
+
+    @torch.no_grad()
+    def forward(self, input_values: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, frames, mel bins) decibels, float32."""
+        with torch.autocast(input_values.device.type, enabled=False):
+            options = {"window": self.window, "center": True, "pad_mode": "reflect", "return_complex": True}
+            spectrum = torch.stft(input_values.float(), self.config.n_fft, self.config.hop_length, **options)
+            power = torch.view_as_real(spectrum).square().sum(dim=-1)
+            return 10 * torch.log10((power.transpose(1, 2) @ self.mel_filters).clamp(min=1e-10))
+
+
+class WindowedClapProcessor:
+    """The feature extractor and the tokenizer of a `ClapModel`; saved as a `ClapProcessor`."""
+
+    def __init__(self, feature_extractor: WindowedClapFeatureExtractor, tokenizer: PreTrainedTokenizerBase):
+        self.feature_extractor, self.tokenizer = feature_extractor, tokenizer
+
+    def save_pretrained(self, save_directory, **kwargs) -> None:
+        """Writes what `AutoProcessor.from_pretrained` loads where this package is not installed."""
+        extractor = copy.copy(self.feature_extractor)
+        extractor.__class__ = ClapFeatureExtractor
+        ClapProcessor(extractor, self.tokenizer).save_pretrained(save_directory, **kwargs)
+
+
+class WindowedClapConfig(RecordedConfig, ClapConfig):
+    """A `ClapConfig` with a `record`, of which no folder of this machine is written."""
+
+
+class _SavedAsClapModel(ClapModel):
+    """Its config names transformers' class, whatever its own name is."""
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        plain = copy.copy(self)
+        plain.__class__ = ClapModel
+        plain.save_pretrained(*args, **kwargs)
+
+
+class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
+    """A `ClapModel` for windows: none of its inputs is ever longer than one, so that nothing is fused."""
+
+    config_class = WindowedClapConfig
+
+    @classmethod
+    def read_processor(cls, name: str, **kwargs) -> WindowedClapProcessor:
+        extractor = WindowedClapFeatureExtractor.from_pretrained(name, **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what it makes of no files at all
+            raise OSError(f"{name} has no tokenizer")
+        return WindowedClapProcessor(extractor, tokenizer)
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
+        return self.logit_scale_a
+
+    @property
+    def logit_scales(self) -> Tensor:
+        """(2,): of `logits_per_audio` and of `logits_per_text`."""
+        return torch.stack([self.logit_scale_a, self.logit_scale_t])
+
+    @property
+    def front_end(self) -> ClapLogMel:
+        """Makes spectrograms of waveforms. It is no part of the weights."""
+        front_end = self.__dict__.get("_front_end")
+        if front_end is None:
+            front_end = self.__dict__["_front_end"] = ClapLogMel(self.processor.feature_extractor)
+        return front_end.to(self.device)
+
+    def log_mel(self, input_values: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, frames, mel bins), without gradient."""
+        return self.front_end(input_values)
+
+    def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
+        """Embeds windows: (batch, channels, frames, mel bins), or without channels as `log_mel` makes them."""
+        images, is_longer = self._images(input_features)
+        return super().get_audio_features(images, is_longer=is_longer)
+
+    def forward(self, input_ids=None, input_features=None, attention_mask=None, **kwargs):
+        """Scores windows, as `get_audio_features` takes them, against texts."""
+        images, is_longer = self._images(input_features)
+        return super().forward(
+            input_ids=input_ids, input_features=images, is_longer=is_longer, attention_mask=attention_mask, **kwargs
+        )
+
+    def _images(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        if features.dim() == 3:
+            channels = 4 if self.config.audio_config.enable_fusion else 1
+            features = features.unsqueeze(1).expand(-1, channels, -1, -1)
+        return features.to(self.dtype), torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
+
+    def unused_parameters(self) -> list[nn.Parameter]:
+        """What fuses the parts of longer inputs: no window ever gets there."""
+        fuses = re.compile(r"\.(fusion_model|mel_conv2d)\.")
+        return [weight for name, weight in self.named_parameters() if fuses.search(name)]
+
+
+def windowed(model: ClapModel, processor: WindowedClapProcessor) -> WindowedClapModel:
+    """A `ClapModel` in this form; it shares its weights, and what is trained is the user's own model."""
+    if not isinstance(model, WindowedClapModel):
+        model = copy.copy(model)  # of the module alone: its towers are the same ones
+        model.__class__ = WindowedClapModel
+        model.config = copy.copy(model.config)
+        model.config.__class__ = WindowedClapConfig
+    model.processor = processor
+    return model
+
+
+def windowing(processor) -> WindowedClapProcessor:
+    """A `ClapProcessor` in this form."""
+    if isinstance(processor, WindowedClapProcessor):
+        return processor
+    extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())
+    return WindowedClapProcessor(extractor, processor.tokenizer)
