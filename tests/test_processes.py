@@ -37,7 +37,7 @@ def difference(one: dict, other: dict) -> float:
     return float(sum((value - other[name]).norm() ** 2 for name, value in one.items()) ** 0.5 / norm)
 
 
-@pytest.mark.parametrize("way", ["teacher", "student", "eval", "cached"])
+@pytest.mark.parametrize("way", ["teacher", "student", "clap", "fused", "eval", "cached"])
 def test_two_processes_train_as_one(steps, way):
     """Guards against local negatives, gathers without gradient, other replay draws, batch norms of their own."""
     one, two = steps[0][way], steps[1][way]

@@ -15,9 +15,10 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from conftest import tiny_model
+from conftest import tiny_clap, tiny_model
 
 from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArguments
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.skipping import SkippedClips
@@ -31,6 +32,8 @@ WAYS = {
     "mixed": {"teacher": True, "mixup_alpha": 0.5},
     "unsynchronised": {"sync_batch_norm": False},
     "eval": {"teacher": True, "replay": True, "eval_norms": True},
+    "clap": {"teacher": True, "replay": True, "clap": "rand_trunc"},
+    "fused": {"teacher": True, "replay": True, "clap": "fusion"},
     "cached": {"teacher": True, "replay": True, "eval_norms": True, "contrastive_batch_size": GLOBAL_BATCH},
 }
 
@@ -42,14 +45,25 @@ class Recorder(TrainerCallback):
         self.gradients = []
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        grads = {name: p.grad.clone() for name, p in model.named_parameters()}
+        grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
         self.gradients.append({name.removeprefix("module."): grad for name, grad in grads.items()})
 
 
-def train(folder: Path, pairs: int, teacher=False, replay=False, eval_norms=False, **options) -> dict:
-    model, processor = tiny_model()
+def load(folder: Path, clap: str | None):
+    """A tiny model of ours or of transformers, without dropout: each process would draw its own."""
+    model, processor = tiny_model() if clap is None else load_checkpoint(folder / clap)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    return model, processor
+
+
+def train(folder: Path, pairs: int, teacher=False, replay=False, eval_norms=False, clap=None, **options) -> dict:
+    model, processor = load(folder, clap)
     model.double()
-    frozen = tiny_model()[0]
+    frozen = load(folder, clap)[0]
     with torch.no_grad():
         for p in frozen.parameters():
             p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
@@ -84,6 +98,10 @@ def train(folder: Path, pairs: int, teacher=False, replay=False, eval_norms=Fals
 def main(folder: Path, pairs: int) -> None:
     state = PartialState(cpu=True)
     results = {}
+    if state.is_main_process:
+        for clap in ("rand_trunc", "fusion"):
+            tiny_clap(folder / clap, clap)
+    state.wait_for_everyone()
     for way, options in WAYS.items():
         # In one process the whole batch at a time, unless that is what is to be cached.
         at_once = pairs if "contrastive_batch_size" in options else GLOBAL_BATCH // state.num_processes
