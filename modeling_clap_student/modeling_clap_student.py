@@ -211,6 +211,8 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
 
     main_input_name = "input_values"
     supports_gradient_checkpointing = True  # of the text tower's layers
+    encoders = ("audio_model.bn0.", "audio_model.blocks.", "text_model.")
+    poolings = ("mean_max", "attention")
 
     def __init__(self, config: ClapStudentConfig):
         super().__init__(config)

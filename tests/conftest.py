@@ -53,8 +53,8 @@ def tiny():
     return tiny_model()
 
 
-def tiny_clap(folder: Path, truncation: str = "rand_trunc") -> str:
-    """Saves transformers' own CLAP with random weights: 48 kHz, windows of 2 s."""
+def tiny_clap(folder: Path, truncation: str = "rand_trunc", seconds: int = 2) -> str:
+    """Saves transformers' own CLAP with random weights: 48 kHz, windows of 2 s unless told otherwise."""
     import torch
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
 
@@ -71,7 +71,7 @@ def tiny_clap(folder: Path, truncation: str = "rand_trunc") -> str:
         projection_dim=24,
     )  # fmt: skip
     ClapModel(config).eval().save_pretrained(folder)
-    ClapFeatureExtractor(max_length_s=2, truncation=truncation).save_pretrained(folder)
+    ClapFeatureExtractor(max_length_s=seconds, truncation=truncation).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

@@ -11,7 +11,7 @@ import torch
 from conftest import FAST, SMALL, settle, tiny_clap, tiny_model, write_tone
 from safetensors.torch import load_file
 from test_commands import check_failure
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, ClapModel
 
 from modeling_clap_student import ClapStudentModel, ClapStudentProcessor, InputError
 from modeling_clap_student.checkpoints.conversion import convert_msclap_checkpoint
@@ -275,7 +275,7 @@ def test_wrong_inputs(command, made, inputs, files, capsys, tmp_path):
         "not one pair of the 2 classes is seen": [*model, "--clips", "held_out", *files[2:]],
         "--held_out_classes 'purr' is no class of": [*inputs, "--held_out_classes", "tone", "purr"],
         "at least 2 classes, and there are 1": [*inputs, "--held_out_classes", "tone", "hiss", "whistle"],
-        "is a 'clap' checkpoint: post-training needs one of this package": ["--model", clap, *files, *QUICK],
+        "hears windows of 2 s, and a scene lasts 10 s": ["--model", clap, *files, *QUICK],
         "hears or reads otherwise": [*inputs, "--base", clap],
         "no such checkpoint folder: ./gone": ["--model", "./gone", *files, *QUICK],
         "no such file or folder": [*model, "--clips", "nowhere/at/all", *files[2:]],
@@ -330,3 +330,22 @@ def test_a_bad_clip_is_skipped_counted_and_listed(command, made, files, capsys):
     assert command(run_temporal, "--stage", "b", *flags, "--output_dir", "out") == 0
     assert results_of("out")["num_skipped"] == 1 and "tone/0.wav" in Path("out/skipped.csv").read_text()
     assert "skipped 1 clip" in capsys.readouterr().out
+
+
+def test_transformers_clap_is_trained_with_its_own_pooling(command, tmp_path, files, capsys):
+    """Guards against post-training that knows CNN14 alone, and one that promises what its pooling can't learn."""
+    clap = tiny_clap(tmp_path / "clap", seconds=10)
+    for stage, flags in (("a", []), ("b", ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true"])):
+        assert (
+            command(run_temporal, "--stage", stage, "--model", clap, *files, *QUICK, *flags, "--output_dir", stage)
+            == 0
+        )
+        assert "pools over time in its own way" in capsys.readouterr().out
+        assert set(results_of(stage)["after"]) == SCORES and not same_weights(stage, clap)
+        assert type(AutoModel.from_pretrained(stage)) is ClapModel
+    frozen = ("audio_model.audio_encoder.", "text_model.")
+    before, after = (load_file(Path(folder) / "model.safetensors") for folder in (clap, "b"))
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith(frozen)} <= same and "logit_scale_t" not in same
+    short = tiny_clap(tmp_path / "short")
+    check_failure(command(run_temporal, "--stage", "b", "--model", short, *files, *QUICK), capsys, "windows of 2 s")

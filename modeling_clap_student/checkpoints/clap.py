@@ -113,6 +113,8 @@ class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
     """A `ClapModel` for windows: none of its inputs is ever longer than one, so that nothing is fused."""
 
     config_class = WindowedClapConfig
+    encoders = ("audio_model.audio_encoder.", "text_model.")
+    poolings = ()
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> WindowedClapProcessor:
@@ -144,14 +146,21 @@ class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
         """(batch, samples) -> (batch, frames, mel bins), without gradient."""
         return self.front_end(input_values)
 
-    def get_audio_features(self, input_features: Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        """Embeds windows: (batch, channels, frames, mel bins), or without channels as `log_mel` makes them."""
-        images, is_longer = self._images(input_features)
+    def get_audio_features(
+        self, input_features: Tensor | None = None, input_values: Tensor | None = None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """Embeds windows.
+
+        Args:
+            input_features: (batch, channels, frames, mel bins), or without channels as `log_mel` makes them.
+            input_values: (batch, samples), instead.
+        """
+        images, is_longer = self._images(self.log_mel(input_values) if input_features is None else input_features)
         return super().get_audio_features(images, is_longer=is_longer)
 
-    def forward(self, input_ids=None, input_features=None, attention_mask=None, **kwargs):
+    def forward(self, input_ids=None, input_features=None, attention_mask=None, input_values=None, **kwargs):
         """Scores windows, as `get_audio_features` takes them, against texts."""
-        images, is_longer = self._images(input_features)
+        images, is_longer = self._images(self.log_mel(input_values) if input_features is None else input_features)
         return super().forward(
             input_ids=input_ids, input_features=images, is_longer=is_longer, attention_mask=attention_mask, **kwargs
         )

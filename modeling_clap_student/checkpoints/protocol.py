@@ -49,6 +49,8 @@ class AudioTextModel(Protocol):
         config: takes a `record` of how the model came about.
         processor: its own.
         audio_model, text_model: the towers; what lies above them has other names.
+        encoders: how the names of the towers' layers begin; what lies above them, pools and projects.
+        poolings: the ways in which it can be made to pool over time; none for a model that has only its own.
         front_end: (batch, samples) -> (batch, frames, mel bins), with its `config`, `window` and `mel_filters`.
         logit_scale: the logarithm of what `logits_per_audio` multiplies cosines by.
         logit_scales: the same of both directions: a scalar, or (2,).
@@ -58,6 +60,8 @@ class AudioTextModel(Protocol):
     processor: AudioTextProcessor
     audio_model: nn.Module
     text_model: nn.Module
+    encoders: tuple[str, ...]
+    poolings: tuple[str, ...]
     front_end: nn.Module
     logit_scale: Tensor
     logit_scales: Tensor

@@ -11,10 +11,10 @@ from torch.utils.data import Dataset, SequentialSampler
 from transformers import Trainer
 
 from ..checkpoints.inference import for_inference
+from ..checkpoints.protocol import AudioTextModel, AudioTextProcessor
 from ..errors import InputError
 from ..losses import temporal_contrastive_loss
 from ..modeling_clap_student import ClapStudentModel
-from ..processing_clap_student import ClapStudentProcessor
 from ..training.checkpointing import CheckpointingMixin, stop_at_bad_loss
 from ..training.frozen_teacher import FrozenTeacher
 from ..training.objective import gather, row_counts
@@ -25,15 +25,24 @@ from ..version import __version__
 from .scenes import SECONDS
 
 
-def order_aware(model: ClapStudentModel, processor: ClapStudentProcessor, pooling: str) -> ClapStudentModel:
+def order_aware(model: AudioTextModel, processor: AudioTextProcessor, pooling: str) -> AudioTextModel:
     """A copy of a model whose poolings, of frames and of tokens, may tell order, and which hears whole scenes at once.
 
     Its vectors are the model's own at first, for windows of the same length: what a new pooling adds starts at 0. Its
-    processor's windows are as long as a scene.
+    processor's windows are as long as a scene. A model that has only its own pooling is copied as it is.
 
     Args:
         pooling: `attention`, or `mean_max` to leave the poolings as they are.
+
+    Raises:
+        InputError: a model with its own pooling alone, whose windows are not as long as a scene.
     """
+    if not model.poolings:
+        extractor = processor.feature_extractor
+        if extractor.window_samples != SECONDS * extractor.sampling_rate:
+            seconds = extractor.window_samples / extractor.sampling_rate
+            raise InputError(f"this model hears windows of {seconds:g} s, and a scene lasts {SECONDS} s")
+        return copy.deepcopy(model)
     config = copy.deepcopy(model.config)
     if pooling == "attention":
         config.audio_config.temporal_pooling = config.text_pooling = pooling
@@ -48,32 +57,30 @@ def order_aware(model: ClapStudentModel, processor: ClapStudentProcessor, poolin
 _POOLINGS = ("audio_model.pooling.", "text_pooling.")
 
 
-def _above_encoders(name: str) -> bool:
-    """Whether a parameter lies above a tower's layers: it learns at the full rate."""
-    return name.startswith((*_POOLINGS, "audio_model.fc1.", "audio_projection.", "text_projection.", "logit_scale"))
-
-
 def learning_rates(model: nn.Module, learning_rate: float, encoder_learning_rate: float) -> dict[str, float]:
-    """Name of each parameter -> its learning rate."""
+    """Name of each parameter -> its learning rate: what lies above the towers' layers learns at the full one."""
     return {
-        name: learning_rate if _above_encoders(name) else encoder_learning_rate for name, _ in model.named_parameters()
+        name: encoder_learning_rate if name.startswith(model.encoders) else learning_rate
+        for name, _ in model.named_parameters()
     }
 
 
 def choose_what_learns(
-    model: ClapStudentModel, frozen_pooling: bool, freeze_audio_encoder: bool, freeze_text_encoder: bool = False
+    model: AudioTextModel, frozen_pooling: bool, freeze_audio_encoder: bool, freeze_text_encoder: bool = False
 ) -> None:
     """Stops weights from learning, in a model where all learn.
 
     `frozen_pooling` is the authors' choice: only what lies behind the pooling learns (`fc1`, the projections), and the
     text tower's last layer.
     """
-    frozen = ["audio_model.bn0.", "audio_model.blocks."] if freeze_audio_encoder else []
+    frozen = [name for name in model.encoders if name.startswith("audio_model.")] if freeze_audio_encoder else []
     frozen += ["text_model."] if freeze_text_encoder else []
+    for weight in model.unused_parameters():
+        weight.requires_grad_(False)
     last = f"text_model.encoder.layer.{model.config.text_config.num_hidden_layers - 1}."
     for name, parameter in model.named_parameters():
         if frozen_pooling:
-            behind = _above_encoders(name) and not name.startswith((*_POOLINGS, "logit_scale"))
+            behind = not name.startswith((*model.encoders, *_POOLINGS, "logit_scale"))
             parameter.requires_grad_(behind or name.startswith(last))
         elif name.startswith(tuple(frozen)):
             parameter.requires_grad_(False)
@@ -188,10 +195,12 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         self.base = None
         if base is not None and args.retention_weight > 0:
             self.base = FrozenTeacher(base.to(args.device), self.processing_class.tokenizer, dtype)
-        if not learns(model.audio_model.bn0, model.audio_model.blocks) and same_convolutions(model, base):
-            self._listen_once(for_inference(model.to(args.device), dtype).audio_model)
-        reads = learns(model.text_model)
-        self.read = None if reads else CaptionReader(for_inference(model.to(args.device), dtype).text_model)
+        self.read = None
+        if model.poolings:  # what lies below them can be kept where it does not learn
+            if not learns(model.audio_model.bn0, model.audio_model.blocks) and same_convolutions(model, base):
+                self._listen_once(for_inference(model.to(args.device), dtype).audio_model)
+            if not learns(model.text_model):
+                self.read = CaptionReader(for_inference(model.to(args.device), dtype).text_model)
         self.facts = record or {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
@@ -251,7 +260,9 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
             features["token_states"] = self.read(features.pop("input_ids"), features["attention_mask"])
         outputs = model(**features)
         audio, text = outputs.audio_embeds, outputs.text_embeds
-        loss = temporal_objective(audio, text, unwrapped.logit_scale, inputs["keys"], inputs["parts"], self.args)
+        loss = temporal_objective(
+            audio, text, unwrapped.logit_scales.mean(), inputs["keys"], inputs["parts"], self.args
+        )
         if self.base is not None and inputs["num_single"]:
             loss = loss + self.args.retention_weight * self._drift(audio, text, inputs)
         stop_at_bad_loss(loss, inputs["audio_id"], self.state.global_step + 1, self.args.output_dir)
