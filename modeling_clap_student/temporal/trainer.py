@@ -41,7 +41,7 @@ def order_aware(model: AudioTextModel, processor: AudioTextProcessor, pooling: s
         extractor = processor.feature_extractor
         if extractor.window_samples != SECONDS * extractor.sampling_rate:
             seconds = extractor.window_samples / extractor.sampling_rate
-            raise InputError(f"this model hears windows of {seconds:g} s, and a scene lasts {SECONDS} s")
+            raise InputError(f"this model hears windows of {seconds:g} s, and a scene lasts {SECONDS:g} s")
         return copy.deepcopy(model)
     config = copy.deepcopy(model.config)
     if pooling == "attention":
