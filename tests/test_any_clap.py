@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FAST, numbers, tiny_clap
+from conftest import FAST, numbers, tiny_clap, tiny_model
 from datasets import Dataset
 from mteb.models.model_implementations.clap_models import ClapZeroShotWrapper
 from safetensors.torch import load_file
@@ -246,6 +246,22 @@ def test_from_python(tmp_path, captioned_folder, pool_folder, labelled_folder):
     assert set(scores) == {"hum", "hiss"} and abs(sum(scores.values()) - 1) < 1e-6
     assert classify(as_checkpoint(student), sound, ["hum", "hiss"], sampling_rate=16000)[0] == scores
     assert type(student) is ClapModel and not hasattr(student, "processor")
+
+
+@pytest.mark.parametrize("student", ["ours", "clap"])
+@pytest.mark.parametrize("teacher", ["ours", "clap", "fused"])
+def test_every_teacher_teaches_every_student(teacher, student, tmp_path):
+    """Guards against a combination that can't be trained: other rates, windows, tokens and sizes."""
+    models = {"ours": tiny_model(), "clap": tiny_clap(tmp_path / "clap"), "fused": tiny_clap(tmp_path / "f", "fusion")}
+    trainer = ClapStudentTrainer(
+        models[student], arguments(tmp_path / "out", distillation_weight=1.0), table(), teacher=models[teacher]
+    )
+    alike = (teacher == "ours") == (student == "ours")  # a fused model has other filters, and hears the same crops
+    assert (trainer.data_collator.teacher_processor is None) is alike
+    assert trainer.shared_front_end is (teacher == student)
+    before = {name: value.clone() for name, value in trainer.teacher.model.state_dict().items()}
+    assert np.isfinite(trainer.train().training_loss)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.teacher.model.state_dict().items())
 
 
 def test_a_clap_without_parts(tmp_path):
