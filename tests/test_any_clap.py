@@ -273,3 +273,6 @@ def test_a_clap_without_parts(tmp_path):
             file.unlink()
         with pytest.raises(InputError, match=f"has no processor: no {words}"):
             load_checkpoint(folder)
+    model, _ = load_checkpoint(tiny_clap(tmp_path / "fused", "fusion"))
+    with pytest.raises(InputError, match="nothing that a tower made"):
+        model.get_audio_features(input_frames=torch.zeros(1, 4, 16))

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..configuration_clap_student import RecordedConfig
 from ..encoding_clap_student import EncodingMixin
+from ..errors import InputError
 from ..hub_clap_student import WholeCheckpointMixin
 
 
@@ -154,18 +155,25 @@ class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
         Args:
             input_features: (batch, channels, frames, mel bins), or without channels as `log_mel` makes them.
             input_values: (batch, samples), instead.
+
+        Raises:
+            InputError: neither: frames of a tower, for instance, which this model does not take.
         """
-        images, is_longer = self._images(self.log_mel(input_values) if input_features is None else input_features)
+        images, is_longer = self._images(input_features, input_values)
         return super().get_audio_features(images, is_longer=is_longer)
 
     def forward(self, input_ids=None, input_features=None, attention_mask=None, input_values=None, **kwargs):
         """Scores windows, as `get_audio_features` takes them, against texts."""
-        images, is_longer = self._images(self.log_mel(input_values) if input_features is None else input_features)
+        images, is_longer = self._images(input_features, input_values)
         return super().forward(
             input_ids=input_ids, input_features=images, is_longer=is_longer, attention_mask=attention_mask, **kwargs
         )
 
-    def _images(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def _images(self, features: Tensor | None, waveforms: Tensor | None) -> tuple[Tensor, Tensor]:
+        if features is None and waveforms is None:
+            raise InputError("transformers' CLAP takes input_features or input_values, and nothing that a tower made")
+        if features is None:
+            features = self.log_mel(waveforms)
         if features.dim() == 3:
             channels = 4 if self.config.audio_config.enable_fusion else 1
             features = features.unsqueeze(1).expand(-1, channels, -1, -1)
