@@ -54,9 +54,8 @@ class TrainingData:
         return {"pairs": self.pairs, "replay": self.replay, "validation": self.validation}
 
     def __str__(self) -> str:
-        return (
-            f"{_size(self.pairs)}, {_size(self.replay)} to rehearse, {_size(self.validation)} held out for validation"
-        )
+        rehearsed = "" if self.replay is None else f", {_size(self.replay)} to rehearse"
+        return f"{_size(self.pairs)}{rehearsed}, {len(self.validation or [])} held out for validation"
 
 
 def _size(pairs: Pairs | None) -> str:
