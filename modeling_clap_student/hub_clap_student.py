@@ -7,6 +7,7 @@ import re
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import (
@@ -24,6 +25,18 @@ from .redaction_clap_student import public
 from .version import __version__
 
 
+if (
+    TYPE_CHECKING
+):  # transformers saves with a model what its files import, even so: this one, which is imported by name
+    from .sentence_clap_student import SentenceClapStudent  # noqa: F401
+
+# What makes a checkpoint one of sentence-transformers, and tells mteb what it hears.
+SENTENCE_FILES = {
+    "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_clap_student.SentenceClapStudent"}],
+    "sentence_bert_config.json": {
+        "modality_config": {"audio": {"method": "encode_audio"}, "text": {"method": "encode_text"}}
+    },
+}
 _CARD = """# {name}
 
 {description} Made with `modeling_clap_student` {version}.
@@ -204,6 +217,7 @@ class WholeCheckpointMixin:
     """For a model with a processor: `read_processor(name, **kwargs)` says how it is loaded."""
 
     _processor = None
+    _files_beside: dict[str, object] = {}  # name -> content, as JSON
 
     @property
     def processor(self):
@@ -261,6 +275,8 @@ class WholeCheckpointMixin:
                 )
             else:
                 self._processor.save_pretrained(save_directory)
+            for name, content in self._files_beside.items():
+                Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if push_to_hub:
             self._push(save_directory, hub.pop("repo_id", Path(save_directory).name), kwargs.get("token"), **hub)
 
