@@ -118,16 +118,21 @@ class SentenceClapStudent(InputModule):
         trust_remote_code: bool = False,
         model_kwargs: dict | None = None,
         config_kwargs: dict | None = None,
+        processor_kwargs: dict | None = None,
         backend: str = "torch",
         **kwargs,
     ) -> "SentenceClapStudent":
         """Loads the checkpoint's model; sentence-transformers calls it.
 
         Raises:
-            InputError: another backend than torch.
+            InputError: another backend than torch, or another processor than the checkpoint's.
         """
         if backend != "torch":
             raise InputError(f"backend={backend!r}: this model runs in torch; clap-export writes it as ONNX graphs")
+        if processor_kwargs:
+            raise InputError(
+                f"processor_kwargs={processor_kwargs}: this model takes the processor that it was saved with"
+            )
         options = {"token": token, "cache_dir": cache_folder, "revision": revision}
         options |= {"local_files_only": local_files_only, "trust_remote_code": trust_remote_code}
         return cls(

@@ -145,6 +145,12 @@ print(digest(AutoModel.from_pretrained("me/sentences", trust_remote_code=True)))
 """
     expected = digest(ClapStudentModel.from_pretrained(out / "student"))
     assert run_fresh(code, server, TOKEN).split()[-3:] == [expected] * 3
+    alone = """
+from transformers import AutoModel
+sys.modules["sentence_transformers"] = None
+print(digest(AutoModel.from_pretrained("me/student", trust_remote_code=True)))
+"""
+    assert run_fresh(alone, server) == expected
     card = ModelCard(stored(server, "models", "me/student")["README.md"].decode())
     assert {"sentence-transformers", "custom_code"} <= set(card.data.tags) and card.data.widget[0]["source_sentence"]
     assert ".eval_results/" not in "".join(stored(server, "models", "me/student"))

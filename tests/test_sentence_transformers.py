@@ -239,6 +239,8 @@ def test_what_it_can_not_do_is_said(checkpoint, sentences):
         sentences.train()(sentences.preprocess(["a low hum"]))
     with pytest.raises(ValueError, match="this model runs in torch; clap-export"):
         SentenceTransformer(str(checkpoint), trust_remote_code=True, backend="onnx")
+    with pytest.raises(ValueError, match="takes the processor that it was saved with"):
+        SentenceTransformer(str(checkpoint), trust_remote_code=True, processor_kwargs={"max_length": 9})
     with pytest.raises(ValueError, match="sampling_rat'"):
         sentences.encode(["a low hum"], sampling_rat=44100)
 
