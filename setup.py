@@ -1,4 +1,5 @@
-"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[mteb]` mteb, `.[test]` all for tests.
+"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[st]` sentence-transformers, `.[mteb]` mteb with what
+decodes its clips, `.[test]` all for tests.
 
 `.[compat]` pins the oldest versions.
 """
@@ -39,14 +40,17 @@ REQUIRES = [
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
-MTEB = ["mteb>=2.14.5"]  # up to 2.12 it decodes clips itself, which needs torchcodec and FFmpeg
+# 6.0, 6.1 and 6.2 gave the same vectors. A release may change which code of a checkpoint it loads, and how.
+ST = ["sentence-transformers>=6.0,<7"]
+MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
 TEST = [
     *("pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", "scikit-learn>=1.6"),
     "setuptools>=77",
     *ONNX,
-    *MTEB,
+    *ST,
+    f"mteb{MTEB}",  # the clips of its tests are decoded already
 ]
 
 
@@ -86,7 +90,8 @@ setup(
     },
     extras_require={
         "onnx": ONNX,
-        "mteb": MTEB,
+        "st": ST,
+        "mteb": [f"mteb[audio]{MTEB}", *ST],
         "test": TEST,
         "compat": [floor(requirement) for requirement in REQUIRES],
     },

@@ -6,33 +6,49 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+import yaml
 from huggingface_hub import (
     CommitInfo,
     CommitOperationAdd,
     EvalResult,
+    EvalResultEntry,
     HfApi,
     ModelCard,
     ModelCardData,
+    eval_result_entries_to_yaml,
+    hf_hub_download,
     try_to_load_from_cache,
 )
+from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from .redaction_clap_student import public
 from .version import __version__
 
 
+# transformers saves with a model what its files import, also where this never runs: a file that is loaded by its name.
+if TYPE_CHECKING:
+    from .sentence_clap_student import SentenceClapStudent  # noqa: F401
+
+# What makes a checkpoint one of sentence-transformers, and tells mteb what it hears.
+SENTENCE_FILES = {
+    "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_clap_student.SentenceClapStudent"}],
+    "sentence_bert_config.json": {
+        "modality_config": {"audio": {"method": "encode_audio"}, "text": {"method": "encode_text"}}
+    },
+}
 _CARD = """# {name}
 
 {description} Made with `modeling_clap_student` {version}.
 
 ## Use
 
-```python
 {use}
-```
 
 ## Results
 
@@ -48,20 +64,46 @@ _CARD = """# {name}
 """
 _CLAP = """An audio-text model (CLAP): a CNN14 audio tower, which hears {rate} Hz mono, and a BERT text tower in one
 space of {dim} dimensions."""
-_CLAP_USE = """from transformers import AutoModel
+_CLAP_USE = """```python
+from transformers import AutoModel
 model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
-print(model.encode_audio("clip.wav") @ model.encode_text(["this is a sound of dog", "this is a sound of rain"]).T)"""
+print(model.encode_audio("clip.wav") @ model.encode_text(["this is a sound of dog", "this is a sound of rain"]).T)
+```
+
+The same with sentence-transformers:
+
+```python
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer("{repo_id}", trust_remote_code=True)
+clips, texts = model.encode(["clip.wav"]), model.encode(["this is a sound of dog", "this is a sound of rain"])
+print(model.similarity(clips, texts))
+```"""
 _TRANSFORMERS_CLAP = (
     """transformers' own audio-text model (`ClapModel`): two towers into one space of {dim} dimensions."""
 )
-_TRANSFORMERS_CLAP_USE = """from transformers import pipeline
+_TRANSFORMERS_CLAP_USE = """```python
+from transformers import pipeline
 classifier = pipeline("zero-shot-audio-classification", model="{repo_id}")
-print(classifier("clip.wav", candidate_labels=["this is a sound of dog", "this is a sound of rain"]))"""
+print(classifier("clip.wav", candidate_labels=["this is a sound of dog", "this is a sound of rain"]))
+```"""
 _TOWER = """A CNN14 audio tower: {rate} Hz, mono, to {dim} dimensions."""
-_TOWER_USE = """import torch
+_TOWER_USE = """```python
+import torch
 from transformers import AutoModel
 model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
-print(model(torch.zeros(1, {rate})).pooler_output)"""
+print(model(torch.zeros(1, {rate})).pooler_output)
+```"""
+# The Hub shows how to load a model with each library that its metadata name. Zero-shot classification of audio is no
+# task of its own, so that there is no widget for it; `widget` are the texts in the lines for sentence-transformers.
+_SENTENCE_DATA = {
+    "tags": ["sentence-transformers", "custom_code"],
+    "widget": [
+        {
+            "source_sentence": "this is a sound of rain",
+            "sentences": ["this is a sound of a thunderstorm", "this is a sound of a dog barking"],
+        }
+    ],
+}
 
 
 def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
@@ -87,15 +129,17 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     texts = {"clap": (_TRANSFORMERS_CLAP, _TRANSFORMERS_CLAP_USE), "clap_student": (_CLAP, _CLAP_USE)}
     description, use = texts.get(config.model_type, (_TOWER, _TOWER_USE))
     results = record.get("results") or []
+    extra = dict(_SENTENCE_DATA) if config.model_type == "clap_student" else {"tags": []}
     data = ModelCardData(
         license=record.get("license", "unknown"),
         library_name="transformers",
         pipeline_tag="feature-extraction" if is_tower else "zero-shot-audio-classification",
-        tags=["audio", "clap", config.model_type],
+        tags=["audio", "clap", config.model_type, *extra.pop("tags")],
         datasets=_hub_ids(record.get("datasets") or []) or None,
         base_model=(_hub_ids([record.get("teacher")]) or [None])[0],
         model_name=repo_id.split("/")[-1],
         eval_results=[_eval_result(row) for row in results if row.get("model", "this") != "teacher"] or None,
+        **extra,
     )
     body = _CARD.format(
         name=repo_id.split("/")[-1],
@@ -109,12 +153,15 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
 def _hub_ids(sources: list) -> list[str]:
     """Those of some names that may stand in a card's metadata: Hub ids, and no folders."""
     names = [source.get("name") if isinstance(source, dict) else source for source in sources]
     revisions = [source.get("revision") if isinstance(source, dict) else None for source in sources]
     pairs = zip(names, revisions, strict=True)
-    return [name for name, revision in pairs if revision and re.fullmatch(r"[\w.-]+/[\w.-]+", name)]
+    return [name for name, revision in pairs if revision and _HUB_ID.fullmatch(name)]
 
 
 def _eval_result(row: dict) -> EvalResult:
@@ -188,7 +235,36 @@ def commit_folder(
     files = [file for file in files if not file.parts[0].startswith(("_", "."))]
     files = [file for file in files if not any(part.startswith("checkpoint-") for part in file.parts[:-1])]
     operations = [CommitOperationAdd(file.as_posix(), _to_upload(Path(folder) / file)) for file in files]
+    if kwargs.get("repo_type") in (None, "model") and Path("README.md") in files:
+        card = ModelCard.load(Path(folder) / "README.md", ignore_metadata_errors=True)
+        operations += _benchmark_results(card.data.eval_results or [], repo_id, token)
     return HfApi(token=token).create_commit(repo_id, operations, commit_message=commit_message, **kwargs)
+
+
+def _benchmark_results(
+    results: list[EvalResult], repo_id: str, token: str | bool | None
+) -> Iterator[CommitOperationAdd]:
+    """Scores on datasets of the Hub that are benchmarks, as the files from which those make their leaderboards.
+
+    A benchmark's `eval.yaml` names its tasks. The Hub shows an error on the page of a model that names another one, so
+    that there is no file where there are several tasks. Source: https://huggingface.co/docs/hub/eval-results
+    """
+    for result in results:
+        dataset = result.dataset_name
+        if not _HUB_ID.fullmatch(dataset):
+            continue
+        try:
+            file = hf_hub_download(dataset, "eval.yaml", repo_type="dataset", token=token)
+            tasks = yaml.safe_load(Path(file).read_text(encoding="utf-8"))["tasks"]
+            (task,) = [task["id"] for task in tasks]
+        except (HfHubHTTPError, OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # it is no benchmark
+            continue
+        args = result.metric_args or {}
+        notes = f"zero-shot {result.metric_type}, {args.get('n')} clips, the value in percent"
+        source = {"source_url": f"https://huggingface.co/{repo_id}", "source_name": "Model card"}
+        entry = EvalResultEntry(dataset, task, round(100 * result.metric_value, 2), notes=notes, **source)
+        text = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
+        yield CommitOperationAdd(f".eval_results/{dataset.replace('/', '_')}.yaml", text.encode())
 
 
 def _to_upload(file: Path) -> str | bytes:
@@ -204,6 +280,7 @@ class WholeCheckpointMixin:
     """For a model with a processor: `read_processor(name, **kwargs)` says how it is loaded."""
 
     _processor = None
+    _files_beside: dict[str, object] = {}  # name -> content, as JSON
 
     @property
     def processor(self):
@@ -261,6 +338,8 @@ class WholeCheckpointMixin:
                 )
             else:
                 self._processor.save_pretrained(save_directory)
+            for name, content in self._files_beside.items():
+                Path(save_directory, name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         if push_to_hub:
             self._push(save_directory, hub.pop("repo_id", Path(save_directory).name), kwargs.get("token"), **hub)
 

@@ -13,7 +13,7 @@ from transformers.utils.generic import maybe_autocast
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from .encoding_clap_student import EncodingMixin, average_windows
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
-from .hub_clap_student import WholeCheckpointMixin
+from .hub_clap_student import SENTENCE_FILES, WholeCheckpointMixin
 from .losses import contrastive_loss
 from .temporal_pooling_clap_student import AUDIO_POOLINGS, TEXT_POOLINGS, OrderHead
 
@@ -213,6 +213,7 @@ class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
     supports_gradient_checkpointing = True  # of the text tower's layers
     encoders = ("audio_model.bn0.", "audio_model.blocks.", "text_model.")
     poolings = ("mean_max", "attention")
+    _files_beside = SENTENCE_FILES
 
     def __init__(self, config: ClapStudentConfig):
         super().__init__(config)

@@ -210,6 +210,7 @@ class HubServer:
             ("GET", api, self._info),
             ("GET", f"{api}/revision/{at}", self._info),
             ("GET", f"{api}/refs", self._refs),
+            ("GET", f"{api}/commits/{at}", self._commits),
             ("GET", f"{api}/tree/{at}", self._tree),
             ("GET", f"{api}/tree/{at}/<path:path>", self._tree),
             ("POST", f"{api}/paths-info/{at}", self._paths_info),
@@ -287,6 +288,13 @@ class HubServer:
     def _refs(self, kind, name):
         main = {"name": "main", "ref": "refs/heads/main", "targetCommit": self._repo(kind, name).at("main").id}
         return {"branches": [main], "tags": [], "converts": [], "pullRequests": []}
+
+    def _commits(self, kind, name, revision):
+        """Up to a revision, newest first."""
+        repo = self._repo(kind, name)
+        until = repo.commits[: repo.commits.index(repo.at(revision)) + 1]
+        facts = {"authors": [{"user": repo.owner}], "message": ""}
+        return [{"id": commit.id, "title": commit.title, "date": commit.date, **facts} for commit in reversed(until)]
 
     def _tree(self, kind, name, revision, path=""):
         repo = self._repo(kind, name)

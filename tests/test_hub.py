@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from conftest import FAST, ROOT, SMALL, numbers, write_tone
 from hub_server import HubServer, run_python
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from modeling_clap_student import ClapStudentModel
 
@@ -121,9 +122,67 @@ def test_the_cards_own_lines_run(hub, tmp_path):
     server, _, _ = hub
     write_tone(tmp_path / "clip.wav", 500, seconds=2)
     card = stored(server, "models", "me/student")["README.md"].decode()
-    use = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
-    assert len(use.strip().splitlines()) == 3
-    assert run_fresh(f"import os; os.chdir({str(tmp_path)!r})\n{use}", server).startswith("tensor([[")
+    uses = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert [len(use.strip().splitlines()) for use in uses] == [3, 4] and "SentenceTransformer(" in uses[1]
+    cosines = [run_fresh(f"import os; os.chdir({str(tmp_path)!r})\n{use}", server) for use in uses]
+    assert cosines[0].startswith("tensor([[") and cosines[0] == cosines[1]
+
+
+def test_a_pushed_student_is_a_sentence_transformer(hub):
+    """Guards against a checkpoint that only one of two libraries loads, or that loses code on its way back."""
+    server, out, _ = hub
+    code = f"""
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel
+
+model = SentenceTransformer("me/student", trust_remote_code=True, device="cpu")
+model.push_to_hub("me/sentences", token="{TOKEN}")
+for name in ("me/student", "me/sentences"):
+    model = SentenceTransformer(name, trust_remote_code=True, device="cpu")
+    embeds = [model.encode([clip()], sampling_rate=44100), model.encode(["hum", "a high whistle"], batch_size=64)]
+    print(hashlib.sha256(b"".join(e.tobytes() for e in embeds)).hexdigest())
+print(digest(AutoModel.from_pretrained("me/sentences", trust_remote_code=True)))
+"""
+    expected = digest(ClapStudentModel.from_pretrained(out / "student"))
+    assert run_fresh(code, server, TOKEN).split()[-3:] == [expected] * 3
+    alone = """
+from transformers import AutoModel
+sys.modules["sentence_transformers"] = None
+print(digest(AutoModel.from_pretrained("me/student", trust_remote_code=True)))
+"""
+    assert run_fresh(alone, server) == expected
+    card = ModelCard(stored(server, "models", "me/student")["README.md"].decode())
+    assert {"sentence-transformers", "custom_code"} <= set(card.data.tags) and card.data.widget[0]["source_sentence"]
+    assert ".eval_results/" not in "".join(stored(server, "models", "me/student"))
+
+
+def test_scores_on_benchmarks_of_the_hub_reach_their_leaderboards(hub):
+    """Guards against a file that the Hub shows as an error: of a folder, of a dataset that is no benchmark."""
+    server, out, _ = hub
+    code = f"""
+from huggingface_hub import HfApi
+from modeling_clap_student import ClapStudentModel
+
+api = HfApi()
+tasks = {{"one": "tasks:\\n- id: zero_shot", "two": "tasks:\\n- id: a\\n- id: b", "odd": "- 1", "none": None}}
+for name, text in tasks.items():
+    api.create_repo(f"me/{{name}}", repo_type="dataset")
+    if text:
+        api.upload_file(path_or_fileobj=text.encode(), path_in_repo="eval.yaml", repo_id=f"me/{{name}}",
+                        repo_type="dataset")
+model = ClapStudentModel.from_pretrained({str(out / "student")!r})
+row = {{"metric": "accuracy", "value": 0.51234, "n": 8, "low": 0.2, "high": 0.8}}
+names = [*(f"me/{{name}}" for name in tasks), "me/gone", "folder/mine", "esc50"]
+model.config.record = {{"results": [row | {{"task": name}} for name in names]}}
+model.push_to_hub("me/scored")
+"""
+    run_python(code, server, TOKEN)
+    files = stored(server, "models", "me/scored")
+    (name,) = [name for name in files if name.startswith(".eval_results/")]
+    (entry,) = parse_eval_result_entries(yaml.safe_load(files[name]))
+    assert name == ".eval_results/me_one.yaml" and entry.notes == "zero-shot accuracy, 8 clips, the value in percent"
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("me/one", "zero_shot", 51.23)
+    assert entry.source_url == "https://huggingface.co/me/scored"
 
 
 def test_the_card_tells_how_the_student_was_made(hub):

@@ -1,17 +1,20 @@
-"""mteb's evaluation of our checkpoints, on tasks made here: its scores are those of `zero_shot` and `retrieval`."""
+"""mteb's own wrapper evaluates a checkpoint: its scores are those of `zero_shot` and `retrieval`.
 
-import io
+The tasks are made here. Their clips are decoded, as mteb's are by torchcodec.
+"""
+
 import json
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import CAPTIONS, settle, tiny_clap, tiny_model
-from datasets import Audio, Dataset, DatasetDict
+from conftest import CAPTIONS, settle, tiny_model
+from datasets import Dataset, DatasetDict
+from hub_server import HubServer, run_python
 from torch.utils.data import DataLoader
 
-from modeling_clap_student import InputError
+from modeling_clap_student import ClapStudentModel
 from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.strategies import label_prompts
@@ -24,8 +27,7 @@ from modeling_clap_student.utils.ranking import retrieval
 mteb = pytest.importorskip("mteb", reason="mteb is not installed: pip install -e '.[mteb]'")
 from mteb.abstasks import AbsTaskRetrieval, AbsTaskZeroShotClassification  # noqa: E402
 from mteb.abstasks.task_metadata import TaskMetadata  # noqa: E402
-
-from modeling_clap_student.evaluation.mteb_adapter import MtebModel  # noqa: E402
+from mteb.models import SentenceTransformerEncoderWrapper  # noqa: E402
 
 
 LABELS = ["hiss", "hum", "whistle"]
@@ -73,18 +75,23 @@ def clips_folder(tmp_path):
     return tmp_path / "clips"
 
 
-@pytest.fixture(params=["clap_student", "clap"])
-def checkpoint(request, tmp_path) -> str:
-    """Either kind of model that `load_checkpoint` opens."""
-    if request.param == "clap":
-        return tiny_clap(tmp_path / "clap")
+@pytest.fixture
+def checkpoint(tmp_path) -> str:
     settle(tiny_model()[0]).save_pretrained(tmp_path / "tiny")
     return str(tmp_path / "tiny")
 
 
-def file_bytes(folder) -> list[dict]:
-    """The files as a Parquet file of the Hub holds them."""
-    return [{"bytes": file.read_bytes(), "path": None} for file in sorted(folder.glob("*.wav"))]
+def wrapped(folder: str) -> SentenceTransformerEncoderWrapper:
+    """As README says for a folder: mteb asks the Hub alone what a model hears."""
+    model = SentenceTransformerEncoderWrapper(folder, trust_remote_code=True, target_sampling_rate=44100, device="cpu")
+    model.mteb_model_meta = model.mteb_model_meta.model_copy(update={"modalities": ["audio", "text"]})
+    return model
+
+
+def decoded(folder) -> list[dict]:
+    """The clips as `datasets` decodes them."""
+    read = [soundfile.read(file, dtype="float32", always_2d=True) for file in sorted(folder.glob("*.wav"))]
+    return [{"array": samples.mean(axis=1), "sampling_rate": rate} for samples, rate in read]
 
 
 def run(task, model, folder) -> tuple[dict, dict]:
@@ -103,9 +110,8 @@ def test_zero_shot_task_scores_as_zero_shot_does(checkpoint, clips_folder, tmp_p
     assert benchmark.class_names == LABELS and len(set(expected.predictions)) > 1 and 0 < expected.accuracy < 1
     task = ToneLabels()
     labels = [LABELS.index(label) for label in benchmark.clips["label"]]
-    table = Dataset.from_dict({"audio": file_bytes(clips_folder), "label": labels}).cast_column("audio", Audio())
-    task.dataset = DatasetDict({"test": table})
-    scores, cosines = run(task, MtebModel(checkpoint), tmp_path)
+    task.dataset = DatasetDict({"test": Dataset.from_dict({"audio": decoded(clips_folder), "label": labels})})
+    scores, cosines = run(task, wrapped(checkpoint), tmp_path)
     assert scores["accuracy"] == pytest.approx(expected.accuracy)
     assert [LABELS[number] for number in np.argmax(cosines, axis=1)] == expected.predictions
 
@@ -123,10 +129,9 @@ def test_retrieval_tasks_score_as_retrieval_does(checkpoint, clips_folder, tmp_p
     with pytest.warns(UserWarning, match="what goes beyond is cut"):
         text_embeds = embed_texts(model, processor, texts)
     expected = retrieval(audio_embeds, text_embeds, clip_of_text)
-    audio = {"id": [f"a{number}" for number in range(12)], "audio": file_bytes(clips_folder)}
-    audio = Dataset.from_dict(audio).cast_column("audio", Audio())
+    audio = Dataset.from_dict({"id": [f"a{number}" for number in range(12)], "audio": decoded(clips_folder)})
     text = Dataset.from_dict({"id": [f"t{number}" for number in range(24)], "text": texts})
-    adapter = MtebModel(checkpoint)
+    model_of_mteb = wrapped(checkpoint)
     for task, way in ((TonesToTexts(), "audio_to_text"), (TextsToTones(), "text_to_audio")):
         queries, corpus = (audio, text) if way == "audio_to_text" else (text, audio)
         relevant: dict[str, dict[str, int]] = {}
@@ -136,72 +141,48 @@ def test_retrieval_tasks_score_as_retrieval_does(checkpoint, clips_folder, tmp_p
         data = {"queries": queries, "corpus": corpus, "relevant_docs": relevant, "top_ranked": None}
         task.dataset = {"default": {"test": data}}
         with pytest.warns(UserWarning, match="what goes beyond is cut"):
-            scores, _ = run(task, adapter, tmp_path)
+            scores, _ = run(task, model_of_mteb, tmp_path)
         for theirs, ours in (("hit_rate_at_1", "R@1"), ("hit_rate_at_5", "R@5"), ("map_at_10", "mAP@10")):
             assert scores[theirs] == pytest.approx(expected[f"{way}_{ours}"], abs=1e-5), (way, ours)
 
 
 def encode(model, table: Dataset) -> np.ndarray:
-    return model.encode(DataLoader(table), task_metadata=None, hf_split="test", hf_subset="default")
+    metadata = ToneLabels.metadata
+    return model.encode(DataLoader(table), task_metadata=metadata, hf_split="test", hf_subset="default")
 
 
-@pytest.fixture
-def adapter(tiny_folder):
-    return MtebModel(tiny_folder)
-
-
-def test_decoded_clips_embed_as_files_do(adapter, clips_folder):
-    """Guards against clips given as arrays whose rate or channels pass unseen."""
-    files, decoded = sorted(clips_folder.glob("*.wav"))[:6], []
-    for file in files:
-        samples, rate = soundfile.read(file, dtype="float32")
-        decoded.append({"array": samples if samples.ndim == 1 else samples.T.tolist(), "sampling_rate": rate})
-    encoded = [{"bytes": None, "path": str(file)} for file in files]
-    embeds = [encode(adapter, Dataset.from_dict({"audio": [clip]})) for clip in (*decoded, *encoded)]
-    expected = adapter.model.encode_audio(files)
-    for got in (embeds[:6], embeds[6:]):
-        torch.testing.assert_close(torch.from_numpy(np.concatenate(got)), expected)
-    torch.testing.assert_close(expected.norm(dim=1), torch.ones(6))
-
-
-def test_text_beside_audio_is_added(adapter, clips_folder):
+def test_text_beside_audio_is_added(checkpoint, clips_folder):
     """Guards against a row of both whose text or audio is left out, as in tasks of mixed queries."""
-    both = Dataset.from_dict({"audio": file_bytes(clips_folder)[:3], "text": CAPTIONS[:3]})
-    got = encode(adapter, both)
-    parts = [encode(adapter, both.select_columns(name)) for name in ("audio", "text")]
+    model = wrapped(checkpoint)
+    both = Dataset.from_dict({"audio": decoded(clips_folder)[:3], "text": CAPTIONS[:3]})
+    got = encode(model, both)
+    parts = [encode(model, both.select_columns(name)) for name in ("audio", "text")]
     np.testing.assert_allclose(got, sum(parts) / np.linalg.norm(sum(parts), axis=1)[:, None], rtol=1e-5)
-    with pytest.raises(InputError, match=r"'text' or 'audio' .* got image"):
-        encode(adapter, Dataset.from_dict({"image": [1]}))
 
 
-@pytest.mark.parametrize(
-    ("clip", "reason"),
-    [
-        ({"bytes": b"no audio", "path": None}, "not decodable"),
-        ({"bytes": None, "path": "gone.wav"}, "no such file"),
-        ({"array": [], "sampling_rate": 44100}, "no samples"),
-        ({"array": [0.0, float("nan")], "sampling_rate": 44100}, "NaN"),
-    ],
-)
-def test_a_clip_that_cannot_be_read_is_named(adapter, clip, reason):
-    """Guards against rows left out, after which every score speaks of other rows."""
-    tone = np.full(44100, 0.1, dtype=np.float32)
-    soundfile.write(file := io.BytesIO(), tone, 44100, format="WAV")
-    whole = {"array": tone, "sampling_rate": 44100} if "array" in clip else {"bytes": file.getvalue(), "path": None}
-    with pytest.raises(InputError, match=f"row 1: .*{reason}"):
-        encode(adapter, Dataset.from_dict({"audio": [whole, clip]}))
+def test_clips_at_the_models_rate_embed_to_the_bit(checkpoint, clips_folder):
+    """Guards against a second resampling, and clips whose rate is taken for another."""
+    table = Dataset.from_dict({"audio": decoded(clips_folder)[::3]})
+    expected = ClapStudentModel.from_pretrained(checkpoint).encode_audio(sorted(clips_folder.glob("*.wav"))[::3])
+    assert torch.equal(torch.from_numpy(encode(wrapped(checkpoint), table)), expected)
 
 
-def test_a_model_trained_anew_is_another_revision(tiny, tmp_path):
-    """Guards against mteb's cache, which gives the old model's scores to a new one in the same folder."""
-    model, _ = tiny
-    model.save_pretrained(tmp_path / "tiny")
-    first = MtebModel(tmp_path / "tiny").mteb_model_meta
-    again = MtebModel(tmp_path / "tiny").mteb_model_meta
-    with torch.no_grad():
-        next(model.parameters()).add_(1)
-    model.save_pretrained(tmp_path / "tiny")
-    changed = MtebModel(tmp_path / "tiny").mteb_model_meta
-    assert first.revision == again.revision != changed.revision
-    assert first.name == changed.name == str(tmp_path / "tiny")
-    assert set(first.modalities) == {"audio", "text"} and first.embed_dim == 32 and first.max_tokens == 100
+def test_a_model_of_the_hub_is_loaded_by_its_name(checkpoint):
+    """Guards against a checkpoint that mteb takes for one of texts alone."""
+    code = f"""
+from modeling_clap_student import ClapStudentModel
+ClapStudentModel.from_pretrained({checkpoint!r}).push_to_hub("me/tiny")
+"""
+    ask = """
+import sys; sys.modules["modeling_clap_student"] = None
+import mteb
+model = mteb.get_model("me/tiny", trust_remote_code=True, target_sampling_rate=44100, device="cpu")
+meta = model.mteb_model_meta
+print()  # after transformers' question whether to trust the config's code
+print(*meta.modalities, meta.revision, type(model).__name__, type(model.model[0]).__name__, model.target_sampling_rate)
+"""
+    with HubServer({"hf_me_secret": "me"}) as server:
+        run_python(code, server, "hf_me_secret")
+        seen = run_python(ask, server).stdout.strip().splitlines()[-1].split()
+        revision = server.repos["models", "me/tiny"].commits[-1].id
+    assert seen == ["audio", "text", revision, "SentenceTransformerEncoderWrapper", "SentenceClapStudent", "44100"]

@@ -15,6 +15,7 @@ from transformers.trainer_utils import TrainOutput, sort_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..errors import InputError, reading
+from ..hub_clap_student import SENTENCE_FILES
 from ..utils.arguments import ARGUMENTS
 from ..utils.console import say
 from ..utils.outputs import SKIPPED, make_folder, whole_files, write_json
@@ -28,7 +29,8 @@ _UNFINISHED = {"unfinished": True}
 # What a training leaves in its folder; `model*` and so on are what `save_pretrained` writes.
 _CODE = ("errors.py", "losses.py", "version.py")
 _LEFT = ("README.md", "results.json", ARGUMENTS, SKIPPED, "curves.png", "training_args.bin", "config.json")
-_SAVED = (*_LEFT, "model*.safetensors*", "processor_config.json", "tokenizer*.json", "*_clap_student.py", *_CODE)
+_WRITTEN = ("model*.safetensors*", "processor_config.json", "tokenizer*.json", *SENTENCE_FILES)
+_SAVED = (*_LEFT, *_WRITTEN, "*_clap_student.py", *_CODE)
 
 # What may be another when a run goes on: how far it goes, how its data are fetched, and with how many threads.
 _FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version|num_threads")
