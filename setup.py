@@ -1,6 +1,6 @@
 """Installs the package. `.[onnx]` adds what ONNX export needs, `.[mteb]` mteb, `.[test]` all for tests.
 
-`.[compat]` pins the oldest versions.
+`.[st]` adds sentence-transformers, `.[compat]` pins the oldest versions.
 """
 
 from pathlib import Path
@@ -39,6 +39,7 @@ REQUIRES = [
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
+ST = ["sentence-transformers>=6.1,<7"]
 MTEB = ["mteb>=2.14.5"]  # up to 2.12 it decodes clips itself, which needs torchcodec and FFmpeg
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
@@ -47,6 +48,7 @@ TEST = [
     "setuptools>=77",
     *ONNX,
     *MTEB,
+    *ST,
 ]
 
 
@@ -87,6 +89,7 @@ setup(
     extras_require={
         "onnx": ONNX,
         "mteb": MTEB,
+        "st": ST,
         "test": TEST,
         "compat": [floor(requirement) for requirement in REQUIRES],
     },

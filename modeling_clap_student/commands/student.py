@@ -62,7 +62,7 @@ def train_student(
     from ..curation.improvement_set import pair_precision
     from ..data.benchmarks import read_benchmark
     from ..data.leakage import LeakageFilter
-    from ..data.sources import ExclusionLog, report_exclusions
+    from ..data.sources import ST, ExclusionLog, report_exclusions
     from ..evaluation.validation import Validation
     from ..hub_clap_student import fingerprint
     from ..training.run import TrainingRun, push_if_asked
@@ -81,9 +81,9 @@ def train_student(
     if args.dry_run:
         report_data(data.tables | {f"evaluation: {benchmark.name}": benchmark.clips for benchmark in benchmarks})
         return {}
-    if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
+    if Path(args.teacher.removeprefix(ST)).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
-    teacher, teacher_processor = load_checkpoint(args.teacher)
+    teacher, teacher_processor = load_checkpoint(args.teacher, trust_remote_code=args.trust_remote_code)
 
     # A run that was resumed is the same run.
     settings = training_args.to_sanitized_dict() | {"resume_from_checkpoint": None}

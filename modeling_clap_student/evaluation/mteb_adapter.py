@@ -41,7 +41,7 @@ class MtebModel(AbsEncoder):
     Hub's commit, or of a folder the digest of its weights: trained anew in the same place, it is another model.
 
     Args:
-        name: as `load_checkpoint` takes it: a folder or a Hub id, of this package or of transformers' CLAP.
+        name: as `load_checkpoint` takes it: a folder or a Hub id, perhaps behind `st:`.
         device: where to embed; by default where accelerate would.
     """
 
