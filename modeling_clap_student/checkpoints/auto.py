@@ -71,8 +71,8 @@ def load_auto_model(name: str, repository: str, revision: str | None, trust: boo
     """
     options = {"revision": revision, "trust_remote_code": trust}
     config = AutoConfig.from_pretrained(repository, **options)
-    known = MODEL_MAPPING.get(type(config), None)
-    if isinstance(known, type) and not _can_teach(known):
+    brings_code = "AutoModel" in (getattr(config, "auto_map", None) or {})
+    if not brings_code and not _can_teach(MODEL_MAPPING.get(type(config), None)):
         raise _no_teacher(name, config.model_type)
     model, report = AutoModel.from_pretrained(repository, output_loading_info=True, **options)
     if not _can_teach(model):

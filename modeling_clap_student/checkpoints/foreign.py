@@ -1,7 +1,8 @@
 """Audio-text models of other libraries: they can teach and be evaluated, and can't be trained.
 
 They get clips as samples and texts as texts, and make of them what their own code makes. A clip gets the same vector,
-to the bit, in whatever company: it is never padded to its neighbours' length.
+to the bit, in whatever company: it is never padded to its neighbours' length, and embedded alone on a CPU, where in a
+batch of any model its place may change the last bits. Elsewhere batches have one size, filled up with repeats.
 """
 
 import copy
@@ -145,8 +146,7 @@ class ForeignModel(EncodingMixin, nn.Module):
     def get_audio_features(self, values: Tensor) -> BaseModelOutputWithPooling:
         """(windows, samples) as `SampleWindows` makes them -> `pooler_output` (windows, dim), unit vectors.
 
-        Whole windows are embedded as many at once as there are rows, filled up with repeats. Shorter clips go with
-        those of their own length, in small batches of one size: alone on a CPU, which gains little by more.
+        Shorter clips go with those of their own length, in smaller batches: there may be many lengths.
         """
         rows = values.float().cpu().numpy()
         clips = [row[: len(row) - np.isnan(row).sum()] for row in rows]
@@ -155,7 +155,7 @@ class ForeignModel(EncodingMixin, nn.Module):
             by_length[len(clip)].append(place)
         embeds = torch.empty(len(rows), self.config.projection_dim, device=values.device)
         for length, places in by_length.items():
-            size = len(rows) if length == rows.shape[1] else self._few(1, 8)
+            size = self._at_once(len(rows) if length == rows.shape[1] else 8)
             for first in range(0, len(places), size):
                 batch = places[first : first + size]
                 filled = batch + [batch[0]] * (size - len(batch))
@@ -174,7 +174,7 @@ class ForeignModel(EncodingMixin, nn.Module):
         def embed(texts: list[str], length: Hashable) -> Tensor:
             return self._vectors(self.embed_strings, texts, f"a text such as {texts[0][:60]!r}")
 
-        return embed_in_groups(texts, by_length, embed, self._few(4, 32), description)
+        return embed_in_groups(texts, by_length, embed, self._at_once(32), description)
 
     def encode_text(self, texts, batch_size: int | None = None, show_progress_bar: bool | None = None) -> Tensor:
         """As `ClapStudentModel.encode_text`; the model chooses how many texts it embeds at a time."""
@@ -185,8 +185,8 @@ class ForeignModel(EncodingMixin, nn.Module):
         self.train(was_training)
         return embeds
 
-    def _few(self, on_cpu: int, elsewhere: int) -> int:
-        return on_cpu if self.device.type == "cpu" else elsewhere
+    def _at_once(self, count: int) -> int:
+        return 1 if self.device.type == "cpu" else count
 
     def _clip_vectors(self, clips: list[np.ndarray]) -> Tensor:
         seconds = len(clips[0]) / self.processor.feature_extractor.sampling_rate
