@@ -269,6 +269,19 @@ def test_the_same_to_the_bit_in_any_company(teacher):
     assert all(np.array_equal(embed_texts(model, processor, [t])[0], v) for t, v in zip(texts, vectors, strict=True))
 
 
+def test_a_caption_is_never_fetched(tmp_path, captioned_folder):
+    """Guards against captions of a stranger's table that name addresses, or files of this machine."""
+    given = SentenceTransformer(tiny_clap(tmp_path / "clap"), device="cpu")
+    model, processor = as_checkpoint(given)
+    file = str(captioned_folder / "0.wav")
+    vectors = embed_texts(model, processor, ["https://example.invalid/a.mp3", file, "hum"])
+    tokens = given.tokenizer(["https://example.invalid/a.mp3"], return_tensors="pt")
+    with torch.no_grad():
+        expected = given[0].model.get_text_features(**tokens).pooler_output[0]
+    np.testing.assert_allclose(vectors[0], expected, atol=1e-6)
+    np.testing.assert_allclose(vectors[1], given.encode({"text": file}), atol=1e-6)
+
+
 def test_batches_give_each_its_own(teacher, monkeypatch):
     """Guards against vectors that change places in the batches of a GPU."""
     model, processor = as_checkpoint(teacher[0])

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import FeatureExtractionMixin, PreTrainedTokenizerBase
 
 from ..data.sources import ST
 from ..errors import InputError
@@ -26,11 +26,11 @@ class SentenceTransformerModel(ForeignModel):
         return self._encode([{"array": clip, "sampling_rate": rate} for clip in clips])
 
     def embed_strings(self, texts: list[str]) -> Tensor:
-        return self._encode(texts)
+        return self._encode([_as_text(text) for text in texts])
 
     def text_length(self, text: str) -> Hashable:
         prompt = self.inner.prompts.get(self.inner.default_prompt_name)
-        features = self.inner.preprocess([text], prompt=prompt)
+        features = self.inner.preprocess([_as_text(text)], prompt=prompt)
         return tuple(sorted((name, tuple(part.shape)) for name, part in features.items() if isinstance(part, Tensor)))
 
     def _encode(self, items: list) -> Tensor:
@@ -38,6 +38,13 @@ class SentenceTransformerModel(ForeignModel):
             items, batch_size=len(items), convert_to_numpy=True, normalize_embeddings=True, show_progress_bar=False
         )
         return torch.from_numpy(vectors)
+
+
+def _as_text(text: str) -> str | dict[str, str]:
+    """A caption that is an address, or the path of a file, is a text: the library would fetch it, and hear it."""
+    from sentence_transformers.base.modality import infer_modality
+
+    return text if infer_modality(text) == "text" else {"text": text}
 
 
 def load_sentence_transformer(name: str, place: str, revision: str | None, trust: bool) -> SentenceTransformerModel:
@@ -58,7 +65,7 @@ def load_sentence_transformer(name: str, place: str, revision: str | None, trust
             f"{name} needs sentence-transformers ({first_line(error)}): pip install 'modeling_clap_student[st]'"
         ) from error
     model = SentenceTransformer(place, device="cpu", revision=revision, trust_remote_code=trust)
-    refuse_damaged(model, name)
+    refuse_damaged(model.eval(), name)
     cache = os.getenv("SENTENCE_TRANSFORMERS_HOME")
     commits = (cached_commit(place, revision, cache, file) for file in ("modules.json", "config.json"))
     commit = next(filter(None, commits), None)
@@ -103,10 +110,10 @@ def _owners(model: nn.Module) -> Iterator:
 def _settings(model) -> dict:
     """What its vectors depend on beside its weights, as far as its modules tell."""
     modules = [(type(module).__name__, getattr(module, "get_config_dict", dict)()) for module in model]
-    extractors = [owner.to_dict() for owner in _owners(model) if hasattr(owner, "feature_size")]
+    extractors = {id(owner): owner.to_dict() for owner in _owners(model) if isinstance(owner, FeatureExtractionMixin)}
     return {
         "modules": modules,
-        "extractors": extractors,
+        "extractors": list(extractors.values()),
         "prompt": model.prompts.get(model.default_prompt_name),
         "longest_text": model.max_seq_length,
         "dimensions": model.truncate_dim,
