@@ -40,8 +40,8 @@ REQUIRES = [
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
-# 6.0, 6.1 and 6.2 gave the same vectors. A release may change which code of a checkpoint it loads, and how.
-ST = ["sentence-transformers>=6.0,<7"]
+# A release may change which code of a checkpoint it loads, and how.
+ST = ["sentence-transformers>=6.1,<7"]
 MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.

@@ -2,8 +2,9 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -130,18 +131,41 @@ def embed_distinct_texts(
     Returns:
         (texts, dim) float32 unit vectors on the CPU; (0, 0) without texts.
     """
+
+    def embed(batch: list[str], length: int) -> Tensor:
+        return model.get_text_features(**tokenize(tokenizer, batch, length).to(model.device)).pooler_output
+
+    return embed_in_groups(texts, partial(_by_length, tokenizer), embed, batch_size, description)
+
+
+def embed_in_groups(
+    texts: list[str],
+    group: Callable[[list[str]], Mapping[Hashable, list[str]]],
+    embed: Callable[[list[str], Hashable], Tensor],
+    batch_size: int,
+    description: str | None = None,
+) -> Tensor:
+    """Embeds texts, each distinct one once, in batches of one size of which each holds texts of one group.
+
+    Args:
+        texts, batch_size, description: as in `embed_distinct_texts`.
+        group: puts texts together that a tower sees in one shape: key -> texts.
+        embed: texts of a group, and its key, to (texts, dim) unit vectors.
+
+    Returns:
+        as `embed_distinct_texts`.
+    """
     if not texts:
         return torch.empty(0, 0)
     distinct = list(dict.fromkeys(texts))
     vectors: dict[str, Tensor] = {}
     with tqdm(total=len(distinct), desc=description, unit="text", disable=description is None) as bar:
         for start in range(0, len(distinct), _TOKENIZED):
-            for length, group in _by_length(tokenizer, distinct[start : start + _TOKENIZED]).items():
-                for first in range(0, len(group), batch_size):
-                    batch = group[first : first + batch_size]
+            for key, alike in group(distinct[start : start + _TOKENIZED]).items():
+                for first in range(0, len(alike), batch_size):
+                    batch = alike[first : first + batch_size]
                     filled = batch + [batch[0]] * (rows_at_once(batch_size) - len(batch))
-                    tokens = tokenize(tokenizer, filled, length).to(model.device)
-                    embeds = _finite(model.get_text_features(**tokens).pooler_output.float().cpu(), "text")
+                    embeds = _finite(embed(filled, key).float().cpu(), "text")
                     vectors.update(zip(batch, embeds, strict=False))
                     bar.update(len(batch))
     return torch.stack([vectors[text] for text in texts])

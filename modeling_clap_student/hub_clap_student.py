@@ -208,12 +208,14 @@ def follow_umask(file: Path) -> None:
     file.chmod(0o666 & ~mask)
 
 
-def cached_commit(name: str, revision: str | None = None, cache_dir: str | None = None) -> str | None:
+def cached_commit(
+    name: str, revision: str | None = None, cache_dir: str | None = None, file: str = "config.json"
+) -> str | None:
     """The commit of a Hub repository whose files were just loaded; None for a folder."""
     if os.path.isdir(name):
         return None
-    file = try_to_load_from_cache(name, "config.json", revision=revision, cache_dir=cache_dir)
-    return Path(file).parent.name if isinstance(file, str) else None
+    found = try_to_load_from_cache(name, file, revision=revision, cache_dir=cache_dir)
+    return Path(found).parent.name if isinstance(found, str) else None
 
 
 # What this package leaves beside a result; the paths in it are those of the user's machine.

@@ -18,9 +18,9 @@ _SECRETS = (
     (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), "hf_***"),
     (re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}"), r"\1 ***"),
 )
-# `NAME:PARTS=PATH#COLUMNS`, as users name data; or a path alone.
+# `NAME:PARTS=PATH#COLUMNS`, as users name data; `st:PATH`, a model; or a path alone.
 _SPEC = re.compile(
-    r"(?P<name>(?:[\w-]+(?::[\w,]+)?=)*)(?P<path>(?:/|~|[A-Za-z]:[\\/]|\\\\|file://).*?)(?P<columns>#[\w=,]+)?"
+    r"(?P<name>(?:[\w-]+(?::[\w,]+)?=)*(?:st:)?)(?P<path>(?:/|~|[A-Za-z]:[\\/]|\\\\|file://).*?)(?P<columns>#[\w=,]+)?"
 )
 # A path with a folder in it, inside a text. Neither an address nor `and/or`.
 _INSIDE = re.compile(r"(?<![\w.:/~<-])(?:~|[A-Za-z]:(?=[\\/]))?(?:[\\/][^\s\\/:;,'\"<>|*?()\[\]{}`]+){2,}[\\/]?")

@@ -7,6 +7,11 @@ from ..utils.arguments import CheckedArguments, Range, flag
 
 
 SCRATCH = "scratch"
+TEACHER_HELP = (
+    "Checkpoint folder or Hub id: of this package, of transformers' CLAP or another model with get_audio_features and "
+    "get_text_features; or st: and one of sentence-transformers that embeds audio and text."
+)
+TRUST_HELP = "Let code run that lies in a checkpoint which you named. It can do all that you can: read it first."
 _WINDOW_SECONDS, MIN_FRAMES = 5, 32  # what the extractor cuts, and what survives five poolings
 
 

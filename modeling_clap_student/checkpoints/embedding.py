@@ -20,6 +20,7 @@ from ..data.filters import column_of
 from ..data.skipping import SkippedClips
 from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
 from ..errors import ClipError, InputError
+from .foreign import ForeignModel
 
 
 def iter_clips(
@@ -28,7 +29,7 @@ def iter_clips(
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
     Args:
-        model: a `ClapStudentModel`, or another CLAP that `load_checkpoint` returned, in eval mode; or several
+        model: a `ClapStudentModel`, or another that `load_checkpoint` returned, in eval mode; or several
             `SideBySide`.
         rows: with `audio` and `audio_id`.
         batch_size: clips to read and windows to embed at a time.
@@ -160,4 +161,13 @@ def nothing_readable(count: int, skipped: SkippedClips, kind: str = "clips") -> 
 
 def embed_texts(model, processor, texts: list[str], description: str | None = None) -> np.ndarray:
     """Embeds texts, each distinct one once: (texts, dim) float32 unit vectors."""
-    return embed_distinct_texts(model.eval(), processor.tokenizer, texts, description=description).numpy()
+    return text_vectors(model.eval(), processor.tokenizer, texts, description=description).numpy()
+
+
+def text_vectors(
+    model, tokenizer, texts: list[str], batch_size: int = 64, description: str | None = None
+) -> torch.Tensor:
+    """`embed_distinct_texts` of any model that `load_checkpoint` returned; one of others reads by its own means."""
+    if isinstance(model, ForeignModel):
+        return model.embed_texts(texts, description)
+    return embed_distinct_texts(model, tokenizer, texts, batch_size, description)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, ConvBlock, LogMelSpectrogram
 from ..utils.precision import DTYPES
+from .foreign import ForeignModel
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def for_inference(model, dtype: str | torch.dtype = torch.float32):
     still gets the same vector, to the bit, in whatever company. The copy can't be trained or saved.
 
     Args:
-        model: a `ClapStudentModel`, on the device where it is to work, which may be any. Another CLAP that
+        model: a `ClapStudentModel`, on the device where it is to work, which may be any. Another model that
             `load_checkpoint` returned comes back as it is, or copied where `dtype` is another than its own.
         dtype: float32 or bfloat16, of the convolutions and of the text tower. The spectrogram, the pooled
             hidden state and the audio projection are float32 in any case. `usable_dtype` chooses.
@@ -32,6 +33,8 @@ def for_inference(model, dtype: str | torch.dtype = torch.float32):
     if name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype}")
     dtype = getattr(torch, name)
+    if isinstance(model, ForeignModel):
+        return model if model.dtype == dtype else model.computing_in(dtype)
     if not isinstance(model, ClapStudentModel):
         return model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
     tower = model.audio_model

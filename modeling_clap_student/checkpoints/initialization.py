@@ -15,7 +15,7 @@ from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from ..processing_clap_student import ClapStudentProcessor
 from .arguments import SCRATCH, ModelArguments
 from .conversion import load_audio_tower
-from .loading import load_checkpoint
+from .loading import as_student, load_checkpoint
 from .protocol import AudioTextModel, AudioTextProcessor
 
 
@@ -86,7 +86,7 @@ def start_model(
         return new_model(args, captions)
     if args != ModelArguments():
         raise InputError(f"--text_model, --audio_weights and the sizes go with a new model, not with --init {init}")
-    return load_checkpoint(init)
+    return as_student(init)
 
 
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:

@@ -1,4 +1,4 @@
-"""Opens checkpoints of this package and of transformers' CLAP."""
+"""Opens checkpoints: of this package, of transformers' CLAP, and of others that can teach."""
 
 import re
 from pathlib import Path
@@ -6,35 +6,45 @@ from pathlib import Path
 from huggingface_hub import HfApi
 from transformers import AutoConfig, ClapModel
 
-from ..data.sources import split_revision
+from ..data.sources import ST, split_revision
 from ..errors import InputError
 from ..hub_clap_student import cached_commit, commit_folder
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+from ..utils.console import say
+from . import auto, sentence_transformers
 from .clap import WindowedClapFeatureExtractor, WindowedClapModel, WindowedClapProcessor, windowed, windowing
+from .foreign import ForeignModel, first_line
 
 
 _MODELS = {"clap_student": ClapStudentModel, "clap": WindowedClapModel}  # model type -> class
 
 
-def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", "clap")):
-    """Loads a model of one of these types, in eval mode, and its processor.
+def load_checkpoint(name: str | Path, kinds: tuple[str, ...] | None = None, trust_remote_code: bool = False):
+    """Loads a model, in eval mode, and its processor.
 
     Args:
         name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
-            `someone/model@v1`; or a checkpoint of transformers' own CLAP, which serves as a teacher.
+            `someone/model@v1`; a checkpoint of transformers' own CLAP, or of another model of transformers with
+            `get_audio_features` and `get_text_features`; or `st:` and a folder or Hub id of a `SentenceTransformer`.
+        kinds: model types, of this package or `clap`; by default also any other model that can teach.
+        trust_remote_code: whether code that lies in the checkpoint may run.
 
     Returns:
         a `ClapStudentModel` and its `ClapStudentProcessor`; or a `WindowedClapModel` and its processor; or a
-        `ClapStudentAudioModel` and None.
+        `ClapStudentAudioModel` and None; or a `ForeignModel` and its processor.
     """
     repository, revision = split_revision(name)
-    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", repository)
+    place = repository.removeprefix(ST)
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", place)
     try:
-        if not is_hub_id and not Path(repository).is_dir():
-            raise InputError(f"no such checkpoint folder: {name} (run_teacher.py makes one)")
-        kind = AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
-        if kind not in kinds:
-            raise InputError(f"{name} is a {kind!r} checkpoint, and a {' or '.join(map(repr, kinds))} one is needed")
+        if not is_hub_id and not Path(place).is_dir():
+            raise InputError(f"no such checkpoint folder: {place} (run_teacher.py makes one)")
+        kind = _kind_of(repository, revision)
+        if kind not in (kinds or _MODELS):
+            if kinds:
+                needed = " or ".join(map(repr, kinds))
+                raise InputError(f"{name} is a {kind!r} checkpoint, and a {needed} one is needed")
+            return _load_foreign(str(name), kind, place, revision, trust_remote_code)
         if kind == "clap_student_audio_model":
             return _load_model(ClapStudentAudioModel, repository, revision), None
         model = _load_model(_MODELS[kind], repository, revision)
@@ -51,19 +61,50 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] = ("clap_student", 
     except RecursionError as error:
         raise InputError(f"can't load a checkpoint from {name}: a file is nested too deeply") from error
     except Exception as error:  # transformers, safetensors, tokenizers and torch raise dozens of unrelated types
-        raise InputError(f"can't load a checkpoint from {name}: {_first_line(error)}") from error
+        raise InputError(f"can't load a checkpoint from {name}: {first_line(error)}") from error
 
 
-def as_checkpoint(model, needs_processor: bool = True):
+_CODE = "code of its own"  # the kind of a checkpoint that transformers does not know
+
+
+def _kind_of(repository: str, revision: str | None) -> str:
+    if repository.startswith(ST):
+        return sentence_transformers.KIND
+    try:
+        return AutoConfig.from_pretrained(repository, revision=revision, trust_remote_code=False).model_type
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            return _CODE
+        raise
+
+
+def _load_foreign(name: str, kind: str, place: str, revision: str | None, trust: bool) -> tuple:
+    load = auto.load_auto_model
+    if kind == sentence_transformers.KIND:
+        load = sentence_transformers.load_sentence_transformer
+    if trust:
+        say(f"{name}: code that lies in this checkpoint may run (--trust_remote_code)")
+    try:
+        model = load(name, place, revision, trust)
+    except Exception as error:
+        if trust or "trust_remote_code" not in str(error):
+            raise
+        raise InputError(
+            f"{name} needs code that lies in the checkpoint: read it, and say --trust_remote_code true to let it run"
+        ) from error
+    return model, model.processor
+
+
+def as_checkpoint(model, needs_processor: bool = True, trust_remote_code: bool = False):
     """What `load_checkpoint` returns, of whatever a user has at hand.
 
-    `model` is a `ClapStudentModel`, transformers' own `ClapModel`, the name of a checkpoint, or a pair of a model and
-    its processor. The processor of a `ClapModel` alone is looked for where the model was loaded from; the
-    `WindowedClapModel` made of it shares its weights. With `needs_processor=False` one of ours may come without.
+    `model` is a `ClapStudentModel`, transformers' own `ClapModel`, another model that can teach, the name of a
+    checkpoint, or a pair of a model and its processor. The processor of a model alone is looked for where the model
+    was loaded from; what is made of it shares its weights. With `needs_processor=False` one of ours may come without.
     """
     model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
-        return load_checkpoint(model)
+        return load_checkpoint(model, trust_remote_code=trust_remote_code)
     if isinstance(model, ClapStudentModel):
         processor = processor or model._processor
         if processor is None and needs_processor:
@@ -73,10 +114,32 @@ def as_checkpoint(model, needs_processor: bool = True):
         processor = windowing(processor) if processor else model._processor if hasattr(model, "_processor") else None
         processor = processor or _processor_of(model)
         return windowed(model, processor), processor
+    if sentence_transformers.is_sentence_transformer(model):
+        model = sentence_transformers.as_teacher(model)
+    elif auto.is_auto_model(model):
+        model = auto.as_teacher(model, processor, trust_remote_code)
+    if isinstance(model, ForeignModel):
+        return model, model.processor
     raise InputError(
         f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
-        "transformers, or the name of a checkpoint"
+        "transformers, another with get_audio_features and get_text_features, a SentenceTransformer, or the name of a "
+        "checkpoint"
     )
+
+
+def as_student(model, needs_processor: bool = True):
+    """What `as_checkpoint` returns, of a model that can be trained.
+
+    Raises:
+        InputError: it can't.
+    """
+    model, processor = as_checkpoint(model, needs_processor)
+    if isinstance(model, ForeignModel):
+        raise InputError(
+            f"{model.origin} can teach, and can't be trained: start from another checkpoint, or from a new model "
+            "(--init fresh); --distillation_weight 1 draws that to its teacher"
+        )
+    return model, processor
 
 
 def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]]:
@@ -102,11 +165,7 @@ def _processor_of(model: ClapModel) -> WindowedClapProcessor:
     try:
         return WindowedClapModel.read_processor(name, revision=getattr(model.config, "_commit_hash", None))
     except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
-        raise InputError(f"can't load the processor of {name}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"can't load the processor of {name}: {first_line(error)}") from error
 
 
 def _load_model(model_class, name: str, revision: str | None):

@@ -1,7 +1,7 @@
 """What a model must offer so that this package can curate with it, evaluate it, and train it.
 
-Ours and transformers' CLAP do, and nothing else asks which of them a model is. One of which the marked members alone
-are there can teach and be evaluated, and not be trained.
+Ours and transformers' CLAP do. A model of others, a `ForeignModel`, has the marked members alone: it can teach and be
+evaluated, and not be trained. Nothing outside `checkpoints` asks which of them a model is.
 """
 
 from typing import Protocol
@@ -46,8 +46,9 @@ class AudioTextModel(Protocol):
     """Two towers into one space.
 
     Attributes:
-        config: takes a `record` of how the model came about.
-        processor: its own.
+        config: takes a `record` of how the model came about; (to teach) has `model_type`, `projection_dim`,
+            `_name_or_path` and `_commit_hash`.
+        processor: (to teach) its own.
         audio_model, text_model: the towers; what lies above them has other names.
         encoders: how the names of the towers' layers begin; what lies above them, pools and projects.
         poolings: the ways in which it can be made to pool over time; none for a model that has only its own.
@@ -70,7 +71,10 @@ class AudioTextModel(Protocol):
         """(to teach) Windows to unit vectors, `pooler_output` (windows, dim)."""
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor) -> BaseModelOutputWithPooling:
-        """(to teach) Tokens to unit vectors, `pooler_output` (texts, dim)."""
+        """Tokens to unit vectors, `pooler_output` (texts, dim)."""
+
+    def embed_texts(self, texts: list[str], description: str | None) -> Tensor:
+        """(to teach) Of a `ForeignModel`, in place of `get_text_features`: texts to unit vectors (texts, dim)."""
 
     def log_mel(self, input_values: Tensor) -> Tensor:
         """(batch, samples) -> (batch, frames, mel bins), which `forward` takes as `input_features`."""

@@ -30,6 +30,8 @@ from .command_line import command, parse_arguments, report_data
 def defaults(flags: Namespace) -> dict:
     """Of a set that is made again, its arguments; the demo's where no data is named."""
     if flags.remake:
+        if flags.trust_remote_code and not flags.teacher:
+            raise InputError("--trust_remote_code lets the code of a --teacher that you name run: name it")
         return arguments_of(flags.remake)
     if flags.captions or flags.audio or flags.labels:
         return {}
@@ -88,7 +90,7 @@ def make_improvement_set(args: CurateArguments) -> None:
         captioned_clips = with_audio(inputs.corpus, "the replay set", ExclusionLog())
         report_data({"captions": inputs.captions, "captioned clips": captioned_clips, "pool": inputs.pool})
         return
-    model, processor = load_checkpoint(args.teacher)
+    model, processor = load_checkpoint(args.teacher, trust_remote_code=args.trust_remote_code)
     check_remade(args, model, inputs.class_names)
     with whole_folder(args.output_dir, replaces=is_improvement_set) as folder:
         skipped = skipped_clips(folder, args.max_skipped_fraction)

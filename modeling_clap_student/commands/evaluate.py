@@ -62,7 +62,7 @@ def load_all(args: EvalArguments) -> tuple[dict[str, tuple], list[dict]]:
 
     checkpoints, facts = {}, []
     for name in args.models:
-        model, processor = load_checkpoint(name)
+        model, processor = load_checkpoint(name, trust_remote_code=args.trust_remote_code)
         facts.append(checkpoint_facts(name, model, processor))
         checkpoints[name] = for_inference(model.to(PartialState().device), args.dtype), processor
     return checkpoints, facts

@@ -58,11 +58,11 @@ def train_student(
     from transformers import set_seed
 
     from ..checkpoints.initialization import start_model
-    from ..checkpoints.loading import load_checkpoint
+    from ..checkpoints.loading import as_student, load_checkpoint
     from ..curation.improvement_set import pair_precision
     from ..data.benchmarks import read_benchmark
     from ..data.leakage import LeakageFilter
-    from ..data.sources import ExclusionLog, report_exclusions
+    from ..data.sources import ST, ExclusionLog, report_exclusions
     from ..evaluation.validation import Validation
     from ..hub_clap_student import fingerprint
     from ..training.run import TrainingRun, push_if_asked
@@ -81,9 +81,11 @@ def train_student(
     if args.dry_run:
         report_data(data.tables | {f"evaluation: {benchmark.name}": benchmark.clips for benchmark in benchmarks})
         return {}
-    if Path(args.teacher).resolve() == Path(training_args.output_dir).resolve():
+    if Path(args.teacher.removeprefix(ST)).resolve() == Path(training_args.output_dir).resolve():
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
-    teacher, teacher_processor = load_checkpoint(args.teacher)
+    teacher, teacher_processor = load_checkpoint(args.teacher, trust_remote_code=args.trust_remote_code)
+    if args.init == "teacher":
+        as_student((teacher, teacher_processor))  # or it is refused, before hours of work
 
     # A run that was resumed is the same run.
     settings = training_args.to_sanitized_dict() | {"resume_from_checkpoint": None}

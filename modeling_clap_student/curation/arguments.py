@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import ReadingArguments
 from ..data.sources import check_hub_id
 from ..utils.arguments import COUNT, SEED, Range, flag
@@ -89,7 +90,8 @@ class CurateArguments(ReadingArguments):
     }
 
     strategy: str | None = flag(None, "Which pairs to make.", choices=list(STRATEGIES))
-    teacher: str | None = flag(None, "Checkpoint folder or Hub id.")
+    teacher: str | None = flag(None, TEACHER_HELP)
+    trust_remote_code: bool = flag(False, TRUST_HELP)
     captions: list[str] | None = flag(None, "Captions: corpora as in run_teacher.py, or csv lists.", several=True)
     audio: list[str] | None = flag(None, "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", several=True)
     exclude: list[str] | None = flag(

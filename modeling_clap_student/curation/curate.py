@@ -126,7 +126,8 @@ def curate(
     """Pairs captions with unlabelled audio.
 
     Args:
-        teacher: a `ClapStudentModel` or transformers' `ClapModel`; or a checkpoint's folder or Hub id.
+        teacher: a `ClapStudentModel`, transformers' `ClapModel` or another of its models with `get_audio_features`
+            and `get_text_features`, a `SentenceTransformer` that embeds both; or what `--teacher` takes.
         strategy: `du`, `ds` or `ads`.
         captions: what `--captions` takes, one or several; a list of texts; or a `Dataset` with captions, and with
             audio for ds and for replay.
@@ -142,7 +143,9 @@ def curate(
     Raises:
         InputError: as the command would print it.
     """
-    model, processor = as_checkpoint(teacher if processor is None else (teacher, processor))
+    trust = options.get("trust_remote_code", False)
+    teacher = teacher if processor is None else (teacher, processor)
+    model, processor = as_checkpoint(teacher, trust_remote_code=trust)
     try:
         args = CurateArguments(
             strategy=strategy,
@@ -194,6 +197,7 @@ def run_curation(
     publishes = bool(args.embed_audio or args.push_to_hub)
     encoder = for_inference(model.to(PartialState().device), args.dtype)
     made_by = provenance(args, model, inputs.class_names)
+    scale = model.logit_scale.exp().item() if args.pair_threshold == AUTO else None
     store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
     embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
     caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
@@ -207,7 +211,7 @@ def run_curation(
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
         curated, outcome = from_main_process(
-            lambda: match_clips(args, inputs, model, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
+            lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
         pairs, made_by = curated.pairs, made_by | outcome
         replay = strategies.replay_set(inputs, selected, skipped if publishes else None)
@@ -275,17 +279,16 @@ def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Datase
 def match_clips(
     args: CurateArguments,
     inputs: CurationInputs,
-    model,
+    scale: float | None,
     clips: Dataset,
     clip_embeds: StoredVectors,
     caption_embeds: StoredVectors,
     selected: SelectedCaptions | None,
     scratch: Path,
 ) -> tuple[Curated, dict]:
-    """The pool's clips with their captions, and what the provenance tells of it."""
+    """The pool's clips with their captions, and what the provenance tells of it; the teacher's scale is for `auto`."""
     caption_embeds, precisions = caption_embeds[:], {}
     if args.pair_threshold == AUTO:
-        scale = model.logit_scale.exp().item()
         estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
         value, precision = estimate.loosest(args.precision)
         say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")

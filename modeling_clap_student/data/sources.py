@@ -15,6 +15,7 @@ from ..utils.console import say
 
 
 BUILT_IN = "soundscapes"  # the one name that needs no path: the package makes these clips itself
+ST = "st:"  # before the name of a model that sentence-transformers loads
 ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -98,9 +99,14 @@ def is_there(path: str | Path) -> bool:
 
 
 def split_revision(name: str | Path) -> tuple[str, str | None]:
-    """`someone/model@v1` -> (`someone/model`, `v1`); a name without a revision, or a path -> (name, None)."""
-    match = None if is_there(name) else HUB_ID.fullmatch(str(name))
-    return (match["name"], match["revision"]) if match else (str(name), None)
+    """`someone/model@v1` -> (`someone/model`, `v1`); a name without a revision, or a path -> (name, None).
+
+    A `st:` stays before the name.
+    """
+    place = str(name).removeprefix(ST)
+    match = None if is_there(place) else HUB_ID.fullmatch(place)
+    prefix = str(name)[: len(str(name)) - len(place)]
+    return (prefix + match["name"], match["revision"]) if match else (str(name), None)
 
 
 def hub_name(spec: str) -> str | None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import ReadingArguments
 from ..data.sources import ZSTE
 from ..utils.arguments import COUNT, SEED, Range, flag
@@ -14,7 +15,7 @@ class EvalArguments(ReadingArguments):
     ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "batch_size": COUNT, "seed": SEED}
 
     model: list[str] = flag(
-        help="Checkpoint folder or Hub id. Of several, runs of one recipe, mean ± s.d. is told too; they are "
+        help=f"{TEACHER_HELP} Of several, runs of one recipe, mean ± s.d. is told too; they are "
         "held in memory together, and a clip is read once for all.",
         several=True,
     )
@@ -26,6 +27,7 @@ class EvalArguments(ReadingArguments):
         several=True,
     )
     baseline: str | None = flag(None, "A model that the others are compared with.")
+    trust_remote_code: bool = flag(False, TRUST_HELP)
     prompt: list[str] = flag(
         None, "What stands for a class, {} for its name: 'this is a sound of {}'. Of several, the mean.", several=True
     )

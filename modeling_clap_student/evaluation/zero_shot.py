@@ -224,6 +224,7 @@ def evaluate_zero_shot(
     seed: int = 0,
     max_skipped_fraction: float = 0.1,
     progress: bool = True,
+    trust_remote_code: bool = False,
 ) -> ZeroShotResult:
     """Classifies labelled clips without any training on them: the numbers of `run_eval.py`.
 
@@ -231,8 +232,8 @@ def evaluate_zero_shot(
     each embeds its share, and all get the result. Models are moved to the accelerator, where there is one.
 
     Args:
-        model: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and its
-            processor.
+        model: a `ClapStudentModel`, transformers' `ClapModel`, another model as `curate` takes it for a teacher, the
+            name of a checkpoint, or a pair of a model and its processor.
         task: an evaluation set as `--task` takes it, or one that was read.
         baseline: another model, to compare with on the same clips.
         prompt: what stands for a class, `{}` for its name; of several, the mean. By default "this is a sound of {}".
@@ -241,6 +242,7 @@ def evaluate_zero_shot(
         seed: of the difference's bootstrap interval.
         max_skipped_fraction: of the clips; when more can't be read, of 20 or more, that is an error.
         progress: whether to show bars.
+        trust_remote_code: whether code that lies in a named checkpoint may run.
 
     Raises:
         InputError: a task, a model or a prompt that can't be used, or too many clips that can't be read.
@@ -248,7 +250,8 @@ def evaluate_zero_shot(
     prompts = Prompts((prompt,) if isinstance(prompt, str) else tuple(prompt or [PROMPT + PLACE]))
     benchmark = task if isinstance(task, Benchmark) else read_benchmark(str(task))
     device = PartialState().device
-    checkpoints = {"model": as_checkpoint(model)} | ({} if baseline is None else {"baseline": as_checkpoint(baseline)})
+    models = {"model": model} | ({} if baseline is None else {"baseline": baseline})
+    checkpoints = {name: as_checkpoint(given, trust_remote_code=trust_remote_code) for name, given in models.items()}
     checkpoints = {
         name: (for_inference(clap.to(device), usable_dtype(dtype, device.type)), processor)
         for name, (clap, processor) in checkpoints.items()

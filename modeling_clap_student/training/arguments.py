@@ -10,6 +10,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
+from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..curation.arguments import STRATEGIES
 from ..data.skipping import ReadingArguments
 from ..errors import InputError
@@ -291,7 +292,8 @@ class TeacherArguments(ReadingArguments):
 @dataclass
 class StudentArguments(ReadingArguments):
     strategy: str = flag(help="Which pairs to train on.", choices=[*STRATEGIES, "none"])
-    teacher: str | None = flag(None, "Checkpoint folder or Hub id.")
+    teacher: str | None = flag(None, f"{TEACHER_HELP} By default the one that curated the set.")
+    trust_remote_code: bool = flag(False, TRUST_HELP)
     improvement_set: str | None = flag(None, "What curate.py made: folder or Hub id.")
     replay: list[str] | None = flag(
         None,
@@ -307,3 +309,8 @@ class StudentArguments(ReadingArguments):
         "What the student starts from: the teacher, a checkpoint (folder or Hub id), or fresh: a new "
         "model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.trust_remote_code and self.teacher is None:
+            raise ValueError("--trust_remote_code lets the code of a --teacher that you name run: name it")

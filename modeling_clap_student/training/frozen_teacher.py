@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from ..checkpoints.embedding import text_vectors
 from ..checkpoints.inference import for_inference
-from ..encoding_clap_student import average_windows, embed_distinct_texts
+from ..encoding_clap_student import average_windows
 
 
 _KEPT_TEXTS = 2**18  # of 1024 dimensions a gigabyte
@@ -19,7 +20,7 @@ class FrozenTeacher:
     works with a copy for inference (batch norms folded, fewer multiplications); the model itself stays as it is.
 
     Args:
-        model: any CLAP with `get_audio_features` and `get_text_features`, on the device where it is to work.
+        model: any that `load_checkpoint` returns, on the device where it is to work.
         tokenizer: its own.
         dtype: that it may compute in, float32 or bfloat16.
     """
@@ -54,7 +55,7 @@ class FrozenTeacher:
         known_vectors = {caption: self._texts[caption] for caption in captions if caption in self._texts}
         new = [caption for caption in dict.fromkeys(captions) if caption not in known_vectors]
         if new:
-            vectors = embed_distinct_texts(self.model.eval(), self.tokenizer, new, batch_size=len(captions))
+            vectors = text_vectors(self.model.eval(), self.tokenizer, new, batch_size=len(captions))
             known_vectors |= zip(new, vectors, strict=True)
             if len(self._texts) < _KEPT_TEXTS:
                 self._texts |= known_vectors

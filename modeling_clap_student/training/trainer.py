@@ -14,7 +14,7 @@ from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
-from ..checkpoints.loading import as_checkpoint
+from ..checkpoints.loading import as_checkpoint, as_student
 from ..data.collation import ClapCollator
 from ..data.corpora import as_pairs, as_sets
 from ..data.leakage import LeakageFilter
@@ -109,9 +109,9 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             `args.max_steps` and is saved every `args.save_steps`; or what has such `pairs`, and `replay` or None, as
             an Improvement-Set.
         replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
-        teacher: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and
-            its processor. With a `data_collator`, a model that hears and reads as the student does, or any CLAP whose
-            processor the collator knows.
+        teacher: a `ClapStudentModel`, transformers' `ClapModel`, another model that can teach, the name of a
+            checkpoint, or a pair of a model and its processor. With a `data_collator`, a model that hears and reads as
+            the student does, or any other whose processor the collator knows.
         validation: scores the model at each evaluation: called with it, and tells what it selects by, as
             `evaluation.validation.Validation` does.
         record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
@@ -146,7 +146,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
     ):
         _check_arguments(args)
         model = model if processing_class is None else (model, processing_class)
-        model, processing_class = as_checkpoint(model, needs_processor=data_collator is None)
+        model, processing_class = as_student(model, needs_processor=data_collator is None)
         args.refuse_data_parallel()
         self.column_mapping = column_mapping
         train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
