@@ -243,7 +243,7 @@ def test_the_third_protocol_s_steps_can_be_run(planned, text):
             if flag in ("--teacher", "--improvement_set", "--model"):
                 assert value.rpartition("/")[2] in made, name
         if script == "run_teacher.py":
-            assert parsed[1].audio_weights == "tower"
+            assert parsed[1].audio_weights.endswith("/tower")
         if script in ("run_teacher.py", "curate.py") or "none" in flags:
             assert [spec.split("=")[0] for spec in parsed[0].task] == ["esc50:3", "urbansound8k:2"]
         if script in ("run_teacher.py", "run_student.py"):
@@ -279,6 +279,10 @@ def test_what_is_scored_is_not_trained_again(module, tmp_path):
     assert "teacher" in left()  # the others need its weights
     (tmp_path / "teacher" / "model.safetensors").write_text("")
     assert "teacher" not in left()
+    (tmp_path / "sl" / "model.safetensors").write_text("")
+    steps.drop_weights(plan, tmp_path)
+    assert (tmp_path / "teacher" / "model.safetensors").exists()
+    assert not (tmp_path / "sl" / "model.safetensors").exists() and (tmp_path / "sl" / "results.json").exists()
     finish(*(step.name for step in plan if step.script == "run_eval.py"))
     assert left() == set()
 

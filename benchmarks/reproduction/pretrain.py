@@ -163,31 +163,39 @@ def held_out(training: Training, mixtures: Mixtures) -> float:
     return float(np.mean(np.concatenate([(1 - cosines(training, *batch)).numpy() for batch in batches])))
 
 
+Listener = Callable[[Tensor], Tensor]  # (clips, samples) -> (clips, dim)
+
+
+def listener(tower: ClapStudentAudioModel) -> Listener:
+    return lambda waveforms: tower.eval()(waveforms).pooler_output
+
+
 @torch.inference_mode()
-def probe(folder: Path, tower: ClapStudentAudioModel, encoder: Callable[[Tensor], Tensor]) -> list[dict]:
+def probe(folder: Path, listeners: dict[str, Listener], extractor: ClapStudentFeatureExtractor) -> list[dict]:
     """By fold: of its clips, the share whose class a linear model tells that was fitted on the other folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     clips = read_benchmark(f"esc50={folder}").clips
-    extractor, embeds = tower.processor, {"tower": [], "encoder": []}
+    embeds: dict[str, list] = {name: [] for name in listeners}
     for clip in clips:
         window = torch.from_numpy(next(decode_windows(clip["audio"], extractor)))[None]
-        embeds["tower"].append(tower.eval()(window).pooler_output[0].numpy())
-        embeds["encoder"].append(encoder(window)[0].numpy())
+        for name, listen in listeners.items():
+            embeds[name].append(listen(window)[0].numpy())
     labels, folds, rows = np.array(clips["label"]), np.array(clips["fold"]), []
     for fold in sorted(set(folds)):
-        row = {"fold": str(fold), "n": int((folds == fold).sum())}
+        tested = folds == fold
+        row = {"fold": str(fold), "n": int(tested.sum())}
         for name, vectors in embeds.items():
             linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-            linear.fit(np.stack(vectors)[folds != fold], labels[folds != fold])
-            row[name] = float(linear.score(np.stack(vectors)[folds == fold], labels[folds == fold]))
+            linear.fit(np.stack(vectors)[~tested], labels[~tested])
+            row[name] = float(linear.score(np.stack(vectors)[tested], labels[tested]))
         rows.append(row)
     return rows
 
 
-def pretrain(args: argparse.Namespace, make_encoder: Callable[[], Callable[[Tensor], Tensor]] = load_encoder) -> None:
+def pretrain(args: argparse.Namespace, make_encoder: Callable[[], Listener] = load_encoder) -> None:
     """Makes the mixtures, trains, saves the tower in `tower`, and writes `results.json`.
 
     Args:
@@ -216,9 +224,10 @@ def pretrain(args: argparse.Namespace, make_encoder: Callable[[], Callable[[Tens
     results = {"settings": settings_of(args), "clips": len(clips), "held_out": held_out(training, mixtures)}
     print(f"cosine distance of {HELD_OUT} mixtures that were not trained on: {results['held_out']:.4f}")
     if (Path(args.data) / PROBE / "meta").is_dir():
-        results["probe"] = probe(Path(args.data) / PROBE, training.tower, encoder)
+        towers = {"tower": listener(training.tower), "untrained": listener(new_tower(args))}
+        results["probe"] = probe(Path(args.data) / PROBE, {**towers, "encoder": encoder}, tower.processor)
         for row in results["probe"]:
-            print("fold {fold}, n = {n}: tower {tower:.1%}, encoder {encoder:.1%}".format(**row))
+            print("fold {fold}, n = {n}: {tower:.1%}, encoder {encoder:.1%}, untrained {untrained:.1%}".format(**row))
     with whole_file(args.output_dir / "results.json") as partial:
         partial.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if not (args.output_dir / "tower").exists():

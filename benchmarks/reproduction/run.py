@@ -46,10 +46,10 @@ def main():
     args.output_dir = base / args.text if protocol.is_pretrained or args.text != "keeps" else base
     if protocol.is_pretrained:
         args.spectrogram_cache = args.spectrogram_cache or base / "spectrograms"
-        if args.audio_weights is None:
-            args.audio_weights = (base / "pretrained" / "tower").resolve()
-            if not (args.audio_weights / "model.safetensors").exists():
-                pretrain(args)
+        given = args.audio_weights
+        args.audio_weights = (given or base / "pretrained" / "tower").resolve()
+        if given is None and not (args.audio_weights / "model.safetensors").exists():
+            pretrain(args)
     tables = args.tables or protocol.tables
     steps, rows = grid(protocol, tables)
     folders = run_for_seeds(steps, args, protocol, args.seeds)

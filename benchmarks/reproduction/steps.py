@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ def parser(description: str) -> ArgumentParser:
     made.add_argument("--spectrogram_cache", type=Path, help="By default in the output folder.")
     made.add_argument("--audio_weights", type=Path, help="The pretrained tower of protocol 3: pretrain.py makes it.")
     made.add_argument("--bf16", help="Train in bfloat16: true or false; by default where the processor has it.")
+    made.add_argument("--drop_weights", action="store_true", help="With protocol 3: those that no step to come reads.")
     made.add_argument("--dry_run", action="store_true")
     return made
 
@@ -88,7 +90,7 @@ def run_for_seeds(steps: list[Step], args, protocol: Protocol, seeds: list[int])
         for step, folder in todo:
             print(folder.name, step.name, step.script, *flags_of(step, args, protocol, folder, "MINILM"))
     else:
-        run_all(todo, args, protocol, minilm())
+        run_all(steps, todo, args, protocol, minilm())
     return folders
 
 
@@ -152,8 +154,8 @@ def run_step(step: Step, args, protocol: Protocol, folder: Path, text_model: str
     return time.perf_counter() - start
 
 
-def run_all(todo: list[tuple[Step, Path]], args, protocol: Protocol, text_model: str) -> None:
-    """Runs steps, `args.jobs` at a time, each once those that it needs are done.
+def run_all(steps: list[Step], todo: list[tuple[Step, Path]], args, protocol: Protocol, text_model: str) -> None:
+    """Runs those of a seed's steps that are to do, `args.jobs` at a time, each once those that it needs are done.
 
     Raises:
         SystemExit: one fails; what is under way comes to its end.
@@ -170,6 +172,18 @@ def run_all(todo: list[tuple[Step, Path]], args, protocol: Protocol, text_model:
                 seconds = future.result()
                 done = number - len(waiting) - len(running)
                 print(f"{done}/{number} {folder.name} {step.name}: {seconds:.0f} s", flush=True)
+                if args.drop_weights and protocol.is_pretrained:
+                    drop_weights(steps, folder)
+
+
+def drop_weights(steps: list[Step], folder: Path) -> None:
+    """Deletes the weights of finished trainings that no step to come reads; their results stay."""
+    read = {name for step in unfinished(steps, folder) for name in step.needs}
+    for step in steps:
+        if step.script in ("run_teacher.py", "run_student.py") and step.name not in read and is_done(step, folder):
+            (folder / step.name / step.product).unlink(missing_ok=True)
+            for checkpoint in (folder / step.name).glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
 
 
 def is_ready(step: Step, folder: Path, waiting: list, running: list) -> bool:
