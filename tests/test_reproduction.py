@@ -255,6 +255,7 @@ def test_the_third_protocol_s_steps_can_be_run(planned, text):
 def test_the_pool_s_labels_alone_rank_options(planned):
     """Guards against an option that is chosen on what is reported."""
     steps = planned("--protocol", "3", "--audio_weights", "tower", "--tables", "options", "--seeds", "100")
+    assert set(planned("--protocol", "3", "--audio_weights", "tower", "--seeds", "7")) == {"seed-7"}
     scored = {flag for script, flags in steps["seed-100"].values() if script == "run_eval.py" for flag in flags}
     assert {flag.split("=")[0] for flag in scored if "=" in flag} == {"esc50:2", "urbansound8k:1"}
 

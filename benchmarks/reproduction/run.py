@@ -54,7 +54,8 @@ def main():
     steps, rows = grid(protocol, tables)
     folders = run_for_seeds(steps, args, protocol, args.seeds)
     further = [row for row in rows if row.table == "seeds"]
-    more = run_for_seeds(steps_of(protocol, steps, further), args, protocol, protocol.further_seeds) if further else []
+    further_seeds = protocol.further_seeds if further and args.seeds == flags.get_default("seeds") else []
+    more = run_for_seeds(steps_of(protocol, steps, further), args, protocol, further_seeds)
     if not args.dry_run:
         predictions = [predict(rows, folder, args.data, protocol.sets) for folder in folders]
         of_more = [predict(further, folder, args.data, protocol.sets) for folder in more]

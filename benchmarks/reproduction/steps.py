@@ -82,7 +82,8 @@ def run_for_seeds(steps: list[Step], args, protocol: Protocol, seeds: list[int])
         sys.exit(f"no such folder: {args.data}; it holds {names}")
     folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in seeds]
     todo = [(step, folder) for folder in folders for step in unfinished(steps, folder)]
-    print(f"{len(steps)} steps for each of {len(seeds)} seeds, {len(todo)} to do", flush=True)
+    if seeds:
+        print(f"{len(steps)} steps for each of {len(seeds)} seeds, {len(todo)} to do", flush=True)
     if args.bf16 is None:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         args.bf16 = str(supports_bfloat16(device.type)).lower()
