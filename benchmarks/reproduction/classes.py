@@ -5,9 +5,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from grid import POOL
 from matplotlib.figure import Figure
-from steps import DOMAINS
+from protocols import Protocol
 from tables import Predictions
 
 from modeling_clap_student.curation.improvement_set import load_improvement_set
@@ -16,14 +15,16 @@ from modeling_clap_student.evaluation.plots import confusion_matrix, show_confus
 from modeling_clap_student.utils.charts import FILE_STYLE, save_chart
 
 
-_ALIKE = {"dog bark": "dog"}  # one set's class is the other's
+_ALIKE = {"dog bark": "dog", "engine idling": "engine"}  # one set's class is the other's
 
 
-def write_classes(predictions: list[dict[str, Predictions]], seeds: list[Path], data: str, folder: Path) -> None:
+def write_classes(
+    protocol: Protocol, predictions: list[dict[str, Predictions]], seeds: list[Path], data: str, folder: Path
+) -> None:
     """Writes and prints `classes.md`, and draws `confusion_DOMAIN.png`: teachers and their ADS+SL students."""
-    truth = pool_labels(data)
+    truth = pool_labels(protocol.pool, data)
     parts = []
-    for domain in DOMAINS:
+    for domain in protocol.domains:
         of_domain = [of_seed[domain] for of_seed in predictions]
         verdicts = [judged_pairs(seed / f"pairs_ads_{domain}", truth) for seed in seeds]
         parts.append(classes_table(domain, of_domain, verdicts))
@@ -36,10 +37,10 @@ def write_classes(predictions: list[dict[str, Predictions]], seeds: list[Path], 
     print(text)
 
 
-def pool_labels(data: str) -> dict[str, str]:
+def pool_labels(pool: list[str], data: str) -> dict[str, str]:
     """Clip -> its class, of the parts of the pool that have classes."""
     known: dict[str, str] = {}
-    for spec in POOL:
+    for spec in pool:
         if not spec.startswith("folder="):
             clips = read_benchmark(spec.format(data=data)).clips
             known |= zip(clips["audio_id"], clips["label"], strict=True)
@@ -77,7 +78,7 @@ def draw_both(domain: str, of_seeds: list[Predictions], path: Path) -> None:
     """The confusion matrices of all seeds' teachers together and of their students, side by side."""
     names = of_seeds[0].classes
     with matplotlib.rc_context(FILE_STYLE | {"axes.grid": False}):
-        figure = Figure(figsize=(10, 5.6), layout="constrained")
+        figure = Figure(figsize=(10, 5.6) if len(names) <= 20 else (18, 9.6), layout="constrained")
         for place, (title, model) in enumerate((("teacher", "teacher"), ("ADS+SL", f"ads_sl_{domain}")), 1):
             axes = figure.add_subplot(1, 2, place)
             show_confusion(axes, sum(matrix_of(of_seed, model) for of_seed in of_seeds), names)

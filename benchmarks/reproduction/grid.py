@@ -1,32 +1,20 @@
-"""The rows of the paper's tables and their ablations, as commands of this package.
+"""The rows of the paper's tables and their ablations, as commands of this package; `protocols.py` has the recordings.
 
-The protocol, of which docs/results.md says what was known when it was chosen:
-
-captioned    `captioned_sfx`, `esc50_extra`, ESC-10 folds 1 and 2, the last two with their recordings' titles
-pool         `wild`, UrbanSound8K fold 1, ESC-10 fold 3: audio alone
-downstream   ESC-10 folds 4 and 5, UrbanSound8K fold 2: of these curation sees the class names alone, and every command
-             leaves out their clips and recordings (`--task`)
-
-The labels of the pool's folds rank options (`steps.POOL_SETS`); nothing is trained on them.
-
-A domain is one of the two downstream sets: DS and ADS are curated for it. Everything else is the same for both. Sizes
-follow from the corpora alone: the fifth of the captions that lies nearest to the domain's prompts, about as many pairs
-as the teacher has, shared evenly among the classes (`--balance_labels`). The text tower keeps its weights
-(`steps.RATES`). Both were chosen by the labels of the pool, with another seed.
+Sizes follow from the corpora alone: the fifth of the captions that lies nearest to the domain's prompts, about as many
+pairs as the teacher has, shared evenly among the classes (`--balance_labels`). The text tower keeps its weights. Both
+were chosen by the labels of the pool of protocol 2, with another seed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from steps import DOMAINS, POOL_SETS, Step
+from protocols import Protocol
+from steps import Step, needed
 
 
-CAPTIONED = ["audiofolder={data}/captioned_sfx", "esc50={data}/esc50_extra", "esc50:1,2={data}/esc10"]
 TEXTS = ["{data}/captions/audiocaps_train.csv", "{data}/captions/clotho_captions_development.csv"]  # without audio
-POOL = ["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:3={data}/esc10"]
-
 CAPTION_QUANTILE, NUM_PAIRS = "0.8", "1500"
-BETA = "0.3"
+TABLES = ["2", "3", "rounds", "seeds", "ablations", "options"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +27,12 @@ class Row:
     baselines: dict[str, str]
 
 
-def teacher(name: str, *flags: str) -> Step:
-    return Step(name, "run_teacher.py", ["--corpus", *CAPTIONED, *flags], ["model", "teacher", "kept"])
+def teacher(protocol: Protocol, name: str, *flags: str) -> Step:
+    return Step(name, "run_teacher.py", ["--corpus", *protocol.captioned, *flags], ["model", "teacher", "kept"])
 
 
 def pairs(
+    protocol: Protocol,
     name: str,
     strategy: str,
     teacher: str,
@@ -52,108 +41,160 @@ def pairs(
     balanced: str = "true",
     texts: Sequence[str] = (),
 ) -> Step:
-    flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--captions", *CAPTIONED, *texts]
+    flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--captions", *protocol.captioned, *texts]
     if strategy != "ds":
-        flags += ["--audio", *POOL, "--num_pairs", num_pairs]
+        flags += ["--audio", *protocol.pool, "--num_pairs", num_pairs]
     if strategy == "ads":
         flags += ["--balance_labels", balanced]
     if domain is not None:
-        flags += ["--labels", DOMAINS[domain], "--caption_quantile", CAPTION_QUANTILE]
+        flags += ["--labels", protocol.domains[domain], "--caption_quantile", CAPTION_QUANTILE]
     return Step(name, "curate.py", [*flags, "--embedding_store", "{folder}/embeddings"])
 
 
-def student(name: str, strategy: str, teacher: str, of: str | None, beta: str = BETA, *flags: str) -> Step:
+def student(name: str, strategy: str, teacher: str, of: str | None, beta: str, *flags: str) -> Step:
     flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--soft_label_weight", beta, *flags]
     if of is not None:
         flags += ["--improvement_set", f"{{folder}}/{of}"]
     return Step(name, "run_student.py", flags, ["student", "kept"])
 
 
-def grid(tables: list[str]) -> tuple[list[Step], list[Row]]:
-    """The steps of some tables, each behind those it needs, and the rows that they fill.
+def score(protocol: Protocol, labelled: str, model: str) -> Step:
+    """Scores a model on a set, and leaves what `tables.py` reads."""
+    flags = ["--model", f"{{folder}}/{model}", "--task", protocol.sets[labelled]]
+    return Step(f"eval_{labelled}_{model}", "run_eval.py", flags)
 
-    Args:
-        tables: of "2", "3" and "ablations", which need those of "2".
-    """
+
+def grid(protocol: Protocol, tables: list[str]) -> tuple[list[Step], list[Row]]:
+    """The steps of some of `TABLES`, each behind those it needs, and the rows that they fill."""
     steps, rows = [], []
-    for name, add in {"2": _add_main, "3": _add_subset, "ablations": _add_ablations}.items():
-        if name in tables:
-            add(steps, rows)
-    return steps, rows
+    for add in (_add_main, _add_subset, _add_rounds, _add_ablations):
+        add(protocol, steps, rows)
+    # `order` goes with Table 2; the three tables of the ablations are each other's steps.
+    wanted = {"2": {"2", "order"}, "ablations": {"ablations", "changes", "pool"}, "options": {"pool"}}
+    shown = set().union(*(wanted.get(name, {name}) for name in tables))
+    rows = [row for row in rows if row.table in shown]
+    return steps_of(protocol, steps, rows), rows
 
 
-def _both(name: str, sets: Iterable[str] = tuple(DOMAINS)) -> dict[str, str]:
+def steps_of(protocol: Protocol, steps: list[Step], rows: list[Row]) -> list[Step]:
+    """The steps that some rows need, with scoring where the protocol has it as steps of its own."""
+    named = [pair for row in rows for models in (row.models, row.baselines) for pair in models.items()]
+    steps = needed(steps, {model for _, model in named})
+    if not protocol.is_pretrained:
+        return steps
+    scores = [score(protocol, *pair) for pair in dict.fromkeys(named)]
+    return [each for step in steps for each in (step, *(one for one in scores if step.name in one.needs))]
+
+
+def _both(name: str, sets: Iterable[str]) -> dict[str, str]:
     """One model for all sets."""
     return dict.fromkeys(sets, name)
 
 
-def _each(name: str, sets: Iterable[str] = tuple(DOMAINS)) -> dict[str, str]:
+def _each(name: str, sets: Iterable[str]) -> dict[str, str]:
     """For each set the model of its domain."""
     return {of: f"{name}_{of.removeprefix('pool_')}" for of in sets}
 
 
-def _add_main(steps: list[Step], rows: list[Row]) -> None:
+def _betas(protocol: Protocol) -> list[tuple[str, str, str]]:
+    """(β, what a model's name says of it, what a row's title says of it)."""
+    first, *others = protocol.betas
+    return [(first, "", ""), *((beta, beta.replace(".", ""), f", β = {beta}") for beta in others)]
+
+
+def _add_main(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     """The paper's Table 2."""
-    steps += [teacher("teacher"), student("sl", "none", "teacher", None), pairs("pairs_du", "du", "teacher")]
-    steps += [student("du", "du", "teacher", "pairs_du", "0"), student("du_sl", "du", "teacher", "pairs_du")]
+    domains, betas = protocol.domains, _betas(protocol)
+    steps += [teacher(protocol, "teacher"), *(student(f"sl{tag}", "none", "teacher", None, b) for b, tag, _ in betas)]
+    steps += [pairs(protocol, "pairs_du", "du", "teacher"), student("du", "du", "teacher", "pairs_du", "0")]
+    steps += [student(f"du_sl{tag}", "du", "teacher", "pairs_du", beta) for beta, tag, _ in betas]
     for strategy in ("ds", "ads"):
-        for domain in DOMAINS:
+        for domain in domains:
             of = f"pairs_{strategy}_{domain}"
-            steps.append(pairs(of, strategy, "teacher", domain))
+            steps.append(pairs(protocol, of, strategy, "teacher", domain))
             steps.append(student(f"{strategy}_{domain}", strategy, "teacher", of, "0"))
-            steps.append(student(f"{strategy}_sl_{domain}", strategy, "teacher", of))
-    models = {"teacher": _both("teacher"), "SL": _both("sl"), "DU": _both("du"), "DU+SL": _both("du_sl")}
-    models |= {"DS": _each("ds"), "DS+SL": _each("ds_sl"), "ADS": _each("ads"), "ADS+SL": _each("ads_sl")}
-    rows += [Row("2", title, names, _both("teacher")) for title, names in models.items()]
-    for title, names in {
-        "ADS": _each("ads"),
-        "DS+SL": _each("ds_sl"),
-        "DU+SL": _both("du_sl"),
-        "SL": _both("sl"),
-    }.items():
-        rows.append(Row("order", f"ADS+SL against {title}", _each("ads_sl"), names))
+            steps += [student(f"{strategy}_sl{tag}_{domain}", strategy, "teacher", of, beta) for beta, tag, _ in betas]
+    models = {"teacher": _both("teacher", domains)} | _with_betas("SL", "sl", _both, protocol)
+    for title, name, models_of in (("DU", "du", _both), ("DS", "ds", _each), ("ADS", "ads", _each)):
+        models[title] = models_of(name, domains)
+        models |= _with_betas(f"{title}+SL", f"{name}_sl", models_of, protocol)
+    rows += [Row("2", title, names, _both("teacher", domains)) for title, names in models.items()]
+    for title in ("ADS", "DS+SL", "DU+SL", "SL"):
+        rows.append(Row("order", f"ADS+SL against {title}", models["ADS+SL"], models[title]))
+    for title in (title for title in models if title == "teacher" or title.startswith("ADS+SL")):
+        rows.append(Row("seeds", title, models[title], _both("teacher", domains)))
 
 
-def _add_subset(steps: list[Step], rows: list[Row]) -> None:
+def _with_betas(title: str, name: str, models_of: Callable, protocol: Protocol) -> dict[str, dict[str, str]]:
+    """A row's title -> its models, for each β."""
+    return {title + told: models_of(name + tag, protocol.domains) for _, tag, told in _betas(protocol)}
+
+
+def _add_subset(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     """Table 3: a teacher of a quarter of the pairs (the paper's tenth would be 140)."""
-    steps += [
-        teacher("quarter", "--subset_fraction", "0.25"),
-        pairs("quarter_pairs_du", "du", "quarter"),
-        student("quarter_du_sl", "du", "quarter", "quarter_pairs_du"),
-    ]
-    for domain in DOMAINS:
+    domains, betas = protocol.domains, _betas(protocol)
+    steps.append(teacher(protocol, "quarter", "--subset_fraction", "0.25"))
+    steps.append(pairs(protocol, "quarter_pairs_du", "du", "quarter"))
+    steps += [student(f"quarter_du_sl{tag}", "du", "quarter", "quarter_pairs_du", beta) for beta, tag, _ in betas]
+    for domain in domains:
         of = f"quarter_pairs_ads_{domain}"
-        steps += [pairs(of, "ads", "quarter", domain), student(f"quarter_ads_sl_{domain}", "ads", "quarter", of)]
-    models = {
-        "subset teacher": _both("quarter"),
-        "DU+SL": _both("quarter_du_sl"),
-        "ADS+SL": _each("quarter_ads_sl"),
-    }
-    rows += [Row("3", title, names, _both("quarter")) for title, names in models.items()]
+        steps.append(pairs(protocol, of, "ads", "quarter", domain))
+        steps += [student(f"quarter_ads_sl{tag}_{domain}", "ads", "quarter", of, beta) for beta, tag, _ in betas]
+    models = {"subset teacher": _both("quarter", domains)}
+    models |= _with_betas("DU+SL", "quarter_du_sl", _both, protocol)
+    models |= _with_betas("ADS+SL", "quarter_ads_sl", _each, protocol)
+    rows += [Row("3", title, names, _both("quarter", domains)) for title, names in models.items()]
 
 
-# What differs from ADS+SL: its name, β, flags of the student.
+def _second_round(protocol: Protocol, beta: str, tag: str) -> list[Step]:
+    """The student becomes the teacher: it curates anew, and teaches."""
+    steps = []
+    for domain in protocol.domains:
+        first, of = f"ads_sl{tag}_{domain}", f"pairs_second{tag}_{domain}"
+        steps.append(pairs(protocol, of, "ads", first, domain))
+        steps.append(student(f"second{tag}_{domain}", "ads", first, of, beta))
+    return steps
+
+
+def _add_rounds(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
+    """A second round, and no replay; the first one's rows beside them."""
+    domains = protocol.domains
+    titles = _with_betas("ADS+SL", "ads_sl", _each, protocol)
+    for beta, tag, told in _betas(protocol):
+        steps += _second_round(protocol, beta, tag)
+        titles[f"a second round, teacher ← student{told}"] = _each(f"second{tag}", domains)
+    for domain in domains:
+        flags = ("ads", "teacher", f"pairs_ads_{domain}", protocol.betas[0], "--replay_probability", "0")
+        steps.append(student(f"ads_no_replay_{domain}", *flags))
+    titles["no replay"] = _each("ads_no_replay", domains)
+    rows += [Row("rounds", title, names, _both("teacher", domains)) for title, names in titles.items()]
+
+
+# What differs from ADS+SL: its name, β where another, flags of the student.
 _CHANGES = {
     "β = 0.1": ("beta01", "0.1", []),
     "β = 0.5": ("beta05", "0.5", []),
     "n = softmax (0.1)": (
         "softmax",
-        BETA,
+        None,
         ["--soft_label_normalization", "softmax", "--soft_label_temperature", "0.1"],
     ),
-    "n = none": ("none", BETA, ["--soft_label_normalization", "none"]),
-    "no replay": ("no_replay", BETA, ["--replay_probability", "0"]),
-    "the text tower learns too": ("text_learns", BETA, ["--freeze_text_encoder", "false"]),
+    "n = none": ("none", None, ["--soft_label_normalization", "none"]),
+    "no replay": ("no_replay", None, ["--replay_probability", "0"]),
+    "the text tower learns too": ("text_learns", None, ["--freeze_text_encoder", "false"]),
 }
 
 
-def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
-    """One thing at a time that differs from ADS+SL; with β = 0 it is ADS."""
+def _add_ablations(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
+    """One thing at a time that differs from ADS+SL; with β = 0 it is ADS. Some steps are those of the rounds."""
     titles = {"ADS+SL: β = 0.3, n = l1, replay, 1500 pairs shared by the classes": "ads_sl", "β = 0 (ADS)": "ads"}
+    there = {step.name for step in steps}
     for title, (name, beta, flags) in _CHANGES.items():
         titles[title] = f"ads_{name}"
-        for domain in DOMAINS:
-            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", f"pairs_ads_{domain}", beta, *flags))
+        for domain in protocol.domains:
+            of = ("ads", "teacher", f"pairs_ads_{domain}", beta or protocol.betas[0], *flags)
+            if f"ads_{name}_{domain}" not in there:
+                steps.append(student(f"ads_{name}_{domain}", *of))
     for title, name, *settings in (
         ("500 pairs", "500", "500"),
         ("5000 pairs", "5000", "5000"),
@@ -167,20 +208,18 @@ def _add_ablations(steps: list[Step], rows: list[Row]) -> None:
         ),
     ):
         titles[title] = f"ads_{name}"
-        for domain in DOMAINS:
+        for domain in protocol.domains:
             of = f"pairs_ads_{name}_{domain}"
-            steps.append(pairs(of, "ads", "teacher", domain, *settings))
-            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", of))
+            steps.append(pairs(protocol, of, "ads", "teacher", domain, *settings))
+            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", of, protocol.betas[0]))
     titles["a second round, teacher ← student"] = "second"
-    for domain in DOMAINS:
-        first, of = f"ads_sl_{domain}", f"pairs_second_{domain}"
-        steps += [pairs(of, "ads", first, domain), student(f"second_{domain}", "ads", first, of)]
-    for table, sets, baselines in (
-        ("ablations", DOMAINS, _both("teacher")),
-        ("changes", DOMAINS, _each("ads_sl")),
-        ("pool", POOL_SETS, _each("ads_sl", POOL_SETS)),
+    for table, sets, models_of, against in (
+        ("ablations", protocol.domains, _both, "teacher"),
+        ("changes", protocol.domains, _each, "ads_sl"),
+        ("pool", protocol.pool_sets, _each, "ads_sl"),
     ):
+        baselines = models_of(against, sets)
         rows += [Row(table, title, _each(name, sets), baselines) for title, name in titles.items()]
 
 
-__all__ = ["Row", "grid", "pairs", "student", "teacher"]
+__all__ = ["TABLES", "Row", "grid", "pairs", "steps_of", "student", "teacher"]

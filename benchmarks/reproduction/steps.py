@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,17 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from protocols import TEXT, Protocol
 
 from modeling_clap_student.utils.precision import supports_bfloat16
 
 
 ROOT = Path(__file__).parents[2]
-DOMAINS = {"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"}
-# The parts of the pool that have classes, which no training and no curation reads: they may rank options.
-POOL_SETS = {"pool_esc10": "esc50:3={data}/esc10", "pool_urbansound8k": "urbansound8k:1={data}/urbansound8k"}
 RATES = ["--learning_rate", "5e-4", "--per_device_train_batch_size", "32", "--logging_steps", "50"]
-RATES += ["--freeze_text_encoder", "true"]  # 1400 captions teach a text tower less than they make it forget
-MODEL = ["--projection_dim", "512", "--dropout", "0.2", "--hop_length", "640"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +45,11 @@ class Step:
         found = (re.fullmatch(r"{folder}/(\w+)", flag) for flag in self.flags)
         return [match[1] for match in found if match and match[1] != "embeddings"]
 
+    @property
+    def product(self) -> str:
+        """What those that need it read in its folder."""
+        return "data" if self.script == "curate.py" else "model.safetensors"
+
 
 def parser(description: str) -> ArgumentParser:
     """With what every run of steps can be told."""
@@ -55,49 +57,85 @@ def parser(description: str) -> ArgumentParser:
     made.add_argument("data", help="The folder of real recordings.")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     made.add_argument("--output_dir", type=Path, default=Path("outputs/reproduction"))
+    made.add_argument("--text", choices=list(TEXT), default="keeps", help="What the text towers do: see protocols.py.")
     made.add_argument("--base_channels", default="8", help="64 is CNN14.")
     made.add_argument("--epochs", default="15", help="Of a teacher.")
     made.add_argument("--steps", default="120", help="Of a student.")
     made.add_argument("--jobs", type=int, default=1, help="Steps at a time, which share the cores.")
+    made.add_argument("--spectrogram_cache", type=Path, help="By default in the output folder.")
+    made.add_argument("--audio_weights", type=Path, help="The pretrained tower of protocol 3: pretrain.py makes it.")
     made.add_argument("--bf16", help="Train in bfloat16: true or false; by default where the processor has it.")
+    made.add_argument("--drop_weights", action="store_true", help="With protocol 3: those that no step to come reads.")
     made.add_argument("--dry_run", action="store_true")
     return made
 
 
-def run_for_seeds(steps: list[Step], args) -> list[Path]:
-    """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders."""
+def run_for_seeds(steps: list[Step], args, protocol: Protocol, seeds: list[int]) -> list[Path]:
+    """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders.
+
+    Args:
+        steps: each behind those that it needs.
+        args: of `parser`.
+    """
     if not Path(args.data).is_dir():
-        sys.exit(
-            f"no such folder: {args.data}; it holds captioned_sfx, esc50_extra, esc10, urbansound8k, wild and captions"
-        )
-    folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in args.seeds]
-    todo = [(step, folder) for step in steps for folder in folders if not is_done(step, folder)]
-    print(f"{len(steps)} steps for each of {len(args.seeds)} seeds, {len(todo)} to do", flush=True)
+        names = ", ".join(sorted({spec.partition("{data}/")[2] for spec in (*protocol.captioned, *protocol.pool)}))
+        sys.exit(f"no such folder: {args.data}; it holds {names}")
+    folders = [(args.output_dir / f"seed-{seed}").resolve() for seed in seeds]
+    todo = [(step, folder) for folder in folders for step in unfinished(steps, folder)]
+    if seeds:
+        print(f"{len(steps)} steps for each of {len(seeds)} seeds, {len(todo)} to do", flush=True)
     if args.bf16 is None:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         args.bf16 = str(supports_bfloat16(device.type)).lower()
-    if not args.dry_run:
-        run_all(todo, args, minilm())
+    if args.dry_run:
+        for step, folder in todo:
+            print(folder.name, step.name, step.script, *flags_of(step, args, protocol, folder, "MINILM"))
+    else:
+        run_all(steps, todo, args, protocol, minilm())
     return folders
 
 
-def flags_of(step: Step, args, folder: Path, text_model: str) -> list[str]:
+def needed(steps: list[Step], names: set[str]) -> list[Step]:
+    """The steps of these names and those that they need, in order."""
+    for step in reversed(steps):
+        names = names | set(step.needs) if step.name in names else names
+    return [step for step in steps if step.name in names]
+
+
+def unfinished(steps: list[Step], folder: Path) -> list[Step]:
+    """The steps to run. Where scoring is a step, a training whose scores are there need not be, nor its weights."""
+    goals = {step.name for step in steps if step.script == "run_eval.py"} or {step.name for step in steps}
+    missing: list[Step] = []
+    for step in reversed(steps):
+        if any(step.name in other.needs for other in missing):
+            is_whole = is_done(step, folder) and (folder / step.name / step.product).exists()
+        else:
+            is_whole = is_done(step, folder) or step.name not in goals
+        if not is_whole:
+            missing.append(step)
+    return missing[::-1]
+
+
+def flags_of(step: Step, args, protocol: Protocol, folder: Path, text_model: str) -> list[str]:
     """The step's flags, with everything filled in."""
-    known = {"data": Path(args.data).resolve(), "folder": folder, "seed": folder.name}
+    known = {"data": Path(args.data).resolve(), "folder": folder, "weights": args.audio_weights}
     flags = [flag.format(**known) for flag in step.flags]
     if not {"--improvement_set", "--task"} & set(flags):  # what is curated holds none of their clips
-        flags += ["--task", *(spec.format(**known) for spec in DOMAINS.values())]
+        flags += ["--task", *(spec.format(**known) for spec in protocol.domains.values())]
     flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
+    model, rates = [flag.format(**known) for flag in protocol.model], [*RATES, "--bf16", args.bf16]
+    # 1400 captions teach a text tower less than they make it forget: by default it keeps its weights.
+    of_teacher, of_student = (["--freeze_text_encoder", frozen] for frozen in TEXT[args.text])
     sizes = {
-        "model": ["--text_model", text_model, "--base_channels", args.base_channels, *MODEL],
-        "teacher": ["--num_train_epochs", args.epochs, *RATES, "--bf16", args.bf16],
-        "student": ["--max_steps", args.steps, *RATES, "--bf16", args.bf16],
-        "kept": ["--spectrogram_cache", str(args.output_dir.resolve() / "spectrograms")],  # by all seeds and steps
+        "model": ["--text_model", text_model, "--base_channels", args.base_channels, *model],
+        "teacher": ["--num_train_epochs", args.epochs, *rates, *of_teacher],
+        "student": ["--max_steps", args.steps, *rates, *of_student],
+        "kept": ["--spectrogram_cache", str((args.spectrogram_cache or args.output_dir / "spectrograms").resolve())],
     }
     return [flag for size in step.sizes for flag in sizes[size]] + flags  # a step's own flags win
 
 
-def run_step(step: Step, args, folder: Path, text_model: str) -> float:
+def run_step(step: Step, args, protocol: Protocol, folder: Path, text_model: str) -> float:
     """Runs a step to its end and returns the seconds it took; one that is under way goes on.
 
     Raises:
@@ -105,7 +143,7 @@ def run_step(step: Step, args, folder: Path, text_model: str) -> float:
     """
     start = time.perf_counter()
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))}
-    command = [sys.executable, str(ROOT / step.script), *flags_of(step, args, folder, text_model)]
+    command = [sys.executable, str(ROOT / step.script), *flags_of(step, args, protocol, folder, text_model)]
     if any((folder / step.name).glob("checkpoint-*/run.json")):
         command.append("--resume_from_checkpoint")
     log = folder / "logs" / f"{step.name}.txt"
@@ -117,8 +155,8 @@ def run_step(step: Step, args, folder: Path, text_model: str) -> float:
     return time.perf_counter() - start
 
 
-def run_all(todo: list[tuple[Step, Path]], args, text_model: str) -> None:
-    """Runs steps, `args.jobs` at a time, each once those that it needs are done.
+def run_all(steps: list[Step], todo: list[tuple[Step, Path]], args, protocol: Protocol, text_model: str) -> None:
+    """Runs those of a seed's steps that are to do, `args.jobs` at a time, each once those that it needs are done.
 
     Raises:
         SystemExit: one fails; what is under way comes to its end.
@@ -129,12 +167,24 @@ def run_all(todo: list[tuple[Step, Path]], args, text_model: str) -> None:
             for step, folder in list(waiting):
                 if len(running) < args.jobs and is_ready(step, folder, waiting, list(running.values())):
                     waiting.remove((step, folder))
-                    running[pool.submit(run_step, step, args, folder, text_model)] = (step, folder)
+                    running[pool.submit(run_step, step, args, protocol, folder, text_model)] = (step, folder)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 step, folder = running.pop(future)
                 seconds = future.result()
                 done = number - len(waiting) - len(running)
                 print(f"{done}/{number} {folder.name} {step.name}: {seconds:.0f} s", flush=True)
+                if args.drop_weights and protocol.is_pretrained:
+                    drop_weights(steps, folder)
+
+
+def drop_weights(steps: list[Step], folder: Path) -> None:
+    """Deletes the weights of finished trainings that no step to come reads; their results stay."""
+    read = {name for step in unfinished(steps, folder) for name in step.needs}
+    for step in steps:
+        if step.script in ("run_teacher.py", "run_student.py") and step.name not in read and is_done(step, folder):
+            (folder / step.name / step.product).unlink(missing_ok=True)
+            for checkpoint in (folder / step.name).glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
 
 
 def is_ready(step: Step, folder: Path, waiting: list, running: list) -> bool:
@@ -155,4 +205,4 @@ def minilm() -> str:
     return str(Path(spec.origin).parent / "model")
 
 
-__all__ = ["DOMAINS", "POOL_SETS", "ROOT", "Step", "parser", "run_for_seeds"]
+__all__ = ["ROOT", "Step", "needed", "parser", "run_for_seeds"]

@@ -7,8 +7,9 @@ The base is the teacher of `run.py`, whose folder is shared. Scenes are made of 
 selected on fold 4, and fold 5 is tested; the teacher has heard folds 1 and 2 with their titles, and neither 4 nor 5.
 """
 
-from grid import BETA, pairs, student, teacher
-from steps import Step, parser, run_for_seeds
+from grid import pairs, student, teacher
+from protocols import SECOND
+from steps import Step, needed, parser, run_for_seeds
 from temporal_tables import BASE, scores, write_tables
 
 
@@ -36,9 +37,9 @@ def stage(name: str, which: str, start: str, *flags: str, base: str = "teacher")
     return Step(name, "run_temporal.py", flags)
 
 
-IMPROVED = student("ads_sl_esc10", "ads", "teacher", "pairs_ads_esc10", BETA)
+IMPROVED = student("ads_sl_esc10", "ads", "teacher", "pairs_ads_esc10", SECOND.betas[0])
 STEPS = [
-    teacher("teacher"),
+    teacher(SECOND, "teacher"),
     stage("temporal_a", "a", "teacher"),
     stage("temporal_b", "b", "teacher"),
     stage("temporal_ab", "b", "temporal_a"),
@@ -49,7 +50,7 @@ STEPS = [
     stage("temporal_same0", "b", "temporal_a", "--alpha_same", "0"),
     stage("temporal_cross0", "b", "temporal_a", "--alpha_cross", "0"),
     stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1"),
-    pairs("pairs_ads_esc10", "ads", "teacher", "esc10"),
+    pairs(SECOND, "pairs_ads_esc10", "ads", "teacher", "esc10"),
     IMPROVED,
     stage("temporal_improved", "b", IMPROVED.name, base=IMPROVED.name),
     # Windows of 10 s, and a teacher with windows of 5 s: they share waveforms, not spectrograms.
@@ -72,13 +73,6 @@ ARMS = {
 }
 
 
-def needed(names: set[str]) -> list[Step]:
-    """The steps of these names and those that they need, in order."""
-    for step in reversed(STEPS):
-        names = names | set(step.needs) if step.name in names else names
-    return [step for step in STEPS if step.name in names]
-
-
 def main():
     flags = parser(__doc__.splitlines()[0])
     flags.add_argument(
@@ -87,7 +81,7 @@ def main():
     flags.add_argument("--scenes", type=int, default=300, help="Of the test.")
     args = flags.parse_args()
     arms = {title: name for title, name in ARMS.items() if title == BASE or title in args.arms}
-    folders = run_for_seeds(needed(set(arms.values())), args)
+    folders = run_for_seeds(needed(STEPS, set(arms.values())), args, SECOND, args.seeds)
     if not args.dry_run:
         of_seeds = [scores(folder, list(arms.values()), args) for folder in folders]
         write_tables({title: [of[name] for of in of_seeds] for title, name in arms.items()}, args.output_dir)

@@ -1,0 +1,97 @@
+"""The protocols: which recordings are learned from, which are listened to, which are scored, and with what sizes.
+
+Two are kept; docs/results.md says what was known when each was chosen. **2** starts from nothing:
+
+captioned    `captioned_sfx`, `esc50_extra`, ESC-10 folds 1 and 2, the last two with their recordings' titles
+pool         `wild`, UrbanSound8K fold 1, ESC-10 fold 3: audio alone
+downstream   ESC-10 folds 4 and 5, UrbanSound8K fold 2
+
+**3** starts, as the paper does, from an audio tower that has heard much, and scores all of ESC-50's classes:
+
+pretrained   `pretrain.py`: the tower gives a public encoder's embeddings of the folder's audio; no word is read
+captioned    `captioned_sfx`, ESC-50 fold 1 with its recordings' titles
+pool         `wild`, UrbanSound8K fold 1, ESC-50 fold 2: audio alone
+downstream   ESC-50 fold 3 (400 clips, 50 classes), UrbanSound8K fold 2 (888 clips)
+rows         all of the paper's Tables 2 and 3, each with β = 0.3 and 0.5; a second round; no replay
+seeds        0, 1 and 2; teacher and ADS+SL also 3 and 4
+text tower   keeps its weights (`--text keeps`); then all again with one that learns (`--text learns`), and with a
+             teacher's that keeps and students' that learn (`--text students`), which was best in protocol 2
+
+Of the downstream sets curation sees the class names alone, and every command leaves out their clips and recordings
+(`--task`). The pool's labels rank options, with another seed (`--tables options --seeds 100`); nothing is trained on
+them. Downstream sets choose nothing: what is reported for protocol 3 is every row, and its main one, ADS+SL with
+β = 0.3 and the text tower kept, was fixed before any result was seen. Sizes are those of protocol 2.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What the steps of a grid share; `{data}` and `{weights}`, the pretrained tower's folder, are filled in later.
+
+    A domain is one of the downstream sets: DS and ADS are curated for it. Everything else is the same for all.
+
+    Attributes:
+        captioned: what teachers learn from, and what captions are chosen from.
+        pool: audio alone.
+        domains: name -> what is scored, and left out of everything else.
+        pool_sets: the parts of the pool that have classes, which no training and no curation reads: they may rank
+            options.
+        model: flags of a new model.
+        betas: weights of the soft labels; with the first one rows need no mention of it.
+        tables: those that are filled unless others are asked for.
+        output_dir: where results go unless another place is named.
+        is_pretrained: whether teachers begin with the tower of `pretrain.py`, and each model is scored as soon as it
+            is there, so that its weights need not be kept.
+        further_seeds: of teacher and ADS+SL alone.
+    """
+
+    captioned: list[str]
+    pool: list[str]
+    domains: dict[str, str]
+    pool_sets: dict[str, str]
+    model: list[str]
+    betas: tuple[str, ...]
+    tables: list[str]
+    output_dir: str
+    is_pretrained: bool = False
+    further_seeds: list[int] = field(default_factory=list)
+
+    @property
+    def sets(self) -> dict[str, str]:
+        """All labelled sets."""
+        return self.domains | self.pool_sets
+
+
+_MODEL = ["--projection_dim", "512", "--dropout", "0.2", "--hop_length", "640"]
+
+SECOND = Protocol(
+    captioned=["audiofolder={data}/captioned_sfx", "esc50={data}/esc50_extra", "esc50:1,2={data}/esc10"],
+    pool=["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:3={data}/esc10"],
+    domains={"esc10": "esc50:4,5={data}/esc10", "urbansound8k": "urbansound8k:2={data}/urbansound8k"},
+    pool_sets={"pool_esc10": "esc50:3={data}/esc10", "pool_urbansound8k": "urbansound8k:1={data}/urbansound8k"},
+    model=_MODEL,
+    betas=("0.3",),
+    tables=["2", "3", "ablations"],
+    output_dir="outputs/reproduction",
+)
+THIRD = Protocol(
+    captioned=["audiofolder={data}/captioned_sfx", "esc50:1={data}/esc50_16k"],
+    pool=["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:2={data}/esc50_16k"],
+    domains={"esc50": "esc50:3={data}/esc50_16k", "urbansound8k": "urbansound8k:2={data}/urbansound8k"},
+    pool_sets={"pool_esc50": "esc50:2={data}/esc50_16k", "pool_urbansound8k": "urbansound8k:1={data}/urbansound8k"},
+    model=[*_MODEL, "--audio_weights", "{weights}"],
+    betas=("0.3", "0.5"),
+    tables=["2", "3", "rounds", "seeds"],
+    output_dir="outputs/real",
+    is_pretrained=True,
+    further_seeds=[3, 4],
+)
+PROTOCOLS = {"2": SECOND, "3": THIRD}
+
+# Whether the text tower keeps its weights, of the teacher and of the students.
+TEXT = {"keeps": ("true", "true"), "learns": ("false", "false"), "students": ("true", "false")}
+
+
+__all__ = ["PROTOCOLS", "SECOND", "TEXT", "Protocol"]
