@@ -2,16 +2,15 @@
 
 import argparse
 
-from modeling_clap_student import ClapStudentModel
+from modeling_clap_student import classify
 
 
 parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("model", help="checkpoint folder or Hub id")
+parser.add_argument("model", help="checkpoint folder or Hub id, of this package or of transformers' CLAP")
 parser.add_argument("files", nargs="+", help="wav, flac, ogg or mp3, of any rate and length")
 parser.add_argument("--labels", nargs="+", required=True, help="two names or more")
 args = parser.parse_args()
 
-model = ClapStudentModel.from_pretrained(args.model)
-for file, probabilities in zip(args.files, model.classify(args.files, labels=args.labels), strict=True):
+for file, probabilities in zip(args.files, classify(args.model, args.files, args.labels), strict=True):
     label = max(probabilities, key=probabilities.get)
     print(f"{file}: {label} ({probabilities[label]:.0%})")
