@@ -30,14 +30,14 @@ class AutoAudioTextModel(ForeignModel):
     """Clips go through the feature extractor of its processor, texts through the tokenizer."""
 
     def __init__(self, inner: PreTrainedModel, origin: Origin, processor):
-        found = processor.feature_extractor
-        extractor = find_windows([found], origin, {"extractor": found.to_dict(), "class": type(found).__name__})
-        self.found = found
-        super().__init__(inner, origin, extractor, processor.tokenizer)
+        own = processor.feature_extractor
+        windows = find_windows([own], origin, {"extractor": own.to_dict(), "class": type(own).__name__})
+        self.feature_extractor = own
+        super().__init__(inner, origin, windows, processor.tokenizer)
 
     def embed_samples(self, clips: list[np.ndarray]) -> Tensor:
         rate = self.processor.feature_extractor.sampling_rate
-        return self._ask("get_audio_features", self.found(clips, sampling_rate=rate, return_tensors="pt"))
+        return self._ask("get_audio_features", self.feature_extractor(clips, sampling_rate=rate, return_tensors="pt"))
 
     def embed_strings(self, texts: list[str]) -> Tensor:
         return self._ask("get_text_features", tokenize(self.processor.tokenizer, texts))
@@ -54,8 +54,8 @@ class AutoAudioTextModel(ForeignModel):
         outputs = method(**{n: v.to(self.device) for n, v in inputs.items() if n in takes or takes_all})
         if isinstance(outputs, Tensor):
             return outputs
-        found = (getattr(outputs, name, None) for name in _OUTPUTS)
-        return next((vectors for vectors in found if vectors is not None), outputs)
+        candidates = (getattr(outputs, name, None) for name in _OUTPUTS)
+        return next((vectors for vectors in candidates if vectors is not None), outputs)
 
 
 def load_auto_model(name: str, repository: str, revision: str | None, trust: bool) -> AutoAudioTextModel:

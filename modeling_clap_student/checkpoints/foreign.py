@@ -268,8 +268,8 @@ def _window_samples(owner: Any, rate: int) -> int:
     in_samples = [getattr(owner, name, None) for name in ("window_samples", "nb_max_samples", "n_samples")]
     names = ("max_length_s", "window_seconds", "chunk_length_s", "chunk_length")
     in_seconds = [getattr(owner, name, None) for name in names]
-    told = [number / rate for number in in_samples if isinstance(number, (int, float))] + in_seconds
-    for seconds in told:
+    lengths = [number / rate for number in in_samples if isinstance(number, (int, float))] + in_seconds
+    for seconds in lengths:
         if isinstance(seconds, (int, float)) and _SHORTEST <= seconds <= _LONGEST:
             return round(seconds * rate)
     return round(DEFAULT_SECONDS * rate)
