@@ -139,7 +139,7 @@ def train_student(
             "run": key,
         }
         results = run.finish(trainer, skipped, results)
-    run.publish()
+    run.publish("student")
     return results
 
 

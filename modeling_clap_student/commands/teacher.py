@@ -87,7 +87,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
             "train_loss": loss,
         }
         run.finish(trainer, skipped, results)
-    run.publish()
+    run.publish("teacher")
 
 
 def make_built_in_teacher(seed: int) -> str:

@@ -105,7 +105,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             "num_validation": len(held_out),
         }
         results = run.finish(trainer, skipped, results)
-    run.publish()
+    run.publish("model")
     return results
 
 

@@ -73,13 +73,13 @@ class TrainingRun:
         draw_curves(trainer.state.log_history, folder / "curves.png")
         return results
 
-    def publish(self) -> None:
-        """Says where the model is, and uploads it with `--push_to_hub`.
+    def publish(self, kind: str) -> None:
+        """Says where the model is, a teacher or student, and uploads it with `--push_to_hub`.
 
         Raises:
             InputError: the upload broke off.
         """
-        say(f"saved in {self.training_args.output_dir} after {self.watch.seconds:.0f} s")
+        say(f"{kind} saved in {self.training_args.output_dir} after {self.watch.seconds:.0f} s")
         push_if_asked(self.training_args)
 
 
