@@ -139,7 +139,7 @@ def main():
     protocol = json.loads(json.dumps(REAL if data else BUILT_IN).replace("{data}", str(data)))
     place = args.output_dir.resolve() / ("real" if data else "soundscapes")
     models = [improve(place / f"seed-{seed}", seed, protocol, args.epochs, args.steps) for seed in args.seeds]
-    print(f"\n{machine()}")
+    print(f"\n{machine('cpu')}")
     for task, spec in protocol["tasks"].items():
         report(task, spec, [by_task[task] for by_task in models], args.seeds)
 

@@ -140,5 +140,8 @@ def test_the_commands_train_on_kept_spectrograms(command, captioned_folder, caps
     capsys.readouterr()
     code = command(run_student, *student, "--output_dir", "mixed", "--mixup_alpha", "1", *kept)
     check_failure(code, capsys, "--mixup_alpha mixes waveforms")
-    code = command(run_student, *student, "--output_dir", "new", "--init", "fresh", *SMALL, *kept)
-    check_failure(code, capsys, "keeps no waveforms")
+    fresh = [*student, "--init", "fresh", *SMALL, *kept, "--output_dir"]  # it hears as its teacher does
+    assert command(run_student, *fresh, "new") == 0
+    capsys.readouterr()
+    code = command(run_student, *fresh, "other", "--hop_length", "512")
+    check_failure(code, capsys, "keeps the student's spectrograms, and the teacher's are others")
