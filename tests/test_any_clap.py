@@ -12,7 +12,7 @@ from conftest import FAST, numbers, tiny_clap, tiny_model
 from datasets import Dataset
 from mteb.models.model_implementations.clap_models import ClapZeroShotWrapper
 from safetensors.torch import load_file
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from modeling_clap_student import (
     ClapStudentTrainer,
@@ -276,3 +276,31 @@ def test_a_clap_without_parts(tmp_path):
     model, _ = load_checkpoint(tiny_clap(tmp_path / "fused", "fusion"))
     with pytest.raises(InputError, match="nothing that a tower made"):
         model.get_audio_features(input_frames=torch.zeros(1, 4, 16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sampling_rate": 0, "nb_max_samples": 0}, "hears 0 Hz"),
+        ({"feature_size": 128}, "makes 128 mel bins, and the model takes 64"),
+        ({"max_length_s": 60, "nb_max_samples": 60 * 48000}, "makes 6001 frames of a window"),
+        ({"hop_length": 0}, "makes 0 frames of a window"),
+        (None, "feature extractor: preprocessor_config.json or processor_config.json is missing or damaged"),
+    ],
+)
+def test_a_feature_extractor_of_another_model(settings, words, tmp_path):
+    """Guards against tracebacks hours later, from the extractor or from the tower."""
+    folder = Path(tiny_clap(tmp_path / "clap"))
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps([] if settings is None else json.loads(file.read_text()) | settings))
+    with pytest.raises(InputError, match=words):
+        load_checkpoint(folder)
+    if settings is not None and "sampling_rate" not in settings:
+        with pytest.raises(InputError, match=words):
+            as_checkpoint((ClapModel.from_pretrained(folder), ClapProcessor.from_pretrained(folder)))
+
+
+def test_a_name_without_a_model():
+    """Guards against a traceback's words."""
+    with pytest.raises(InputError, match="st: names no model"):
+        load_checkpoint("st:")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
+    ClapAudioConfig,
     ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
@@ -119,7 +120,10 @@ class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> WindowedClapProcessor:
-        extractor = WindowedClapFeatureExtractor.from_pretrained(name, **kwargs)
+        try:
+            extractor = WindowedClapFeatureExtractor.from_pretrained(name, **kwargs)
+        except (TypeError, AttributeError, ArithmeticError) as error:  # settings that are no mapping, a rate of 0
+            raise OSError(f"{name} has a damaged feature extractor") from error
         tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what it makes of no files at all
             raise OSError(f"{name} has no tokenizer")
@@ -192,8 +196,31 @@ def windowed(model: ClapModel, processor: WindowedClapProcessor) -> WindowedClap
         model.__class__ = WindowedClapModel
         model.config = copy.copy(model.config)
         model.config.__class__ = WindowedClapConfig
+    check_windows(processor.feature_extractor, model.config.audio_config)
     model.processor = processor
     return model
+
+
+_RATES = (1000, 500_000)  # Hz
+
+
+def check_windows(extractor: WindowedClapFeatureExtractor, config: ClapAudioConfig) -> None:
+    """Whether a model can take what its feature extractor makes.
+
+    Raises:
+        InputError: a rate that no audio has, a window without frames, more frames or other mel bins than it takes.
+    """
+    rate, hop, bins = extractor.sampling_rate, extractor.hop_length, extractor.feature_size
+    if not isinstance(rate, int) or not _RATES[0] <= rate <= _RATES[1]:
+        raise InputError(f"its feature extractor hears {rate} Hz, and not {_RATES[0]} to {_RATES[1]}")
+    if bins != config.num_mel_bins:
+        raise InputError(f"its feature extractor makes {bins} mel bins, and the model takes {config.num_mel_bins}")
+    frames = extractor.window_samples // hop + 1 if hop > 0 else 0
+    longest = config.spec_size * (config.spec_size // config.num_mel_bins)
+    if not 1 < frames <= longest:
+        raise InputError(
+            f"its feature extractor makes {frames} frames of a window, and the model takes 2 to {longest}"
+        )
 
 
 def windowing(processor) -> WindowedClapProcessor:

@@ -12,7 +12,14 @@ from ..hub_clap_student import cached_commit, commit_folder
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from ..utils.console import say
 from . import auto, sentence_transformers
-from .clap import WindowedClapFeatureExtractor, WindowedClapModel, WindowedClapProcessor, windowed, windowing
+from .clap import (
+    WindowedClapFeatureExtractor,
+    WindowedClapModel,
+    WindowedClapProcessor,
+    check_windows,
+    windowed,
+    windowing,
+)
 from .foreign import ForeignModel, first_line
 
 
@@ -37,6 +44,8 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] | None = None, trus
     place = repository.removeprefix(ST)
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", place)
     try:
+        if not place:
+            raise InputError(f"{name} names no model: give a folder or a Hub id behind st:")
         if not is_hub_id and not Path(place).is_dir():
             raise InputError(f"no such checkpoint folder: {place} (run_teacher.py makes one)")
         kind = _kind_of(repository, revision)
@@ -50,6 +59,11 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] | None = None, trus
         model = _load_model(_MODELS[kind], repository, revision)
         if model._processor is None:
             raise InputError(f"{name} has no processor: {_missing_part(kind, repository, revision)}")
+        if kind == "clap":
+            try:
+                check_windows(model.processor.feature_extractor, model.config.audio_config)
+            except InputError as error:
+                raise InputError(f"can't use {name}: {error}") from error
         tokens, vocab_size = len(model.processor.tokenizer), model.config.text_config.vocab_size
         if tokens > vocab_size:
             raise InputError(
@@ -111,8 +125,8 @@ def as_checkpoint(model, needs_processor: bool = True, trust_remote_code: bool =
             raise InputError("this model came without a processor: set model.processor")
         return model, processor
     if isinstance(model, ClapModel):
-        processor = windowing(processor) if processor else model._processor if hasattr(model, "_processor") else None
-        processor = processor or _processor_of(model)
+        own = windowing(processor) if processor else getattr(model, "_processor", None)
+        processor = own or _processor_of(model)
         return windowed(model, processor), processor
     if sentence_transformers.is_sentence_transformer(model):
         model = sentence_transformers.as_teacher(model)
@@ -193,8 +207,8 @@ def _missing_part(kind: str, name: str, revision: str | None) -> str:
         return "processor_config.json and tokenizer.json are missing"
     try:
         WindowedClapFeatureExtractor.from_pretrained(name, revision=revision)
-    except (OSError, ValueError):
-        return "no feature extractor: preprocessor_config.json or processor_config.json is missing"
+    except Exception:  # what a damaged file raises is anything
+        return "no feature extractor: preprocessor_config.json or processor_config.json is missing or damaged"
     return "no tokenizer: tokenizer.json is missing"
 
 
