@@ -276,6 +276,7 @@ def test_wrong_inputs(command, made, inputs, files, capsys, tmp_path):
         "--held_out_classes 'purr' is no class of": [*inputs, "--held_out_classes", "tone", "purr"],
         "at least 2 classes, and there are 1": [*inputs, "--held_out_classes", "tone", "hiss", "whistle"],
         "hears windows of 2 s, and a scene lasts 10 s": ["--model", clap, *files, *QUICK],
+        "can teach, and can't be trained": ["--model", f"st:{clap}", *files, *QUICK],
         "hears or reads otherwise": [*inputs, "--base", clap],
         "no such checkpoint folder: ./gone": ["--model", "./gone", *files, *QUICK],
         "no such file or folder": [*model, "--clips", "nowhere/at/all", *files[2:]],

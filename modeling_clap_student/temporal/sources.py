@@ -2,7 +2,7 @@
 
 from datasets import Dataset, concatenate_datasets
 
-from ..checkpoints.loading import load_checkpoint
+from ..checkpoints.loading import as_student
 from ..checkpoints.protocol import AudioTextModel
 from ..data.benchmarks import read_benchmark, task_clips
 from ..data.leakage import LeakageFilter, split_validation
@@ -60,13 +60,13 @@ def place_of(args: TemporalArguments, use: str) -> str:
 
 def read_model(args: TemporalArguments, training_args: TemporalTrainingArguments) -> tuple:
     """The model to train, its processor, and the model before, whose single sounds are kept."""
-    start, processor = load_checkpoint(args.model)
+    start, processor = as_student(args.model)
     if not start.poolings:
         say(f"{args.model} pools over time in its own way, which hardly tells order: {_OWN_POOLING}")
     pooling = "mean_max" if training_args.frozen_pooling else "attention"
     model = order_aware(start, processor, pooling)
     model.config._name_or_path, model.config._commit_hash = args.model, start.config._commit_hash
-    base = start if args.base is None else load_checkpoint(args.base)[0]
+    base = start if args.base is None else as_student(args.base)[0]
     if type(base) is not type(start) or _senses(base) != _senses(start):
         raise InputError(f"--base {args.base} hears or reads otherwise than {args.model}: it must be of its kind")
     return model, model.processor, base
