@@ -94,3 +94,9 @@ def test_it_needs_the_projections_gradient(tmp_path):
             distillation_weight=1.0,
             contrastive_batch_size=8,
         )
+
+
+def test_it_needs_a_teacher(tmp_path):
+    """Guards against a flag that silently does nothing."""
+    with pytest.raises(InputError, match="there is no teacher"):
+        trainer_in(tmp_path / "out", tiny_model(), None, distillation_weight=1.0)

@@ -151,6 +151,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         self.column_mapping = column_mapping
         train_dataset, replay_dataset = as_sets(train_dataset, replay_dataset, column_mapping)
         eval_dataset = self._evaluable(eval_dataset)
+        if teacher is None and args.distillation_weight:
+            raise InputError("--distillation_weight draws a student to its teacher, and there is no teacher")
         taught = teacher is not None and max(args.soft_label_weight, args.distillation_weight) > 0
         self.list_of_skipped = None
         if data_collator is None:
