@@ -36,6 +36,7 @@ from modeling_clap_student.errors import InputError
 from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
 from modeling_clap_student.modeling_clap_student import ClapStudentAudioModel
 from modeling_clap_student.utils.outputs import whole_file, whole_folder
+from modeling_clap_student.utils.precision import supports_bfloat16
 
 
 LOUDEST, QUIETEST = 0.0, -30.0  # dB of a mixture's peak
@@ -54,6 +55,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--epochs", type=int, default=16)
     flags.add_argument("--batch_size", type=int, default=64)
     flags.add_argument("--learning_rate", type=float, default=2e-3)
+    flags.add_argument("--bf16", choices=["true", "false"], help="As in run.py: by default where the processor has it.")
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--checkpoint_minutes", type=float, default=5.0)
     flags.add_argument("--dry_run", action="store_true", help="Only say what there is to do.")
@@ -107,6 +109,7 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
     num_trained = mixtures.count - HELD_OUT
     per_epoch = num_trained // args.batch_size
     total, settings = per_epoch * args.epochs, settings_of(args)
+    in_bfloat16 = args.bf16 == "true" or (args.bf16 is None and supports_bfloat16())
     if file.exists():
         training.load(file, settings)
         print(f"going on at step {training.step} of {total}", flush=True)
@@ -121,7 +124,8 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
         features = (features + torch.from_numpy(levels).float()[:, None, None]).clamp(min=FLOOR)
         for group in training.optimizer.param_groups:
             group["lr"] = args.learning_rate * schedule(training.step / total)
-        loss = (1 - cosines(training, features, targets)).mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+            loss = (1 - cosines(training, features, targets)).mean()
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()

@@ -30,6 +30,7 @@ def pretrain(args) -> None:
     """Makes the audio tower that all teachers begin with, or goes on making it."""
     command = [sys.executable, str(Path(__file__).with_name("pretrain.py")), args.data]
     command += ["--output_dir", str(args.audio_weights.parent), "--base_channels", args.base_channels]
+    command += ["--bf16", args.bf16] if args.bf16 else []
     done = subprocess.run([*command, *["--dry_run"] * args.dry_run], check=False)
     if done.returncode:
         sys.exit("the pretraining failed: run the same command again to go on with it")
