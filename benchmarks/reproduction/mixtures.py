@@ -129,6 +129,11 @@ class Mixtures:
         features, targets = (np.stack([files[part][place] for files, place in places]) for part in (0, 1))
         return torch.from_numpy(features).float(), torch.from_numpy(targets)
 
+    def mean_target(self) -> Tensor:
+        """(dim,) of all mixtures."""
+        means = [self._open(chunk)[1].mean(axis=0, dtype=np.float64) for chunk in range(self.num_chunks)]
+        return torch.from_numpy(np.mean(means, axis=0)).float()
+
     def _open(self, chunk: int) -> list[np.ndarray]:
         if chunk not in self._files:
             self._files[chunk] = [np.load(self._path(chunk, part), mmap_mode="r") for part in ("features", "targets")]
