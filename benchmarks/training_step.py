@@ -56,7 +56,7 @@ WORDS = ["dog", "bark", "rain", "roof", "car", "pass", "bird", "sing", "door", "
 
 
 def build_models(device: str, base_channels: int, **sizes) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """Student and teacher with other random weights, of the paper's size with 64 channels; `sizes` are the config's."""
+    """Student and teacher with other random weights, of the paper's size with 64 channels; `sizes`: the config's."""
     config = ClapStudentConfig(audio_config={"base_channels": base_channels}, projection_dropout=0.0, **sizes)
     for part in (config.audio_config, config.text_config):
         for name in ("block_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):

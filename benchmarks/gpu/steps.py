@@ -29,6 +29,7 @@ WAYS = {
     "TF32": ({}, "tf32"),
     "bfloat16": ({"bf16": True}, None),
     "bfloat16, compiled": ({"bf16": True, "torch_compile": True}, None),
+    "bfloat16, compiled, TF32 off": ({"bf16": True, "torch_compile": True, "tf32": False}, None),
 }
 
 
@@ -122,4 +123,6 @@ if __name__ == "__main__":
         record.attempt(load, setting, bench, workers, seconds=10)
     record.attempt(find_limits, setting, bench, seconds=8)
     # Last: to compile may take longer than there is, and what was measured stays.
-    record.attempt(train, setting, bench, "bfloat16, compiled", 128 if not setting.small else 64, seconds=40)
+    for way in ("bfloat16, compiled", "bfloat16, compiled, TF32 off"):
+        if not any("compiled" in known for known, _ in bench.rates):  # some releases can't read whether TF32 is on
+            record.attempt(train, setting, bench, way, setting.size(128, 64), seconds=40)
