@@ -58,7 +58,8 @@ def embed_audio(record: Record, setting: Setting) -> None:
         apart = largest(fast[torch.float32].get_audio_features(heard).pooler_output, expected)
         record.add("clips, TF32: largest difference", apart)
     embeds = fast[torch.bfloat16].get_audio_features(heard).pooler_output
-    record.check("clips, bfloat16: lowest cosine", cosine(embeds, expected), at_least=0.999)
+    # A small net of random weights forgives less.
+    record.check("clips, bfloat16: lowest cosine", cosine(embeds, expected), at_least=setting.size(0.999, 0.99))
     record.add("highest cosine of two different clips", float((expected @ expected.T).fill_diagonal_(-1).max()))
 
 

@@ -14,7 +14,7 @@ from modeling_clap_student import ClapStudentModel
 from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 
 
-SMALL_TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SMALL_TEXT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 
 
 @cache
@@ -34,9 +34,10 @@ def waveforms(setting: Setting, count: int) -> torch.Tensor:
 
 @cache
 def student_and_teacher(setting: Setting, base_channels: int = 64) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """On the CPU, without dropout; whoever trains one takes a copy."""
-    small = {"text_config": BertConfig(**SMALL_TEXT), "projection_dim": 32} if setting.small else {}
-    models = build_models("cpu", setting.size(base_channels, 4), **small)
+    """On the CPU, without dropout, of fewer channels with a small text tower; whoever trains one takes a copy."""
+    small = {"text_config": BertConfig(**SMALL_TEXT), "projection_dim": 64}
+    is_small = setting.small or base_channels < 64
+    models = build_models("cpu", setting.size(base_channels, 4), **(small if is_small else {}))
     for model in models:
         settle(model, waveforms(setting, 8))
         for norm in model.modules():
