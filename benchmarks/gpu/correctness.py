@@ -96,8 +96,8 @@ def match_hard_pairs(record: Record, setting: Setting) -> None:
     """Matching against float64 brute force."""
     for name, (audio, text, threshold, options) in CASES(setting.size(1, 4)).items():
         expected, wrong = brute_force(audio, text, threshold, options), 0
-        on_device = [torch.from_numpy(side).to(setting.device) for side in (audio, text)]
-        for given, precision in (((audio, text), "ieee"), (on_device, "tf32")):
+        there = [torch.from_numpy(side).to(setting.device) for side in (audio, text)]
+        for given, precision in (((audio, text), "ieee"), (there, "tf32")):
             with float32_products(precision):
                 found = match(*given, threshold, device=setting.device, **options)
             wrong += len(expected ^ set(zip(found.clips.tolist(), found.captions.tolist(), strict=True)))

@@ -65,7 +65,14 @@ def install(site: Path, log: Path) -> dict | None:
                "--no-cache-dir", "--target", site, *wheels]  # fmt: skip
     with open(log, "ab") as file:
         code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
-    return code and {"part": "wheels", "title": "Wheels", "status": f"exit code {code}", "seconds": 0, "rows": []}
+    if code == 0:
+        return None
+    failed = {"part": "wheels", "title": "Wheels", "status": f"exit code {code}", "seconds": 0.0, "rows": []}
+    return failed | {"at": "pip install", "log": tail(log)}
+
+
+def tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
 
 def run_part(name: str, seconds: float, args: argparse.Namespace, folder: Path, log: Path) -> dict:
@@ -97,7 +104,7 @@ def run_part(name: str, seconds: float, args: argparse.Namespace, folder: Path, 
     result["times"] = {line["ended"]: line["seconds"] for line in lines if "ended" in line}
     if status != "done":
         begun = [line["begun"] for line in lines if "begun" in line]
-        result |= {"at": begun[-1] if begun else "its start", "log": log.read_text(errors="replace")[-2000:]}
+        result |= {"at": begun[-1] if begun else "its start", "log": tail(log)}
     return result
 
 
@@ -183,4 +190,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no part outlives the program
     sys.exit(main())
