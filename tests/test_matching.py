@@ -265,6 +265,29 @@ def test_the_products_type_follows_what_float32_means_now(monkeypatch):
         setting.fp32_precision = before
 
 
+@pytest.mark.parametrize("options", [{}, {"max_captions_per_clip": 3}])
+def test_a_block_that_memory_has_no_room_for_is_searched_in_halves(monkeypatch, options):
+    """Guards against pairs that are lost, found twice or out of order where a GPU's memory is short."""
+    rng = np.random.default_rng(10)
+    audio, text, threshold = unit(rng, 70), unit(rng, 40), Threshold(value=-0.5)
+    expected, whole = match(audio, text, threshold, 32, **options), SimilarityScan._candidates
+
+    def short_of_memory(self, queries, *arguments):
+        if len(queries) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return whole(self, queries, *arguments)
+
+    monkeypatch.setattr(SimilarityScan, "_candidates", short_of_memory)
+    found = match(audio, text, threshold, 32, **options)
+    assert pairs(found) == pairs(expected) and found.highest == expected.highest
+    np.testing.assert_array_equal(found.similarities, expected.similarities)
+    monkeypatch.setattr(
+        SimilarityScan, "_candidates", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none"))
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        match(audio, text, threshold, 32, **options)
+
+
 class OnDevice(torch.Tensor):
     """Like a GPU's tensors, it is no array before it is on the CPU."""
 
