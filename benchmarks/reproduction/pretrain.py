@@ -55,7 +55,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--epochs", type=int, default=16)
     flags.add_argument("--batch_size", type=int, default=64)
     flags.add_argument("--learning_rate", type=float, default=2e-3)
-    flags.add_argument("--bf16", choices=["true", "false"], help="As in run.py: by default where the processor has it.")
+    flags.add_argument(
+        "--bf16", choices=["true", "false"], help="As in run.py: by default where the processor has it."
+    )
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--checkpoint_minutes", type=float, default=5.0)
     flags.add_argument("--dry_run", action="store_true", help="Only say what there is to do.")
