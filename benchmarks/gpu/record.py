@@ -65,7 +65,8 @@ class Record:
         named = [str(arg) for arg in args if isinstance(arg, (str, int))]
         title = " ".join([work.__doc__.splitlines()[0].rstrip("."), *named])
         if not setting.small and self.left() < seconds:
-            self.write({"what": title, "left_out": f"takes about {seconds:g} s, and {self.left():.0f} s were left"})
+            told = f"takes about {seconds:g} s, and {self.left():.0f} s were left"
+            self.write({"of": "", "what": title, "left_out": told})
             return
         self.write({"begun": title})
         start = time.monotonic()

@@ -22,6 +22,7 @@ import tempfile
 import time
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 
@@ -100,12 +101,22 @@ def run_part(name: str, seconds: float, args: argparse.Namespace, folder: Path, 
     lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]  # the last may be half a line
     result = {"part": name, "title": TITLES.get(name, name), "status": status}
     result["seconds"] = round(time.monotonic() - start, 1)
-    result["rows"] = [line for line in lines if "what" in line]
+    result["rows"] = rows_of(lines)
     result["times"] = {line["ended"]: line["seconds"] for line in lines if "ended" in line}
     if status != "done":
         begun = [line["begun"] for line in lines if "begun" in line]
         result |= {"at": begun[-1] if begun else "its start", "log": tail(log)}
     return result
+
+
+def rows_of(lines: list[dict]) -> list[dict]:
+    """What was measured, each with what was being done then."""
+    rows, begun = [], ""
+    for line in lines:
+        begun = line.get("begun", begun)
+        if "what" in line:
+            rows.append({"of": begun, **line})
+    return rows
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -140,8 +151,10 @@ def as_markdown(parts: list[dict], args: argparse.Namespace, seconds: float) -> 
         if "at" in part:
             last = (part["log"].strip().splitlines() or [""])[-1][:300]
             lines += [f"**It ended at: {part['at']}.** `{last}`", ""]
-        lines += ["| what | measured | goal | |", "|---|---|---|---|"] if part["rows"] else []
-        lines += [table_row(row) for row in part["rows"]] + [""]
+        for place, (of, rows) in enumerate(groupby(part["rows"], lambda row: row["of"])):
+            lines += ["| what | measured | goal | |", "|---|---|---|---|"] if place == 0 else []
+            lines += [f"| **{of}** | | | |"] * bool(of) + [table_row(row) for row in rows]
+        lines.append("")
     return "\n".join(lines)
 
 
