@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test compat quality bench clean
+.PHONY: demo test compat quality bench gpu clean
 
 # A virtual environment with the package alone; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
@@ -41,6 +41,10 @@ bench: $(VENV)/.ready-test
 	$(BIN)/python benchmarks/matching.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/spectrogram_cache.py
+
+# Where there is a GPU; `benchmarks/gpu/wheels.py` brings along what such a machine without a network lacks.
+gpu:
+	$(PYTHON) benchmarks/gpu/run.py
 
 clean:
 	rm -rf $(VENV) $(VENV)-compat outputs

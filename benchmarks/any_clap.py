@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from embedding import machine
+from timing import machine
 from transformers import AutoTokenizer, BertModel, ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
 from modeling_clap_student import evaluate_zero_shot

@@ -11,11 +11,8 @@ all; medians of the rounds. The clips, 5 s of tones in noise, are written to a t
 """
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -26,6 +23,7 @@ import soundfile
 import torch
 import torch.nn.functional as F
 import torchaudio
+from timing import interleaved, machine
 from torch import nn
 from transformers import BertConfig
 
@@ -143,25 +141,6 @@ def write_clips(folder: Path, count: int, rate: int, suffix: str) -> None:
         soundfile.write(folder / f"{number:05}.{suffix}", clip.clip(-1, 1), rate, subtype="PCM_16")
 
 
-def wait_for(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def interleaved(works: dict[str, Callable], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each in each round, after one that does not count."""
-    times = {name: [] for name in works}
-    for number in range(rounds + 1):
-        for name, work in works.items():
-            wait_for(device)
-            start = time.perf_counter()
-            work()
-            wait_for(device)
-            if number:
-                times[name].append(time.perf_counter() - start)
-    return times
-
-
 def compare(contestants: dict[str, Callable], count: int, rounds: int, device: str) -> None:
     """Clips a second from files, and how near the embeddings are to the reference's."""
     expected = contestants["reference"]()
@@ -232,16 +211,6 @@ def floor_works(dtype: str, device: str) -> dict:
 def dtypes(device: str) -> list[str]:
     """float32, and bfloat16 where the processor has instructions for it."""
     return [dtype for dtype in DTYPES if dtype == "float32" or supports_bfloat16(device)]
-
-
-def machine(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {torch.get_num_threads()} of {os.cpu_count()} cores{load}"
 
 
 def main():

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from embedding import machine
+from timing import machine
 
 
 ROOT = Path(__file__).parents[1]

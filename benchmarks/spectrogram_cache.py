@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import torch
-from embedding import interleaved, machine, write_clips
+from embedding import write_clips
+from timing import interleaved, machine
 
 from modeling_clap_student import ClapStudentConfig, ClapStudentFeatureExtractor, ClapStudentProcessor
 from modeling_clap_student.checkpoints.initialization import scratch_tokenizer

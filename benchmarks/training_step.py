@@ -31,12 +31,10 @@ from embedding import (
     TorchlibrosaLogMel,
     dtypes,
     has_torchlibrosa,
-    interleaved,
-    machine,
     settle,
-    wait_for,
     write_clips,
 )
+from timing import interleaved, machine, wait_for
 
 from modeling_clap_student import (
     ClapStudentConfig,
@@ -57,9 +55,9 @@ WEIGHT, LEARNING_RATE = 0.3, 1e-4
 WORDS = ["dog", "bark", "rain", "roof", "car", "pass", "bird", "sing", "door", "slam", "wind", "howl", "bell", "ring"]
 
 
-def build_models(device: str, base_channels: int) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """Student and teacher, of the paper's size with 64 channels, with other random weights."""
-    config = ClapStudentConfig(audio_config={"base_channels": base_channels}, projection_dropout=0.0)
+def build_models(device: str, base_channels: int, **sizes) -> tuple[ClapStudentModel, ClapStudentModel]:
+    """Student and teacher with other random weights, of the paper's size with 64 channels; `sizes`: the config's."""
+    config = ClapStudentConfig(audio_config={"base_channels": base_channels}, projection_dropout=0.0, **sizes)
     for part in (config.audio_config, config.text_config):
         for name in ("block_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):
             if hasattr(part, name):
@@ -145,7 +143,7 @@ class Ours:
 
 
 def prepare(folder: Path, count: int) -> tuple[Dataset, ClapStudentProcessor]:
-    (folder / "clips").mkdir()
+    (folder / "clips").mkdir(parents=True)
     write_clips(folder / "clips", count, 44100, "flac")
     paths = sorted(map(str, (folder / "clips").iterdir())) * 16
     texts = captions(len(paths))

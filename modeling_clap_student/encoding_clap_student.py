@@ -88,8 +88,12 @@ class _Clip:
 
 def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int) -> None:
     windows = [window for _, window in waiting]
-    values = np.stack(windows + [windows[0]] * (rows_at_once(batch_size) - len(windows)))
-    outputs = model.get_audio_features(torch.from_numpy(values).to(model.device))
+    filled = windows + [windows[0]] * (rows_at_once(batch_size) - len(windows))
+    # A GPU copies from page-locked memory several times as fast.
+    pinned = {"pin_memory": model.device.type == "cuda", "dtype": torch.float32}
+    values = torch.empty(len(filled), *windows[0].shape, **pinned)
+    np.stack(filled, out=values.numpy())
+    outputs = model.get_audio_features(values.to(model.device, non_blocking=True))
     for (clip, _), embed in zip(waiting, _finite(outputs.pooler_output.float().cpu(), "clip"), strict=False):
         clip.embeds.append(embed)
         clip.missing -= 1

@@ -1,6 +1,7 @@
 """Embeddings of tables: deterministic, whatever stands beside a clip."""
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from conftest import write_tone
 
 from modeling_clap_student import InputError
+from modeling_clap_student.checkpoints import embedding
 from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts, side_by_side
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
@@ -120,3 +122,41 @@ def test_too_many_bad_clips_are_an_error(tiny, pool_folder, tmp_path):
     with pytest.raises(InputError, match=r"clips can't be read, and --max_skipped_fraction is 0\.1"):
         embed_clips(*tiny, read_pools([str(pool_folder)]), skipped, batch_size=4)
     skipped.close()
+
+
+def test_clips_read_ahead_are_the_same(tiny, pool_folder, tmp_path, monkeypatch):
+    """Guards against clips of a GPU's run that are lost, out of order, or unreadable with nobody hearing of it."""
+    (model, processor), table = tiny, read_pools([str(pool_folder)])
+    expected, rows = embed_clips(model, processor, table, SkippedClips(tmp_path / "one.csv"), batch_size=2)
+    as_told = embedding._batches
+    monkeypatch.setattr(embedding, "_batches", lambda read, ahead: as_told(read, ahead=True))
+    skipped = SkippedClips(tmp_path / "two.csv")
+    found, same = embed_clips(model, processor, table, skipped, batch_size=2)
+    assert np.array_equal(found, expected) and np.array_equal(same, rows)
+    assert list(skipped.read()) == ["pool/broken.wav"]
+    for number in range(20):
+        (pool_folder / f"bad{number}.wav").write_text("no audio")
+    skipped = SkippedClips(tmp_path / "three.csv", max_fraction=0.1)
+    with pytest.raises(InputError, match=r"clips can't be read, and --max_skipped_fraction is 0\.1"):
+        embed_clips(model, processor, read_pools([str(pool_folder)]), skipped, batch_size=4)
+    skipped.close()
+
+
+def test_the_next_batch_is_read_while_the_last_is_worked_on():
+    """Guards against a GPU that waits for files, against more than one batch in advance, and against a lost end."""
+    begun, numbers = [threading.Event() for _ in range(4)], iter(range(4))
+
+    def read() -> list[int]:
+        number = next(numbers, None)
+        if number is None:
+            return []
+        begun[number].set()
+        return [number]
+
+    batches = embedding._batches(read, ahead=True)
+    assert next(batches) == [0] and begun[1].wait(10) and not begun[2].is_set()
+    assert list(batches) == [[1], [2], [3]]
+    numbers = iter(range(4))
+    begun[1].clear()
+    batches = embedding._batches(read, ahead=False)
+    assert next(batches) == [0] and not begun[1].is_set() and list(batches) == [[1], [2], [3]]

@@ -114,8 +114,3 @@ def test_a_change_is_seen(monkeypatch):
     monkeypatch.delattr(Trainer, "_save_checkpoint")
     with pytest.raises(AssertionError, match="has no _save_checkpoint any more"):
         check(Trainer, "_save_checkpoint", None)
-
-
-def test_what_the_trainer_holds():
-    """`_initial_global_step` tells what a resumed run began with; it is set in training alone."""
-    assert "self._initial_global_step =" in inspect.getsource(Trainer)

@@ -252,6 +252,67 @@ def test_the_products_type_is_one_of_two():
     assert product_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
 
 
+def test_the_products_type_follows_what_float32_means_now(monkeypatch):
+    """Guards against a float32 product that rounds to TF32 because its speed was measured before that was allowed."""
+    monkeypatch.setattr(similarity_scan, "_faster_dtype", lambda device: torch.float32)
+    setting = torch.backends.mkldnn.matmul
+    assert product_dtype(torch.device("cpu")) == torch.float32
+    before = setting.fp32_precision
+    try:
+        setting.fp32_precision = "tf32"
+        assert product_dtype(torch.device("cpu")) == torch.bfloat16
+    finally:
+        setting.fp32_precision = before
+
+
+@pytest.mark.parametrize("options", [{}, {"max_captions_per_clip": 3}])
+def test_a_block_that_memory_has_no_room_for_is_searched_in_halves(monkeypatch, options):
+    """Guards against pairs that are lost, found twice or out of order where a GPU's memory is short."""
+    rng = np.random.default_rng(10)
+    audio, text, threshold = unit(rng, 70), unit(rng, 40), Threshold(value=-0.5)
+    expected, whole = match(audio, text, threshold, 32, **options), SimilarityScan._candidates
+
+    def short_of_memory(self, queries, *arguments):
+        if len(queries) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return whole(self, queries, *arguments)
+
+    monkeypatch.setattr(SimilarityScan, "_candidates", short_of_memory)
+    found = match(audio, text, threshold, 32, **options)
+    assert pairs(found) == pairs(expected) and found.highest == expected.highest
+    np.testing.assert_array_equal(found.similarities, expected.similarities)
+    monkeypatch.setattr(
+        SimilarityScan, "_candidates", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("none"))
+    )
+    with pytest.raises(torch.OutOfMemoryError):
+        match(audio, text, threshold, 32, **options)
+
+
+class OnDevice(torch.Tensor):
+    """Like a GPU's tensors, it is no array before it is on the CPU."""
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("can't convert to numpy: use Tensor.cpu()")
+
+    def to(self, *args, **kwargs):
+        return self.as_subclass(torch.Tensor).to(*args, **kwargs)
+
+    def cpu(self):
+        return self.to("cpu")
+
+
+@pytest.mark.parametrize("options", [{}, {"csls_neighbours": 5}])
+def test_tensors_of_a_device_are_matched_by_number(options):
+    """Guards against the sample that tells where to look, and the correction for hubs, taking arrays alone."""
+    rng = np.random.default_rng(9)
+    audio, text = unit(rng, 60), unit(rng, 40)
+    there = [torch.from_numpy(side).as_subclass(OnDevice) for side in (audio, text)]
+    with pytest.raises(TypeError):
+        np.asarray(there[0])
+    expected, found = (match(*given, Threshold(count=50), **options) for given in ((audio, text), there))
+    assert pairs(found) == pairs(expected) and len(found.clips) >= 50
+
+
 @pytest.mark.parametrize("cut", [Threshold(count=40), Threshold(quantile=0.9)])
 def test_each_label_gets_its_own_best_pairs(cut):
     """Guards against one label's pairs crowding out another's, captions numbered within a label, and lost order."""

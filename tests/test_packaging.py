@@ -24,7 +24,7 @@ def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     for name in FOLDERS:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "wheelhouse"))
     for file in (*(file for pattern in FILES for file in ROOT.glob(pattern)), ROOT / "MANIFEST.in"):
         shutil.copy(file, folder / file.name)
     return folder

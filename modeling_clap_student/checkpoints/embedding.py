@@ -4,7 +4,8 @@ On CPUs another number of threads may change the last bits.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -28,6 +29,8 @@ def iter_clips(
 ) -> Iterator[tuple[dict, np.ndarray | None, str]]:
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
+    On a GPU the next clips are read while it embeds the last.
+
     Args:
         model: a `ClapStudentModel`, or another that `load_checkpoint` returned, in eval mode; or several
             `SideBySide`.
@@ -42,9 +45,13 @@ def iter_clips(
     unreadable: deque[tuple[dict, None, str]] = deque()
     reader, rows = ClipReader(processor.feature_extractor.sampling_rate, skipped), iter(rows)
 
+    def read() -> list[tuple[dict, ClipWindows | ClipError]]:
+        batch = list(islice(rows, batch_size))
+        return list(zip(batch, reader.read_windows(batch, processor.feature_extractor), strict=True))
+
     def windows() -> Iterator[ClipWindows]:
-        while batch := list(islice(rows, batch_size)):
-            for row, clip in zip(batch, reader.read_windows(batch, processor.feature_extractor), strict=True):
+        for batch in _batches(read, ahead=model.device.type != "cpu"):
+            for row, clip in batch:
                 if isinstance(clip, ClipError):
                     unreadable.append((row, None, str(clip)))
                 else:
@@ -57,6 +64,18 @@ def iter_clips(
         row, clip = begun.popleft()
         yield (row, vector.numpy(), "") if clip.error is None else (row, None, str(clip.error))
     yield from unreadable
+
+
+def _batches(read: Callable[[], list], ahead: bool) -> Iterator[list]:
+    """What `read` gives until there is no more; `ahead`, it reads in a thread while the last batch is worked on."""
+    if not ahead:
+        yield from iter(read, [])
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(read)
+        while batch := coming.result():
+            coming = thread.submit(read)
+            yield batch
 
 
 class SideBySide:

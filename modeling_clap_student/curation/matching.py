@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..errors import InputError
 from .arguments import MAX_PAIRS, Threshold
@@ -204,7 +205,7 @@ class Corrected:
         return len(self.embeds)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        embeds, means = np.asarray(self.embeds[rows], dtype=np.float32), self.means[rows, None]
+        embeds, means = _array(self.embeds[rows]), self.means[rows, None]
         ones = np.ones_like(means)
         return np.hstack([2 * embeds, -means, ones] if self.is_audio else [embeds, ones, -means])
 
@@ -218,6 +219,11 @@ def _corrected(audio, text, neighbours: int, settings: dict) -> tuple[Corrected,
         return pairs.similarities.reshape(-1, neighbours).mean(axis=1).astype(np.float32)
 
     return Corrected(audio, means(audio, text), is_audio=True), Corrected(text, means(text, audio), is_audio=False)
+
+
+def _array(embeds) -> np.ndarray:
+    """float32 on the CPU, of an array or of a tensor on any device."""
+    return np.asarray(embeds.cpu() if isinstance(embeds, torch.Tensor) else embeds, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -247,10 +253,10 @@ def similarity_histogram(audio, text, bins: int = 4000, clips: int | None = 1024
     step = 1 if clips is None else -(-len(audio) // clips)
     counts, num_clips = np.zeros(bins, np.int64), 0
     for start in range(0, len(audio), block_size * step):
-        block = np.asarray(audio[start : start + block_size * step : step], dtype=np.float32)
+        block = _array(audio[start : start + block_size * step : step])
         num_clips += len(block)
         for first in range(0, len(text), block_size):
-            product = block @ np.asarray(text[first : first + block_size], dtype=np.float32).T
+            product = block @ _array(text[first : first + block_size]).T
             bin_numbers = ((product.ravel() + 1) * np.float32(bins / 2)).clip(0, bins - 1).astype(np.int64)
             counts += np.bincount(bin_numbers, minlength=bins)
     return Histogram(counts, num_clips, len(audio))

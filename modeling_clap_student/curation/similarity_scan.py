@@ -117,7 +117,8 @@ class SimilarityScan:
         starts = range(0, len(self.queries), self.rows)
         with _workers(self.device, self.workers) as pool:
             for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
-                results.append(pool.submit(self._search, start, nearest, exact))
+                stop = min(start + self.rows, len(self.queries))
+                results.append(pool.submit(self._search, start, stop, nearest, exact))
                 if len(results) > 2 * self.workers:
                     yield self._note(*results.popleft().result())
             while results:
@@ -132,13 +133,30 @@ class SimilarityScan:
         self.count += len(pairs)
         return pairs
 
-    def _search(self, start: int, nearest: int | None, exact: bool) -> tuple[Pairs, float]:
-        """The pairs of a block of queries, and the highest inner product met there."""
-        queries, floor = _floats(self.queries[start : start + self.rows], self.device), self.floor
+    def _search(self, start: int, stop: int, nearest: int | None, exact: bool) -> tuple[Pairs, float]:
+        """The pairs of a block of queries, and the highest inner product met there.
+
+        A floor that most pairs reach fills a GPU's memory: such a block is searched in halves.
+        """
+        try:
+            return self._search_at_once(start, stop, nearest, exact)
+        except torch.OutOfMemoryError:
+            if stop - start < 2:
+                raise
+        middle = (start + stop) // 2
+        halves = [self._search(*ends, nearest, exact) for ends in ((start, middle), (middle, stop))]
+        return Pairs.join([pairs for pairs, _ in halves]), max(highest for _, highest in halves)
+
+    def _search_at_once(self, start: int, stop: int, nearest: int | None, exact: bool) -> tuple[Pairs, float]:
+        queries, floor = _floats(self.queries[start:stop], self.device), self.floor
         if queries.shape[1] != self.dim:
             raise InputError(f"embeddings of {queries.shape[1]} and of {self.dim} dimensions can't be compared")
         rounded = self._rounded(queries)
-        candidates, highest = self._candidates(queries, rounded, floor, nearest)
+        buffer = self.buffers.pop()
+        try:
+            candidates, highest = self._candidates(queries, rounded, floor, nearest, buffer)
+        finally:
+            self.buffers.append(buffer)
         row, key = candidates // len(self.keys), candidates % len(self.keys)
         scores = self._scores(queries, row, key)
         highest = max(highest, float(scores.max()) if len(scores) else -np.inf)
@@ -166,12 +184,12 @@ class SimilarityScan:
         return queries.residual * (keys.norm + keys.residual) + queries.norm * keys.residual + summing
 
     def _candidates(
-        self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None
+        self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None, buffer: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
         """query x number of keys + key of all that may reach the floor, ascending; the highest met if none may."""
         margin, parts, highest = self._margin(rounded), [], -np.inf
         floors = torch.full((len(queries), 1), floor - margin, dtype=torch.float64, device=self.device).to(self.dtype)
-        buffer, best = self.buffers.pop(), None
+        best = None
         for first in range(0, len(self.rounded_keys.values), self.columns):
             keys = self.rounded_keys.values[first : first + self.columns]
             product = buffer[: len(queries) * len(keys)].view(len(queries), len(keys))
@@ -189,7 +207,6 @@ class SimilarityScan:
                 query, column = divmod(int(product.argmax()), product.shape[1])
                 key_vector = self.keys[min(first + column, len(self.keys) - 1)]
                 highest = max(highest, float(queries[query].double() @ key_vector.double()))
-        self.buffers.append(buffer)
         numbers = torch.cat(parts) if parts else row
         # numpy's sort is ten times as fast as torch's on CPU.
         numbers = numbers.sort().values if numbers.is_cuda else torch.from_numpy(np.sort(numbers.numpy()))
@@ -221,15 +238,20 @@ class SimilarityScan:
         return torch.cat(scores)[:count] if count else queries.new_empty(0, dtype=torch.float64)
 
 
-@cache
 def product_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 or float32, whichever multiplies faster here. It bears on the time alone, not on the result."""
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
     if backend.matmul.fp32_precision not in ("none", "ieee"):
         return torch.bfloat16  # a float32 product would round its inputs, more coarsely than is accounted for
+    return _faster_dtype(device)
+
+
+@cache
+def _faster_dtype(device: torch.device) -> torch.dtype:
+    rows = 512 if device.type == "cpu" else 8192  # on a GPU less would be over before it is launched
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
-        vectors, times = torch.ones(512, 1024, dtype=dtype, device=device), []
+        vectors, times = torch.ones(rows, 1024, dtype=dtype, device=device), []
         for _ in range(4):
             start = perf_counter()
             (vectors @ vectors.T)[0, 0].item()

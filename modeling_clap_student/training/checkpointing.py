@@ -157,7 +157,7 @@ class CheckpointingMixin:
             result = super()._finalize_training(*args, **kwargs)
         finally:
             self.args.save_total_limit = limit
-        if self.state.global_step > self._initial_global_step:
+        if self.state.global_step > self._first_step:
             return result
         say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
         return result._replace(training_loss=_mean_loss(self.state.log_history))
@@ -206,6 +206,7 @@ class CheckpointingMixin:
         if resume_from_checkpoint is not None and self.state.best_global_step:
             best = Path(resume_from_checkpoint).with_name(f"checkpoint-{self.state.best_global_step}")
             self.state.best_model_checkpoint = str(best) if best in whole_checkpoints(best.parent) else None
+        self._first_step = self.state.global_step
         return trained
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
