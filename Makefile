@@ -19,8 +19,11 @@ $(VENV)/.ready-test: $(VENV)/.ready
 demo: $(VENV)/.ready
 	$(BIN)/accelerate launch run_student.py --strategy ads
 
+# Side by side, a process a core; a thread each is then as fast as more.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
+
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The tests against the oldest version of every dependency.
 compat:

@@ -46,7 +46,15 @@ MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
 TEST = [
-    *("pytest>=8.0", "ruff>=0.14", "flask>=3.1", "onnxruntime>=1.23", "playwright>=1.60", "scikit-learn>=1.6"),
+    *(
+        "pytest>=8.0",
+        "pytest-xdist>=3.6",
+        "ruff>=0.14",
+        "flask>=3.1",
+        "onnxruntime>=1.23",
+        "playwright>=1.60",
+        "scikit-learn>=1.6",
+    ),
     "setuptools>=77",
     *ONNX,
     *ST,
