@@ -4,7 +4,7 @@ On CPUs another number of threads may change the last bits.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..data.decoding import ClipReader, ClipWindows
 from ..data.filters import column_of
+from ..data.listening import Sound
 from ..data.skipping import SkippedClips
 from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
 from ..errors import ClipError, InputError
@@ -24,7 +25,12 @@ from .foreign import ForeignModel
 
 
 def iter_clips(
-    model, processor, rows: Iterable[dict], skipped: SkippedClips, batch_size: int
+    model,
+    processor,
+    rows: Iterable[dict],
+    skipped: SkippedClips,
+    batch_size: int,
+    on_heard: Callable[[dict, Sound], None] | None = None,
 ) -> Iterator[tuple[dict, np.ndarray | None, str]]:
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
@@ -33,6 +39,7 @@ def iter_clips(
             `SideBySide`.
         rows: with `audio` and `audio_id`.
         batch_size: clips to read and windows to embed at a time.
+        on_heard: gets rows that have a true `listens`, and what was heard of their clip, before they are yielded.
 
     Yields:
         (row, (dim,) float32 unit vector, ""), or (row, None, reason) of a clip that can't be read to its end; the
@@ -44,7 +51,8 @@ def iter_clips(
 
     def windows() -> Iterator[ClipWindows]:
         while batch := list(islice(rows, batch_size)):
-            for row, clip in zip(batch, reader.read_windows(batch, processor.feature_extractor), strict=True):
+            clips = reader.read_windows(batch, processor.feature_extractor, on_heard)
+            for row, clip in zip(batch, clips, strict=True):
                 if isinstance(clip, ClipError):
                     unreadable.append((row, None, str(clip)))
                 else:

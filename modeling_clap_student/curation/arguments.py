@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
-from ..data.skipping import ReadingArguments
+from ..data.skipping import LeakageArguments
 from ..data.sources import check_hub_id
 from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
@@ -73,7 +73,7 @@ class Threshold:
 
 
 @dataclass
-class CurateArguments(ReadingArguments):
+class CurateArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
         "precision": Range(0, 1, above=True),

@@ -43,6 +43,18 @@ class ReadingArguments(CheckedArguments):
     )
 
 
+@dataclass(kw_only=True)
+class LeakageArguments(ReadingArguments):
+    """Base of the arguments of a command that keeps evaluation clips out."""
+
+    allow_near_duplicates: bool = flag(
+        False, "Don't compare sounds with the evaluation clips': other encodings of these may then be learnt from."
+    )
+    fingerprint_store: str = flag(
+        "outputs/fingerprints", "Folder where clips' fingerprints are kept: no clip is decoded twice for one."
+    )
+
+
 class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
