@@ -3,6 +3,7 @@
 Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
 """
 
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
 from ..data.skipping import SkippedClips, report_skipped
+from ..data.sound_store import SoundStore
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
@@ -39,6 +41,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
+from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening
 from .strategies import Curated, SelectedCaptions
 
 
@@ -79,6 +82,9 @@ class Improvement:
         with whole_folder(output_dir, replaces=is_improvement_set) as folder:
             if PartialState().is_main_process:
                 self.write(folder, str(output_dir), embed_audio)
+                for name in (QUALITY_LIST, DUPLICATES_LIST):
+                    if (self.folder / name).exists():
+                        shutil.copy(self.folder / name, folder)
 
     def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
         """Uploads the set with its audio inside, in one commit; returns its address.
@@ -199,7 +205,9 @@ def run_curation(
     made_by = provenance(args, model, inputs.class_names)
     scale = model.logit_scale.exp().item() if args.pair_threshold == AUTO else None
     store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
-    embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
+    listens = args.listens or bool(inputs.sounds and inputs.pool is not None)
+    sounds = SoundStore(args.fingerprint_store) if listens else None
+    embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size, sounds)
     caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
     selected = None if args.strategy == "du" else select(args, inputs, embedder, caption_embeds)
     clips, replay, facts = None, None, {"selected": None}
@@ -210,6 +218,10 @@ def run_curation(
         pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
+        clips, clip_embeds, screened = screen(
+            args, inputs, embedder, clips, clip_embeds, caption_embeds, selected, folder
+        )
+        made_by, facts = made_by | screened.counts, facts | {"faults": screened.examples}
         curated, outcome = from_main_process(
             lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
@@ -274,6 +286,34 @@ def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Datase
     embeds, clips = embedder.stream(inputs.pool, inputs.leakage, exclusions, "embedding the stream")
     report_exclusions(exclusions)
     return clips, embeds
+
+
+def screen(
+    args: CurateArguments,
+    inputs: CurationInputs,
+    embedder: StoredEmbedder,
+    clips: Dataset,
+    clip_embeds: StoredVectors,
+    caption_embeds: StoredVectors,
+    selected: SelectedCaptions | None,
+    folder: Path,
+) -> tuple[Dataset, StoredVectors, Screening]:
+    """The clips that are to be paired, their embeddings, and what is told of the others."""
+    sounds = None if embedder.sounds is None else embedder.sounds.sounds(clip_embeds.keys)
+    if inputs.sounds:
+        inputs.sounds.prepare()  # all processes together
+    extractor = embedder.processor.feature_extractor
+    window_seconds = extractor.window_samples / extractor.sampling_rate
+
+    def run() -> Screening:
+        texts = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
+        pool = PoolScreen(args, clips, clip_embeds, sounds, folder, embedder.skipped)
+        return pool.run(inputs.sounds, texts, window_seconds)
+
+    result = from_main_process(run)
+    if len(result.rows) < len(clips):
+        clips, clip_embeds = clips.select(result.rows), clip_embeds.take(result.rows)
+    return clips, clip_embeds, result
 
 
 def match_clips(

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..errors import InputError
+from ..utils.console import say
 from .filters import column_of, select_rows
 from .identity import ORIGIN_COLUMNS, origin_of, origins_of
 from .naming import parse_source
@@ -81,9 +82,16 @@ class EvaluationSounds:
     def __bool__(self) -> bool:
         return self._clips is not None and len(self._clips) > 0
 
+    def prepare(self) -> None:
+        """Hears the evaluation clips, which `matches` does otherwise; all processes must call it alike."""
+        _ = self and self._sounds
+
     @cached_property
     def _sounds(self) -> Sounds:
-        return self.store.hear(self._clips, "fingerprints of evaluation clips")
+        sounds = self.store.hear(self._clips, "fingerprints of evaluation clips")
+        if unread := int((~sounds.heard).sum()):
+            say(f"{unread} of {len(sounds)} evaluation clips can't be read: copies of their sounds are not found")
+        return sounds
 
     def matches(self, sounds: Sounds) -> dict[int, str]:
         """Row of some sounds -> the evaluation clip that it is a copy of."""
