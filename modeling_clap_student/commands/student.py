@@ -76,6 +76,7 @@ def train_student(
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     check_selection(args, training_args)
     data = read_student_data(args, training_args, leakage, exclusions)
+    leakage.say_of_stream(data.is_streamed)
     args.teacher = find_teacher(args)
     report_exclusions(exclusions)
     say(f"teacher {args.teacher}; {data}")

@@ -54,6 +54,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     tasks = task_clips(args.task)
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     data = read_teacher_data(args, training_args, leakage, exclusions)
+    leakage.say_of_stream(data.is_streamed)
     report_exclusions(exclusions)
     say(str(data))
     if args.dry_run:

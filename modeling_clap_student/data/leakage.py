@@ -151,6 +151,11 @@ class LeakageFilter:
     def __bool__(self) -> bool:
         return bool(self._clips_of_size or any(self._origins.values()))
 
+    def say_of_stream(self, is_streamed: bool) -> None:
+        """Says what is not looked for in a stream that is trained on."""
+        if is_streamed and self._sounds:
+            say("clips of a stream are compared with evaluation clips by name and bytes, not by their sound")
+
     def reason(self, row: dict) -> str | None:
         """Why a clip of a stream, `audio` and perhaps `origin_id`, must not be used; None where it may."""
         for reason, origins in self._origins.items():
