@@ -182,7 +182,7 @@ def some_marks(copies):
     return marks
 
 
-@pytest.mark.parametrize("in_memory", [2**23, 100])
+@pytest.mark.parametrize("in_memory", [2**22, 100])
 def test_all_copies_are_in_one_group(monkeypatch, in_memory):
     """Guards against a group of hundreds that falls apart because only neighbours are paired, and against parts on
     disk that lose what lies in two of them."""
@@ -191,6 +191,17 @@ def test_all_copies_are_in_one_group(monkeypatch, in_memory):
     assert groups_of(pairs) == [list(range(1, 301)), [302, 303]]
     assert all(pair.score == pytest.approx(1) and pair.row < pair.other for pair in pairs)
     assert len(pairs) < 5 * 300
+
+
+def test_loops_are_found(monkeypatch):
+    """Guards against a clip that repeats itself and hides its copies behind its own keys; and against memory that
+    grows with how often clips share keys."""
+    monkeypatch.setattr("modeling_clap_student.data.near_duplicates._MOST_IN_MEMORY", 100)
+    rng = np.random.default_rng(0)
+    loops = [np.tile(rng.normal(0, 0.1, RATE // 4).astype(np.float32), 20) for _ in range(2)]
+    table = Table([fingerprint(samples, RATE) for samples in (loops[0], loops[1], loops[0][1600:])])
+    assert [(pair.row, pair.other) for pair in pairs_within(table)] == [(0, 2)]
+    assert {(pair.row, pair.other) for pair in pairs_between(table, table)} == {(0, 0), (1, 1), (2, 2), (0, 2), (2, 0)}
 
 
 def test_a_part_of_a_longer_clip_is_found():

@@ -20,7 +20,7 @@ from .fingerprints import SAME_SOUND, best_agreement
 _POSTING = np.dtype([("key", "<u4"), ("row", "<u4"), ("time", "<u4")])
 _HIT = np.dtype([("row", "<u4"), ("other", "<u4"), ("offset", "<i4")])
 _PAIRED = 4  # neighbours of an equal key
-_MOST_IN_MEMORY = 2**23  # postings, or hits
+_MOST_IN_MEMORY = 2**22  # postings, or hits
 _CLIPS_AT_ONCE = 4096
 _LEAST_KEYS, _MOST_OFFSETS = 2, 3  # that candidates share; that are tried
 
@@ -40,8 +40,9 @@ def pairs_within(clips) -> list[SamePair]:
     Args:
         clips: with a length, `postings(start, stop)`: keys, rows and times of some clips, and `cells(row)`.
     """
-    parts = -(-_count_keys(clips) // _MOST_IN_MEMORY)
-    postings = (_postings(clips, start) for start in range(0, len(clips), _CLIPS_AT_ONCE))
+    starts = range(0, len(clips), _CLIPS_AT_ONCE)
+    parts = -(-sum(len(clips.postings(start, start + _CLIPS_AT_ONCE)[0]) for start in starts) // _MOST_IN_MEMORY)
+    postings = (_postings(clips, start, start + _CLIPS_AT_ONCE) for start in starts)
     with tempfile.TemporaryDirectory(prefix="near_duplicates_") as folder:
         hits = map(_neighbours, _in_parts(postings, "key", parts, Path(folder, "keys")))
         tables = _in_parts(hits, "row", parts, Path(folder, "hits"))
@@ -51,12 +52,18 @@ def pairs_within(clips) -> list[SamePair]:
 def pairs_between(clips, others) -> list[SamePair]:
     """Pairs of a clip and one of another table that are one sound; the keys of the latter are in memory."""
     index = _by_key(_postings(others, 0, len(others)))
-    pairs = []
-    for start in range(0, len(clips), _CLIPS_AT_ONCE):
-        postings = _postings(clips, start)
+
+    def compare(start: int, stop: int) -> Iterator[SamePair]:
+        postings = _postings(clips, start, stop)
         first, last = (np.searchsorted(index["key"], postings["key"], side) for side in ("left", "right"))
-        pairs += _decide(_hits(postings, index, first, last - first), clips, others)
-    return pairs
+        if (last - first).sum() <= _MOST_IN_MEMORY or stop - start == 1:
+            yield from _decide(_hits(postings, index, first, last - first), clips, others)
+        else:
+            for part in ((start, (start + stop) // 2), ((start + stop) // 2, stop)):
+                yield from compare(*part)
+
+    starts = range(0, len(clips), _CLIPS_AT_ONCE)
+    return [pair for start in starts for pair in compare(start, min(start + _CLIPS_AT_ONCE, len(clips)))]
 
 
 def groups_of(pairs: Iterable[SamePair]) -> list[list[int]]:
@@ -78,12 +85,8 @@ def groups_of(pairs: Iterable[SamePair]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _count_keys(clips) -> int:
-    return sum(len(clips.postings(start, start + _CLIPS_AT_ONCE)[0]) for start in range(0, len(clips), _CLIPS_AT_ONCE))
-
-
-def _postings(clips, start: int, count: int = _CLIPS_AT_ONCE) -> np.ndarray:
-    keys, rows, times = clips.postings(start, min(start + count, len(clips)))
+def _postings(clips, start: int, stop: int) -> np.ndarray:
+    keys, rows, times = clips.postings(start, stop)
     table = np.empty(len(keys), _POSTING)
     table["key"], table["row"], table["time"] = keys, rows, times
     return table
@@ -115,21 +118,23 @@ def _by_key(postings: np.ndarray) -> np.ndarray:
 
 
 def _neighbours(postings: np.ndarray) -> np.ndarray:
-    """Hits of each posting with the next few of the same key."""
+    """Hits of each posting with the next few of the same key. A clip that repeats itself counts once."""
     postings = _by_key(postings)
+    again = (postings["key"][1:] == postings["key"][:-1]) & (postings["row"][1:] == postings["row"][:-1])
+    postings = postings[np.append(True, ~again)[: len(postings)]]
     end = np.searchsorted(postings["key"], postings["key"], side="right")
     first = np.arange(1, len(postings) + 1)
     return _hits(postings, postings, first, np.minimum(end - first, _PAIRED))
 
 
 def _hits(postings: np.ndarray, index: np.ndarray, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each posting with `counts` ones of the index from `first` on, but for those of the very same row."""
+    """Each posting with `counts` ones of the index from `first` on."""
     which = np.repeat(np.arange(len(postings)), counts)
     place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + first[which]
     hits = np.empty(len(which), _HIT)
     hits["row"], hits["other"] = postings["row"][which], index["row"][place]
     hits["offset"] = index["time"][place].astype(np.int64) - postings["time"][which]
-    return hits[hits["row"] != hits["other"]] if index is postings else hits
+    return hits
 
 
 def _decide(hits: np.ndarray, clips, others) -> Iterator[SamePair]:
