@@ -78,6 +78,7 @@ def test_copies_are_reported_and_dropped(teacher, pool, captioned_folder, tmp_pa
     assert report.provenance["near_duplicates"] == {"groups": 1, "clips": 3, "dropped": 0}
     report.save("set")
     rows = rows_of("set/duplicates.csv")
+    assert {row["from"] for row in rows} == {"pool"}
     assert [(row["audio_id"], row["group"], row["kept"], row["by"]) for row in rows] == [
         (f"pool/{name}", "1", "yes", "sound") for name in ("1.wav", "4.mp3", "5.ogg")]  # fmt: skip
     assert all(0.3 <= float(row["similarity"]) <= 1 for row in rows)
@@ -131,6 +132,31 @@ def test_evaluation_clips_are_kept_out(pool, captions, tmp_path, command, capsys
     said = capsys.readouterr().out
     assert "it sounds like a clip of the evaluation set" in said
     assert "all (replay): 1 of 6 rows left out: it sounds like" in said
+
+
+def test_copies_of_captioned_clips(teacher, pool, captions, tmp_path):
+    """Guards against a pool that holds what the captions were written for, and against captioned clips that are
+    dropped or called copies of themselves."""
+    write(pool / "copy.ogg", recording(8) / 3)
+    shutil.copy(captions / "9.wav", pool)
+    write(captions / "again.flac", recording(10))
+    with open(captions / "metadata.csv", "a") as file:
+        file.write("again.flac,the same\n")
+    evaluated = str(evaluation_set(tmp_path / "eval"))
+    made = curated(teacher, pool, captions, task=[evaluated], near_duplicates="drop")
+    made.save("set")
+    groups = {}
+    for row in rows_of("set/duplicates.csv"):
+        groups.setdefault(row["group"], set()).add((row["audio_id"], row["from"], row["kept"]))
+    assert sorted(groups.values(), key=min) == [
+        {("captions/10.wav", "captions", "yes"), ("captions/again.flac", "captions", "yes")},
+        {("captions/8.wav", "captions", "yes"), ("pool/copy.ogg", "pool", "no")},
+        {("captions/9.wav", "captions", "yes"), ("pool/9.wav", "pool", "no")},
+    ]
+    assert made.provenance["near_duplicates"] == {"groups": 3, "clips": 6, "dropped": 2}
+    assert clips_of(made) == {"0.wav", "2.wav", "3.wav"}
+    both = curated(teacher, captions, captions)  # one folder is both
+    assert both.provenance["near_duplicates"] == {"groups": 1, "clips": 2, "dropped": 0}
 
 
 def test_a_clip_is_decoded_once(teacher, pool, captioned_folder, monkeypatch):

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
@@ -17,8 +18,9 @@ from datasets import Dataset, IterableDataset, load_dataset
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
+from ..data.identity import clip_keys
 from ..data.skipping import SkippedClips, report_skipped
-from ..data.sound_store import SoundStore
+from ..data.sound_store import SoundStore, can_be_heard
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
@@ -299,7 +301,6 @@ def screen(
     folder: Path,
 ) -> tuple[Dataset, StoredVectors, Screening]:
     """The clips that are to be paired, their embeddings, and what is told of the others."""
-    sounds = None if embedder.sounds is None else embedder.sounds.sounds(clip_embeds.keys)
     if inputs.sounds:
         inputs.sounds.prepare()  # all processes together
     extractor = embedder.processor.feature_extractor
@@ -307,13 +308,27 @@ def screen(
 
     def run() -> Screening:
         texts = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
-        pool = PoolScreen(args, clips, clip_embeds, sounds, folder, embedder.skipped)
+        sounds, captioned_ids = None, []
+        if embedder.sounds is not None:
+            keys, captioned_ids = captioned_clips(inputs.corpus, clip_embeds.keys)
+            sounds = embedder.sounds.sounds(np.concatenate([clip_embeds.keys, keys]))
+        pool = PoolScreen(args, clips, clip_embeds, sounds, folder, embedder.skipped, captioned_ids)
         return pool.run(inputs.sounds, texts, window_seconds)
 
     result = from_main_process(run)
     if len(result.rows) < len(clips):
         clips, clip_embeds = clips.select(result.rows), clip_embeds.take(result.rows)
     return clips, clip_embeds, result
+
+
+def captioned_clips(corpus: Dataset, pool_keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Keys and ids of the captioned clips that are files of their own, not the pool's."""
+    _, firsts = np.unique(corpus["audio_id"][:], return_index=True)
+    clips = corpus.select_columns(["audio", "audio_id"]).select(firsts)
+    clips = clips.select(np.flatnonzero(can_be_heard(clips)))
+    keys = clip_keys(clips)
+    rows = np.flatnonzero(~np.isin(keys, pool_keys))
+    return keys[rows], clips.select(rows)["audio_id"][:]
 
 
 def match_clips(

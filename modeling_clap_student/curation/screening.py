@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from .similarity_scan import SimilarityScan
 
 
 QUALITY_LIST, DUPLICATES_LIST = "quality.csv", "duplicates.csv"
+_COLUMNS = ("group", "audio_id", "from", "kept", "by", "similarity")  # of the list of copies
 _NUM_EXAMPLES, _ROWS_AT_ONCE = 5, 4096
 
 
@@ -47,7 +48,8 @@ class PoolScreen:
         args: what to leave out.
         clips: the pool, with `audio_id`.
         clip_embeds: (clips, dim) of them.
-        sounds: what was heard of them; None where nobody listened.
+        sounds: what was heard of them, and of captioned clips behind them; None where nobody listened.
+        captioned_ids: what the latter are called.
         folder: for the lists of poor recordings and of copies.
         skipped: gets the clips that are dropped for their quality.
     """
@@ -60,10 +62,11 @@ class PoolScreen:
         sounds: Sounds | None,
         folder: Path,
         skipped: SkippedClips,
+        captioned_ids: Sequence[str] = (),
     ):
         self.args, self.clip_embeds, self.sounds = args, clip_embeds, sounds
         self.folder, self.skipped = folder, skipped
-        self.ids = clips["audio_id"][:]
+        self.ids = [*clips["audio_id"][:], *captioned_ids]
         self.keep = np.ones(len(clips), bool)
         self.result = Screening(np.arange(len(clips)))
         self._groups: list[tuple] = []  # rows of the list of copies
@@ -88,18 +91,19 @@ class PoolScreen:
         if self.args.deduplicate is not None:
             self.drop_similar(texts)
         if self._groups:
-            _write_csv(self.folder / DUPLICATES_LIST, ("group", "audio_id", "kept", "by", "similarity"), self._groups)
+            _write_csv(self.folder / DUPLICATES_LIST, _COLUMNS, self._groups)
         self.result.rows = np.flatnonzero(self.keep)
         return self.result
 
     def drop_evaluation_copies(self, evaluation: EvaluationSounds) -> None:
         copies = evaluation.matches(self.sounds)
+        copies = {row: name for row, name in copies.items() if row < len(self.keep)}  # of the captioned none is left
         self.keep[list(copies)] = False
         if copies:
             self.result.counts["evaluation_copies"] = len(copies)
             row, name = next(iter(copies.items()))
             say(
-                f"the pool: {len(copies)} of {len(self.ids)} clips left out: {SAME_SOUND} "
+                f"the pool: {len(copies)} of {len(self.keep)} clips left out: {SAME_SOUND} "
                 f"(for instance {self.ids[row]}: {name})"
             )
         if not self.keep.any():
@@ -109,7 +113,7 @@ class PoolScreen:
         """Counts and lists poor recordings; drops those that break a limit."""
         limits = {name: value for name in LIMITS if (value := getattr(self.args, name)) is not None}
         poor, clips_with, dropped, total = [], defaultdict(list), Counter(), int(self.keep.sum())
-        for row in np.flatnonzero(self.keep & self.sounds.heard).tolist():
+        for row in np.flatnonzero(self.keep & self.sounds.heard[: len(self.keep)]).tolist():
             quality = self.sounds.quality(row)
             if faults := quality.faults(window_seconds):
                 numbers = (f"{getattr(quality, name):.6g}" for name in QUALITY_FIELDS)
@@ -133,18 +137,23 @@ class PoolScreen:
             self.result.counts["below_quality"] = dict(dropped)
 
     def find_copies(self, texts: np.ndarray) -> None:
-        """Lists clips that are one sound, and drops all but the best of each group where that is wanted."""
-        pairs = [pair for pair in pairs_within(self.sounds) if self.keep[pair.row] and self.keep[pair.other]]
+        """Lists clips that are one sound, and drops all but the best of each group where that is wanted.
+
+        A captioned clip is better than any of the pool.
+        """
+        size, drops = len(self.keep), self.args.near_duplicates == "drop"
+        stays = np.append(self.keep, np.ones(len(self.ids) - size, bool))
+        pairs = [pair for pair in pairs_within(self.sounds) if stays[pair.row] and stays[pair.other]]
         groups, scores = groups_of(pairs), defaultdict(float)
         for pair in pairs:
             for row in (pair.row, pair.other):
                 scores[row] = max(scores[row], pair.score)
-        drops = self.args.near_duplicates == "drop"
-        rows = [row for group in groups for row in group]
-        nearest = dict(zip(rows, self._nearest(np.array(rows, np.int64), texts), strict=True)) if drops else {}
+        rows = [row for group in groups for row in group if drops and row < size]
+        nearest = dict(zip(rows, self._nearest(np.array(rows, np.int64), texts), strict=True))
         for group in groups:
-            best = max(group, key=lambda row: (nearest[row], -row)) if drops else None
-            self._note_group(group, None if best is None else {best}, "sound", scores)
+            captioned = {row for row in group if row >= size}
+            kept = set(group) if not drops else captioned or {max(group, key=lambda row: (nearest[row], -row))}
+            self._note_group(group, kept, "sound", scores)
         self._tell("near_duplicates", groups, drops, "are the same recordings under other bytes")
 
     def drop_similar(self, texts: np.ndarray) -> None:
@@ -152,16 +161,17 @@ class PoolScreen:
         rows = np.flatnonzero(self.keep)
         order = rows[np.argsort(-self._nearest(rows, texts), kind="stable")]
         embeds = self.clip_embeds.take(order)
-        gone, members, cosines = np.zeros(len(order), bool), defaultdict(list), {}
+        gone, members, cosines = np.zeros(len(order), bool), {}, {}
         for pairs in SimilarityScan(embeds, embeds).pairs(self.args.deduplicate):
-            later = pairs.keys > pairs.queries
-            found = zip(pairs.queries[later], pairs.keys[later], pairs.similarities[later], strict=True)
-            for first, second, cosine in found:
-                if not gone[first] and not gone[second]:
-                    gone[second] = True
-                    members[int(first)].append(int(second))
-                    cosines[int(order[second])] = float(cosine)
-        groups = [[int(order[first]), *(int(order[second]) for second in others)] for first, others in members.items()]
+            firsts, starts = np.unique(pairs.queries, return_index=True)
+            for first, start, stop in zip(firsts.tolist(), starts, [*starts[1:], len(pairs)], strict=True):
+                seconds = pairs.keys[start:stop]
+                new = (seconds > first) & ~gone[seconds] & ~gone[first]
+                gone[seconds[new]] = True
+                if new.any():
+                    members[int(order[first])] = order[seconds[new]].tolist()
+                    cosines.update(zip(members[int(order[first])], pairs.similarities[start:stop][new], strict=True))
+        groups = [[best, *others] for best, others in members.items()]
         for group in groups:
             self._note_group(group, {group[0]}, "embedding", cosines)
         self._tell("semantic_duplicates", groups, True, f"have a cosine of {self.args.deduplicate:g} or more")
@@ -172,21 +182,24 @@ class PoolScreen:
         blocks = (self.clip_embeds[rows[start : start + _ROWS_AT_ONCE]] for start in starts)
         return np.concatenate([np.empty(0, np.float32), *((block @ texts.T).max(axis=1) for block in blocks)])
 
-    def _note_group(self, group: list[int], kept: set[int] | None, means: str, scores: dict[int, float]) -> None:
+    def _note_group(self, group: list[int], kept: set[int], means: str, scores: dict[int, float]) -> None:
         number = self._groups[-1][0] + 1 if self._groups else 1
         for row in group:
-            is_kept = kept is None or row in kept
-            self.keep[row] &= is_kept
-            score = f"{scores[row]:.4f}" if row in scores else ""
-            self._groups.append((number, self.ids[row], "yes" if is_kept else "no", means, score))
+            if row < len(self.keep):
+                self.keep[row] = row in kept
+            place, score = (
+                "pool" if row < len(self.keep) else "captions",
+                f"{scores[row]:.4f}" if row in scores else "",
+            )
+            self._groups.append((number, self.ids[row], place, "yes" if row in kept else "no", means, score))
 
     def _tell(self, name: str, groups: list[list[int]], drops: bool, words: str) -> None:
         if not groups:
             return
-        clips = sum(map(len, groups))
-        dropped = clips - len(groups) if drops else 0
+        clips, rows = sum(map(len, groups)), [row for group in groups for row in group if row < len(self.keep)]
+        dropped = int((~self.keep[rows]).sum())
         self.result.counts[name] = {"groups": len(groups), "clips": clips, "dropped": dropped}
-        what = f"one of each is kept, {dropped} are dropped" if drops else "all are kept (--near_duplicates drop)"
+        what = f"one of each stays, {dropped} are dropped" if drops else "all stay (--near_duplicates drop)"
         say(f"the pool: {clips} clips in {len(groups)} groups {words}; {what} ({DUPLICATES_LIST})")
 
 

@@ -148,6 +148,9 @@ class LeakageFilter:
                     self._clips_of_size[size].append(clip)
         self._origins = {SAME_RECORDING: frozenset(evaluation_origins), NAMED: frozenset(origins)}
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_sounds": None}  # a loader's workers compare none, and need not hold them
+
     def __bool__(self) -> bool:
         return bool(self._clips_of_size or any(self._origins.values()))
 
