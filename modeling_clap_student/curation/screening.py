@@ -185,12 +185,10 @@ class PoolScreen:
     def _note_group(self, group: list[int], kept: set[int], means: str, scores: dict[int, float]) -> None:
         number = self._groups[-1][0] + 1 if self._groups else 1
         for row in group:
-            if row < len(self.keep):
+            in_pool, score = row < len(self.keep), f"{scores[row]:.4f}" if row in scores else ""
+            if in_pool:
                 self.keep[row] = row in kept
-            place, score = (
-                "pool" if row < len(self.keep) else "captions",
-                f"{scores[row]:.4f}" if row in scores else "",
-            )
+            place = "pool" if in_pool else "captions"
             self._groups.append((number, self.ids[row], place, "yes" if row in kept else "no", means, score))
 
     def _tell(self, name: str, groups: list[list[int]], drops: bool, words: str) -> None:
