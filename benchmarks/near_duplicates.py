@@ -75,13 +75,14 @@ def search(num_clips: int) -> None:
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         print(f"{num_clips} clips: {size / 2**20:.0f} MiB on disk, {size / num_clips:.0f} bytes a clip")
         sounds = store.sounds(np.array([b"%016d" % number for number in range(num_clips)], "S16"))
-        before, start = peak_memory(), time.perf_counter()
+        before, start, cpu_start = peak_memory(), time.perf_counter(), time.process_time()
         pairs = pairs_within(sounds)
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         expected = {(number - 7, number) for number in range(COPY_OF - 1, num_clips, COPY_OF)}
         found = {(pair.row, pair.other) for pair in pairs}
         print(
-            f"within the pool: {seconds:.1f} s, peak {peak_memory():.2f} GiB ({before:.2f} before); "
+            f"within the pool: {seconds:.1f} s ({cpu_seconds:.1f} s of a core), "
+            f"peak {peak_memory():.2f} GiB ({before:.2f} before); "
             f"{len(found & expected)} of {len(expected)} copies found, {len(found - expected)} false, "
             f"{len(groups_of(pairs))} groups"
         )
