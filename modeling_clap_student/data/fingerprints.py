@@ -59,15 +59,14 @@ class Fingerprint:
     times: np.ndarray
 
 
-def _band_matrix() -> torch.Tensor:
-    """(bins, bands): which bins a band sums; bands are as wide as 300 Hz and a frequency's distance from there ask."""
+def _first_bins() -> np.ndarray:
+    """(bands + 1,) where each band begins; bands are as wide as 300 Hz and a frequency's distance from there ask."""
     warped = np.log1p(np.fft.rfftfreq(WINDOW, 1 / RATE) / 300)
-    edges = np.linspace(*np.log1p(np.array(_FREQUENCIES) / 300), NUM_BANDS + 1)
-    return torch.from_numpy((warped[:, None] >= edges[:-1]) & (warped[:, None] < edges[1:])).float()
+    return np.searchsorted(warped, np.linspace(*np.log1p(np.array(_FREQUENCIES) / 300), NUM_BANDS + 1))
 
 
-_BAND_MATRIX = _band_matrix()
-_HANN = torch.hann_window(WINDOW)
+_FIRST_BINS = _first_bins()
+_HANN = torch.hann_window(WINDOW, dtype=torch.float32, device="cpu")
 _SCALE = float(2 / (WINDOW * (_HANN**2).sum()))  # from squared bins to mean power
 # Of the peaks behind one, those that join it in a key: three of them, two, one.
 _OTHERS = [np.array(list(combinations(range(1, _FAN + 1), count))) for count in (3, 2, 1)]
@@ -78,8 +77,9 @@ def band_powers(samples: np.ndarray) -> np.ndarray:
     if len(samples) < WINDOW:
         return np.empty((0, NUM_BANDS), np.float32)
     spectrum = torch.stft(torch.from_numpy(samples), WINDOW, HOP, window=_HANN, center=False, return_complex=True)
-    parts = torch.view_as_real(spectrum)
-    return ((parts[..., 0] ** 2 + parts[..., 1] ** 2).T @ _BAND_MATRIX * _SCALE).numpy()
+    real, imaginary = torch.view_as_real(spectrum[: _FIRST_BINS[-1]]).unbind(-1)
+    powers = (real**2 + imaginary**2).numpy()  # (bins, frames)
+    return np.ascontiguousarray(np.add.reduceat(powers, _FIRST_BINS[:-1], axis=0).T) * np.float32(_SCALE)
 
 
 def make_fingerprint(powers: np.ndarray) -> Fingerprint:
