@@ -38,6 +38,9 @@ class Table:
         keys, times = (np.concatenate([getattr(mark, name) for mark in marks]) for name in ("keys", "times"))
         return keys, np.repeat(rows, [len(mark.keys) for mark in marks]), times
 
+    def num_keys(self, row):
+        return len(self.fingerprints[row].keys)
+
     def cells(self, row):
         return self.fingerprints[row].cells
 

@@ -1,8 +1,8 @@
 """The same sound under other bytes: keys of fingerprints find candidates in linear time, their cells decide.
 
-Candidates share two keys at one distance in time. They are found by sorting: of equal keys only neighbours are paired,
-a few, so that a key that thousands of clips hold costs no more for each than a rare one; that loses nobody, for copies
-share many keys. What would not fit into memory is sorted in parts, on disk.
+Candidates share two keys, and a 64th of all, at one distance in time. They are found by sorting: of equal keys only
+neighbours are paired, a few, so that a key that thousands of clips hold costs no more for each than a rare one; that
+loses nobody, for copies share many keys. What would not fit into memory is sorted in parts, on disk.
 """
 
 import tempfile
@@ -22,7 +22,8 @@ _HIT = np.dtype([("row", "<u4"), ("other", "<u4"), ("offset", "<i4")])
 _PAIRED = 4  # neighbours of an equal key
 _MOST_IN_MEMORY = 2**22  # postings, or hits
 _CLIPS_AT_ONCE = 4096
-_LEAST_KEYS, _MOST_OFFSETS = 2, 3  # that candidates share; that are tried
+_LEAST_KEYS, _LEAST_SHARE = 2, 1 / 64  # that candidates share; of the keys of the clip that has fewer
+_MOST_OFFSETS = 3  # that are tried
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def pairs_within(clips) -> list[SamePair]:
     """Pairs of one table's clips that are one sound; of many copies not every pair, but a chain through all.
 
     Args:
-        clips: with a length, `postings(start, stop)`: keys, rows and times of some clips, and `cells(row)`.
+        clips: with a length, `postings(start, stop)`: keys, rows and times of some clips, `num_keys(row)` and
+            `cells(row)`.
     """
     starts = range(0, len(clips), _CLIPS_AT_ONCE)
     parts = -(-sum(len(clips.postings(start, start + _CLIPS_AT_ONCE)[0]) for start in starts) // _MOST_IN_MEMORY)
@@ -139,15 +141,17 @@ def _hits(postings: np.ndarray, index: np.ndarray, first: np.ndarray, counts: np
 
 def _decide(hits: np.ndarray, clips, others) -> Iterator[SamePair]:
     """The pairs with enough hits at one offset whose cells agree there."""
-    for row, other, offsets in _candidates(hits):
+    for row, other, votes, offsets in _candidates(hits):
+        if votes < _LEAST_SHARE * min(clips.num_keys(row), others.num_keys(other)):
+            continue
         cells, cells_of_other = clips.cells(row), others.cells(other)
         score = max(best_agreement(cells, cells_of_other, offset) for offset in offsets)
         if score >= SAME_SOUND:
             yield SamePair(row, other, score)
 
 
-def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, list[int]]]:
-    """(row, other, offsets) of pairs with enough hits at one offset, give or take one; the best offsets first."""
+def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, int, list[int]]]:
+    """(row, other, hits, offsets) of pairs with enough hits at an offset, give or take one; the best offsets first."""
     pairs = hits["row"].astype(np.uint64) << np.uint64(32) | hits["other"]
     order = np.lexsort((hits["offset"], pairs))
     pairs, offsets = pairs[order], hits["offset"][order]
@@ -159,7 +163,7 @@ def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, list[int]]]:
     votes[:-1] += np.where(beside, votes[1:], 0)
     good = np.flatnonzero(votes >= _LEAST_KEYS)
     order = good[np.lexsort((-votes[good], pairs[good]))]
-    pairs, offsets = pairs[order], offsets[order].tolist()
+    pairs, offsets, votes = pairs[order], offsets[order].tolist(), votes[order].tolist()
     starts = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]).tolist()
     for start, stop in pairwise([*starts, len(pairs)]):
         chosen: list[int] = []
@@ -167,4 +171,4 @@ def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, list[int]]]:
             if all(abs(offset - other) > 2 for other in chosen):
                 chosen.append(offset)
         row, other = divmod(int(pairs[start]), 2**32)
-        yield row, other, chosen[:_MOST_OFFSETS]
+        yield row, other, votes[start], chosen[:_MOST_OFFSETS]

@@ -208,6 +208,9 @@ class Sounds:
         empty = np.empty(0, np.uint32)
         return np.concatenate([empty, *keys]), np.repeat(rows, list(map(len, keys))), np.concatenate([empty, *times])
 
+    def num_keys(self, row: int) -> int:
+        return int(self._index.entries["keys"][self._rows[row]])
+
     def cells(self, row: int) -> np.ndarray:
         return self._words(row)[0].reshape(-1, 2)
 
