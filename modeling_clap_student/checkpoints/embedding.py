@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..data.decoding import ClipReader, ClipWindows
 from ..data.filters import column_of
+from ..data.listening import Sound
 from ..data.skipping import SkippedClips
 from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
 from ..errors import ClipError, InputError
@@ -25,7 +26,12 @@ from .foreign import ForeignModel
 
 
 def iter_clips(
-    model, processor, rows: Iterable[dict], skipped: SkippedClips, batch_size: int
+    model,
+    processor,
+    rows: Iterable[dict],
+    skipped: SkippedClips,
+    batch_size: int,
+    on_heard: Callable[[dict, Sound], None] | None = None,
 ) -> Iterator[tuple[dict, np.ndarray | None, str]]:
     """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
 
@@ -36,6 +42,7 @@ def iter_clips(
             `SideBySide`.
         rows: with `audio` and `audio_id`.
         batch_size: clips to read and windows to embed at a time.
+        on_heard: gets rows that have a true `listens`, and what was heard of their clip, before they are yielded.
 
     Yields:
         (row, (dim,) float32 unit vector, ""), or (row, None, reason) of a clip that can't be read to its end; the
@@ -47,7 +54,7 @@ def iter_clips(
 
     def read() -> list[tuple[dict, ClipWindows | ClipError]]:
         batch = list(islice(rows, batch_size))
-        return list(zip(batch, reader.read_windows(batch, processor.feature_extractor), strict=True))
+        return list(zip(batch, reader.read_windows(batch, processor.feature_extractor, on_heard), strict=True))
 
     def windows() -> Iterator[ClipWindows]:
         for batch in _batches(read, ahead=model.device.type != "cpu"):

@@ -61,7 +61,7 @@ def train_student(
     from ..checkpoints.loading import as_student, load_checkpoint
     from ..curation.improvement_set import pair_precision
     from ..data.benchmarks import read_benchmark
-    from ..data.leakage import LeakageFilter
+    from ..data.leakage import LeakageFilter, evaluation_sounds
     from ..data.sources import ST, ExclusionLog, report_exclusions
     from ..evaluation.validation import Validation
     from ..hub_clap_student import fingerprint
@@ -72,9 +72,11 @@ def train_student(
     run = TrainingRun(f"Student: {args.strategy}", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     benchmarks = [read_benchmark(spec, exclusions) for spec in args.task or ()]
-    leakage = LeakageFilter(benchmark.clips for benchmark in benchmarks)
+    tasks = [benchmark.clips for benchmark in benchmarks]
+    leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     check_selection(args, training_args)
     data = read_student_data(args, training_args, leakage, exclusions)
+    leakage.say_of_stream(data.is_streamed)
     args.teacher = find_teacher(args)
     report_exclusions(exclusions)
     say(f"teacher {args.teacher}; {data}")

@@ -41,7 +41,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
 
     from ..checkpoints.initialization import start_model
     from ..data.benchmarks import task_clips
-    from ..data.leakage import LeakageFilter
+    from ..data.leakage import LeakageFilter, evaluation_sounds
     from ..data.sources import ExclusionLog, dataset_source, report_exclusions
     from ..evaluation.validation import Validation
     from ..training.run import TrainingRun
@@ -51,8 +51,10 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     set_seed(training_args.seed)
     run = TrainingRun(f"Teacher: trained on {', '.join(args.corpus)}", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
-    leakage = LeakageFilter(task_clips(args.task))
+    tasks = task_clips(args.task)
+    leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     data = read_teacher_data(args, training_args, leakage, exclusions)
+    leakage.say_of_stream(data.is_streamed)
     report_exclusions(exclusions)
     say(str(data))
     if args.dry_run:

@@ -6,9 +6,9 @@ from typing import ClassVar
 import numpy as np
 
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
-from ..data.skipping import ReadingArguments
+from ..data.skipping import LeakageArguments
 from ..data.sources import check_hub_id
-from ..utils.arguments import COUNT, SEED, Range, flag
+from ..utils.arguments import COUNT, NOT_NEGATIVE, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
@@ -17,12 +17,15 @@ from .advisor import AUTO
 STRATEGIES = ("du", "ds", "ads")
 MAX_PAIRS = 50_000_000
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
+QUALITY = ("min_seconds", "max_silence", "max_clipping", "min_bandwidth_hz", "max_offset")
+SCREENING = ("near_duplicates", "deduplicate", *QUALITY)
 SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 # What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
 # is published, for the set may be somebody else's.
 METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions", "pair_threshold", "precision",
-    "pair_quantile", "num_pairs", "balance_labels", *MATCHING, "batch_size", "dtype", "max_skipped_fraction", "seed",
+    "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
+    "max_skipped_fraction", "seed",
 )  # fmt: skip
 
 
@@ -73,7 +76,7 @@ class Threshold:
 
 
 @dataclass
-class CurateArguments(ReadingArguments):
+class CurateArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
         "precision": Range(0, 1, above=True),
@@ -87,6 +90,12 @@ class CurateArguments(ReadingArguments):
         "caption_threshold": Range(-1, 1),
         "caption_quantile": Range(0, 1),
         "pair_quantile": Range(0, 1),
+        "deduplicate": Range(0, 1, above=True),
+        "min_seconds": NOT_NEGATIVE,
+        "max_silence": Range(0, 1),
+        "max_clipping": Range(0, 1),
+        "min_bandwidth_hz": NOT_NEGATIVE,
+        "max_offset": Range(0, 1),
     }
 
     strategy: str | None = flag(None, "Which pairs to make.", choices=list(STRATEGIES))
@@ -103,6 +112,20 @@ class CurateArguments(ReadingArguments):
     task: list[str] | None = flag(
         None, "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.", several=True
     )
+    near_duplicates: str = flag(
+        "report",
+        "Recordings that the pool holds several times, under other bytes: list them; keep one of each; or don't look.",
+        choices=["report", "drop", "keep"],
+    )
+    deduplicate: float | None = flag(
+        None,
+        "Of the pool's clips whose embeddings have a cosine of, say, 0.98 or more, keep the one that pairs best.",
+    )
+    min_seconds: float | None = flag(None, "Leave out clips of the pool that are shorter.")
+    max_silence: float | None = flag(None, "Leave out clips of which a larger share is silent, at -60 dB.")
+    max_clipping: float | None = flag(None, "Leave out clips of whose samples a larger share is clipped.")
+    min_bandwidth_hz: float | None = flag(None, "Leave out clips that hold nothing at or above this frequency.")
+    max_offset: float | None = flag(None, "Leave out clips with a larger DC offset, full scale being 1.")
     caption_threshold: float | None = flag(None, "Keep captions of at least this cosine.")
     caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
     num_captions: int | None = flag(None, "Keep this many captions.")
@@ -182,6 +205,10 @@ class CurateArguments(ReadingArguments):
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
             raise ValueError("--balance_labels is for ads, and for pairs by --num_pairs or --pair_quantile")
         option = next(iter(self.matching_options()), None)
+        screens = [name for name in SCREENING[1:] if getattr(self, name) is not None]
+        screens += ["near_duplicates"] if self.near_duplicates == "drop" else []
+        if self.strategy == "ds" and screens:
+            raise ValueError(f"--{screens[0]} is for pools: ds has none")
         if self.strategy == "ds" and option:
             raise ValueError(f"--{option} is for pairs of du and ads: ds matches nothing")
         if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
@@ -200,6 +227,12 @@ class CurateArguments(ReadingArguments):
     def matching_options(self) -> dict:
         """The options of `match` that restrict the pairs; none by default, as in the paper."""
         return {name: getattr(self, name) for name in MATCHING if getattr(self, name) and name != "max_pairs"}
+
+    @property
+    def listens(self) -> bool:
+        """Whether anything asks for fingerprints or the quality of the pool's clips."""
+        wants_quality = any(getattr(self, name) is not None for name in QUALITY)
+        return self.strategy != "ds" and (self.near_duplicates != "keep" or wants_quality)
 
     def to_repeat(self) -> dict:
         """The arguments that decide what comes out, to make the same set again."""

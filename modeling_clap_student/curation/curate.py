@@ -3,12 +3,14 @@
 Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
 """
 
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import Dataset, IterableDataset, load_dataset
@@ -16,7 +18,9 @@ from datasets import Dataset, IterableDataset, load_dataset
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
+from ..data.identity import clip_keys
 from ..data.skipping import SkippedClips, report_skipped
+from ..data.sound_store import SoundStore, can_be_heard
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
@@ -39,6 +43,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
+from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening
 from .strategies import Curated, SelectedCaptions
 
 
@@ -79,6 +84,9 @@ class Improvement:
         with whole_folder(output_dir, replaces=is_improvement_set) as folder:
             if PartialState().is_main_process:
                 self.write(folder, str(output_dir), embed_audio)
+                for name in (QUALITY_LIST, DUPLICATES_LIST):
+                    if (self.folder / name).exists():
+                        shutil.copy(self.folder / name, folder)
 
     def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
         """Uploads the set with its audio inside, in one commit; returns its address.
@@ -199,7 +207,9 @@ def run_curation(
     made_by = provenance(args, model, inputs.class_names)
     scale = model.logit_scale.exp().item() if args.pair_threshold == AUTO else None
     store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
-    embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size)
+    listens = args.listens or bool(inputs.sounds and inputs.pool is not None)
+    sounds = SoundStore(args.fingerprint_store) if listens else None
+    embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size, sounds)
     caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
     selected = None if args.strategy == "du" else select(args, inputs, embedder, caption_embeds)
     clips, replay, facts = None, None, {"selected": None}
@@ -210,6 +220,10 @@ def run_curation(
         pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
+        clips, clip_embeds, screened = screen(
+            args, inputs, embedder, clips, clip_embeds, caption_embeds, selected, folder
+        )
+        made_by, facts = made_by | screened.counts, facts | {"faults": screened.examples}
         curated, outcome = from_main_process(
             lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
@@ -274,6 +288,47 @@ def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Datase
     embeds, clips = embedder.stream(inputs.pool, inputs.leakage, exclusions, "embedding the stream")
     report_exclusions(exclusions)
     return clips, embeds
+
+
+def screen(
+    args: CurateArguments,
+    inputs: CurationInputs,
+    embedder: StoredEmbedder,
+    clips: Dataset,
+    clip_embeds: StoredVectors,
+    caption_embeds: StoredVectors,
+    selected: SelectedCaptions | None,
+    folder: Path,
+) -> tuple[Dataset, StoredVectors, Screening]:
+    """The clips that are to be paired, their embeddings, and what is told of the others."""
+    if inputs.sounds:
+        inputs.sounds.prepare()  # all processes together
+    extractor = embedder.processor.feature_extractor
+    window_seconds = extractor.window_samples / extractor.sampling_rate
+
+    def run() -> Screening:
+        texts = caption_embeds[:] if selected is None else caption_embeds[selected.indices]
+        sounds, captioned_ids = None, []
+        if embedder.sounds is not None:
+            keys, captioned_ids = captioned_clips(inputs.corpus, clip_embeds.keys)
+            sounds = embedder.sounds.sounds(np.concatenate([clip_embeds.keys, keys]))
+        pool = PoolScreen(args, clips, clip_embeds, sounds, folder, embedder.skipped, captioned_ids)
+        return pool.run(inputs.sounds, texts, window_seconds)
+
+    result = from_main_process(run)
+    if len(result.rows) < len(clips):
+        clips, clip_embeds = clips.select(result.rows), clip_embeds.take(result.rows)
+    return clips, clip_embeds, result
+
+
+def captioned_clips(corpus: Dataset, pool_keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Keys and ids of the captioned clips that are files of their own, not the pool's."""
+    _, firsts = np.unique(corpus["audio_id"][:], return_index=True)
+    clips = corpus.select_columns(["audio", "audio_id"]).select(firsts)
+    clips = clips.select(np.flatnonzero(can_be_heard(clips)))
+    keys = clip_keys(clips)
+    rows = np.flatnonzero(~np.isin(keys, pool_keys))
+    return keys[rows], clips.select(rows)["audio_id"][:]
 
 
 def match_clips(

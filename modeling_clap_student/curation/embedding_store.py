@@ -5,6 +5,7 @@ reads, is the name of the store's folder: a changed teacher finds nothing. Anoth
 strategy finds what is there.
 """
 
+import copy
 import csv
 import hashlib
 import io
@@ -27,7 +28,9 @@ from tqdm.auto import tqdm
 from ..checkpoints.embedding import embed_texts, iter_clips, nothing_readable
 from ..data.identity import clip_keys, key_of
 from ..data.leakage import LEAKAGE_REASONS, LeakageFilter
+from ..data.listening import Sound
 from ..data.skipping import SkippedClips
+from ..data.sound_store import SoundStore, can_be_heard
 from ..data.sources import ExclusionLog
 from ..data.tables import POOL_COLUMNS, UNDECODED
 from ..errors import InputError, reading
@@ -115,7 +118,7 @@ class EmbeddingStore:
     def vectors(self, kind: str, keys: np.ndarray) -> "StoredVectors":
         """The embeddings of keys that have one, in their order: nothing is read before it is asked for."""
         index = self._index(kind)
-        return StoredVectors(index.files, index.starts, index.find(keys), self.dim)
+        return StoredVectors(index.files, index.starts, index.find(keys), self.dim, keys)
 
     def reasons(self, kind: str) -> dict[bytes, str]:
         """key -> why the clip can't be read."""
@@ -183,18 +186,25 @@ class _Index:
 
 
 class StoredVectors:
-    """(rows, dim) float32 on disk; a slice, or an array of rows, is an array in memory."""
+    """(rows, dim) float32 on disk; a slice, or an array of rows, is an array in memory. `keys` tell whose they are."""
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, files: list[Path], starts: list[int], positions: np.ndarray, dim: int):
+    def __init__(self, files: list[Path], starts: list[int], positions: np.ndarray, dim: int, keys: np.ndarray):
         # Half a vector at the end, of a process that was killed, is left out.
         self._maps = [
             np.memmap(file, np.float32, "r", shape=(file.stat().st_size // (4 * dim), dim)) for file in files
         ]
         self._starts = np.array(starts)
-        self._positions = positions
+        self._positions, self.keys = positions, keys
         self.shape = (len(positions), dim)
+
+    def take(self, rows: np.ndarray) -> "StoredVectors":
+        """Some rows, still on disk."""
+        taken = copy.copy(self)
+        taken._positions, taken.keys = self._positions[rows], self.keys[rows]
+        taken.shape = (len(taken._positions), self.shape[1])
+        return taken
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -218,12 +228,20 @@ class StoredEmbedder:
     """A teacher with its store; every process embeds its share of what is missing. All processes must call alike.
 
     The store is that of this model and batch size. `skipped` gets the clips that can't be read, those of earlier runs
-    too.
+    too. With `sounds` clips are listened to as they are read, and what is heard is kept there.
     """
 
-    def __init__(self, model, processor, store: EmbeddingStore, skipped: SkippedClips, batch_size: int = 32):
+    def __init__(
+        self,
+        model,
+        processor,
+        store: EmbeddingStore,
+        skipped: SkippedClips,
+        batch_size: int = 32,
+        sounds: SoundStore | None = None,
+    ):
         self.model, self.processor, self.store = model.eval(), processor, store
-        self.skipped, self.batch_size = skipped, batch_size
+        self.skipped, self.batch_size, self.sounds = skipped, batch_size, sounds
 
     def texts(self, texts: list[str], description: str) -> StoredVectors:
         """(texts, dim) of texts in their order."""
@@ -242,10 +260,17 @@ class StoredEmbedder:
         """(clips, dim) of a table's readable clips, and (clips,) int64 their rows, ascending."""
         keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
         was_known = self.store.knows(CLIPS, keys)
-        missing = self._missing(CLIPS, keys)
+        missing, listens = self._missing(CLIPS, keys), np.zeros(len(keys), bool)
+        if self.sounds is not None:
+            listens = can_be_heard(clips) & ~self.sounds.knows(keys)
         with self._bar(len(missing), description, "clip") as bar:
-            self._embed(({**clips[int(row)], "key": keys[row]} for row in missing), bar)
+            rows = ({**clips[int(row)], "key": keys[row], "listens": listens[row]} for row in missing)
+            self._embed(rows, bar)
         self.store.settle()
+        if self.sounds is not None:
+            self.sounds.settle()
+            if (listens & ~self.sounds.knows(keys)).any():  # clips that an earlier run embedded
+                self.sounds.hear(clips, "fingerprints of the pool")
         readable = self.store.readable(CLIPS, keys)
         self._report(clips["audio_id"], keys, was_known, readable)
         if not readable.any():
@@ -270,6 +295,8 @@ class StoredEmbedder:
         with self._bar(None, description, "clip") as bar:
             self._embed(self._unknown(rows, leakage, share, bar), None)
         self.store.settle()
+        if self.sounds is not None:
+            self.sounds.settle()
         share.flush()
         shares = gather_object([share])
         table = pa.concat_tables([table for share in shares for table in share.tables])
@@ -305,8 +332,16 @@ class StoredEmbedder:
         return missing[bounds[state.process_index] : bounds[state.process_index + 1]]
 
     def _embed(self, rows: Iterable[dict], bar: tqdm | None) -> None:
-        for row, vector, reason in iter_clips(self.model, self.processor, rows, self.skipped, self.batch_size):
+        heard: dict[bytes, Sound] = {}
+        clips = iter_clips(
+            *(self.model, self.processor, rows, self.skipped, self.batch_size),
+            on_heard=lambda row, sound: heard.update({row["key"]: sound}),
+        )
+        for row, vector, reason in clips:
             self.store.add(CLIPS, row["key"], vector, reason)
+            if row["listens"]:
+                sound = heard.pop(row["key"], None)
+                self.sounds.add(row["key"], None if vector is None else sound)
             if bar is not None:
                 bar.update()
 
@@ -325,11 +360,13 @@ class StoredEmbedder:
                 else:
                     share.excluded[reason].append(row["audio_id"])
             keys = clip_keys(usable)
-            for row, key, is_known in zip(usable, keys, self.store.knows(CLIPS, keys), strict=True):
-                share.add(row, key, is_known)
-                if not is_known and key not in new:
+            listens = np.zeros(len(keys), bool) if self.sounds is None else ~self.sounds.knows(keys)
+            is_known = self.store.knows(CLIPS, keys) & ~listens
+            for row, key, known, listen in zip(usable, keys, is_known, listens, strict=True):
+                share.add(row, key, known)
+                if not known and key not in new:
                     new.add(key)
-                    yield {**row, "key": key}
+                    yield {**row, "key": key, "listens": listen}
             bar.update(len(batch))
 
     def _report(self, ids: Iterable[str], keys: np.ndarray, was_known: np.ndarray, readable: np.ndarray) -> None:

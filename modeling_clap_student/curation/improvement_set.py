@@ -128,7 +128,7 @@ def _encoded(clip: dict) -> bytes:
 
 def is_improvement_set(folder: Path) -> bool:
     """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and no more."""
-    optional = {ARGUMENTS, "report.html", "skipped.csv"}
+    optional = {ARGUMENTS, "report.html", "skipped.csv", "quality.csv", "duplicates.csv"}
     return {entry.name for entry in folder.iterdir()} - optional == {"README.md", "data", "provenance.json"}
 
 

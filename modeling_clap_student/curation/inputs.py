@@ -7,7 +7,7 @@ from datasets import Dataset, IterableDataset
 
 from ..data.benchmarks import check_class_names, evaluation_clips, read_labels, task_clips
 from ..data.corpora import read_corpora
-from ..data.leakage import LeakageFilter, read_origins
+from ..data.leakage import EvaluationSounds, LeakageFilter, evaluation_sounds, read_origins
 from ..data.pools import read_pools
 from ..data.sources import ExclusionLog, report_exclusions
 from ..utils.console import say
@@ -25,6 +25,7 @@ class CurationInputs:
         class_names: the labels; empty for du.
         layout: the published set that they come from, None for a list of the user's.
         leakage: clips that the student will be tested on, and others to leave out of the pool.
+        sounds: of the former; None where sounds are not to be compared.
     """
 
     corpus: Dataset
@@ -33,6 +34,7 @@ class CurationInputs:
     class_names: list[str]
     layout: str | None
     leakage: LeakageFilter
+    sounds: EvaluationSounds | None
 
     @property
     def is_streamed(self) -> bool:
@@ -47,7 +49,10 @@ def read_inputs(
     test_clips = evaluation_sets(args) if class_names is None else task_clips(args.task)
     leakage = LeakageFilter(test_clips, read_origins(args.exclude or []))
     captions = args.captions if captions is None else captions
-    corpus = read_corpora(captions, args.strategy == "ds", exclusions, LeakageFilter(test_clips))
+    # A pool's clips are listened to while they are embedded, and compared after that.
+    sounds = evaluation_sounds(args, test_clips)
+    learnt = LeakageFilter(test_clips, sounds=sounds)
+    corpus = read_corpora(captions, args.strategy == "ds", exclusions, learnt)
     _, first = np.unique(corpus["caption_id"], return_index=True)
     texts = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
     pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, exclusions, leakage)
@@ -59,7 +64,7 @@ def read_inputs(
     else:
         class_names = check_class_names(class_names, "labels")
     report_exclusions(exclusions)
-    inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage)
+    inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage, sounds)
     say(f"{len(corpus)} captioned rows with {len(texts)} different captions")
     if inputs.is_streamed:
         size = f"a stream of {pool.num_shards} shards"

@@ -22,6 +22,7 @@ from ..audio_clap_student import AudioFile, Samples, mono
 from ..errors import ClipError, InputError
 from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
+from .listening import Listener, Sound, listen
 from .skipping import SkippedClips
 from .tables import refusal
 
@@ -84,14 +85,26 @@ def crop_start(length: int, size: int, draw: int) -> int:
     return draw % (abs(length - size) + 1)
 
 
-def decode_windows(audio: dict, extractor) -> Iterator[np.ndarray]:
+def decode_windows(audio: dict, extractor, on_heard: Callable[[Sound], None] | None = None) -> Iterator[np.ndarray]:
     """The windows of a clip as a feature extractor makes them, read one by one.
 
-    The extractor has `sampling_rate`, `window_samples` and `windows(waveform)`.
+    The extractor has `sampling_rate`, `window_samples` and `windows(waveform)`. `on_heard` gets what was heard of the
+    whole clip, after its last window.
     """
     with open_clip(audio, extractor.sampling_rate) as clip:
+        if on_heard is not None:
+            listener = Listener(clip.source)
+            clip = Resampled(listener, extractor.sampling_rate)
         for window in clip.windows(extractor.window_samples):
             yield from extractor.windows(window)
+        if on_heard is not None:
+            on_heard(listener.sound())
+
+
+def hear_clip(audio: dict) -> Sound:
+    """What can be heard of a clip, decoded for that alone; a ClipError as of `open_clip`."""
+    with open_clip(audio, _ANY_RATE) as clip:
+        return listen(clip.source)
 
 
 def audio_bytes(audio: dict) -> bytes:
@@ -197,11 +210,17 @@ class ClipReader:
         """(rows,) bool: whether each clip decodes from its beginning to its end."""
         return np.array([not isinstance(result, ClipError) for result in self._read_all(_decode_through, rows)], bool)
 
-    def read_windows(self, rows: list[dict], extractor) -> list[ClipWindows | ClipError]:
-        """Rows -> their windows as the extractor makes them, or why a clip was skipped."""
+    def read_windows(
+        self, rows: list[dict], extractor, on_heard: Callable[[dict, Sound], None] | None = None
+    ) -> list[ClipWindows | ClipError]:
+        """Rows -> their windows as the extractor makes them, or why a clip was skipped.
+
+        `on_heard` gets rows that have a true `listens`, and what was heard of their clip once it was read.
+        """
 
         def read(row: dict) -> ClipWindows:
-            windows = decode_windows(row["audio"], extractor)
+            hears = partial(on_heard, row) if on_heard is not None and row.get("listens") else None
+            windows = decode_windows(row["audio"], extractor, hears)
             return ClipWindows(windows, lambda reason: self.skipped.add(row["audio_id"], reason))
 
         return self._read_all(read, rows)

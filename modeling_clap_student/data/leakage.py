@@ -1,8 +1,8 @@
 """Evaluation and validation clips are kept out of what a run learns or curates from.
 
 A clip is known by the published recording it was cut from, where its corpus names that (FSD50K, ESC-50 and
-UrbanSound8K all come from Freesound, AudioCaps from AudioSet), and by the bytes of its file. The same sound encoded
-anew is only found by its recording.
+UrbanSound8K all come from Freesound, AudioCaps from AudioSet), by the bytes of its file, and by its sound: encoded
+anew, at another rate or level, cut at its ends.
 """
 
 import hashlib
@@ -10,18 +10,23 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..errors import InputError
+from ..utils.console import say
 from .filters import column_of, select_rows
 from .identity import ORIGIN_COLUMNS, origin_of, origins_of
 from .naming import parse_source
+from .near_duplicates import pairs_between
 from .published import PUBLISHED
+from .skipping import LeakageArguments
+from .sound_store import Sounds, SoundStore, can_be_heard
 from .sources import ExclusionLog, Source
 from .tables import load_table
 from .texts import exact_key, read_rows
@@ -60,16 +65,78 @@ def read_origins(specs: Iterable[str]) -> frozenset[str]:
     return frozenset(recordings)
 
 
+class EvaluationSounds:
+    """The sounds of evaluation clips, to find others that are the same.
+
+    Args:
+        clips: tables of the clips.
+        store: where what is heard is kept.
+    """
+
+    def __init__(self, clips: Iterable[Dataset], store: SoundStore):
+        self.store = store
+        tables = [table.select_columns(["audio", "audio_id"]) for table in clips]
+        tables = [table.select(np.flatnonzero(can_be_heard(table))) for table in tables if len(table)]
+        self._clips = concatenate_datasets(tables) if tables else None
+
+    def __bool__(self) -> bool:
+        return self._clips is not None and len(self._clips) > 0
+
+    def prepare(self) -> None:
+        """Hears the evaluation clips, which `matches` does otherwise; all processes must call it alike."""
+        _ = self and self._sounds
+
+    @cached_property
+    def _sounds(self) -> Sounds:
+        sounds = self.store.hear(self._clips, "fingerprints of evaluation clips")
+        if unread := int((~sounds.heard).sum()):
+            say(f"{unread} of {len(sounds)} evaluation clips can't be read: copies of their sounds are not found")
+        return sounds
+
+    def matches(self, sounds: Sounds) -> dict[int, str]:
+        """Row of some sounds -> the evaluation clip that it is a copy of."""
+        best = {}
+        for pair in sorted(pairs_between(sounds, self._sounds), key=lambda pair: pair.score):
+            best[pair.row] = self._clips[pair.other]["audio_id"]
+        return best
+
+    def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
+        """The rows whose clip sounds like no evaluation clip; all of the table's clips are decoded once, ever."""
+        if not self or len(table) == 0 or not can_be_heard(table).any():
+            return table
+        _, firsts, clips = np.unique(table["audio_id"][:], return_index=True, return_inverse=True)
+        distinct = table.select_columns(["audio", "audio_id"]).select(firsts)
+        copies = self.matches(self.store.hear(distinct, f"fingerprints of {spec}"))
+        return select_rows(table, ~np.isin(clips, list(copies)), spec, SAME_SOUND, exclusions)
+
+
+def evaluation_sounds(args: LeakageArguments, clips: Iterable[Dataset]) -> EvaluationSounds | None:
+    """The sounds of some tables, which a run's clips are compared with; None where they are not to be."""
+    if args.allow_near_duplicates or args.dry_run:
+        return None
+    return EvaluationSounds(clips, SoundStore(args.fingerprint_store))
+
+
 SAME_CONTENT = "the same clip is in the evaluation set"
 SAME_RECORDING = "its recording is in the evaluation set"
 NAMED = "its recording is to be left out"
+SAME_SOUND = "it sounds like a clip of the evaluation set"
 LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 
 
 class LeakageFilter:
-    """Clips that a run must not use: those of some tables, by content and recording, and further recordings."""
+    """Clips that a run must not use: those of some tables, by content, recording and sound, and further recordings.
 
-    def __init__(self, clips: Iterable[Dataset] = (), origins: frozenset[str] = frozenset()):
+    Without `sounds` none are compared. A stream's never are.
+    """
+
+    def __init__(
+        self,
+        clips: Iterable[Dataset] = (),
+        origins: frozenset[str] = frozenset(),
+        sounds: EvaluationSounds | None = None,
+    ):
+        self._sounds = sounds
         self._clips_of_size: dict[int, list[dict]] = defaultdict(list)
         self._digests: dict[int, set[bytes]] = {}
         evaluation_origins = set()
@@ -81,8 +148,16 @@ class LeakageFilter:
                     self._clips_of_size[size].append(clip)
         self._origins = {SAME_RECORDING: frozenset(evaluation_origins), NAMED: frozenset(origins)}
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_sounds": None}  # a loader's workers compare none, and need not hold them
+
     def __bool__(self) -> bool:
         return bool(self._clips_of_size or any(self._origins.values()))
+
+    def say_of_stream(self, is_streamed: bool) -> None:
+        """Says what is not looked for in a stream that is trained on."""
+        if is_streamed and self._sounds:
+            say("clips of a stream are compared with evaluation clips by name and bytes, not by their sound")
 
     def reason(self, row: dict) -> str | None:
         """Why a clip of a stream, `audio` and perhaps `origin_id`, must not be used; None where it may."""
@@ -95,12 +170,20 @@ class LeakageFilter:
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         """The rows, of `audio` and perhaps `origin_id`, that may be used.
 
-        Only files of the size of an evaluation clip are read; for the others their size is enough.
+        Only files of the size of an evaluation clip are read; for the others their size is enough. With sounds, what
+        is left is decoded, and compared.
         """
+        table = self._without_same_content(self._without_origins(table, spec, exclusions), spec, exclusions)
+        return self._sounds.drop_from(table, spec, exclusions) if self._sounds else table
+
+    def _without_origins(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         for reason, origins in self._origins.items():
             if origins and "origin_id" in table.column_names:
                 leaks = pc.is_in(column_of(table, "origin_id"), value_set=pa.array(sorted(origins), pa.string()))
                 table = select_rows(table, pc.invert(leaks), spec, reason, exclusions)
+        return table
+
+    def _without_same_content(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         if not self._clips_of_size or len(table) == 0:
             return table
         sizes = _sizes(table).to_numpy(zero_copy_only=False)

@@ -43,6 +43,18 @@ class ReadingArguments(CheckedArguments):
     )
 
 
+@dataclass(kw_only=True)
+class LeakageArguments(ReadingArguments):
+    """Base of the arguments of a command that keeps evaluation clips out."""
+
+    allow_near_duplicates: bool = flag(
+        False, "Don't compare sounds with the evaluation clips': other encodings of these may then be learnt from."
+    )
+    fingerprint_store: str = flag(
+        "outputs/fingerprints", "Folder where clips' fingerprints are kept: no clip is decoded twice for one."
+    )
+
+
 class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
@@ -86,12 +98,16 @@ class SkippedClips:
 
     def add(self, audio_id: str, reason: str) -> None:
         """Lists and counts a clip that could not be read; an InputError once they are surely too many."""
+        self.note(audio_id, reason)
+        self._mark(slice(None), audio_id)
+        self.check(deviations=3.0)  # a few bad clips in a row at the start are no reason to stop
+
+    def note(self, audio_id: str, reason: str) -> None:
+        """Lists a clip that can be read, and is not wanted: it does not count."""
         line = io.StringIO(newline="")
         csv.writer(line).writerow([audio_id, " ".join(reason.split())])
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
-        self._mark(slice(None), audio_id)
-        self.check(deviations=3.0)  # a few bad clips in a row at the start are no reason to stop
 
     def check(self, deviations: float = 0.0) -> None:
         """An InputError where the bad clips exceed `max_fraction`, by more than so many standard deviations."""

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from transformers.trainer_utils import SaveStrategy
 
-from ..data.skipping import ReadingArguments
+from ..data.skipping import LeakageArguments
 from ..training.arguments import ClapTrainingArguments
 from ..utils.arguments import COUNT, SHARE, Range, flag
 
@@ -76,7 +76,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
 
 
 @dataclass
-class TemporalArguments(ReadingArguments):
+class TemporalArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
 
     stage: str = flag(

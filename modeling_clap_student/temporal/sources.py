@@ -5,7 +5,7 @@ from datasets import Dataset, concatenate_datasets
 from ..checkpoints.loading import as_student
 from ..checkpoints.protocol import AudioTextModel
 from ..data.benchmarks import read_benchmark, task_clips
-from ..data.leakage import LeakageFilter, split_validation
+from ..data.leakage import LeakageFilter, evaluation_sounds, split_validation
 from ..data.sources import ExclusionLog, report_exclusions
 from ..errors import InputError
 from ..processing_clap_student import label_text
@@ -22,11 +22,13 @@ _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
 def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
     """Labelled clips to train on and to validate on; neither are those of the evaluation sets."""
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
-    leakage = LeakageFilter(task_clips(args.task))
+    tasks = task_clips(args.task)
+    leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     if args.validation_clips:
         validation = read_benchmark(args.validation_clips, exclusions).clips
         validation = leakage.drop_from(validation, args.validation_clips, exclusions)
-        leakage = LeakageFilter([*task_clips(args.task), validation])
+        tasks = [*tasks, validation]
+        leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     tables = [leakage.drop_from(read_benchmark(spec, exclusions).clips, spec, exclusions) for spec in args.clips]
     clips = concatenate_datasets([table.select_columns(_COLUMNS) for table in tables])
     if len(clips) == 0:

@@ -12,7 +12,7 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy, SchedulerType
 
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..curation.arguments import STRATEGIES
-from ..data.skipping import ReadingArguments
+from ..data.skipping import LeakageArguments
 from ..errors import InputError
 from ..losses import NORMALIZATIONS
 from ..redaction_clap_student import public
@@ -270,7 +270,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
 
 
 @dataclass
-class TeacherArguments(ReadingArguments):
+class TeacherArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
 
     corpus: list[str] | None = flag(
@@ -290,7 +290,7 @@ class TeacherArguments(ReadingArguments):
 
 
 @dataclass
-class StudentArguments(ReadingArguments):
+class StudentArguments(LeakageArguments):
     strategy: str = flag(help="Which pairs to train on.", choices=[*STRATEGIES, "none"])
     teacher: str | None = flag(None, f"{TEACHER_HELP} By default the one that curated the set.")
     trust_remote_code: bool = flag(False, TRUST_HELP)

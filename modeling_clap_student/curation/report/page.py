@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ...data.quality import FAULTS
 from ...redaction_clap_student import public
 from ...soundscapes.corpus import holds_event
 from ...utils.outputs import whole_file
@@ -42,7 +43,11 @@ _FACTS = {
     "mutual_nearest": "Only mutual nearest",
     "csls_neighbours": "Threshold after correcting for hubs; neighbours",
     "highest_similarity": "Highest similarity",
-    "num_skipped": "Clips that could not be read",
+    "num_skipped": "Clips that could not be read, or were not good enough",
+    "evaluation_copies": "Clips left out: they sound like an evaluation clip",
+    "below_quality": "Clips left out for their quality",
+    "near_duplicates": "The same recordings under other bytes",
+    "semantic_duplicates": "Clips that the teacher hardly tells apart",
     "seed": "Seed",
     "version": "Version of modeling_clap_student",
 }
@@ -64,6 +69,7 @@ class ReportData:
         num_captions: captions that were read, each counted once.
         pair_precision: the share of true pairs, where it is known.
         audio_of: rows of `pairs` -> their undecoded audio, one by one; None where `pairs` holds it.
+        faults: what is wrong with clips of the pool -> some that have it; how many is in the provenance.
     """
 
     pairs: Dataset
@@ -75,6 +81,7 @@ class ReportData:
     num_captions: int | None = None
     pair_precision: float | None = None
     audio_of: Callable[[Sequence[int]], Iterable[dict | None]] | None = None
+    faults: dict[str, list[str]] | None = None
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -111,6 +118,7 @@ def render_report(data: ReportData) -> str:
             ("random", "random pairs", [pairs[row] for row in random]),
             ("nearest", nearest_title, [pairs[row] for row in nearest]),
         ],
+        faults=fault_rows(data),
         facts=facts(made_by),
         max_seconds=MAX_SECONDS,
         max_megabytes=-(-MAX_PAGE_BYTES // 1_000_000),
@@ -194,10 +202,22 @@ def facts(made_by: dict) -> list[tuple[str, str]]:
     def in_words(value) -> str:
         if isinstance(value, float):
             return f"{value:.4f}"
+        if isinstance(value, dict):
+            return ", ".join(f"{count} {name}" for name, count in value.items())
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     values = {key: public(made_by[key]) for key in _FACTS if made_by.get(key) not in (None, [])}
     return [(_FACTS[key], _shorten(in_words(value))) for key, value in values.items()]
+
+
+def fault_rows(data: ReportData) -> list[dict]:
+    """`name`, `meaning`, number of `clips` and some `examples` of what is wrong with recordings of the pool."""
+    counts = data.provenance.get("quality") or {}
+    return [
+        {"name": name, "meaning": FAULTS[name], "clips": counts[name], "examples": (data.faults or {}).get(name, [])}
+        for name in FAULTS
+        if counts.get(name)
+    ]
 
 
 def label_rows(table: pa.Table, selected: dict[str, np.ndarray] | None, class_names: list[str]) -> list[dict]:

@@ -1,0 +1,225 @@
+"""What was heard of clips, on disk, each under its key: fingerprint and quality, which no teacher changes.
+
+Every process writes files of its own: `….data`, fingerprints one behind the other, and `….index`, what each is of and
+where it lies. A fingerprint counts once its entry is there. Nothing is ever rewritten.
+"""
+
+import io
+import json
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+
+from ..errors import ClipError, InputError, reading
+from ..soundscapes.corpus import SCHEME
+from ..utils.console import progress_bar
+from ..utils.outputs import make_folder, write_json
+from .decoding import hear_clip
+from .filters import column_of
+from .fingerprints import SETTINGS
+from .identity import clip_keys
+from .listening import Sound
+from .quality import QUALITY_FIELDS, Quality, as_numbers
+
+
+_ENTRY = np.dtype(
+    [("key", "S16"), ("start", "<u8"), ("cells", "<u4"), ("keys", "<u4"), ("readable", "u1"),
+     ("quality", "<f4", (len(QUALITY_FIELDS),))]
+)  # fmt: skip
+_CLIPS_AT_ONCE = 64
+_ABOUT = {"fingerprints": SETTINGS, "quality": QUALITY_FIELDS, "entry": 1}
+
+
+def can_be_heard(clips: Dataset) -> np.ndarray:
+    """(rows,) bool: whether a row has audio that may be a copy of another: the built-in corpus has none."""
+    audio = column_of(clips, "audio")
+    paths = pc.fill_null(pc.struct_field(audio, "path"), "")
+    is_there = pc.or_(pc.is_valid(pc.struct_field(audio, "bytes")), pc.not_equal(paths, ""))
+    return pc.and_(is_there, pc.invert(pc.starts_with(paths, SCHEME))).to_numpy(zero_copy_only=False)
+
+
+class SoundStore:
+    """The sounds of clips, of one or many corpora.
+
+    Args:
+        folder: made when the first clip is heard.
+    """
+
+    def __init__(self, folder: Path | str):
+        self.folder = Path(folder)
+        self._files: tuple[io.FileIO, io.FileIO] | None = None  # this process's own
+        self._index: _Index | None = None
+
+    def add(self, key: bytes, sound: Sound | None) -> None:
+        """Writes what was heard of a clip; None where it can't be read."""
+        entry = np.zeros((), _ENTRY)
+        entry["key"], parts = key, []
+        if sound is not None:
+            mark = sound.fingerprint
+            parts = [mark.cells, mark.keys, mark.times]
+            entry["cells"], entry["keys"], entry["readable"] = len(mark.cells), len(mark.keys), 1
+            entry["quality"] = as_numbers(sound.quality)
+        try:
+            if self._files is None:
+                self._check_settings(makes=True)
+                path = self.folder / uuid.uuid4().hex[:12]
+                self._files = io.FileIO(f"{path}.data", "x"), io.FileIO(f"{path}.index", "x")
+            data, index = self._files
+            entry["start"] = data.tell()
+            for file, content in ((data, b"".join(part.tobytes() for part in parts)), (index, entry.tobytes())):
+                while content:
+                    content = content[file.write(content) :]
+        except OSError as error:
+            raise InputError(f"can't write fingerprints to {self.folder}: {error.strerror}") from error
+
+    def settle(self) -> None:
+        """Waits for what all processes have written, and makes it known to all."""
+        for file in self._files or ():
+            file.close()
+        self._files = self._index = None
+        PartialState().wait_for_everyone()
+
+    def knows(self, keys: np.ndarray) -> np.ndarray:
+        """(keys,) bool: whether each one was heard, or can't be."""
+        return self._entries().find(keys) >= 0
+
+    def sounds(self, keys: np.ndarray) -> "Sounds":
+        """What was heard of clips, in their order; those that were not, or can't be read, are silent."""
+        return Sounds(self._entries(), keys)
+
+    def hear(self, clips: Dataset, description: str) -> "Sounds":
+        """The same of a table with `audio` and `audio_id`; what is missing is decoded, each process its share.
+
+        All processes must call alike.
+        """
+        keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
+        first = np.zeros(len(keys), bool)
+        first[np.unique(keys, return_index=True)[1]] = True
+        missing = np.flatnonzero(first & can_be_heard(clips) & ~self.knows(keys))
+        state = PartialState()
+        state.wait_for_everyone()  # who looks after another has begun to write would share out something else
+        share = np.array_split(missing, state.num_processes)[state.process_index]
+        hidden = not state.is_main_process or len(share) == 0
+        with progress_bar(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
+            for row, sound in _hear_all(clips.select_columns(["audio"]), share):
+                self.add(keys[row], sound)
+                bar.update()
+        self.settle()
+        return self.sounds(keys)
+
+    def _entries(self) -> "_Index":
+        if self._index is None:
+            self._check_settings(makes=False)
+            self._index = _Index(self.folder)
+        return self._index
+
+    def _check_settings(self, makes: bool) -> None:
+        about = self.folder / "store.json"
+        if not about.exists():
+            if makes:
+                make_folder(self.folder)
+                write_json(about, _ABOUT)
+            return
+        with reading(about, "description of fingerprints"):
+            description = json.loads(about.read_text(encoding="utf-8"))
+        if description != json.loads(json.dumps(_ABOUT)):
+            raise InputError(
+                f"{self.folder} holds fingerprints of other settings, made by another version: remove it, or name "
+                "another --fingerprint_store"
+            )
+
+
+def _hear_all(audio: Dataset, rows: np.ndarray) -> Iterator[tuple[int, Sound | None]]:
+    def hear(row: int) -> Sound | None:
+        try:
+            return hear_clip(audio[row]["audio"])
+        except ClipError:  # whoever wants to use it will say so
+            return None
+
+    left = iter(rows.tolist())
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        while batch := list(islice(left, _CLIPS_AT_ONCE)):
+            yield from zip(batch, threads.map(hear, batch), strict=True)
+
+
+class _Index:
+    """The entries of all files, in the order of their keys."""
+
+    def __init__(self, folder: Path):
+        tables, self.files = [np.empty(0, _ENTRY)], []
+        for path in sorted(folder.glob("*.index")):
+            data = path.with_suffix(".data")
+            if not data.is_file():
+                continue  # lost: what it held is heard again
+            table = np.fromfile(path, _ENTRY, path.stat().st_size // _ENTRY.itemsize)
+            tables.append(table[_ends(table) <= data.stat().st_size])
+            is_empty = data.stat().st_size < 4
+            self.files.append(np.empty(0, np.uint32) if is_empty else np.asarray(np.memmap(data, np.uint32, "r")))
+        entries = np.concatenate(tables)
+        numbers = np.repeat(np.arange(len(self.files)), [len(table) for table in tables[1:]])
+        order = np.argsort(entries["key"], kind="stable")
+        self.entries, self.file_of = entries[order], numbers[order]
+
+    def find(self, keys: np.ndarray) -> np.ndarray:
+        """(keys,) int64 rows of the entries, -1 for one that is not there."""
+        if len(self.entries) == 0:
+            return np.full(len(keys), -1)
+        places = np.searchsorted(self.entries["key"], keys).clip(max=len(self.entries) - 1)
+        return np.where(self.entries["key"][places] == keys, places, -1)
+
+
+def _ends(entries: np.ndarray) -> np.ndarray:
+    """Where each one's fingerprint ends, bytes."""
+    return entries["start"] + 8 * (entries["cells"].astype(np.uint64) + entries["keys"])
+
+
+class Sounds:
+    """What was heard of some clips; nothing is read before it is asked for. As `near_duplicates` takes it."""
+
+    def __init__(self, index: _Index, keys: np.ndarray):
+        self._index = index
+        self._rows = index.find(keys)
+        self._rows[self._rows >= 0] = np.where(
+            index.entries["readable"][self._rows[self._rows >= 0]] > 0, self._rows[self._rows >= 0], -1
+        )
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def heard(self) -> np.ndarray:
+        """(clips,) bool: whether anything is known of each."""
+        return self._rows >= 0
+
+    def postings(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Keys, rows and times of clips [start, stop)."""
+        rows = [row for row in range(start, min(stop, len(self))) if self._rows[row] >= 0]
+        parts = [self._words(row)[1] for row in rows]
+        keys = [part[: len(part) // 2] for part in parts]
+        times = [part[len(part) // 2 :] for part in parts]
+        empty = np.empty(0, np.uint32)
+        return np.concatenate([empty, *keys]), np.repeat(rows, list(map(len, keys))), np.concatenate([empty, *times])
+
+    def num_keys(self, row: int) -> int:
+        return int(self._index.entries["keys"][self._rows[row]])
+
+    def cells(self, row: int) -> np.ndarray:
+        return self._words(row)[0].reshape(-1, 2)
+
+    def quality(self, row: int) -> Quality:
+        """Of a clip that was heard."""
+        return Quality(*self._index.entries["quality"][self._rows[row]].tolist())
+
+    def _words(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        entry = self._index.entries[self._rows[row]]
+        start, middle = int(entry["start"]) // 4, int(entry["start"]) // 4 + 2 * int(entry["cells"])
+        data = self._index.files[self._index.file_of[self._rows[row]]]
+        return data[start:middle], data[middle : middle + 2 * int(entry["keys"])]
