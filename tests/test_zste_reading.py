@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import check_failure, settle, tiny_clap, tiny_model, write_tone
+from conftest import ROOT, check_failure, settle, tiny_clap, tiny_model, write_tone
 from datasets import Audio, Dataset
+from hub_server import HubServer, run_python
 
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.data.benchmarks import short_name
@@ -208,6 +209,33 @@ def test_equal_ids_belong_together_where_there_is_nothing_else(tmp_path):
         read(f"zste=reasonaudio={root}")
 
 
+def test_a_hub_dataset_and_its_files(reasonaudio):
+    """Guards against tables that are read from the Hub without the files beside them, and a part told by its name."""
+    (reasonaudio / "queries_order.parquet").rename(reasonaudio / "queries.parquet")
+    (reasonaudio / "Order" / "qrels.tsv").rename(reasonaudio / "qrels.tsv")
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from huggingface_hub import create_repo, upload_folder
+        from modeling_clap_student.data.sources import ExclusionLog
+        from modeling_clap_student.errors import InputError
+        from modeling_clap_student.evaluation.zste.reading import read_published
+
+        create_repo("me/Order", repo_type="dataset")
+        commit = upload_folder(repo_id="me/Order", folder_path={str(reasonaudio)!r}, repo_type="dataset").oid
+        for name in ("me/Order", f"me/Order@{{commit}}"):
+            test = read_published(f"zste=reasonaudio:order={{name}}", ExclusionLog())
+            print(test.place == name, list(test.parts), len(test.clips), len(test.parts["order"].texts))
+        try:
+            read_published("zste=reasonaudio=me/Gone", ExclusionLog())
+        except InputError as error:
+            print(error)
+    """
+    with HubServer() as server:
+        said = run_python(code, server, token="hf_me_secret").stdout.splitlines()
+    assert said[:2] == ["True ['order'] 8 3"] * 2 and "can't load the dataset me/Gone" in said[2] and len(said) == 3
+
+
 # AudioTime
 
 
@@ -365,6 +393,8 @@ def test_a_dry_run_counts(command, models, compa, capsys):
         ("zste=reasonaudio=CompA", ["tables with the columns _id, audio, text"]),
         ("zste=reasonaudio:mix=ReasonAudio", ["nothing of mix"]),
         ("zste=reasonaudio=no/where", ["no/where"]),
+        ("zste=reasonaudio=lost", ["lists 1 clips, but not one of their files is there", "gone.wav"]),
+        ("zste=reasonaudio=judged", ["qrels.csv is no readable table of judgements"]),
         ("zste=reasonaudio=broken", ["test.parquet is no readable parquet file"]),
         ("zste=reasonaudio=double", ["two rows have the _id 0"]),
         ("zste=audiotime=CompA", ["json files"]),
@@ -385,6 +415,8 @@ def test_wrong_inputs(command, compa, reasonaudio, audiotime, tmp_path, capsys, 
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "test.parquet").write_text("no parquet")
     write_csv(tmp_path / "double" / "order.csv", [["_id", "text"], [0, "one"], [0, "two"]])
+    write_csv(tmp_path / "lost" / "order.csv", [["_id", "audio", "text"], [0, "gone.wav", "one"]])
+    write_csv(tmp_path / "judged" / "qrels.csv", [["query-id", "corpus-id", "score"], [0, 0, "much"]])
     write_csv(tmp_path / "wrong.csv", [["event", "label"], ["Dog", "cat"]])
     for name in ("violin", "flute"):
         write_tone(tmp_path / "others" / name / "0.wav", 400)

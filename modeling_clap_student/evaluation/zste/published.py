@@ -75,10 +75,10 @@ class Search:
     def answers(self, audio: np.ndarray, heard: np.ndarray, texts: np.ndarray) -> dict[str, Answers]:
         among = self.recordings[heard[self.recordings]]
         items = np.array([item for item, own in enumerate(self.own) if heard[own].any()], dtype=np.int64)
-        ranks = [
-            _ranks(cosines(texts[self.texts[item], None], audio[among])[0], np.isin(among, self.own[item]))
-            for item in items
-        ]
+        found, ranks = audio[among], []
+        for chunk in np.split(items, range(_CHUNK, len(items), _CHUNK)):
+            scores = cosines(texts[self.texts[chunk]], found)
+            ranks += [_ranks(row, np.isin(among, self.own[n])) for row, n in zip(scores, chunk, strict=True)]
         first = np.array([own[0] for own in ranks], dtype=np.int64)
         precision = [float((np.arange(1, len(own) + 1) / own)[own <= 10].sum()) / len(own) for own in ranks]
         hits, mean = _chance([len(own) for own in ranks], len(among))
@@ -86,6 +86,9 @@ class Search:
             **{f"R@{k}": Answers(items, first <= k, chance) for k, chance in zip(CUTOFFS, hits, strict=True)},
             "mAP@10": Answers(items, np.array(precision), mean),
         }
+
+
+_CHUNK = 256  # texts that look for their recordings at a time
 
 
 def _ranks(scores: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -165,8 +165,9 @@ class _Table:
         columns = set(data.column_names)
         if {"query-id", "corpus-id"} <= columns:
             scores = data["score"][:] if "score" in columns else [1] * len(data)
-            rows = zip(data["query-id"][:], data["corpus-id"][:], scores, strict=True)
-            self.judged = [(str(query), str(recording)) for query, recording, score in rows if float(score or 0) > 0]
+            with reading(path, "table of judgements"):
+                rows = zip(data["query-id"][:], data["corpus-id"][:], scores, strict=True)
+                self.judged = [(str(query), str(clip)) for query, clip, score in rows if float(score or 0) > 0]
         elif "_id" in columns:
             texts = data["text"][:] if "text" in columns else [None] * len(data)
             numbers = recordings.numbers(data, path, part) if "audio" in columns else [None] * len(data)
@@ -261,6 +262,7 @@ def _read_audiotime(source: Source, mapping: str | None, clips: str | None) -> P
     for audio_id, label in sorted(zip(benchmark.clips["audio_id"][:], benchmark.clips["label"][:], strict=True)):
         by_class.setdefault(label, []).append(audio_id)
     counts = Counter(event for _, items in found.values() for item in items.values() for event in item["event"])
+    counts = Counter({event: count for event, count in counts.items() if is_unicode(event)})
     labels = read_mapping(Path(mapping), [*by_class]) if mapping else map_events(counts, [*by_class])
     unmapped = {event: count for event, count in counts.most_common() if event not in labels}
     captions, compositions, parts, reasons = [], [], {}, []
@@ -303,7 +305,7 @@ def _described(content: object) -> dict[str, dict]:
 def _compose(name: str, caption: object, events: object, labels: dict, by_class: dict) -> Composition | str:
     """What is heard of an item, or why it can't be asked."""
     times = read_times(events)
-    if not _is_text(caption):
+    if not _is_text(caption) or not is_unicode(name):
         return "no word in the caption"
     if times is None:
         return "events without onsets within a minute"
