@@ -195,7 +195,7 @@ def test_times_that_are_none(events, times):
 
 
 def composition(*sounds: tuple[str, float, float]) -> Composition:
-    return Composition("one", tuple(Sound(f"set/{label}/0.wav", label, on, end) for label, on, end in sounds), 7)
+    return Composition("one", "", tuple(Sound(f"set/{label}/0.wav", label, on, end) for label, on, end in sounds), 7)
 
 
 def test_what_can_be_told_from_its_reversal():
@@ -239,16 +239,16 @@ def test_recordings_are_the_same_each_time(clips, tmp_path):
     by_class = {name: sorted(i for i in clips["audio_id"] if f"/{name}/" in i) for name in ("dog", "hen", "rain")}
     times = {"Dog": [(0.0, 1.0), (0.5, 12.0)], "Hen": [(13.0, 14.0)]}
     labels = {"Dog": "dog", "Hen": "hen"}
-    one, again = (compose("ordering/syn_1", times, labels, by_class) for _ in range(2))
+    one, again = (compose("ordering/syn_1", "", times, labels, by_class) for _ in range(2))
     assert one == again and {sound.clip for sound in one.sounds if sound.label == "dog"} <= set(by_class["dog"])
-    others = [compose(f"ordering/syn_{n}", times, labels, by_class) for n in range(30)]
+    others = [compose(f"ordering/syn_{n}", "", times, labels, by_class) for n in range(30)]
     assert len({other.sounds for other in others}) > 3
     skipped = SkippedClips(tmp_path / "skipped.csv")
     first = Composer(clips, 8000, skipped).render(one)
     second = Composer(clips, 8000, skipped).render(again)
     assert all((a == b).all() for a, b in zip(first, second, strict=True)) and len(first[0]) == 14 * 8000
     Path(clips[0]["audio"]["path"]).write_text("no audio")
-    bad = Composition("bad", (Sound(clips[0]["audio_id"], "dog", 0, 1),), 0)
+    bad = Composition("bad", "", (Sound(clips[0]["audio_id"], "dog", 0, 1),), 0)
     with pytest.raises(ClipError):
         Composer(clips, 8000, skipped).render(bad)
     assert clips[0]["audio_id"] in skipped.read()

@@ -13,10 +13,12 @@ from hub_server import HubServer, run_python
 
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.data.benchmarks import short_name
+from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.errors import InputError
 from modeling_clap_student.evaluation.statistics import mcnemar
-from modeling_clap_student.evaluation.zste.published import PublishedTest
+from modeling_clap_student.evaluation.zste.compositions import Composer
+from modeling_clap_student.evaluation.zste.published import PublishedTest, evaluate_published
 from modeling_clap_student.evaluation.zste.reading import read_published
 
 
@@ -310,7 +312,33 @@ def test_a_mapping_takes_the_place_of_equal_words(audiotime, tmp_path):
     assert test.facts["unmapped"] == {"Rain on surface": 2, "Rain": 2, "Dog, bark": 1}
 
 
-# As commands
+# As tasks
+
+
+def test_answers_are_those_of_the_recordings_that_are_named(compa, audiotime, tmp_path):
+    """Guards against the reversed recording in the place of the other, and clips in another order than their rows."""
+    model, processor = tiny_model()
+    settle(model)
+    skipped = SkippedClips(tmp_path / "skipped.csv")
+
+    def nearer(text: str, *recordings) -> bool:
+        sounds = model.encode_audio(list(recordings), sampling_rate=44100).numpy()
+        first, second = sounds @ model.encode_text([text]).numpy()[0]
+        return bool(first > second)
+
+    test = read(f"zste=audiotime={audiotime}#clips={tmp_path}/clips")
+    answers = evaluate_published({"": (model, processor)}, test, skipped)[""].answers
+    composer = Composer(test.clips, 44100, skipped)
+    right = [nearer(made.caption, *composer.render(made)) for made in test.compositions]
+    assert [*answers["ordering/accuracy"].values, *answers["frequency/accuracy"].values] == right
+    answers = evaluate_published({"": (model, processor)}, read(f"zste=compa={compa}"), skipped)[""].answers
+    folder = compa / "CompA_order_files"
+    files = [(folder / f"{n}.wav", folder / f"{n}_rev.wav") for n in range(4)]
+    right = [
+        nearer(f"hum {n} then hiss", *pair) and nearer(f"hiss then hum {n}", *pair[::-1])
+        for n, pair in enumerate(files)
+    ]
+    assert answers["order/audio"].values.tolist() == right
 
 
 @pytest.fixture

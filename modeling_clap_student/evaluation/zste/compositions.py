@@ -41,6 +41,7 @@ class Composition:
     """A recording to be made, forward and reversed."""
 
     id: str
+    caption: str
     sounds: tuple[Sound, ...]
     seed: int
 
@@ -116,16 +117,18 @@ def read_mapping(path: Path, class_names: Sequence[str]) -> dict[str, str]:
     return mapping
 
 
-def compose(name: str, times: Times, mapping: Mapping[str, str], clips: Mapping[str, Sequence[str]]) -> Composition:
+def compose(
+    name: str, caption: str, times: Times, labels: Mapping[str, str], clips: Mapping[str, Sequence[str]]
+) -> Composition:
     """Draws a clip of each event's class: the same for equal names and `clips`, class -> sorted ids."""
     seed = int(exact_key(name), 16) >> 1
     rng = np.random.default_rng(seed)
     sounds = []
     for event, spans in times.items():
-        label = mapping[event]
+        label = labels[event]
         clip = clips[label][rng.integers(len(clips[label]))]
         sounds += [Sound(clip, label, onset, end) for onset, end in spans]
-    return Composition(name, tuple(sounds), seed)
+    return Composition(name, caption, tuple(sounds), seed)
 
 
 class Composer:

@@ -123,12 +123,14 @@ class Choice:
 
     def answers(self, audio: np.ndarray, heard: np.ndarray, texts: np.ndarray) -> dict[str, Answers]:
         items = np.flatnonzero(heard[self.recordings].all(axis=1))
-        pairs, captions = audio[self.recordings[items]], texts[self.texts[items]]
-        answers = {"accuracy": Answers(items, _first_is_nearer(pairs, captions), 1 / 2)}
-        if len(items) > 1:
-            strange = captions[derangement(len(items), seed=0)]
-            answers["control/other_captions"] = Answers(items, _first_is_nearer(pairs, strange), 1 / 2)
-        return answers
+        pairs, order = audio[self.recordings[items]], np.arange(len(self.texts))
+        orders = {"accuracy": order}
+        if len(order) > 1:
+            orders["control/other_captions"] = derangement(len(order), seed=0)
+        return {
+            metric: Answers(items, _first_is_nearer(pairs, texts[self.texts[order[items]]]), 1 / 2)
+            for metric, order in orders.items()
+        }
 
 
 def _first_is_nearer(pairs: np.ndarray, texts: np.ndarray) -> np.ndarray:
@@ -196,9 +198,8 @@ def evaluate_published(
     return results
 
 
-Heard = tuple[
-    np.ndarray, np.ndarray
-]  # (recordings, dim) unit vectors, zeros where a recording can't be heard; (m,) bool
+# (recordings, dim) unit vectors, zeros where one can't be heard, and (recordings,) bool.
+Heard = tuple[np.ndarray, np.ndarray]
 
 
 def _embed_clips(

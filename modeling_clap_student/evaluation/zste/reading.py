@@ -129,13 +129,9 @@ def _read_compa(source: Source) -> PublishedTest:
     recordings, items = Recordings(source), {}
     for part, (table, rows) in found.items():
         columns = [f"{column}.1" if f"{column}.1" in rows[0] else column for column in _FILES]
-        items[part] = [
-            (
-                [row[c] for c in _CAPTIONS],
-                [recordings.number(row[c], table, part) if row[c] else None for c in columns],
-            )
-            for row in rows
-        ]
+        for row in rows:
+            numbers = [recordings.number(row[column], table, part) if row[column] else None for column in columns]
+            items.setdefault(part, []).append(([row[column] for column in _CAPTIONS], numbers))
     clips, row_of = recordings.clips()
     texts, parts = {}, {}
     for part, pairs in items.items():
@@ -250,66 +246,76 @@ def _answers(queries: dict, corpus: dict, own: list[_Table], lent: list[_Table])
 def _read_audiotime(source: Source, mapping: str | None, clips: str | None) -> PublishedTest:
     """`ordering_captions.json` and the like, `{id: {"event": {name: [[onset, end], …]}, "caption": …}}`.
 
-    `duration` has no onsets. What lies in a folder `train…` is read where there is nothing else.
+    `duration` has no onsets. What is called `train…` is read where there is nothing else.
     """
-    tables = [(table, part) for table, part in _tables(source, [".json"]) if source.wants(part)]
-    folders = [table.relative_to(source.path.parent).parts for table, _ in tables]
-    tests = [t for t, names in zip(tables, folders, strict=True) if not any(n.startswith("train") for n in names)]
-    found = _one_a_part(source, [(*t, items) for t in tests or tables if (items := _described(read_json(t[0])))])
-    _check_parts(source, found, 'json files {id: {"event": …, "caption": …}}')
+    found = _described(source)
     benchmark = read_benchmark(clips or BUILT_IN, source.exclusions)
     by_class: dict[str, list[str]] = {}
     for audio_id, label in sorted(zip(benchmark.clips["audio_id"][:], benchmark.clips["label"][:], strict=True)):
         by_class.setdefault(label, []).append(audio_id)
-    counts = Counter(event for _, items in found.values() for item in items.values() for event in item["event"])
-    counts = Counter({event: count for event, count in counts.items() if is_unicode(event)})
+    counts = Counter(event for items in found.values() for item in items.values() for event in item["event"])
+    counts = {event: count for event, count in counts.most_common() if is_unicode(event)}
     labels = read_mapping(Path(mapping), [*by_class]) if mapping else map_events(counts, [*by_class])
-    unmapped = {event: count for event, count in counts.most_common() if event not in labels}
-    captions, compositions, parts, reasons = [], [], {}, []
-    for part, (_, items) in found.items():
-        start, faults = len(compositions), Counter()
-        for key, item in items.items():
-            caption = item["caption"][0] if isinstance(item["caption"], list) and item["caption"] else item["caption"]
-            made = _compose(f"{part}/{key}", caption, item["event"] if part != "duration" else None, labels, by_class)
-            if isinstance(made, Composition):
-                captions.append(caption)
-                compositions.append(made)
-            else:
-                faults[made] += 1
-        strange = [event for event in unmapped if any(event in item["event"] for item in items.values())]
-        listing = ", ".join(strange[:_LISTED]) + (f" and {len(strange) - _LISTED} more" if strange[_LISTED:] else "")
-        for fault, count in faults.items():
-            example = listing if fault == UNMAPPED else part
-            source.exclusions.add(f"{source.spec} ({part})", fault, count, len(items), example)
-            reasons.append(f"{count} of {part}: {fault} ({example})")
-        if count := len(compositions) - start:
-            numbers = np.arange(start, start + count)
-            parts[part] = Choice(numbers, np.stack([2 * numbers, 2 * numbers + 1], axis=1))
+    unmapped = {event: count for event, count in counts.items() if event not in labels}
+    compositions, parts, faults = [], {}, []
+    for part, items in found.items():
+        made = [_compose(part, key, item, labels, by_class) for key, item in items.items()]
+        kept = [composition for composition in made if isinstance(composition, Composition)]
+        faults += _count_faults(
+            source, part, made, [e for e in unmapped if any(e in i["event"] for i in items.values())]
+        )
+        if kept:
+            numbers = len(compositions) + np.arange(len(kept))
+            parts[part] = Choice(numbers, 2 * numbers[:, None] + [0, 1])
+            compositions += kept
     if not parts or any(part not in parts for part in source.parts):
-        raise InputError(f"{source.spec}: none of the captions can be asked: {'; '.join(reasons)}")
+        raise InputError(f"{source.spec}: none of the captions can be asked: {'; '.join(faults)}")
     facts = {"clips": clips or BUILT_IN, "labels": {e: labels[e] for e in counts if e in labels}, "unmapped": unmapped}
-    return PublishedTest(source.spec, source.layout, "", captions, benchmark.clips, parts, compositions, facts)
+    texts = [composition.caption for composition in compositions]
+    return PublishedTest(source.spec, source.layout, "", texts, benchmark.clips, parts, compositions, facts)
 
 
+def _described(source: Source) -> dict[str, dict[str, dict]]:
+    """Part -> id -> an item with a mapping `event` and a `caption`."""
+    tables = [(table, part) for table, part in _tables(source, [".json"]) if source.wants(part)]
+    places = [table.relative_to(source.path).parts for table, _ in tables]
+    tests = [t for t, names in zip(tables, places, strict=True) if not any(n.startswith("train") for n in names)]
+    contents = []
+    for table, part in tests or tables:
+        content = read_json(table)
+        items = {key: i for key, i in content.items() if isinstance(i, dict)} if isinstance(content, dict) else {}
+        items = {key: i for key, i in items.items() if isinstance(i.get("event"), dict) and "caption" in i}
+        contents += [(table, part, items)] if items else []
+    found = _one_a_part(source, contents)
+    _check_parts(source, found, 'json files {id: {"event": {…}, "caption": …}}')
+    return {part: items for part, (_, items) in found.items()}
+
+
+_UNMAPPED = "an event without a class among the clips"
 _LISTED = 20  # events without a class that are named on the terminal; all of them stand in details.json
-UNMAPPED = "an event without a class among the clips"
 
 
-def _described(content: object) -> dict[str, dict]:
-    """The items of an AudioTime file; none of a file of another kind."""
-    items = content.items() if isinstance(content, dict) else ()
-    usable = {key: item for key, item in items if isinstance(item, dict) and {"event", "caption"} <= item.keys()}
-    return {key: item for key, item in usable.items() if isinstance(item["event"], dict)}
-
-
-def _compose(name: str, caption: object, events: object, labels: dict, by_class: dict) -> Composition | str:
+def _compose(part: str, key: str, item: dict, labels: dict, by_class: dict) -> Composition | str:
     """What is heard of an item, or why it can't be asked."""
-    times = read_times(events)
-    if not _is_text(caption) or not is_unicode(name):
+    caption = item["caption"]
+    caption = caption[0] if isinstance(caption, list) and caption else caption
+    times = None if part == "duration" else read_times(item["event"])
+    if not _is_text(caption) or not is_unicode(key):
         return "no word in the caption"
     if times is None:
         return "events without onsets within a minute"
     if not times.keys() <= labels.keys():
-        return UNMAPPED
-    composition = compose(name, times, labels, by_class)
+        return _UNMAPPED
+    composition = compose(f"{part}/{key}", caption, times, labels, by_class)
     return composition if composition.is_ordered else "the same order forward and reversed"
+
+
+def _count_faults(source: Source, part: str, made: list[Composition | str], unmapped: list[str]) -> list[str]:
+    """Notes the items that can't be asked; the same in words."""
+    names = ", ".join(unmapped[:_LISTED]) + (f" and {len(unmapped) - _LISTED} more" if unmapped[_LISTED:] else "")
+    lines = []
+    for fault, count in Counter(fault for fault in made if isinstance(fault, str)).items():
+        example = names if fault == _UNMAPPED else part
+        source.exclusions.add(f"{source.spec} ({part})", fault, count, len(made), example)
+        lines.append(f"{count} of {part}: {fault} ({example})")
+    return lines
