@@ -462,4 +462,11 @@ def test_a_manifest_is_for_scenes_alone(command, compa, capsys):
 def test_short_names():
     """Guards against a table that is called after a path."""
     assert short_name("zste=compa:order=/data/CompA") == "zste compa:order CompA"
-    assert short_name("zste=audiotime=/data/AudioTime#clips=esc50:5=/data/ESC-50") == "zste audiotime AudioTime"
+    for spec in (
+        "=/data/AudioTime#clips=esc50:5=/data/ESC-50",
+        ":/data/AudioTime#mapping=a.csv,clips=b",
+        ":AudioTime",
+    ):
+        assert short_name(f"zste=audiotime{spec}") == "zste audiotime AudioTime"
+    assert short_name("zste=reasonaudio:order,mix=me/Set") == "zste reasonaudio:order,mix Set"
+    assert short_name("zste=compa") == "zste compa"

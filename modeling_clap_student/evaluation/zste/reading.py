@@ -259,17 +259,17 @@ def _read_audiotime(source: Source, mapping: str | None, clips: str | None) -> P
     unmapped = {event: count for event, count in counts.items() if event not in labels}
     compositions, parts, faults = [], {}, []
     for part, items in found.items():
-        made = [_compose(part, key, item, labels, by_class) for key, item in items.items()]
-        kept = [composition for composition in made if isinstance(composition, Composition)]
-        faults += _count_faults(
-            source, part, made, [e for e in unmapped if any(e in i["event"] for i in items.values())]
-        )
+        made = {key: _compose(part, key, item, labels, by_class) for key, item in items.items()}
+        kept = [composition for composition in made.values() if isinstance(composition, Composition)]
+        strange = [event for event in unmapped if any(event in item["event"] for item in items.values())]
+        faults += _count_faults(source, part, made, strange)
         if kept:
             numbers = len(compositions) + np.arange(len(kept))
             parts[part] = Choice(numbers, 2 * numbers[:, None] + [0, 1])
             compositions += kept
     if not parts or any(part not in parts for part in source.parts):
-        raise InputError(f"{source.spec}: none of the captions can be asked: {'; '.join(faults)}")
+        more = "#clips=SPEC names other labelled clips, #mapping=FILE a csv event,label"
+        raise InputError(f"{source.spec}: none of the captions can be asked: {'; '.join(faults)} ({more})")
     facts = {"clips": clips or BUILT_IN, "labels": {e: labels[e] for e in counts if e in labels}, "unmapped": unmapped}
     texts = [composition.caption for composition in compositions]
     return PublishedTest(source.spec, source.layout, "", texts, benchmark.clips, parts, compositions, facts)
@@ -310,12 +310,16 @@ def _compose(part: str, key: str, item: dict, labels: dict, by_class: dict) -> C
     return composition if composition.is_ordered else "the same order forward and reversed"
 
 
-def _count_faults(source: Source, part: str, made: list[Composition | str], unmapped: list[str]) -> list[str]:
+def _count_faults(source: Source, part: str, made: dict[str, Composition | str], unmapped: list[str]) -> list[str]:
     """Notes the items that can't be asked; the same in words."""
-    names = ", ".join(unmapped[:_LISTED]) + (f" and {len(unmapped) - _LISTED} more" if unmapped[_LISTED:] else "")
+    names = "; ".join(unmapped[:_LISTED]) + (f" and {len(unmapped) - _LISTED} more" if unmapped[_LISTED:] else "")
+    faults: dict[str, list[str]] = {}
+    for key, fault in made.items():
+        if isinstance(fault, str):
+            faults.setdefault(fault, []).append(key)
     lines = []
-    for fault, count in Counter(fault for fault in made if isinstance(fault, str)).items():
-        example = names if fault == _UNMAPPED else part
-        source.exclusions.add(f"{source.spec} ({part})", fault, count, len(made), example)
-        lines.append(f"{count} of {part}: {fault} ({example})")
+    for fault, keys in faults.items():
+        example = names if fault == _UNMAPPED else keys[0][:200]
+        source.exclusions.add(f"{source.spec} ({part})", fault, len(keys), len(made), example)
+        lines.append(f"{len(keys)} of {part}: {fault} ({example})")
     return lines
