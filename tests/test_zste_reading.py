@@ -95,6 +95,10 @@ def test_one_part_of_compa(compa, tmp_path):
     (compa / "CompA_order_benchmark.csv").rename(compa / "list.csv")
     assert set(read(f"zste=compa:order={compa}/list.csv").parts) == {"order"}
     assert set(read(f"zste=compa={compa}/list.csv").parts) == {"all"}
+    (compa / "CompA_order_files").rename(compa / "files")
+    (compa / "CompA Attribute" / "Compa-Attribute.csv").unlink()
+    (compa / "CompA Attribute").rename(compa / "others")
+    assert set(read(f"zste=compa:order={compa}").parts) == {"order"}
 
 
 def test_pairs_without_a_recording_or_a_caption_are_counted(compa):
@@ -385,6 +389,10 @@ def test_one_run_leaves_every_score(command, models, compa, reasonaudio, audioti
     assert one["items"] == [0, 1, 2]
     row = found[tasks[0], "order/text"]
     assert row["value"] == np.mean(one["values"]) and row["mcnemar_p"] == mcnemar(one["values"], two["values"])
+    made = details["tasks"][2]["compositions"][1]
+    assert made["id"] == "ordering/syn_2" and [sound["label"] for sound in made["sounds"]] == ["rain", "dog", "dog"]
+    captions = [details["tasks"][1]["captions"][n] for n in details["tasks"][1]["caption_of_item"]["negation"]]
+    assert captions == ["a hum without a hiss"]
     assert details["tasks"][2]["unmapped"] == {"Music": 1} and details["tasks"][0]["dataset"]["name"] == "CompA"
     words = Path("eval/results.md").read_text()
     assert all(part in words for part in ("order group", "negation R@1", "ordering accuracy", "other captions"))

@@ -104,7 +104,12 @@ def _task_items(task) -> dict:
     if isinstance(task, CaptionedSet):
         return {"audio_ids": task.pairs["audio_id"][:], "captions": task.pairs["caption"][:]}
     if isinstance(task, PublishedTest):
-        return {"audio_ids": task.clips["audio_id"][:], "captions": task.texts}
+        return {
+            "audio_ids": task.clips["audio_id"][:],
+            "captions": task.texts,
+            "caption_of_item": {name: part.texts.tolist() for name, part in task.parts.items()},
+            "compositions": None if task.compositions is None else list(map(asdict, task.compositions)),
+        }
     if isinstance(task, SceneSet):
         return {
             "scenes": [scene.id for scene in task.scenes],

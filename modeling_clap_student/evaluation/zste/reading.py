@@ -72,7 +72,10 @@ def _root(name: str, place: str) -> Path:
 
 
 def _tables(source: Source, suffixes: Iterable[str], place: str = "") -> list[tuple[Path, str]]:
-    """The files of some kinds, and the part each is of by its name or a folder's around it, the innermost first."""
+    """The files of some kinds, and the part each is of by its name or a folder's around it, the innermost first.
+
+    Where no name tells a part, all are of the one that was asked for.
+    """
     root = source.path
     paths = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix in suffixes)
     tables = []
@@ -82,9 +85,9 @@ def _tables(source: Source, suffixes: Iterable[str], place: str = "") -> list[tu
             continue
         names = [path.stem, *(folder.name for folder in inner.parents), place.rpartition("/")[2]]
         part = next((part for name in names for part in PARTS[source.layout] if part in name.lower()), WHOLE)
-        if part == WHOLE and root.is_file() and len(source.parts) == 1:
-            (part,) = source.parts
         tables.append((path, part))
+    if len(source.parts) == 1 and all(part == WHOLE for _, part in tables):
+        return [(path, source.parts[0]) for path, _ in tables]
     return sorted(tables, key=lambda table: [*PARTS[source.layout], WHOLE].index(table[1]))
 
 

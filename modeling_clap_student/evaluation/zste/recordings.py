@@ -76,7 +76,9 @@ class Recordings:
         if missing:
             example = missing[0][:200]
             if not self._numbers:
-                raise InputError(f"{spec} lists {listed} clips, but not one of their files is there: {example} …")
+                raise InputError(
+                    f"{spec} lists {listed} clips, but not one of their files is there: {example} … (unpacked?)"
+                )
             self.source.exclusions.add(spec, "no such audio file", len(missing), listed, example)
         files = {os.path.relpath(key, self.root): key for key in self._numbers if isinstance(key, str)}
         table = with_files_inside(clip_table(self.source, files.values(), files.keys()), self.source)
