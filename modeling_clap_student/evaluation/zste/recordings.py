@@ -77,7 +77,8 @@ class Recordings:
             example = missing[0][:200]
             if not self._numbers:
                 raise InputError(
-                    f"{spec} lists {listed} clips, but not one of their files is there: {example} … (unpacked?)"
+                    f"{spec} lists {listed} clips, but not one of their files is there: {example} … "
+                    "(are its archives unpacked?)"
                 )
             self.source.exclusions.add(spec, "no such audio file", len(missing), listed, example)
         files = {os.path.relpath(key, self.root): key for key in self._numbers if isinstance(key, str)}
