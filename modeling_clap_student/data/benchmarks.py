@@ -22,7 +22,7 @@ from .filters import with_audio, with_files_inside, with_short_texts, without_re
 from .identity import origin_of
 from .naming import parse_source
 from .published import PUBLISHED
-from .sources import BUILT_IN, ZSTE, ExclusionLog, Source, find_column
+from .sources import BUILT_IN, PUBLISHED_TEST, ZSTE, ExclusionLog, Source, find_column
 from .tables import hub_clips, is_unicode, labelled_table, load_table, refuse_nested
 from .texts import FILE_COLUMNS, LONGEST_TEXT, TOO_LONG, folder_metadata, read_rows, text_column
 
@@ -223,6 +223,9 @@ def read_task(spec: str, exclusions: ExclusionLog) -> Benchmark | CaptionedSet:
 
 def short_name(spec: str) -> str:
     """What to call a task in little room: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
+    if test := PUBLISHED_TEST.fullmatch(spec):
+        parts, _, place = test["rest"].partition("#")[0][1:].rpartition("=")
+        return " ".join(filter(None, (f"zste {test['name']}{':' * bool(parts)}{parts}", Path(place).name)))
     name, _, place = spec.rpartition("#")[0].rpartition("=") if "#" in spec else spec.rpartition("=")
     layout = name.removeprefix(RETRIEVAL).removeprefix(ZSTE).partition(":")[0]
     name = name.replace("=", " ")

@@ -17,6 +17,7 @@ from ..utils.console import say
 BUILT_IN = "soundscapes"  # the one name that needs no path: the package makes these clips itself
 ST = "st:"  # before the name of a model that sentence-transformers loads
 ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
+PUBLISHED_TEST = re.compile(r"zste=(?P<name>compa|reasonaudio|audiotime)(?P<rest>[:=].*|)", re.DOTALL)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 

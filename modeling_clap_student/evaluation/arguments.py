@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import ReadingArguments
-from ..data.sources import ZSTE
+from ..data.sources import PUBLISHED_TEST, ZSTE
 from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
@@ -23,7 +23,7 @@ class EvalArguments(ReadingArguments):
         None,
         "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
         "clotho=… or retrieval=… before a folder; zste=… for scenes of labelled clips, and whether their order is "
-        "heard. May be given again.",
+        "heard; zste=compa=…, zste=reasonaudio=…, zste=audiotime=… for tests that others wrote. May be given again.",
         several=True,
     )
     baseline: str | None = flag(None, "A model that the others are compared with.")
@@ -49,7 +49,8 @@ class EvalArguments(ReadingArguments):
         for name, values in (("model", self.models), ("task", self.task)):
             if again := [value for place, value in enumerate(values) if value in values[:place]]:
                 raise ValueError(f"--{name} {again[0]} is given twice")
-        if self.zste_manifest and sum(name.startswith(ZSTE) for name in self.task) != 1:
+        scenes = [name for name in self.task if name.startswith(ZSTE) and not PUBLISHED_TEST.fullmatch(name)]
+        if self.zste_manifest and len(scenes) != 1:
             raise ValueError("--zste_manifest needs one --task zste=…, whose clips it names")
 
     @property

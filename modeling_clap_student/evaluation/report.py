@@ -16,6 +16,7 @@ from ..temporal.captions import RELATIONS
 from ..utils.ranking import CUTOFFS, DIRECTIONS
 from .plots import most_confused
 from .zero_shot import ZeroShotResult
+from .zste.published import PublishedTest
 from .zste.questions import CONNECTIVES
 from .zste.result import CONTROL, MAIN_TASKS, SCORE, SceneSet, ZsteResult
 from .zste.tasks import CONTROLS, metric_of
@@ -49,6 +50,7 @@ RETRIEVAL = (*(f"R@{k}" for k in CUTOFFS), "mAP@10", "median_rank")
 
 # What is compared with a baseline in the table; other differences stand in results.json alone.
 _COMPARED = ("accuracy", "R@1", "mAP@10")  # endings
+_PUBLISHED = ("/group", "/R@1", "/mAP@10", "/accuracy")  # endings, of tests that others wrote
 _COMPARED_SCENES = ("1A", "2A", "3A", "3C", "3D", "4A", "4B", "5A", "6A", "6B")
 
 
@@ -149,7 +151,7 @@ def _difference_table(rows: Sequence[dict]) -> list[ReportTable]:
 
 def _is_compared(row: dict) -> bool:
     if row["task"].startswith(ZSTE):
-        return row["metric"] in _COMPARED_SCENES
+        return row["metric"] in _COMPARED_SCENES or row["metric"].endswith(_PUBLISHED)
     return row["metric"].endswith(_COMPARED)
 
 
@@ -192,13 +194,16 @@ _OF_ORDER = ("3A", "3C", "3D", "4A", "4B", "5A", "5B", "6A", "6B")
 
 
 def scene_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
-    """For the terminal too: tasks × models, controls, connectives of each set of scenes."""
+    """For the terminal too: tasks × models, controls, connectives of each set of scenes; tests of others."""
     tables = []
     for task in tasks:
-        if isinstance(task, SceneSet):
-            scores, models, name = _scores_on(task.name, rows)
+        scores, models, name = _scores_on(task.name, rows)
+        if isinstance(task, PublishedTest):
+            titles = {metric: _words(metric) for model, metric in scores if model == models[0]}
+            tables.append(_task_table(scores, models, name, titles))
+        elif isinstance(task, SceneSet):
             tables += [
-                _task_table(scores, models, name),
+                _task_table(scores, models, name, TITLES),
                 _control_table(scores, models, name, _OF_ORDER),
                 _connective_table(scores, models, name),
             ]
@@ -226,10 +231,10 @@ def _chance(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.3g}"
 
 
-def _task_table(scores: dict, models: list[str], name: str) -> ReportTable:
+def _task_table(scores: dict, models: list[str], name: str, titles: dict[str, str]) -> ReportTable:
     cells = [
         [title, _chance(scores[models[0], metric]["chance"]), *(percent(scores[model, metric]) for model in models)]
-        for metric, title in TITLES.items()
+        for metric, title in titles.items()
     ]
     return ReportTable(f"{name}, %", ["task", "chance", *models], cells)
 
@@ -370,7 +375,9 @@ def as_markdown(tables: Sequence[ReportTable], notes: Sequence[str]) -> str:
 def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) -> str:
     """The block `model-index` of the metadata of models' cards, as YAML: an entry for each of `models`."""
     kinds = {
-        task.name: "audio-text-retrieval" if isinstance(task, CaptionedSet) else "zero-shot-audio-classification"
+        task.name: "zero-shot-audio-classification"
+        if isinstance(task, Benchmark | SceneSet)
+        else "audio-text-retrieval"
         for task in tasks
     }
     entries = []
@@ -383,7 +390,9 @@ def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) ->
 
 def _is_listed(row: dict) -> bool:
     """Of scenes, there are hundreds of scores: parts, pairs of classes and controls stay in `results.json`."""
-    return not row["task"].startswith(ZSTE) or row["metric"] in (SCORE, *MAIN_TASKS)
+    return (
+        not row["task"].startswith(ZSTE) or row["metric"] in (SCORE, *MAIN_TASKS) or row["metric"].endswith(_PUBLISHED)
+    )
 
 
 def _eval_result(row: dict, kind: str) -> EvalResult:

@@ -15,11 +15,12 @@ from ..version import __version__
 from .plots import most_confused
 from .retrieval import RetrievalResult
 from .zero_shot import Prompts, ZeroShotResult
+from .zste.published import PublishedResult, PublishedTest
 from .zste.questions import FIRST, NUM_CANDIDATES, SECOND, hears_forward
 from .zste.result import SEED, SceneSet, ZsteResult, manifest_name
 
 
-Result = ZeroShotResult | RetrievalResult | ZsteResult
+Result = ZeroShotResult | RetrievalResult | ZsteResult | PublishedResult
 
 _PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "soundfile", "tokenizers", "torch", "transformers")
 
@@ -67,10 +68,11 @@ def with_provenance(rows: Sequence[dict], facts: dict) -> list[dict]:
 
 def _task_facts(task, prompts: Prompts) -> dict:
     """A task as a whole; classes with the texts that stand for them."""
-    dataset = task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
+    published = isinstance(task, PublishedTest)
+    dataset = task.place if published else task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
     facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
-    if isinstance(task, CaptionedSet):
-        return facts
+    if published or isinstance(task, CaptionedSet):
+        return facts | (task.facts if published else {})
     benchmark = task.benchmark if isinstance(task, SceneSet) else task
     facts |= {"classes": {name: prompts.texts(name) for name in benchmark.class_names}, "folds": benchmark.folds}
     if isinstance(task, SceneSet):
@@ -101,6 +103,13 @@ def details(facts: dict, tasks: Sequence, results: dict[str, list[Result]]) -> d
 def _task_items(task) -> dict:
     if isinstance(task, CaptionedSet):
         return {"audio_ids": task.pairs["audio_id"][:], "captions": task.pairs["caption"][:]}
+    if isinstance(task, PublishedTest):
+        return {
+            "audio_ids": task.clips["audio_id"][:],
+            "captions": task.texts,
+            "caption_of_item": {name: part.texts.tolist() for name, part in task.parts.items()},
+            "compositions": None if task.compositions is None else list(map(asdict, task.compositions)),
+        }
     if isinstance(task, SceneSet):
         return {
             "scenes": [scene.id for scene in task.scenes],
@@ -120,6 +129,9 @@ def _outcomes(result: Result) -> dict:
         return {"ranks": {way: _ranks(result, way) for way in result.scores}}
     if isinstance(result, ZsteResult):
         return _scene_outcomes(result)
+    if isinstance(result, PublishedResult):
+        answers = result.answers.items()
+        return {"answers": {name: {"items": a.items.tolist(), "values": a.values.tolist()} for name, a in answers}}
     return {
         "class_accuracy": result.by_class,
         "fold_accuracy": result.fold_accuracy,

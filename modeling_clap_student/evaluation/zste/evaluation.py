@@ -1,6 +1,6 @@
 """Embeds scenes and captions with any CLAP, and asks every task."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, tee
 
@@ -128,6 +128,14 @@ def embed_questions(
     )
 
 
+def by_sampling_rate(checkpoints: Mapping[str, tuple]) -> dict[int, list[str]]:
+    """Rate -> the names of the models that hear at it: what is rendered is made once for them all."""
+    by_rate: dict[int, list[str]] = {}
+    for name, (_, processor) in checkpoints.items():
+        by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
+    return by_rate
+
+
 def evaluate_scenes(
     checkpoints: dict[str, tuple],
     scene_set: SceneSet,
@@ -142,11 +150,8 @@ def evaluate_scenes(
     """
     prompts = prompts or Prompts()
     questions = ask(scene_set.scenes, scene_set.class_names)
-    by_rate: dict[int, list[str]] = {}
-    for name, (_, processor) in checkpoints.items():
-        by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
     scenes: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # model -> embeddings, and their rows; so are clips
-    for rate, names in by_rate.items():
+    for rate, names in by_sampling_rate(checkpoints).items():
         render = every_variant(SceneRenderer(scene_set.clips, rate, skipped))
         models = [checkpoints[name] for name in names]
         embeds, rows = embed_scenes(models, scene_set.scenes, render, skipped, batch_size, f"scenes at {rate} Hz")
