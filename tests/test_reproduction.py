@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, write_tone
+from conftest import ROOT, tiny_clap, write_tone
+from transformers import ClapFeatureExtractor, ClapModel
 
 from modeling_clap_student.checkpoints.arguments import ModelArguments
 from modeling_clap_student.checkpoints.initialization import SCRATCH, new_model
@@ -135,6 +136,22 @@ def test_a_pretrained_tower_starts_a_teacher(pretraining, recordings):
     results = json.loads((folder / "results.json").read_text())
     assert [(row["fold"], row["n"]) for row in results["probe"]] == [(str(fold), 2) for fold in range(1, 6)]
     assert 0 <= results["held_out"] < 2
+
+
+def test_a_clap_model_is_pretrained(pretraining, tmp_path):
+    """Guards against a tower that learned nothing, and text weights that changed on the way."""
+    _, run, _ = pretraining
+    clap = tiny_clap(tmp_path / "clap", seconds=5)
+    with pytest.raises(InputError, match="the encoder needs 44100 Hz, and the tower 48000"):
+        run("out", "--model", clap)
+    ClapFeatureExtractor(sampling_rate=44100, max_length_s=5, truncation="rand_trunc").save_pretrained(clap)
+    folder = run("right", "--model", clap)
+    before, after = (ClapModel.from_pretrained(name).state_dict() for name in (clap, folder / "tower"))
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    assert changed and all(key.startswith("audio_model.") for key in changed)
+    assert ClapFeatureExtractor.from_pretrained(folder / "tower").sampling_rate == 44100
+    results = json.loads((folder / "results.json").read_text())
+    assert len(results["probe"]) == 5 and results["settings"]["model"] == clap
 
 
 def test_an_interrupted_pretraining_goes_on(pretraining, monkeypatch):

@@ -3,6 +3,7 @@
     pip install --no-deps aisfx
     python benchmarks/reproduction/pretrain.py DATA_DIR [--output_dir outputs/real/pretrained] [--base_channels 8]
     python run_teacher.py --audio_weights outputs/real/pretrained/tower --base_channels 8 --hop_length 640 …
+    python benchmarks/reproduction/pretrain.py DATA_DIR --model CLAP --output_dir …    # that of a `ClapModel` instead
 
 A CNN14 of small width learns to give the embeddings of a public encoder (`encoder.py`) of all audio in the folder that
 belongs to no evaluation fold, and of the built-in soundscapes. No label and no caption is read. What it hears are
@@ -30,6 +31,7 @@ from encoder import load_encoder
 from mixtures import Mixtures, read_heard
 from torch import Tensor, nn
 
+from modeling_clap_student.checkpoints.loading import as_student
 from modeling_clap_student.configuration_clap_student import ClapStudentAudioConfig
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.decoding import decode_windows
@@ -50,6 +52,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flags = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     flags.add_argument("data", help="The folder of real recordings.")
     flags.add_argument("--output_dir", type=Path, default=Path("outputs/real/pretrained"))
+    flags.add_argument("--model", help="A ClapModel whose audio tower learns, instead of a new CNN14.")
     flags.add_argument("--base_channels", type=int, default=8, help="64 is CNN14.")
     flags.add_argument("--hop_length", type=int, default=640, help="As in the protocol.")
     flags.add_argument("--mixtures", type=int, default=24576, help="45 kB each, on disk.")
@@ -63,8 +66,33 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return flags.parse_args(arguments)
 
 
-def new_tower(args: argparse.Namespace) -> ClapStudentAudioModel:
+class ClapTower(nn.Module):
+    """The audio tower of a `ClapModel`, which is called as CNN14 is, and saved with the rest of its model."""
+
+    def __init__(self, folder: str):
+        super().__init__()
+        model, processor = as_student(folder)
+        self.audio_model, self.config = model.audio_model, model.config.audio_config
+        self.front_end = self.log_mel = model.front_end
+        self.processor = ClapStudentFeatureExtractor(sampling_rate=processor.feature_extractor.sampling_rate)
+        self.__dict__["whole"] = model  # no part of what learns
+
+    def forward(self, waveforms: Tensor | None = None, input_features: Tensor | None = None):
+        features = self.log_mel(waveforms) if input_features is None else input_features
+        return self.audio_model(features[:, None])
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.whole.save_pretrained(folder)
+        self.whole.processor.save_pretrained(folder)
+
+
+Tower = ClapStudentAudioModel | ClapTower
+
+
+def new_tower(args: argparse.Namespace) -> Tower:
     torch.manual_seed(args.seed)
+    if args.model is not None:
+        return ClapTower(args.model)
     sizes = {"base_channels": args.base_channels, "hop_length": args.hop_length}
     tower = ClapStudentAudioModel(ClapStudentAudioConfig(**sizes, block_dropout=0.0, hidden_dropout=0.0))
     tower.processor = ClapStudentFeatureExtractor(sampling_rate=tower.config.sampling_rate)
@@ -75,14 +103,14 @@ def new_tower(args: argparse.Namespace) -> ClapStudentAudioModel:
 class Training:
     """A tower with its head, on the way. A step depends on its number alone, not on whether there was a break."""
 
-    tower: ClapStudentAudioModel
+    tower: Tower
     head: nn.Linear
     center: Tensor  # (dim,), the mean of what is to be given
     optimizer: torch.optim.Optimizer
     step: int = 0
 
     @classmethod
-    def new(cls, tower: ClapStudentAudioModel, center: Tensor, learning_rate: float) -> "Training":
+    def new(cls, tower: Tower, center: Tensor, learning_rate: float) -> "Training":
         head = nn.Linear(tower.config.hidden_size, len(center))
         optimizer = torch.optim.AdamW([*tower.parameters(), *head.parameters()], lr=learning_rate)
         return cls(tower, head, center, optimizer)
@@ -151,7 +179,7 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
 
 def settings_of(args: argparse.Namespace) -> dict:
     """What a training that goes on must have in common with the one that began."""
-    names = ("base_channels", "hop_length", "mixtures", "epochs", "batch_size", "learning_rate", "seed")
+    names = ("model", "base_channels", "hop_length", "mixtures", "epochs", "batch_size", "learning_rate", "seed")
     return {name: getattr(args, name) for name in names}
 
 
@@ -173,7 +201,7 @@ def held_out(training: Training, mixtures: Mixtures) -> float:
 Listener = Callable[[Tensor], Tensor]  # (clips, samples) -> (clips, dim)
 
 
-def listener(tower: ClapStudentAudioModel) -> Listener:
+def listener(tower: Tower) -> Listener:
     return lambda waveforms: tower.eval()(waveforms).pooler_output
 
 
@@ -215,8 +243,8 @@ def pretrain(args: argparse.Namespace, make_encoder: Callable[[], Listener] = lo
     if args.mixtures < HELD_OUT + args.batch_size:
         raise InputError(f"--mixtures {args.mixtures} are too few: {HELD_OUT} are held out, and a batch has more")
     tower, clips = new_tower(args), read_heard(args.data)
-    rate, folder = tower.config.sampling_rate, args.output_dir / "mixtures"
-    mixtures = Mixtures(folder, clips, args.seed, args.mixtures, rate, args.hop_length)
+    rate, folder = tower.processor.sampling_rate, args.output_dir / "mixtures"
+    mixtures = Mixtures(folder, clips, args.seed, args.mixtures, rate, tower.front_end.config.hop_length)
     steps = (args.mixtures - HELD_OUT) // args.batch_size * args.epochs
     print(f"{len(clips)} clips, {len(mixtures.synthetic)} of them synthetic", flush=True)
     print(f"{len(mixtures.missing())} of {mixtures.num_chunks} files of mixtures to make, {steps} steps", flush=True)
