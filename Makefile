@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test compat quality bench gpu clean
+.PHONY: demo test test-all compat quality bench gpu clean
 
 # A virtual environment with the package alone; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
@@ -23,7 +23,11 @@ demo: $(VENV)/.ready
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
 
 test: $(VENV)/.ready-test
-	$(PYTEST)
+	$(PYTEST) -m "not slow"
+
+# And those that take long: kills, several processes, true sizes, whole programs.
+test-all: test
+	$(PYTEST) -m slow
 
 # The tests against the oldest version of every dependency.
 compat:

@@ -36,6 +36,7 @@ LARGER = {"depths": [2, 2, 12, 2], "patch_embeds_hidden_size": 128, "hidden_size
 
 @pytest.mark.parametrize("audio", [UNFUSED, FUSED, LARGER], ids=["unfused", "fused", "larger"])
 @torch.no_grad()
+@pytest.mark.slow
 def test_true_sizes_embed_as_transformers_do(audio):
     """Guards against another spectrogram, another window, or a fusion that sets in by chance."""
     torch.manual_seed(0)
@@ -181,6 +182,7 @@ def test_resumed_to_the_bit(tmp_path):
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+@pytest.mark.slow
 def test_the_chain(command, clap_folder, captioned_folder, pool_folder, labelled_folder, capsys):
     """Guards against a command that improves CNN14 alone, and a student that transformers can't load by itself."""
     files = ["--captions", captioned_folder, "--audio", pool_folder, "--labels", labelled_folder]

@@ -350,6 +350,7 @@ def test_the_chain(kind, command, tmp_path, captioned_folder, pool_folder, label
     check_failure(command(run_student, *flags, "--output_dir", "copy"), capsys, "can't be trained", "--init fresh")
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_set(tmp_path, captioned_folder, pool_folder, labelled_folder):
     """Guards against processes that load the model where another one works, or embed otherwise."""
     name = f"st:{tiny_clap(tmp_path / 'clap')}"

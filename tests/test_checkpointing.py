@@ -56,6 +56,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.slow
 def test_a_killed_run_ends_like_the_uninterrupted_one(teacher, processes):
     """Guards against weights, optimiser, averages, random numbers or the order of the data that a kill -9 costs."""
     finish(student(teacher, f"whole{processes}", processes))

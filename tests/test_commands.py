@@ -309,6 +309,7 @@ def test_long_stereo_and_other_rates_go_through(command, captioned_folder):
     assert json.loads(Path("teacher/results.json").read_text())["num_skipped"] == 0
 
 
+@pytest.mark.slow
 def test_scripts_start_as_programs(tmp_path):
     """Guards against a script that only works when imported, or whose error is a traceback."""
     done = subprocess.run(

@@ -68,6 +68,7 @@ def clap(tmp_path_factory, tokenizer_folder) -> ClapStudentModel:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_clap_2022_has_the_references_front_end(clap):
     """Guards against another window, mel scale, padding or floor: decibels of the reference, bin by bin.
 
@@ -107,6 +108,7 @@ def test_short_clips_are_read_as_the_reference_reads_them(clap, tmp_path):
 
 
 @pytest.mark.parametrize("name", PANNS)
+@pytest.mark.slow
 def test_panns_towers_give_panns_embeddings(name, tmp_path):
     """Guards against a front end of another rate: the 32 and the 16 kHz file bring their own STFT and mel matrix."""
     front_end = PANNS[name]

@@ -48,6 +48,7 @@ def test_it_is_the_mean_cosine_distance():
 
 
 @pytest.mark.parametrize("dimensions", ["equal", "other"])
+@pytest.mark.slow
 def test_a_student_comes_nearer(dimensions, tmp_path, monkeypatch):
     """Guards against a term without a gradient, a projection that does not learn, and one that is saved."""
     folder = tiny_clap(tmp_path / "clap")

@@ -185,6 +185,7 @@ def finish(*command, **options) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
     """Guards against a SIGKILL that costs more than the batch at hand, or leaves a trace in the result."""
     command = [sys.executable, str(ROOT / "curate.py"), *flags]
@@ -205,6 +206,7 @@ def test_killed_and_started_again_it_ends_the_same(flags, tmp_path):
     assert digest(tmp_path / "SETA") == digest(tmp_path / "SETB")
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_set_as_one(flags, tmp_path):
     """Guards against shares that change the order, and clips that both or neither embeds."""
     script, processes = (
@@ -259,6 +261,7 @@ assert vectors.shape == (20, model.config.projection_dim) and (abs(vectors).sum(
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_looks_late_shares_out_the_same(tiny_folder, tmp_path):
     """Guards against texts and clips that nobody embeds, because one process had begun before another had looked."""
     (tmp_path / "late.py").write_text(LATE)

@@ -230,6 +230,7 @@ def test_prompts_change_what_is_embedded(command, models, labelled_folder):
     assert details["tasks"][0]["classes"]["high whistle"] == ["a whistle", "soft whistle"]
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(command, models, esc50, captioned_folder, tmp_path):
     """Guards against clips of one process alone being scored, and files written by both."""
     tasks = ["--model", "one", "--baseline", "old", "--task", str(esc50), f"retrieval={captioned_folder}"]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 from modeling_clap_student import ClapStudentModel, evaluate_zero_shot
@@ -21,6 +22,7 @@ def run(name: str, *arguments) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_files_are_classified(tiny_folder, pool_folder):
     """Guards against an example that no longer runs, and labels of other files."""
     files = [str(pool_folder / f"{number}.flac") for number in range(3)]
@@ -30,6 +32,7 @@ def test_files_are_classified(tiny_folder, pool_folder):
     assert [line.split(" (")[0] for line in printed] == [f"{f}: {b}" for f, b in zip(files, best, strict=True)]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_one_s_own_is_trained_on(tiny_folder, captioned_folder, tmp_path):
     """Guards against an example that no longer runs, or leaves no model."""
     rows = (captioned_folder / "metadata.csv").read_text().splitlines()[1:]
@@ -39,6 +42,7 @@ def test_a_dataset_of_one_s_own_is_trained_on(tiny_folder, captioned_folder, tmp
     assert ClapStudentModel.from_pretrained(tmp_path / "out").encode_text("hum").shape == (1, 32)
 
 
+@pytest.mark.slow
 def test_a_model_is_scored(tiny_folder, labelled_folder):
     """Guards against an example that no longer runs, or prints another number than the package finds."""
     printed = run("evaluate_model.py", tiny_folder, labelled_folder, "--baseline", tiny_folder)
@@ -47,6 +51,7 @@ def test_a_model_is_scored(tiny_folder, labelled_folder):
     assert "difference +0.0%" in printed and "p = 1" in printed
 
 
+@pytest.mark.slow
 def test_a_set_is_curated_and_trained_on(tiny_folder, captioned_folder, pool_folder, tmp_path, monkeypatch):
     """Guards against an example that no longer runs, or a student that did not learn from the set."""
     monkeypatch.chdir(tmp_path)

@@ -93,6 +93,7 @@ def test_towers_export_with_any_batch(settled):
         pytest.param(5, 220500, id="five seconds"),
     ],
 )
+@pytest.mark.slow
 def test_onnx_audio_graph_is_the_tower(settled, graphs, count, samples):
     """Guards against another spectrogram, or a batch or length frozen at those of the export's example."""
     waveforms = tones(count, samples)
@@ -124,6 +125,7 @@ def test_export_leaves_the_model_as_it_is(tiny, tmp_path, monkeypatch):
     assert all(value.dtype == before[key].dtype for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_command_writes_both_graphs(command, tiny_folder, tmp_path, capsys):
     """Guards against a command that can't be typed, half-written files, and a summary without the graphs' inputs."""
     assert command(export, "--model", tiny_folder, "--output_dir", "graphs") == 0

@@ -43,6 +43,7 @@ def found(folder) -> dict[str, dict]:
     return {part["part"]: part for part in json.loads((folder / "gpu.json").read_text())["parts"]}
 
 
+@pytest.mark.slow
 def test_every_part_runs_without_a_gpu(tmp_path):
     """Guards against a program that has rotted when a card is at hand at last, and parts that measure nothing."""
     command = [sys.executable, FOLDER / "run.py", "--device", "cpu", "--small", "--output_dir", tmp_path]

@@ -86,6 +86,7 @@ def hub(tmp_path_factory):
         yield server, out, "\n".join(printed)
 
 
+@pytest.mark.slow
 def test_a_pushed_student_loads_where_the_package_is_unknown(hub, tmp_path):
     """Guards against a checkpoint that lacks a file of its code, or gives other numbers: equal to the bit."""
     server, out, _ = hub
@@ -117,6 +118,7 @@ print(type(model).__name__, digest(model), *(type(part).__name__ for part in par
     ]
 
 
+@pytest.mark.slow
 def test_the_cards_own_lines_run(hub, tmp_path):
     """Guards against a card whose three lines of code do not work."""
     server, _, _ = hub
@@ -128,6 +130,7 @@ def test_the_cards_own_lines_run(hub, tmp_path):
     assert cosines[0].startswith("tensor([[") and cosines[0] == cosines[1]
 
 
+@pytest.mark.slow
 def test_a_pushed_student_is_a_sentence_transformer(hub):
     """Guards against a checkpoint that only one of two libraries loads, or that loses code on its way back."""
     server, out, _ = hub
@@ -156,6 +159,7 @@ print(digest(AutoModel.from_pretrained("me/student", trust_remote_code=True)))
     assert ".eval_results/" not in "".join(stored(server, "models", "me/student"))
 
 
+@pytest.mark.slow
 def test_scores_on_benchmarks_of_the_hub_reach_their_leaderboards(hub):
     """Guards against a file that the Hub shows as an error: of a folder, of a dataset that is no benchmark."""
     server, out, _ = hub
@@ -223,6 +227,7 @@ def test_folders_of_the_machine_are_not_pushed(hub):
     assert not [place for place, data in pushed.items() if str(out.parent).encode() in data]
 
 
+@pytest.mark.slow
 def test_pushed_pairs_are_a_dataset_like_any_other(hub):
     """Guards against pairs that only hold paths of the machine that made them, and a private set that anyone reads."""
     server, out, _ = hub
@@ -246,6 +251,7 @@ print(len(pairs), pairs.column_names, [len(row["audio"]["bytes"]) for row in pai
         assert refused.returncode == 1 and "esc50-ads" in refused.stderr
 
 
+@pytest.mark.slow
 def test_training_streams_pairs_from_the_hub_and_goes_on_at_the_very_row(hub):
     """Guards against remote Parquet files that a resumed run reads from another place."""
     server, _, _ = hub
@@ -273,6 +279,7 @@ print("the same")
     assert run_python(code, server, TOKEN).stdout.strip() == "the same"
 
 
+@pytest.mark.slow
 def test_a_revision_pins_the_weights(hub):
     """Guards against a pinned commit that gives the newest weights, or the newest code."""
     server, out, _ = hub
@@ -308,6 +315,7 @@ for revision in {}:
     assert "me/esc50-ads" in card and "model-index" not in card and "weights were changed" in card
 
 
+@pytest.mark.slow
 def test_a_model_that_is_loaded_and_pushed_again_keeps_its_card_and_processor(hub, tmp_path):
     """Guards against scores, tokenizer or code that get lost on the way: from a process without the package, with a
     token given by hand, into a private repository and on from there."""
@@ -339,6 +347,7 @@ print(digest(model), type(AutoProcessor.from_pretrained("me/third", trust_remote
     assert refused.returncode == 1
 
 
+@pytest.mark.slow
 def test_cards_of_converted_checkpoints_run_too(hub, tmp_path):
     """Guards against a card that names the folder of the machine that made it."""
     server, _, _ = hub
@@ -364,6 +373,7 @@ t.scratch_tokenizer(t.CAPTIONS).save_pretrained({str(tmp_path / "tokenizer")!r})
         assert printed.startswith("tensor([[")
 
 
+@pytest.mark.slow
 def test_an_interrupted_push_changes_nothing_and_can_be_tried_again(hub):
     """Guards against half a checkpoint on the Hub, and gigabytes sent twice."""
     server, out, _ = hub
@@ -384,6 +394,7 @@ ClapStudentModel.from_pretrained({str(out / "teacher")!r}).push_to_hub("me/copy"
     assert server.repos["models", "me/copy"].private
 
 
+@pytest.mark.slow
 def test_a_command_whose_push_breaks_off_says_what_is_left_to_do(hub, tmp_path):
     """Guards against a traceback after hours of work, and results lost with the connection."""
     server, out, _ = hub
@@ -406,6 +417,7 @@ def test_a_command_whose_push_breaks_off_says_what_is_left_to_do(hub, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_student_whose_push_breaks_off_is_whole_and_pushed_by_the_next_run(hub, tmp_path):
     """Guards against a training lost with the connection, or repeated only to push it."""
     server, out, _ = hub
@@ -425,6 +437,7 @@ def test_a_student_whose_push_breaks_off_is_whole_and_pushed_by_the_next_run(hub
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_trainer_pushes_by_itself(hub):
     """Guards against `trainer.push_to_hub()` that leaves out the card, the processor or the code."""
     server, out, _ = hub

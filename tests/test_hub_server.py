@@ -176,6 +176,7 @@ def test_the_client_itself_repeats_after_a_lost_connection(server, tmp_path):
     assert server.requests.count("PUT /storage/{key}/{oid}") == 2
 
 
+@pytest.mark.slow
 def test_datasets_load_and_stream(server, tmp_path):
     pytest.importorskip("datasets")
     files = "\n  data_files:\n  - split: train\n    path: data/train-*.parquet"
@@ -206,6 +207,7 @@ def test_datasets_load_and_stream(server, tmp_path):
     assert all("datasets-server." in line or "s3.amazonaws.com" in line for line in server.unserved)
 
 
+@pytest.mark.slow
 def test_transformers_push_and_load(server):
     pytest.importorskip("transformers")
     push_model = """

@@ -89,6 +89,7 @@ print(json.dumps([type(one).__name__ for one in loaded]))
 
 
 @pytest.mark.parametrize("order", IMPORTS)
+@pytest.mark.slow
 def test_auto_classes_give_the_real_ones(tiny, tiny_folder, tmp_path, order):
     """Guards against a registration that depends on who imports transformers' Auto classes, and when."""
     tiny[0].audio_model.save_pretrained(tmp_path / "tower")
@@ -98,6 +99,7 @@ def test_auto_classes_give_the_real_ones(tiny, tiny_folder, tmp_path, order):
 
 
 @pytest.mark.parametrize("name", ["BertConfig", "BertModel", "ClapConfig", "ClapModel", "pipeline", "Trainer"])
+@pytest.mark.slow
 def test_whatever_is_imported_first(name):
     """Guards against a circle: transformers' modules import an Auto class while they are being imported."""
     code = (
@@ -118,12 +120,14 @@ def test_whatever_is_imported_first(name):
         "print(type(AutoModel.from_config(ClapStudentConfig.from_pretrained(folder))).__name__)",
     ],
 )
+@pytest.mark.slow
 def test_each_auto_class_alone(tiny_folder, code):
     """Guards against one that knows the model only after another has been asked."""
     made = run(f"import sys, modeling_clap_student; folder = sys.argv[1]; {code}", str(tiny_folder))
     assert made in ("ClapStudentProcessor", "ClapStudentFeatureExtractor", "ClapStudentModel")
 
 
+@pytest.mark.slow
 def test_a_pipeline_with_nothing_but_the_import(tiny_folder):
     code = (
         "import sys, json, modeling_clap_student, numpy; from transformers import pipeline; "

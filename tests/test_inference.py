@@ -48,6 +48,7 @@ def test_a_small_tower_gives_the_models_embeddings(tiny, samples):
     check_audio(uneven(tiny[0]), tones(4, samples))
 
 
+@pytest.mark.slow
 def test_the_towers_true_size_gives_the_models_embeddings():
     """Guards against errors that add up over 2048 channels: CLAP 2022's audio tower, 5 s."""
     torch.manual_seed(0)

@@ -41,6 +41,7 @@ print(seen, most - first)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is Linux's")
+@pytest.mark.slow
 def test_a_million_rows_stream_through_the_collators_path_in_bounded_memory(tmp_path):
     """Guards against tables, or orders, that become Python objects: a million dicts alone would be half a gigabyte."""
     grown = {}

@@ -167,6 +167,7 @@ def test_clips_at_the_models_rate_embed_to_the_bit(checkpoint, clips_folder):
     assert torch.equal(torch.from_numpy(encode(wrapped(checkpoint), table)), expected)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_loaded_by_its_name(checkpoint):
     """Guards against a checkpoint that mteb takes for one of texts alone."""
     code = f"""

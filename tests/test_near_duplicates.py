@@ -85,6 +85,7 @@ def shares_found(clips):
     return shares, false_pairs
 
 
+@pytest.mark.slow
 def test_copies_of_built_in_clips():
     """Guards against a fingerprint that a codec, a rate, a level or a cut changes; and against generators that sound
     alike to it: no two clips of the built-in corpus are one recording."""
@@ -99,6 +100,7 @@ def read_esc(folder, step=1):
     return rows, [soundfile.read(folder / "audio" / row["filename"], dtype="float32") for row in rows]
 
 
+@pytest.mark.slow
 def test_copies_of_real_recordings(real_data):
     """Guards against what only real sounds have: clicks in digital silence, loops, hums."""
     _, clips = read_esc(real_data / "esc10")

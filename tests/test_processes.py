@@ -38,6 +38,7 @@ def difference(one: dict, other: dict) -> float:
 
 
 @pytest.mark.parametrize("way", ["teacher", "student", "clap", "fused", "eval", "cached"])
+@pytest.mark.slow
 def test_two_processes_train_as_one(steps, way):
     """Guards against local negatives, gathers without gradient, other replay draws, batch norms of their own."""
     one, two = steps[0][way], steps[1][way]

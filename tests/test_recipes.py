@@ -69,6 +69,7 @@ def test_every_recipe_is_started_here():
 
 
 @pytest.mark.parametrize(("recipe", "options", "count"), [("2_gpus", [], 2), ("8_gpus", ["--num_processes", "4"], 4)])
+@pytest.mark.slow
 def test_several_gpus_of_one_machine(recipe, options, count, captioned_folder, tmp_path):
     """Guards against a recipe that starts one process, or in float32. (Eight would take two cores too long: four.)"""
     script = [ROOT / "run_teacher.py", "--corpus", captioned_folder, "--output_dir", "out", *SMALL, *TINY]
@@ -78,6 +79,7 @@ def test_several_gpus_of_one_machine(recipe, options, count, captioned_folder, t
     assert yaml.safe_load((RECIPES / f"{recipe}.yaml").read_text())["num_processes"] == int(recipe[0])
 
 
+@pytest.mark.slow
 def test_two_machines(captioned_folder, tmp_path):
     """Guards against machines that don't find each other, or train each for itself."""
     with socket.socket() as free:
@@ -92,6 +94,7 @@ def test_two_machines(captioned_folder, tmp_path):
     assert record(tmp_path / "out")["world_size"] == 2 and said.count("teacher saved") == 1
 
 
+@pytest.mark.slow
 def test_sharded_weights_learn_the_same(tiny_folder, captioned_folder, labelled_folder, tmp_path):
     """Guards against weights that can't be shared out, gradients that are not averaged, and a student that stays in
     pieces when it is evaluated and saved. The GPUs are CPUs; that the real ones share out alike is PyTorch's part."""
@@ -118,6 +121,7 @@ def test_sharded_weights_learn_the_same(tiny_folder, captioned_folder, labelled_
     assert files[0] == files[1] and "modeling_clap_student.py" in files[1]
 
 
+@pytest.mark.slow
 def test_sharding_in_half_precision(tiny_folder, captioned_folder, tmp_path):
     """Guards against a traceback from within a batch norm."""
     driver = tmp_path / "sharding_on_cpus.py"

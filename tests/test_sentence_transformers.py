@@ -136,6 +136,7 @@ def test_what_else_sentence_transformers_offers(sentences, model, files):
     assert sentences.encode([]).shape == (0,)
 
 
+@pytest.mark.slow
 def test_processes_embed_as_one_does(sentences, model, files):
     """Guards against a model that other processes can't take over, and chunks that change a vector."""
     pool = sentences.start_multi_process_pool(["cpu", "cpu"])
@@ -175,6 +176,7 @@ def run(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_it_loads_where_neither_the_package_nor_the_library_is_known(checkpoint, model, files, tmp_path):
     """Guards against code that a checkpoint lacks, and code that asks for a library which nobody needs.
 

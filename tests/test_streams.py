@@ -287,6 +287,7 @@ def test_curation_of_a_stream(command, tiny_folder, captioned_folder, shards, cl
     assert {(Path(row["audio_id"]).name, row["caption"], row["similarity"]) for row in pairs} == told
 
 
+@pytest.mark.slow
 def test_curation_of_a_stream_on_two_processes(command, tiny_folder, captioned_folder, shards, parquet, tmp_path):
     """Guards against clips of other processes that are lost or doubled, and pairs that depend on their number."""
     alone = curated(command, tiny_folder, captioned_folder, f"stream={parquet}", "one")

@@ -127,6 +127,7 @@ def test_a_stage_from_files_to_a_model(command, made, inputs, stage, flags, caps
     assert not same_weights("out", made / "model")
 
 
+@pytest.mark.slow
 def test_both_stages(command, made, inputs, capsys):
     """Guards against a stage B that starts from the base again, or keeps what stage A made of single sounds, and
     against a stage A trained twice, one of other flags that is reused, and a stage B that starts anew, after each has
@@ -219,6 +220,7 @@ def test_clips_of_evaluation_sets_and_of_validation_are_left_out(command, made, 
     assert "8 clips of 4 classes to train on, 8 to validate on" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_student_starts_from_it_and_it_from_a_student(command, inputs, files, captioned_folder):
     """Guards against checkpoints that only the command that made them can read."""
     assert command(run_temporal, "--stage", "b", *inputs, "--output_dir", "first") == 0

@@ -226,6 +226,7 @@ def of_two(tmp_path_factory, clips) -> dict:
 
 
 @pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.slow
 def test_two_processes_have_the_loss_and_gradient_of_one(of_two, border, tmp_path):
     """Guards against local negatives, blocks of one process behind those of another, uneven parts."""
     loss, weight, scale = objective(problem(6), list(range(6)), arguments(tmp_path, **ALPHAS))

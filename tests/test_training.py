@@ -233,6 +233,7 @@ def _gradient_of_rank(rank, world, port, folder):
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradient_of_one(tmp_path):
     """Guards against local negatives (96 % off), a gather without gradient (77 % off), uneven batches."""
     torch.manual_seed(0)

@@ -225,6 +225,7 @@ def _validate_on(rank, port, folder):
     PartialState().destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(tiny, pairs, tmp_path):
     """Guards against shares that shift the rows, and clips embedded with each process's own batch norms."""
     model, processor = settle(tiny[0]), tiny[1]

@@ -47,6 +47,7 @@ def read(name: str) -> dict | list:
     return json.loads(Path("eval", name).read_text())
 
 
+@pytest.mark.slow
 def test_one_run_leaves_every_score_with_what_it_means(command, made, tmp_path, capsys):
     """Guards against a number without n, interval, chance or control, and details that do not bear it out."""
     clap = tiny_clap(tmp_path / "clap")
@@ -100,6 +101,7 @@ def test_one_run_leaves_every_score_with_what_it_means(command, made, tmp_path, 
     assert not list(Path("eval").glob(".partial-*"))
 
 
+@pytest.mark.slow
 def test_a_manifest_makes_the_run_again(command, made):
     """Guards against scenes, candidates or orders that another run draws anew."""
     assert command(run_eval, "--model", "one", *FLAGS, "--output_dir", "eval") == 0
@@ -137,6 +139,7 @@ def test_beside_other_tasks(command, made, capsys):
     assert {file.name for file in Path("eval").glob("*.png")} == {"zste_set.png", "confusion_set.png"}
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_does(command, made, tmp_path):
     """Guards against scenes of one process alone, or in another order."""
     models = ["--model", "one", "--baseline", "two"]

@@ -142,6 +142,7 @@ def test_what_training_asks_for_is_what_the_whole_finds(heard, scene_set, skippe
     assert mixed["order"] == before.mean()
 
 
+@pytest.mark.slow
 def test_any_clap_beside_ours_at_its_own_rate(heard, scene_set, skipped, tmp_path):
     """Guards against scenes at the rate of another model, and models that hear other scenes."""
     theirs = load_checkpoint(tiny_clap(tmp_path / "clap"))

@@ -215,6 +215,7 @@ def test_equal_ids_belong_together_where_there_is_nothing_else(tmp_path):
         read(f"zste=reasonaudio={root}")
 
 
+@pytest.mark.slow
 def test_a_hub_dataset_and_its_files(reasonaudio):
     """Guards against tables that are read from the Hub without the files beside them, and a part told by its name."""
     (reasonaudio / "queries_order.parquet").rename(reasonaudio / "queries.parquet")

@@ -63,6 +63,7 @@ def bomb(tmp_path, clip) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_bomb_is_passed_over_in_little_memory(bomb):
     """Guards against a member that is held whole, however large it is."""
     code = (

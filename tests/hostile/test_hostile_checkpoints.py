@@ -142,6 +142,7 @@ def test_a_run_that_is_over_stays_over(captioned_folder, tmp_path, options, caps
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student", "stream", "temporal"])
+@pytest.mark.slow
 def test_a_finished_run_is_resumed(kind, command, captioned_folder, shards, made, tiny_folder, capsys):  # noqa: F811
     """Guards against other weights after a kill between the last step and the end, with every command."""
     from_tiny = ["--strategy", "none", "--teacher", tiny_folder, "--replay"]
@@ -179,6 +180,7 @@ def test_a_finished_run_is_resumed(kind, command, captioned_folder, shards, made
         assert weights("run") == expected and Path("run/results.json").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_of_two_processes(captioned_folder, tmp_path):
     """Guards against processes that do not agree that a run is over."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -233,6 +235,7 @@ def kept(tmp_path_factory) -> Path:
         *("moving_average.safetensors", "model.safetensors"),
     ],
 )
+@pytest.mark.slow
 def test_damaged_files_of_a_checkpoint(name, command, kept, shards, tiny_folder, capsys):  # noqa: F811
     """Guards against a traceback, a run that goes on without its state, and code in a file that is executed."""
     if not (kept / "run").exists():

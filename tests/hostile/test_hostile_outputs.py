@@ -320,6 +320,7 @@ def test_names_that_are_too_long(
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o027])
+@pytest.mark.slow
 def test_files_follow_the_umask(command, mask, training, curation, labelled_folder, captioned_folder, tmp_path):
     """Guards against weights that nobody else on a cluster can read."""
     older = os.umask(mask)
