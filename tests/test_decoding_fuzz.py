@@ -11,6 +11,9 @@ import pytest
 from conftest import ROOT
 
 
+pytestmark = pytest.mark.slow
+
+
 NUMBER, PROCESSES = 2000, 2
 
 
@@ -40,7 +43,6 @@ def outcomes(tmp_path_factory) -> list[dict]:
     return list(files.values())
 
 
-@pytest.mark.slow
 def test_no_damaged_file_crashes_or_hangs_the_decoder(outcomes):
     """Guards against a file that takes a whole run with it: a segmentation fault, an endless loop, or an exception
     other than ClipError, of which the run knows that it speaks of one clip."""

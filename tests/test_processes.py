@@ -9,6 +9,9 @@ import torch
 from conftest import ROOT
 
 
+pytestmark = pytest.mark.slow
+
+
 LAUNCH = [
     *("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "recipes" / "2_gpus.yaml")),
     *("--mixed_precision", "no"),
@@ -38,7 +41,6 @@ def difference(one: dict, other: dict) -> float:
 
 
 @pytest.mark.parametrize("way", ["teacher", "student", "clap", "fused", "eval", "cached"])
-@pytest.mark.slow
 def test_two_processes_train_as_one(steps, way):
     """Guards against local negatives, gathers without gradient, other replay draws, batch norms of their own."""
     one, two = steps[0][way], steps[1][way]
