@@ -17,7 +17,8 @@ from conftest import ROOT, numbers, write_tone
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
 from modeling_clap_student.commands import curate
-from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
+from modeling_clap_student.curation.embedder import StoredEmbedder
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.data.identity import clip_keys, key_of
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
@@ -136,7 +137,7 @@ def test_half_written_vectors_do_not_count(embedder, pool_folder):
 def test_a_full_disk_is_named(embedder, pool_folder, monkeypatch):
     """Guards against a traceback, and a store that is broken by it."""
     monkeypatch.setattr(
-        "modeling_clap_student.curation.embedding_store._write",
+        "modeling_clap_student.data.keyed_files.KeyedFiles.add",
         lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
     )
     with pytest.raises(InputError, match=r"can't write embeddings to .*: No space left on device"):
@@ -243,7 +244,8 @@ LATE = """
 import sys, time
 from accelerate import PartialState
 from modeling_clap_student.checkpoints.loading import load_checkpoint
-from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
+from modeling_clap_student.curation.embedder import StoredEmbedder
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.data.skipping import SkippedClips
 
 state = PartialState(cpu=True)

@@ -19,7 +19,8 @@ from datasets.distributed import split_dataset_by_node
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.embedding import embed_clips
 from modeling_clap_student.commands import curate
-from modeling_clap_student.curation.embedding_store import EmbeddingStore, StoredEmbedder
+from modeling_clap_student.curation.embedder import StoredEmbedder
+from modeling_clap_student.curation.embedding_store import EmbeddingStore
 from modeling_clap_student.curation.improvement_set import (
     load_improvement_set,
     read_streamed_audio,

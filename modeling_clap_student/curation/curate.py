@@ -32,7 +32,8 @@ from ..version import __version__
 from . import strategies
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
-from .embedding_store import EmbeddingStore, StoredEmbedder, StoredVectors
+from .embedder import StoredEmbedder
+from .embedding_store import EmbeddingStore, StoredVectors
 from .improvement_set import (
     is_improvement_set,
     pair_precision,

@@ -18,7 +18,8 @@ from ..data.tables import POOL_COLUMNS
 from ..processing_clap_student import label_text
 from ..utils.processes import from_main_process
 from .arguments import Threshold
-from .embedding_store import StoredEmbedder, StoredVectors
+from .embedder import StoredEmbedder
+from .embedding_store import StoredVectors
 from .improvement_set import FEATURES
 from .inputs import CurationInputs
 from .matching import match, match_by_label

@@ -1,12 +1,10 @@
 """What was heard of clips, on disk, each under its key: fingerprint and quality, which no teacher changes.
 
 Every process writes files of its own: `….data`, fingerprints one behind the other, and `….index`, what each is of and
-where it lies. A fingerprint counts once its entry is there. Nothing is ever rewritten.
+where it lies. Nothing is ever rewritten.
 """
 
-import io
 import json
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -26,6 +24,7 @@ from .decoding import hear_clip
 from .filters import column_of
 from .fingerprints import SETTINGS
 from .identity import clip_keys
+from .keyed_files import KeyedFiles, KeyOrder, contents_of, share_of
 from .listening import Sound
 from .quality import QUALITY_FIELDS, Quality, as_numbers
 
@@ -35,6 +34,7 @@ _ENTRY = np.dtype(
      ("quality", "<f4", (len(QUALITY_FIELDS),))]
 )  # fmt: skip
 _CLIPS_AT_ONCE = 64
+_NO_WORDS = np.empty(0, np.uint32)
 _ABOUT = {"fingerprints": SETTINGS, "quality": QUALITY_FIELDS, "entry": 1}
 
 
@@ -55,7 +55,7 @@ class SoundStore:
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
-        self._files: tuple[io.FileIO, io.FileIO] | None = None  # this process's own
+        self._files: KeyedFiles | None = None
         self._index: _Index | None = None
 
     def add(self, key: bytes, sound: Sound | None) -> None:
@@ -70,20 +70,16 @@ class SoundStore:
         try:
             if self._files is None:
                 self._check_settings(makes=True)
-                path = self.folder / uuid.uuid4().hex[:12]
-                self._files = io.FileIO(f"{path}.data", "x"), io.FileIO(f"{path}.index", "x")
-            data, index = self._files
-            entry["start"] = data.tell()
-            for file, content in ((data, b"".join(part.tobytes() for part in parts)), (index, entry.tobytes())):
-                while content:
-                    content = content[file.write(content) :]
+                self._files = KeyedFiles(f"{self.folder}/", (".data", ".index"))
+            entry["start"] = self._files.size
+            self._files.add(b"".join(part.tobytes() for part in parts), entry.tobytes())
         except OSError as error:
             raise InputError(f"can't write fingerprints to {self.folder}: {error.strerror}") from error
 
     def settle(self) -> None:
         """Waits for what all processes have written, and makes it known to all."""
-        for file in self._files or ():
-            file.close()
+        if self._files is not None:
+            self._files.close()
         self._files = self._index = None
         PartialState().wait_for_everyone()
 
@@ -101,13 +97,8 @@ class SoundStore:
         All processes must call alike.
         """
         keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
-        first = np.zeros(len(keys), bool)
-        first[np.unique(keys, return_index=True)[1]] = True
-        missing = np.flatnonzero(first & can_be_heard(clips) & ~self.knows(keys))
-        state = PartialState()
-        state.wait_for_everyone()  # who looks after another has begun to write would share out something else
-        share = np.array_split(missing, state.num_processes)[state.process_index]
-        hidden = not state.is_main_process or len(share) == 0
+        share = share_of(keys, can_be_heard(clips) & ~self.knows(keys))
+        hidden = not PartialState().is_main_process or len(share) == 0
         with progress_bar(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
             for row, sound in _hear_all(clips.select_columns(["audio"]), share):
                 self.add(keys[row], sound)
@@ -132,8 +123,7 @@ class SoundStore:
             description = json.loads(about.read_text(encoding="utf-8"))
         if description != json.loads(json.dumps(_ABOUT)):
             raise InputError(
-                f"{self.folder} holds fingerprints of other settings, made by another version: remove it, or name "
-                "another --fingerprint_store"
+                f"{self.folder} holds no fingerprints, or those of another version: name another --fingerprint_store"
             )
 
 
@@ -151,29 +141,21 @@ def _hear_all(audio: Dataset, rows: np.ndarray) -> Iterator[tuple[int, Sound | N
 
 
 class _Index:
-    """The entries of all files, in the order of their keys."""
+    """The entries of all files. `find` gives their rows."""
 
     def __init__(self, folder: Path):
         tables, self.files = [np.empty(0, _ENTRY)], []
         for path in sorted(folder.glob("*.index")):
-            data = path.with_suffix(".data")
-            if not data.is_file():
-                continue  # lost: what it held is heard again
+            data = contents_of(path, ".data")
+            if data is None:
+                continue
             table = np.fromfile(path, _ENTRY, path.stat().st_size // _ENTRY.itemsize)
-            tables.append(table[_ends(table) <= data.stat().st_size])
-            is_empty = data.stat().st_size < 4
-            self.files.append(np.empty(0, np.uint32) if is_empty else np.asarray(np.memmap(data, np.uint32, "r")))
-        entries = np.concatenate(tables)
-        numbers = np.repeat(np.arange(len(self.files)), [len(table) for table in tables[1:]])
-        order = np.argsort(entries["key"], kind="stable")
-        self.entries, self.file_of = entries[order], numbers[order]
-
-    def find(self, keys: np.ndarray) -> np.ndarray:
-        """(keys,) int64 rows of the entries, -1 for one that is not there."""
-        if len(self.entries) == 0:
-            return np.full(len(keys), -1)
-        places = np.searchsorted(self.entries["key"], keys).clip(max=len(self.entries) - 1)
-        return np.where(self.entries["key"][places] == keys, places, -1)
+            words = data.stat().st_size // 4  # a part of one, of a process that was killed, is left out
+            tables.append(table[_ends(table) <= 4 * words])
+            self.files.append(np.asarray(np.memmap(data, np.uint32, "r", shape=words)) if words else _NO_WORDS)
+        self.entries = np.concatenate(tables)
+        self.file_of = np.repeat(np.arange(len(self.files)), [len(table) for table in tables[1:]])
+        self.find = KeyOrder(self.entries["key"]).find
 
 
 def _ends(entries: np.ndarray) -> np.ndarray:
