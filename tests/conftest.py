@@ -3,7 +3,9 @@
 import os
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -89,6 +91,23 @@ def settle(model):
     for norm in norms:
         norm.momentum = 0.1
     return model.eval()
+
+
+def save_models(folder: Path, names: Sequence[str], records: Mapping[str, dict] = MappingProxyType({})) -> None:
+    """Saves tiny models that differ in their audio projection, with what is recorded of some."""
+    import torch
+
+    for number, name in enumerate(names):
+        model, processor = tiny_model()
+        settle(model)
+        generator = torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            for weight in model.audio_projection.parameters():
+                weight.add_(torch.randn(weight.shape, generator=generator) * weight.abs().mean())
+        if name in records:
+            model.config.record = records[name]
+        model.save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
 
 
 def tones(count: int, samples: int):

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
-from conftest import ROOT, settle, tiny_clap, tiny_model, without_threads, write_tone
+from conftest import ROOT, save_models, tiny_clap, without_threads, write_tone
 from test_commands import check_failure
 from transformers import ClapModel, ClapProcessor
 
@@ -30,15 +29,7 @@ from modeling_clap_student.evaluation.zero_shot import zero_shot
 def checkpoints(tmp_path_factory) -> Path:
     """A folder of three that differ in their audio projection."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    for number, name in enumerate(("old", "one", "two")):
-        model, processor = tiny_model()
-        settle(model)
-        generator = torch.Generator().manual_seed(number)
-        with torch.no_grad():
-            for weight in model.audio_projection.parameters():
-                weight.add_(torch.randn(weight.shape, generator=generator) * weight.abs().mean())
-        model.save_pretrained(folder / name)
-        processor.save_pretrained(folder / name)
+    save_models(folder, ("old", "one", "two"))
     return folder
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
-from conftest import ROOT, settle, tiny_clap, tiny_model, without_threads, write_tone
+from conftest import ROOT, save_models, tiny_clap, without_threads, write_tone
 from test_commands import check_failure
 
 from modeling_clap_student.commands import evaluate as run_eval
@@ -27,17 +26,7 @@ def made(tmp_path) -> None:
     for number, name in enumerate(("dog", "hen", "rain", "train", "clock_tick")):
         for take in range(2):
             write_tone(tmp_path / "set" / name / f"{take}.wav", 140 * (2 * number + take + 1), seconds=1.2)
-    for number, name in enumerate(("one", "two")):
-        model, processor = tiny_model()
-        settle(model)
-        generator = torch.Generator().manual_seed(number)
-        with torch.no_grad():
-            for weight in model.audio_projection.parameters():
-                weight.add_(torch.randn(weight.shape, generator=generator) * weight.abs().mean())
-        if name == "one":
-            model.config.record = {"connectives": ["before", "then", "while"]}
-        model.save_pretrained(tmp_path / name)
-        processor.save_pretrained(tmp_path / name)
+    save_models(tmp_path, ("one", "two"), {"one": {"connectives": ["before", "then", "while"]}})
 
 
 FLAGS = ["--task", "zste=set", "--zste_scenes", "12"]

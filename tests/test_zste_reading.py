@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT, check_failure, settle, tiny_clap, tiny_model, write_tone
+from conftest import ROOT, check_failure, save_models, settle, tiny_clap, tiny_model, write_tone
 from datasets import Audio, Dataset
 from hub_server import HubServer, run_python
 
@@ -348,17 +348,7 @@ def test_answers_are_those_of_the_recordings_that_are_named(compa, audiotime, tm
 
 @pytest.fixture
 def models(tmp_path) -> None:
-    import torch
-
-    for number, name in enumerate(("one", "two")):
-        model, processor = tiny_model()
-        settle(model)
-        generator = torch.Generator().manual_seed(number)
-        with torch.no_grad():
-            for weight in model.audio_projection.parameters():
-                weight.add_(torch.randn(weight.shape, generator=generator) * weight.abs().mean())
-        model.save_pretrained(tmp_path / name)
-        processor.save_pretrained(tmp_path / name)
+    save_models(tmp_path, ("one", "two"))
 
 
 def test_one_run_leaves_every_score(command, models, compa, reasonaudio, audiotime, tmp_path, capsys):
