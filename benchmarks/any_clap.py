@@ -87,7 +87,8 @@ def run(script: str, folder: Path, *flags: str) -> None:
     if any(folder.glob("checkpoint-*/run.json")):
         command.append("--resume_from_checkpoint")
     print(f"{script} → {folder}", flush=True)
-    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode:
+        sys.exit(f"{script} failed: run the same command again to go on")
 
 
 def pretrain(folder: Path, data: Path) -> Path:

@@ -138,6 +138,21 @@ def test_a_pretrained_tower_starts_a_teacher(pretraining, recordings):
     assert 0 <= results["held_out"] < 2
 
 
+@pytest.mark.parametrize("flag", ["base_channels", "hop_length", "epochs", "batch_size", "learning_rate"])
+def test_sizes_that_mean_nothing(module, capsys, flag):
+    """Guards against a division by nothing after an hour."""
+    with pytest.raises(SystemExit):
+        module("pretrain").parse(["data", f"--{flag}", "0"])
+    assert f"--{flag} must be above 0, got 0" in capsys.readouterr().err
+
+
+def test_a_model_of_our_own_is_no_clap_model(pretraining, tiny_folder):
+    """Guards against a tower that is called as another kind."""
+    _, run, _ = pretraining
+    with pytest.raises(InputError, match=f"{tiny_folder} is no ClapModel"):
+        run("out", "--model", str(tiny_folder))
+
+
 def test_a_clap_model_is_pretrained(pretraining, tmp_path):
     """Guards against a tower that learned nothing, and text weights that changed on the way."""
     _, run, _ = pretraining

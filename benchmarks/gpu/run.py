@@ -185,7 +185,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="in all")
     args = parser.parse_args(argv)
     start, parts = time.monotonic(), []
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        args.output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"can't make the folder {args.output_dir}: {error.strerror}")
     log = args.output_dir / "log.txt"
     log.write_text("")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:

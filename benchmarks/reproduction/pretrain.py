@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from encoder import load_encoder
 from mixtures import Mixtures, read_heard
 from torch import Tensor, nn
+from transformers import ClapModel
 
 from modeling_clap_student.checkpoints.loading import as_student
 from modeling_clap_student.configuration_clap_student import ClapStudentAudioConfig
@@ -63,7 +64,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--checkpoint_minutes", type=float, default=5.0)
     flags.add_argument("--dry_run", action="store_true", help="Only say what there is to do.")
-    return flags.parse_args(arguments)
+    args = flags.parse_args(arguments)
+    for name in ("base_channels", "hop_length", "epochs", "batch_size", "learning_rate"):
+        if not 0 < getattr(args, name) < math.inf:
+            flags.error(f"--{name} must be above 0, got {getattr(args, name)}")
+    return args
 
 
 class ClapTower(nn.Module):
@@ -72,6 +77,8 @@ class ClapTower(nn.Module):
     def __init__(self, folder: str):
         super().__init__()
         model, processor = as_student(folder)
+        if not isinstance(model, ClapModel):
+            raise InputError(f"{folder} is no ClapModel: --audio_weights of run_teacher.py starts from our own towers")
         self.audio_model, self.config = model.audio_model, model.config.audio_config
         self.front_end = self.log_mel = model.front_end
         self.processor = ClapStudentFeatureExtractor(sampling_rate=processor.feature_extractor.sampling_rate)
