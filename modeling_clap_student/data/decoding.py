@@ -7,7 +7,6 @@ falls on it.
 
 import io
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from datasets import Dataset
 
 from ..audio_clap_student import AudioFile, Samples, mono
 from ..errors import ClipError, InputError
 from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
+from ..utils.threads import ThreadedMap
 from .listening import Listener, Sound, listen
 from .skipping import SkippedClips
 from .tables import refusal
@@ -173,9 +172,7 @@ class ClipWindows:
 class ClipReader:
     """Decodes the clips of a batch side by side in threads, and skips the bad ones.
 
-    soundfile, numpy and torch release the interpreter lock, so that threads use the cores without the memory and
-    the start-up time of worker processes. Bad clips are listed in `skipped`, which raises an InputError when they are
-    too many.
+    Bad clips are listed in `skipped`, which raises an InputError when they are too many.
     """
 
     def __init__(
@@ -184,10 +181,7 @@ class ClipReader:
         self.sampling_rate = sampling_rate
         self.skipped = skipped
         self._fill_window = fill_window
-        self._threads: ThreadPoolExecutor | None = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "_threads": None}
+        self._map = ThreadedMap()
 
     def read(self, rows: list[dict]) -> list[np.ndarray | None]:
         """Rows with `audio` and `audio_id` -> whole waveforms, None for a skipped clip."""
@@ -227,10 +221,7 @@ class ClipReader:
 
     def _read_all(self, read: Callable, rows: list[dict], *arguments: list) -> list:
         """What is read of each row, or the ClipError; `arguments` are lists beside the rows."""
-        if self._threads is None:
-            workers = torch.utils.data.get_worker_info()
-            self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
-        return list(self._threads.map(partial(self._try, read), rows, *arguments))
+        return self._map(partial(self._try, read), rows, *arguments)
 
     def _try(self, read: Callable, row: dict, *arguments):
         try:

@@ -1,7 +1,6 @@
 """Batches of scenes with their captions."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ import torch
 from ..curation.strategies import PROMPT
 from ..errors import ClipError, InputError
 from ..processing_clap_student import tokenize
+from ..utils.threads import ThreadedMap
 from .captions import (
     AFTER,
     BEFORE,
@@ -86,10 +86,7 @@ class SceneCollator:
         self.listen: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._cache: dict[int, tuple[Scene, Sounds]] = {}
         self._bytes = 0
-        self._threads: ThreadPoolExecutor | None = None
-
-    def __getstate__(self):
-        return {**self.__dict__, "_threads": None}
+        self._map = ThreadedMap()
 
     def __call__(self, rows: list[dict]) -> dict:
         """Lays a batch out block by block.
@@ -100,10 +97,7 @@ class SceneCollator:
             `parts`, for each loss (stage, blocks, scenes); `num_single`, how many of the last rows are for retention;
             `prompts`, their texts, and `audio_id`, the clips.
         """
-        if self._threads is None:
-            workers = torch.utils.data.get_worker_info()
-            self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
-        scenes = list(self._threads.map(self._scene, [row["number"] for row in rows]))
+        scenes = self._map(self._scene, [row["number"] for row in rows])
         items, parts = [], []
         for stage in ("a", "b"):
             if self.kinds.stage in (stage, "joint"):
