@@ -1,5 +1,10 @@
-"""Windows of a recording: where they lie, and a part of one as a source of samples of its own."""
+"""Windows of a recording: where they lie; a part of one, by its name and as a source of samples.
 
+`rec.wav#t=2.5,7.5` is what lies between two times of a recording, in seconds, as the W3C's Media Fragments write it. A
+part travels wherever a path does, and is decoded, known by a key, and skipped like any other clip.
+"""
+
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +13,9 @@ import numpy as np
 from .errors import ClipError, InputError
 
 
+# What a name ends in, as arrow takes it: its $ is the end and nothing else.
+PART = r"#t=[0-9]+(?:\.[0-9]+)?,[0-9]+(?:\.[0-9]+)?$"
+_NAMED_PART = re.compile(PART.removesuffix("$") + r"\Z")
 SHORTEST = 0.01  # seconds of a window, and from one to the next
 
 
@@ -66,7 +74,8 @@ class Part:
     """Some of a source's samples, in the form of a source: beyond its ends is silence, as beyond a file's.
 
     Args:
-        source: with `rate`, `frames` and `read(start, stop)`, as an `AudioFile`. It stays open.
+        source: with `rate`, `frames` and `read(start, stop)`, as an `AudioFile`. The part, as a context manager,
+            closes it.
         start, stop: samples; what lies behind the end of the source is not there.
 
     Raises:
@@ -86,3 +95,37 @@ class Part:
 
     def check_end(self) -> None:
         """Whether the recording is whole behind the part does not matter."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *details):
+        self._source.__exit__(*details)
+
+
+def part_of(source, span: tuple[float, float]) -> Part:
+    """A part of a source, by its times in seconds."""
+    return Part(source, *(round(seconds * source.rate) for seconds in span))
+
+
+def part_name(start: float, end: float) -> str:
+    """What stands behind a path, or an id, for a part of it; times are rounded to a microsecond."""
+    return f"#t={as_text(start)},{as_text(end)}"
+
+
+def as_text(seconds: float) -> str:
+    """A time to the microsecond, as short as may be."""
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def split_part(name: str) -> tuple[str, tuple[float, float] | None]:
+    """A path, or an id, without its part, and where the part begins and ends, s; None where it means the whole."""
+    match = _NAMED_PART.search(name)
+    if match is None:
+        return name, None
+    start, end = match[0].removeprefix("#t=").split(",")
+    return name[: match.start()], (float(start), float(end))
+
+
+def without_part(name: str) -> str:
+    return split_part(name)[0]

@@ -21,8 +21,9 @@ from ..errors import ClipError, InputError
 from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
 from ..utils.threads import ThreadedMap
+from ..windows_clap_student import part_of, split_part
 from .listening import Listener, Sound, listen
-from .parts import encode_part, open_recording, part_of, split_part
+from .parts import encode_part, open_recording
 from .skipping import SkippedClips
 from .tables import refusal
 
@@ -37,7 +38,7 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
     """Opens one clip, to read any part of it at a rate in Hz.
 
     `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
-    `soundscapes://` are synthesised. A path may end in a part, see `parts`. A ClipError says that a clip is missing,
+    `soundscapes://` are synthesised. A path may end in a part, `#t=2.5,7.5`. A ClipError says that a clip is missing,
     not decodable, truncated, empty, longer than 24 hours, or, as it is read, has NaN, infinite or absurdly loud
     samples.
     """

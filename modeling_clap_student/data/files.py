@@ -18,7 +18,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import InputError
 from ..soundscapes.corpus import is_soundscape
-from .parts import PART, part_name, split_part, without_part
+from ..windows_clap_student import PART, part_name, split_part, without_part
 from .sources import Source, split_revision
 from .tables import AUDIO_SUFFIXES, is_unicode
 

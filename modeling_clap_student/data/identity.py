@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from datasets import Dataset
 
-from .parts import part_name, split_part
+from ..windows_clap_student import part_name, split_part
 
 
 # The columns of AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and UrbanSound8K's csv.

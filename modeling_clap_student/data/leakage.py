@@ -20,11 +20,11 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..errors import InputError
 from ..utils.console import say
+from ..windows_clap_student import PART, without_part
 from .filters import column_of, select_rows
 from .identity import ORIGIN_COLUMNS, origin_of, origins_of
 from .naming import parse_source
 from .near_duplicates import pairs_between
-from .parts import PART, without_part
 from .published import PUBLISHED
 from .skipping import LeakageArguments
 from .sound_store import Sounds, SoundStore, can_be_heard

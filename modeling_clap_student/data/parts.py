@@ -1,12 +1,7 @@
-"""A part of a recording stands for a clip: `rec.wav#t=2.5,7.5` is what lies between two times, in seconds.
-
-So the W3C's Media Fragments write it. A part travels wherever a path does, and is decoded, known by a key, and skipped
-like any other clip.
-"""
+"""Parts of recordings as clips: opened one after the other, and encoded as files of their own."""
 
 import io
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,39 +11,10 @@ import numpy as np
 import soundfile
 
 from ..audio_clap_student import AudioFile
-from ..windows_clap_student import Part
+from ..windows_clap_student import as_text, part_of
 
 
-PART = r"#t=[0-9]+(?:\.[0-9]+)?,[0-9]+(?:\.[0-9]+)?$"  # for arrow, whose $ is the end and nothing else
-_NAMED_PART = re.compile(PART.removesuffix("$") + r"\Z")
 _MOST_OPEN = 16  # files that nobody reads at the moment
-
-
-def part_name(start: float, end: float) -> str:
-    """What stands behind a path, or an id, for a part of it; times are rounded to a microsecond."""
-    return f"#t={_as_text(start)},{_as_text(end)}"
-
-
-def _as_text(seconds: float) -> str:
-    return f"{seconds:.6f}".rstrip("0").rstrip(".")
-
-
-def split_part(name: str) -> tuple[str, tuple[float, float] | None]:
-    """A path, or an id, without its part, and where the part begins and ends, s; None where it means the whole."""
-    match = _NAMED_PART.search(name)
-    if match is None:
-        return name, None
-    start, end = match[0].removeprefix("#t=").split(",")
-    return name[: match.start()], (float(start), float(end))
-
-
-def without_part(name: str) -> str:
-    return split_part(name)[0]
-
-
-def part_of(source, span: tuple[float, float]) -> Part:
-    """A part of a source, by its times in seconds."""
-    return Part(source, *(round(seconds * source.rate) for seconds in span))
 
 
 class _OpenFiles:
@@ -121,7 +87,7 @@ def encode_part(source, name: str, span: tuple[float, float]) -> tuple[bytes, st
     """
     part, path = part_of(source, span), PurePath(name)
     content, suffix = _encode(part.read(0, part.frames), part.rate)
-    return content, f"{path.stem}_{_as_text(span[0])}-{_as_text(span[1])}{suffix}"
+    return content, f"{path.stem}_{as_text(span[0])}-{as_text(span[1])}{suffix}"
 
 
 def _encode(samples: np.ndarray, rate: int) -> tuple[bytes, str]:

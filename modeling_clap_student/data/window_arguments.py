@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..errors import InputError
 from ..utils.arguments import CheckedArguments, Range, flag
 from ..windows_clap_student import SHORTEST, Windows
 
@@ -23,15 +24,13 @@ class WindowArguments(CheckedArguments):
         """The windows of a length, s, and of the hop that was asked for; None without a length.
 
         Raises:
-            ValueError: a hop without a window, or one that passes over what lies between two windows.
+            InputError: a hop without a window, or one that passes over what lies between two windows.
         """
         if window_seconds is not None:
             if self.hop_seconds is not None and self.hop_seconds > window_seconds:
-                raise ValueError(
-                    f"--hop_seconds {self.hop_seconds:g} passes over what lies between windows of {window_seconds:g} s: "
-                    "give less"
-                )
+                between = f"what lies between windows of {window_seconds:g} s"
+                raise InputError(f"--hop_seconds {self.hop_seconds:g} passes over {between}: give less")
             return Windows(window_seconds, self.hop_seconds)
         if self.hop_seconds is not None:
-            raise ValueError("--hop_seconds says how often a window begins: give --window_seconds too")
+            raise InputError("--hop_seconds says how often a window begins: give --window_seconds too")
         return None

@@ -15,10 +15,9 @@ from datasets import Dataset, DatasetInfo, Features, IterableDataset, Value
 
 from ..errors import ClipError, InputError
 from ..utils.console import progress_bar, say
-from ..windows_clap_student import Windows, as_seconds
+from ..windows_clap_student import Windows, as_seconds, part_name, split_part, without_part
 from .decoding import open_clip
 from .filters import column_of
-from .parts import part_name, split_part, without_part
 from .streams import as_stream
 
 
