@@ -13,8 +13,8 @@ import numpy as np
 from .errors import ClipError, InputError
 
 
-# What a name ends in, as arrow takes it: its $ is the end and nothing else.
-PART = r"#t=[0-9]+(?:\.[0-9]+)?,[0-9]+(?:\.[0-9]+)?$"
+# What a name ends in, as arrow takes it: its $ is the end and nothing else. Longer numbers are no times.
+PART = r"#t=[0-9]{1,9}(?:\.[0-9]{1,9})?,[0-9]{1,9}(?:\.[0-9]{1,9})?$"
 _NAMED_PART = re.compile(PART.removesuffix("$") + r"\Z")
 SHORTEST = 0.01  # seconds of a window, and from one to the next
 

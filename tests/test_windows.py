@@ -19,7 +19,7 @@ from modeling_clap_student.commands import curate as curate_command
 from modeling_clap_student.commands import student as student_command
 from modeling_clap_student.curation.improvement_set import load_improvement_set
 from modeling_clap_student.data.decoding import ClipReader, decode_clip, decode_crop, encoded_audio, open_clip
-from modeling_clap_student.data.files import are_outside, is_outside, locate
+from modeling_clap_student.data.files import locate
 from modeling_clap_student.data.identity import clip_keys
 from modeling_clap_student.data.leakage import LeakageFilter, split_validation
 from modeling_clap_student.data.parts import _OpenFiles
@@ -71,7 +71,9 @@ def test_where_windows_lie():
         assert path == "a b#c.wav" and (round(begin * rate), round(end * rate)) == (start, stop)
 
 
-@pytest.mark.parametrize("name", ["x.wav", "x#t=1.wav", "x.wav#t=1,", "x.wav#t=1,2\n", "x#t=-1,2", "x#t=1,2#y", ""])
+@pytest.mark.parametrize(
+    "name", ["x.wav", "x#t=1.wav", "x.wav#t=1,", "x.wav#t=1,2\n", "x#t=-1,2", "x#t=1,2#y", "", f"x#t={'9' * 400},1"]
+)
 def test_names_that_are_no_parts(name):
     assert split_part(name) == (name, None)
 
@@ -225,18 +227,10 @@ def test_places():
     assert overlapping == [(1, 2)]
 
 
-def test_links_lead_nowhere_through_a_part(tmp_path):
-    """Guards against a name that hides a link, which the check does not resolve and opening does."""
-    secret = write_tone(tmp_path / "secret.wav", 300)
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "link.wav").symlink_to(secret)
-    import pyarrow as pa
-
-    for path in (f"{folder}/link.wav#t=0,1", f"{folder}/../secret.wav#t=0,1"):
-        assert is_outside(path, (str(folder),))
-        assert are_outside(pa.array([path, str(folder / "x.wav#t=0,1")]), (str(folder),)).tolist() == [True, False]
-    assert locate([f"{folder}/link.wav#t=0,1", f"{folder}/gone.wav#t=0,1"]) == [f"{folder}/link.wav#t=0,1", None]
+def test_files_of_parts_are_found(tmp_path):
+    write_tone(tmp_path / "é.wav", 300)
+    paths = [f"{tmp_path}/e\u0301.wav#t=0,1", f"{tmp_path}/gone.wav#t=0,1"]
+    assert locate(paths) == [f"{tmp_path}/é.wav#t=0,1", None]
 
 
 def test_evaluation_clips_are_kept_out_of_windows(recordings):
@@ -296,7 +290,11 @@ def test_the_set_has_windows(command, files, tiny_folder, labelled_folder, recor
         assert cosine.item() == pytest.approx(row["similarity"], abs=1e-5)
         assert (model.encode_audio([row["audio"]]) == model.encode_audio("cut.wav")).all()
     assert len({row["start"] for row in of_long}) > 1
+    streamed = {row["audio_id"]: row["audio"] for row in load_improvement_set("stream=set")[0]}
+    for row in pairs:
+        assert np.array_equal(decode_clip(streamed[row["audio_id"]], 8000), decode_clip(row["audio"], 8000))
     made = json.loads(Path("set/provenance.json").read_text())["arguments"]
+    assert "`start` and `end` say which" in Path("set/README.md").read_text()
     assert (made["window_seconds"], made["hop_seconds"]) == (2, 1)
     assert command(curate_command, "--remake", "set", "--output_dir", "again") == 0
     file = "data/train-00000-of-00001.parquet"

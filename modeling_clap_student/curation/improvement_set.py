@@ -58,7 +58,7 @@ _CARD = """# Improvement-Set ({strategy})
 
 {num_pairs} pairs of a clip and a caption, chosen by a teacher without labels. `similarity` is the teacher's cosine
 between the clip and the caption; `label` and `label_similarity` name the nearest class prompt.
-
+{windows}
 The split `replay` holds captioned clips to rehearse while training on `train`.
 
 ```python
@@ -76,6 +76,11 @@ accelerate launch run_student.py --strategy {strategy} --teacher {teacher} --imp
 ```json
 {provenance}
 ```
+"""
+
+_CARD_OF_WINDOWS = """
+A clip is a window of a longer recording: `start` and `end` say which, in seconds. A path that ends in `#t=2.5,7.5` is
+that part of a file.
 """
 
 
@@ -185,6 +190,7 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
     name, provenance = public(name), public(provenance)
     body = _CARD.format(
         name=name,
+        windows=_CARD_OF_WINDOWS if provenance.get("window_seconds") else "",
         strategy=provenance["strategy"],
         teacher=provenance["teacher"],
         num_pairs=provenance["num_pairs"],

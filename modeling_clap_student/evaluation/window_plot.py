@@ -20,7 +20,7 @@ PLACE_COLUMNS = ("task", "model", "audio_id", "start", "end")
 _RATE, _N_FFT, _MEL_BINS, _LOWEST = 24_000, 1024, 64, 50
 _COLUMNS, _MOST_FRAMES = 800, 4  # of the spectrogram; spectra whose mean is a column
 _DECIBELS = 70  # below the loudest, where the spectrogram is black
-_FREQUENCIES = (100, 300, 1000, 3000, 10_000)  # Hz, that are marked
+_FREQUENCIES = (300, 1000, 3000, 10_000)  # Hz, that are marked
 _LONG = 120  # s, from which on times are written as minutes
 _STYLE = (
     FILE_STYLE | {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left", "right", "top", "bottom")}
