@@ -27,7 +27,7 @@ from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.data.spectrograms import SpectrogramCache
-from modeling_clap_student.data.windows import WindowPlaces, Windows, cut_pool
+from modeling_clap_student.data.windows import WindowPlaces, Windows, cut_pool, iter_windows, window_spans
 from modeling_clap_student.encoding_clap_student import embed_windows
 from modeling_clap_student.errors import ClipError
 from modeling_clap_student.windows_clap_student import part_name, split_part
@@ -188,10 +188,9 @@ def test_keys_tell_parts_apart(recordings):
     assert plain == keys[0]
 
 
-def test_a_table_of_windows(recordings, capsys):
+def test_a_table_of_windows(recordings):
     pool = cut_pool(read_pools(str(recordings)), Windows(2, 1))
     rows = {row["audio_id"]: row for row in pool}
-    assert "3 clips are 8 windows of 2 s, one every 1 s" in capsys.readouterr().out
     ids = ["recordings/long.wav" + part_name(n, n + 2) for n in range(6)]
     assert [*rows] == [*ids, "recordings/short.wav", "recordings/two.flac"]
     for n, name in enumerate(ids):
@@ -206,6 +205,24 @@ def test_a_table_of_windows(recordings, capsys):
     ]
     with open_clip(again[3]["audio"], 11025) as part:
         assert (again[3]["start"], again[3]["end"], part.length) == (2, 3, 11025)
+
+
+def test_windows_of_a_table_are_rows_as_they_are_asked_for(recordings):
+    """Guards against shares of several processes that lack a window, and copies of a recording's bytes."""
+    pool = read_pools(str(recordings))
+    contents = [Path(audio["path"]).read_bytes() for audio in pool["audio"]] + [None]
+    audio = [*(clip(f"{n}.wav", data) for n, data in enumerate(contents[:3])), None]
+    inside = Dataset.from_dict({"audio": audio, "audio_id": list("abcd")}).cast_column("audio", Audio(decode=False))
+    spans = window_spans(inside, Windows(2, 1))
+    assert [len(of_clip) for of_clip in spans] == [6, 1, 1, 1] and spans[3] == [None]
+    rows = list(iter_windows(inside, spans, 0, 9))
+    assert len({id(row["audio"]["bytes"]) for row in rows[:6]}) == 1 and rows[8]["audio"] is None
+    assert [row["audio_id"] for row in rows] == [*("a" + part_name(n, n + 2) for n in range(6)), "b", "c", "d"]
+    assert rows[2] == {"audio": clip("0.wav#t=2,4", contents[0]), "audio_id": "a#t=2,4", "start": 2, "end": 4}
+    for cut in (1, 5, 6, 7):
+        assert [*iter_windows(inside, spans, 0, cut), *iter_windows(inside, spans, cut, 9)] == rows
+    table = cut_pool(pool, Windows(2, 1))
+    assert [(row["start"], row["end"]) for row in table] == [(row["start"], row["end"]) for row in rows[:8]]
 
 
 def test_windows_longer_than_every_clip(recordings):

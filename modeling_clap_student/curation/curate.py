@@ -290,7 +290,7 @@ def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Datase
     embeds, clips = embedder.stream(inputs.pool, inputs.leakage, exclusions, "embedding the stream")
     report_exclusions(exclusions)
     if inputs.windows is not None:
-        check_lengths(clips, inputs.windows, "the stream")
+        check_lengths(zip(clips["start"], clips["end"], strict=True), inputs.windows, "the stream")
     return clips, embeds
 
 

@@ -75,7 +75,7 @@ def read_inputs(
     if inputs.is_streamed:
         size = f"a stream of {pool.num_shards} shards"
     else:
-        size = f"{0 if pool is None else len(pool)} clips"
+        size = f"{0 if pool is None else len(pool)} {'clips' if windows is None else f'windows of {windows}'}"
     say(f"{size} in the pool, {len(class_names)} labels")
     if args.exclude and isinstance(pool, Dataset):
         unknown = pool.with_format("arrow")["origin_id"][:].null_count

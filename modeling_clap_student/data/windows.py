@@ -4,17 +4,18 @@ A table of windows has the columns `start` and `end` beside those of the clips: 
 could not be opened. A clip that is no longer than a window stays what it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetInfo, Features, IterableDataset, Value
 
 from ..errors import ClipError, InputError
-from ..utils.console import progress_bar, say
+from ..utils.console import progress_bar
 from ..windows_clap_student import Windows, as_seconds, part_name, split_part, without_part
 from .decoding import open_clip
 from .filters import column_of
@@ -39,41 +40,32 @@ def cut_pool(pool: Dataset | IterableDataset, windows: Windows) -> Dataset | Ite
     if isinstance(pool, IterableDataset):
         features = Features(pool.features | WINDOW_COLUMNS)
         return pool.map(partial(_cut_row, windows=windows), batched=True, batch_size=1, features=features)
-    table = cut_table(pool, windows, "the pool")
-    check_lengths(table, windows, "the pool")
-    return table
+    spans = window_spans(pool, windows)
+    check_lengths([span for clip in spans for span in clip], windows, "the pool")
+    return _as_table(pool, spans)
 
 
-def cut_table(clips: Dataset, windows: Windows, name: str) -> Dataset:
-    """A table's windows, in the order of its clips; of each clip the header is read.
+def window_spans(clips: Dataset, windows: Windows) -> list[list[Span | None]]:
+    """Start and end of each window of each clip, s; None of a clip that can't be opened. Headers alone are read."""
+    audio, spans = iter(clips.select_columns(["audio"])), []
+    bar = progress_bar(range(0, len(clips), _ROWS_AT_ONCE), desc="windows", unit="kclip", disable=len(clips) < 10_000)
+    with ThreadPoolExecutor() as threads:
+        for _ in bar:
+            batch = [row["audio"] for row in islice(audio, _ROWS_AT_ONCE)]
+            spans += threads.map(partial(_spans, windows=windows), batch)
+    return spans
+
+
+def check_lengths(spans: Iterable[Span | None], windows: Windows, name: str) -> None:
+    """Refuses windows that are longer than every clip.
 
     Args:
-        clips: with `audio` and `audio_id`, and further columns, which all of a clip's windows have.
-        windows: to make.
-        name: what to call the table in messages.
-    """
-    rows, parts, whole = [], [], clips.with_format("arrow")[:]
-    for row, spans in enumerate(_all_spans(clips, windows)):
-        rows += [row] * len(spans)
-        parts += _name_windows(whole["audio"][row]["path"].as_py(), whole["audio_id"][row].as_py(), spans)
-    say(f"{name}: {len(clips)} clips are {len(rows)} windows of {windows}")
-    paths, ids, starts, ends = zip(*parts, strict=True)
-    table = whole.take(pa.array(rows, pa.int64()))
-    audio = table["audio"].combine_chunks()
-    audio = pa.StructArray.from_arrays([audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"])
-    columns = dict(zip(table.column_names, table.columns, strict=True)) | {"audio": audio, "audio_id": pa.array(ids)}
-    columns |= {"start": pa.array(starts, pa.float64()), "end": pa.array(ends, pa.float64())}
-    features = Features(clips.features | WINDOW_COLUMNS)
-    return Dataset(pa.table(columns).cast(features.arrow_schema), info=DatasetInfo(features=features))
-
-
-def check_lengths(table: Dataset, windows: Windows, name: str) -> None:
-    """Refuses windows that are longer than every clip of a table of them.
+        spans: of all windows of a table, called `name`.
 
     Raises:
         InputError: they are.
     """
-    longest = np.nanmax([np.nan, *(WindowPlaces(table).lengths)], initial=0)
+    longest = max((span[1] - span[0] for span in spans if span is not None and None not in span), default=0)
     if 0 < longest < windows.seconds - 0.001:  # which is more than a sample
         raise InputError(
             f"--window_seconds {windows.seconds:g} is longer than every clip of {name}: the longest lasts "
@@ -81,13 +73,38 @@ def check_lengths(table: Dataset, windows: Windows, name: str) -> None:
         )
 
 
-def _all_spans(clips: Dataset, windows: Windows) -> Iterator[list[Span | None]]:
-    audio = iter(clips.select_columns(["audio"]))
-    bar = progress_bar(range(0, len(clips), _ROWS_AT_ONCE), desc="windows", unit="kclip", disable=len(clips) < 10_000)
-    with ThreadPoolExecutor() as threads:
-        for _ in bar:
-            batch = [row["audio"] for row in islice(audio, _ROWS_AT_ONCE)]
-            yield from threads.map(partial(_spans, windows=windows), batch)
+def _as_table(clips: Dataset, spans: list[list[Span | None]]) -> Dataset:
+    """The windows of clips that are files, in the order of the clips."""
+    rows = np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in spans])
+    paths = pc.struct_field(column_of(clips, "audio"), "path").to_pylist()
+    named = map(_name_windows, paths, clips["audio_id"][:], spans)
+    paths, ids, starts, ends = zip(*chain.from_iterable(named), strict=True)
+    table = clips.with_format("arrow")[:].take(pa.array(rows))
+    audio = column_of(clips, "audio").take(pa.array(rows))
+    audio = pa.StructArray.from_arrays(
+        [audio.field("bytes"), pa.array(paths, pa.string())], ["bytes", "path"], mask=audio.is_null()
+    )
+    columns = dict(zip(table.column_names, table.columns, strict=True)) | {"audio": audio, "audio_id": pa.array(ids)}
+    columns |= {"start": pa.array(starts, pa.float64()), "end": pa.array(ends, pa.float64())}
+    features = Features(clips.features | WINDOW_COLUMNS)
+    return Dataset(pa.table(columns).cast(features.arrow_schema), info=DatasetInfo(features=features))
+
+
+def iter_windows(clips: Dataset, spans: list[list[Span | None]], first: int, stop: int) -> Iterator[dict]:
+    """Some windows of a table, as rows of `audio`, `audio_id`, `start` and `end`; a clip's windows share its bytes.
+
+    Args:
+        clips: with `audio` and `audio_id`.
+        spans: of `window_spans`.
+        first, stop: counted through the windows of all clips.
+    """
+    count = 0
+    for row, of_clip in enumerate(spans):
+        begin, count = count, count + len(of_clip)
+        if first < count and begin < stop:
+            clip = clips[row]
+            rows = _cut(clip["audio"], clip["audio_id"], of_clip)
+            yield from islice(rows, max(0, first - begin), stop - begin)
 
 
 def _spans(audio: dict | None, windows: Windows) -> list[Span | None]:
@@ -116,16 +133,19 @@ def _name_windows(path: str | None, audio_id: str, spans: list[Span | None]) -> 
             yield without_part(path or "") + part, without_part(audio_id) + part, start, end
 
 
+def _cut(audio: dict | None, audio_id: str, spans: list[Span | None]) -> Iterator[dict]:
+    whole = audio or {"bytes": None, "path": None}
+    for path, name, start, end in _name_windows(whole["path"], audio_id, spans):
+        part = None if audio is None else {"bytes": whole["bytes"], "path": path}
+        yield {"audio": part, "audio_id": name, "start": start, "end": end}
+
+
 def _cut_row(columns: dict[str, list], windows: Windows) -> dict[str, list]:
-    """One clip of a stream as its windows, which share its bytes."""
+    """One clip of a stream as its windows."""
     (audio,), (audio_id,) = columns["audio"], columns["audio_id"]
-    path, data = (None, None) if audio is None else (audio["path"], audio["bytes"])
-    spans = _spans(audio, windows)
-    paths, ids, starts, ends = zip(*_name_windows(path, audio_id, spans), strict=True)
-    rows = {name: values * len(spans) for name, values in columns.items()}
-    if audio is not None:
-        rows["audio"] = [{"bytes": data, "path": path} for path in paths]
-    return rows | {"audio_id": list(ids), "start": list(starts), "end": list(ends)}
+    rows = list(_cut(audio, audio_id, _spans(audio, windows)))
+    shared = {name: values * len(rows) for name, values in columns.items()}
+    return shared | {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class WindowPlaces:
@@ -142,11 +162,6 @@ class WindowPlaces:
 
     def __len__(self) -> int:
         return len(self.recordings)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(rows,) seconds, NaN of a clip that could not be opened."""
-        return self.ends - self.starts
 
     def overlap(self, row: int, other: int) -> bool:
         """Whether two windows have a part of one recording in common."""

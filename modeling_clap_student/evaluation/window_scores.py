@@ -15,10 +15,10 @@ from ..checkpoints.embedding import iter_clips, side_by_side
 from ..data.benchmarks import Benchmark, short_name
 from ..data.decoding import open_clip
 from ..data.skipping import SkippedClips
-from ..data.windows import check_lengths, cut_table
+from ..data.windows import Span, check_lengths, iter_windows, window_spans
 from ..errors import InputError
 from ..utils.charts import save_chart
-from ..utils.console import progress_bar
+from ..utils.console import progress_bar, say
 from ..windows_clap_student import Windows, without_part
 from .arguments import EvalArguments
 from .window_plot import PLACE_COLUMNS, draw_windows
@@ -35,7 +35,7 @@ class WindowedTask:
 
     benchmark: Benchmark
     windows: Windows
-    table: Dataset  # of the benchmark's columns, and `start` and `end`
+    spans: list[list[Span | None]]  # of each clip's windows
 
 
 def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tuple]) -> list[WindowedTask]:
@@ -54,10 +54,12 @@ def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tu
             raise InputError(f"--window_scores can't name a column after the class {min(taken)!r} of {task.name}")
     extractor = next(iter(checkpoints.values()))[1].feature_extractor
     windows = args.windows_of(args.window_seconds or extractor.window_samples / extractor.sampling_rate)
-    cut = [WindowedTask(task, windows, cut_table(task.clips, windows, task.name)) for task in benchmarks]
-    if args.window_seconds is not None:
-        for task in cut:
-            check_lengths(task.table, windows, task.benchmark.name)
+    cut = [WindowedTask(task, windows, window_spans(task.clips, windows)) for task in benchmarks]
+    for task in cut:
+        spans = [span for of_clip in task.spans for span in of_clip]
+        if args.window_seconds is not None:
+            check_lengths(spans, windows, task.benchmark.name)
+        say(f"{task.benchmark.name}: {len(spans)} windows of {windows}")
     return cut
 
 
@@ -104,13 +106,15 @@ def _score(
 ) -> Iterator[dict]:
     """The rows of this process's share of the windows."""
     state, names = PartialState(), task.benchmark.class_names
-    bounds = np.linspace(0, len(task.table), state.num_processes + 1).astype(int)
-    share = range(bounds[state.process_index], bounds[state.process_index + 1])
+    bounds = np.linspace(0, sum(map(len, task.spans)), state.num_processes + 1).astype(int)
+    first, stop = bounds[state.process_index : state.process_index + 2].tolist()
     for models, side, processor in side_by_side(checkpoints):
         texts = [embed_classes(*checkpoints[model], names, prompts) for model in models]
         scales = [float(checkpoints[model][0].logit_scale.detach().float().cpu().exp()) for model in models]
-        bar = progress_bar(share, desc=f"windows of {task.benchmark.name}", disable=not state.is_main_process)
-        for row, vectors, _ in iter_clips(side.eval(), processor, (task.table[n] for n in bar), skipped, batch_size):
+        rows = iter_windows(task.benchmark.clips, task.spans, first, stop)
+        description, hidden = f"windows of {task.benchmark.name}", not state.is_main_process
+        bar = progress_bar(rows, desc=description, total=stop - first, unit="window", disable=hidden)
+        for row, vectors, _ in iter_clips(side.eval(), processor, bar, skipped, batch_size):
             if vectors is None:
                 continue
             place = {"audio_id": without_part(row["audio_id"]), "start": row["start"], "end": row["end"]}
