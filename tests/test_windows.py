@@ -369,7 +369,7 @@ def test_copies_among_windows(files, tiny_folder, recordings, tmp_path):
 
     folder = tmp_path / "music"
     folder.mkdir()
-    first, second = music(20), music(20)
+    first, second = music(20), music(21)  # the last window of 21 s begins 1 s after the one before
     soundfile.write(folder / "a.wav", first, rate)
     soundfile.write(folder / "b.wav", second, rate)
     soundfile.write(folder / "copy.flac", 0.5 * first[int(0.2 * rate) :], rate)
