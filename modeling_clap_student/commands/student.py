@@ -179,13 +179,14 @@ def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> lis
         name: (for_inference(model.to(device)), processor)
         for name, (model, processor) in (("teacher", teacher), ("student", student))
     }
-    return [
-        {
-            name: result.as_row() | {"class_accuracy": result.by_class}
-            for name, result in zero_shot_of_all(encoders, benchmark, skipped).items()
-        }
-        for benchmark in benchmarks
-    ]
+    scores = []
+    for benchmark in benchmarks:
+        results = zero_shot_of_all(encoders, benchmark, skipped)
+        for name, result in results.items():
+            if result.collapse:
+                say(f"caution: {name}: {result.collapse}")
+        scores.append({name: r.as_row() | {"class_accuracy": r.by_class} for name, r in results.items()})
+    return scores
 
 
 def make_built_in_inputs(args: StudentArguments, seed: int) -> None:

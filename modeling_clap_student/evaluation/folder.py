@@ -10,7 +10,7 @@ from ..data.benchmarks import short_name
 from ..errors import InputError, reading
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
-from ..utils.console import print_table
+from ..utils.console import print_table, say
 from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_text
 from ..utils.processes import from_main_process
 from .arguments import EvalArguments
@@ -93,11 +93,15 @@ def write_evaluation(
     tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
     for table in tables:  # before anything is written: a full disk does not cost the numbers
         print_table(table.title, table.columns, table.rows)
+    per_model = [(name, result) for name, per_task in results.items() for result in per_task]
+    cautions = [f"{name}: {told}" for name, result in per_model if (told := getattr(result, "collapse", None))]
+    for caution in cautions:
+        say(f"caution: {caution}")
     more = [*detail_tables(results), *scene_detail_tables(rows, results)]
     device = PartialState().device.type
     settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
-    notes += scene_notes(tasks)
+    notes += scene_notes(tasks) + [f"Caution: {caution}." for caution in cautions]
     made = provenance(settings, facts, tasks, prompts)
     rows_to_write = with_provenance(rows, made)
     if not args.output_json:

@@ -193,6 +193,20 @@ class ZeroShotResult:
         folds = np.array(self.benchmark.clips["fold"], dtype=object)[self.rows]
         return {name: float(self.correct[folds == name].mean()) for name in names if name in folds}
 
+    @property
+    def collapse(self) -> str | None:
+        """A sentence, where two of four classes or more got nine of ten clips, and hold less than six in truth."""
+        if len(self.benchmark.class_names) < 4:
+            return None
+        places, counts = np.unique(self.predicted, return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:2]
+        share = counts[first].sum() / self.n
+        if share < 0.9 or np.sort(np.bincount(self.truth))[-2:].sum() / self.n > 0.6:
+            return None
+        names = " and ".join(self.benchmark.class_names[place] for place in places[first])
+        classes = len(self.benchmark.class_names)
+        return f"{share:.0%} of the clips of {self.task} were taken for {names}, out of {classes} classes"
+
     def as_row(self) -> dict:
         """The accuracy as `{task, metric, value, n, low, high}`."""
         return score_row(self.task, "accuracy", self.accuracy, self.n, self.interval)
