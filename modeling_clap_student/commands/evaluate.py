@@ -29,6 +29,7 @@ def evaluate(args: EvalArguments) -> None:
     from ..data.benchmarks import CaptionedSet
     from ..data.skipping import report_skipped, skipped_clips
     from ..evaluation.folder import check_places, refuse_other_folder, write_evaluation
+    from ..evaluation.probe import check_probe
     from ..evaluation.tasks import read_prompts, read_tasks, score
 
     settle_dtype(args, PartialState().device.type)
@@ -37,6 +38,8 @@ def evaluate(args: EvalArguments) -> None:
         check_places(args)
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
+    if args.probe:
+        check_probe(args.probe, tasks)
     if args.dry_run:
         report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
         return

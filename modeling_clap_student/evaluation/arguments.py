@@ -12,7 +12,7 @@ from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
 @dataclass
 class EvalArguments(ReadingArguments):
-    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "batch_size": COUNT, "seed": SEED}
+    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "probe": COUNT, "batch_size": COUNT, "seed": SEED}
 
     model: list[str] = flag(
         help=f"{TEACHER_HELP} Of several, runs of one recipe, mean ± s.d. is told too; they are "
@@ -36,6 +36,9 @@ class EvalArguments(ReadingArguments):
     )
     zste_scenes: int = flag(1000, "Scenes to draw for a task zste=…, the same each time.")
     zste_manifest: str | None = flag(None, "A csv of scenes that an earlier run left, in place of drawn ones.")
+    probe: int | None = flag(
+        None, "Also train a linear probe on so many clips of each class, ten times, and test it on the others: 8."
+    )
     plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
     output_dir: str = flag("outputs/eval", "Where results.json, .md and charts go.")
     output_json: str | None = flag(None, "Another place for results.json.")

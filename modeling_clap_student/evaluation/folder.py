@@ -15,6 +15,7 @@ from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_t
 from ..utils.processes import from_main_process
 from .arguments import EvalArguments
 from .plots import draw_confusion, draw_embeddings, draw_tasks
+from .probe import probe_rows, probe_tables
 from .report import (
     as_markdown,
     detail_tables,
@@ -90,7 +91,8 @@ def write_evaluation(
 ) -> list[dict]:
     """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
     rows = compare(results, args.baseline, args.seed)
-    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
+    probed = probe_rows(results, args.probe, args.baseline, args.seed) if args.probe else []
+    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks), *probe_tables(probed)]
     for table in tables:  # before anything is written: a full disk does not cost the numbers
         print_table(table.title, table.columns, table.rows)
     per_model = [(name, result) for name, per_task in results.items() for result in per_task]
@@ -103,7 +105,7 @@ def write_evaluation(
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
     notes += scene_notes(tasks) + [f"Caution: {caution}." for caution in cautions]
     made = provenance(settings, facts, tasks, prompts)
-    rows_to_write = with_provenance(rows, made)
+    rows_to_write = with_provenance(rows + probed, made)
     if not args.output_json:
         write_json(folder / "results.json", rows_to_write)
     write_json(folder / "details.json", details(made, tasks, results))

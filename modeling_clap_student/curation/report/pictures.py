@@ -101,7 +101,9 @@ def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
         axes.set_ylabel(ylabel)
         axes.margins(x=0.02)
         draw(axes)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))  # a log scale brings its own
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: short_number(value))
+        )  # a log scale brings its own
         return _svg(figure, title)
 
 
