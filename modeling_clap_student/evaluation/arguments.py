@@ -40,6 +40,7 @@ class EvalArguments(ReadingArguments):
         None, "Also train a linear probe on so many clips of each class, ten times, and test it on the others: 8."
     )
     plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
+    plot_reliability: bool = flag(False, "Draw whether each task's classes are right as often as the model is sure.")
     output_dir: str = flag("outputs/eval", "Where results.json, .md and charts go.")
     output_json: str | None = flag(None, "Another place for results.json.")
     batch_size: int = flag(32, "Windows to embed at a time.")

@@ -16,6 +16,7 @@ from ..utils.processes import from_main_process
 from .arguments import EvalArguments
 from .plots import draw_confusion, draw_embeddings, draw_tasks
 from .probe import probe_rows, probe_tables
+from .reliability import draw_reliability, reliability_rows
 from .report import (
     as_markdown,
     detail_tables,
@@ -32,7 +33,10 @@ from .zero_shot import Prompts, ZeroShotResult
 from .zste.result import SceneSet, ZsteResult, file_stem, manifest_name
 
 
-_LEFT = ("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED, "confusion_*", "embeddings_*", "zste_*")
+_LEFT = (
+    *("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED),
+    *("confusion_*", "embeddings_*", "reliability_*", "zste_*"),
+)
 
 
 def refuse_other_folder(folder: Path) -> None:
@@ -105,7 +109,8 @@ def write_evaluation(
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
     notes += scene_notes(tasks) + [f"Caution: {caution}." for caution in cautions]
     made = provenance(settings, facts, tasks, prompts)
-    rows_to_write = with_provenance(rows + probed, made)
+    further = probed + (reliability_rows(results) if args.plot_reliability else [])
+    rows_to_write = with_provenance(rows + further, made)
     if not args.output_json:
         write_json(folder / "results.json", rows_to_write)
     write_json(folder / "details.json", details(made, tasks, results))
@@ -128,8 +133,10 @@ def _draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], r
         names.append(f"{name}_{number + 1}" if name in names else name)
         if isinstance(result, ZeroShotResult):
             draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[-1]}.png")
+            panels = {model: per_task[number] for model, per_task in results.items()}
             if args.plot_embeddings:
-                panels = {model: per_task[number] for model, per_task in results.items()}
                 draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
+            if args.plot_reliability:
+                draw_reliability(panels, folder / f"reliability_{names[-1]}.png")
         elif isinstance(result, ZsteResult):
             draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")

@@ -143,6 +143,7 @@ class ZeroShotResult:
         macro_accuracy: mean of the classes' accuracies.
         mean_average_precision: of the cosines with the classes.
         by_class: accuracy of each class.
+        logit_scale: what the model multiplies cosines by.
         difference: from a baseline on the same clips; None without one.
     """
 
@@ -156,6 +157,7 @@ class ZeroShotResult:
     macro_accuracy: float
     mean_average_precision: float
     by_class: dict[str, float]
+    logit_scale: float = 1.0
     difference: Difference | None = None
 
     @property
@@ -175,6 +177,13 @@ class ZeroShotResult:
     def interval(self) -> tuple[float, float]:
         """The accuracy's 95 % interval (Wilson)."""
         return wilson_interval(int(self.correct.sum()), self.n)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(kept, classes) float32, as `classify` gives them."""
+        logits = self.logit_scale * (self.clip_embeds @ self.class_embeds.T)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
 
     @property
     def predictions(self) -> list[str | None]:
@@ -318,11 +327,14 @@ def zero_shot_of_all(
         clips, rows = embed_clips(models, processor, benchmark.clips, skipped, batch_size, description)
         for place, name in enumerate(names):
             classes = embed_classes(*checkpoints[name], benchmark.class_names, prompts or Prompts())
-            results[name] = _classify(benchmark, clips[:, place], rows, classes)
+            scale = checkpoints[name][0].logit_scale.detach().float().exp().item()
+            results[name] = _classify(benchmark, clips[:, place], rows, classes, scale)
     return {name: results[name] for name in checkpoints}
 
 
-def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
+def _classify(
+    benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray, scale: float
+) -> ZeroShotResult:
     names, truth = benchmark.class_names, class_numbers(benchmark, rows)
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
@@ -338,6 +350,7 @@ def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes
         macro_accuracy=MacroAccuracy().compute(predictions=predicted, references=truth)["macro_accuracy"],
         mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
         by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
+        logit_scale=scale,
     )
 
 
