@@ -1,4 +1,4 @@
-"""Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions, order of sounds.
+r"""Evaluates models: zero-shot classification of labelled clips, retrieval of clips and captions, order of sounds.
 
 One process:        python run_eval.py --model outputs/student --baseline outputs/teacher --task esc50=/data/ESC-50
 Several GPUs:       accelerate launch --num_processes 2 run_eval.py --model outputs/student --task esc50=/data/ESC-50
@@ -18,7 +18,7 @@ from .command_line import command, parse_arguments, report_data
 
 @command
 def main():
-    (args,) = parse_arguments((EvalArguments,), __doc__.splitlines()[0])
+    (args,) = parse_arguments((EvalArguments,), __doc__)
     evaluate(args)
 
 

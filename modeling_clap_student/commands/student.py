@@ -1,4 +1,4 @@
-"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
+r"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
 
 One process:        accelerate launch run_student.py --strategy ads --teacher outputs/teacher \
                         --improvement_set outputs/improvement_set_ads --task esc50=/data/ESC-50
@@ -41,7 +41,7 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    args, model_args, training_args = parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults)
+    args, model_args, training_args = parse_arguments(_TYPES, __doc__, adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
             report_built_in()

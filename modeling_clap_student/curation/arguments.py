@@ -77,6 +77,7 @@ class Threshold:
 
 @dataclass
 class CurateArguments(LeakageArguments):
+    title: ClassVar[str] = "Curation"
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
         "precision": Range(0, 1, above=True),

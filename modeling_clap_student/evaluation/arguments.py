@@ -12,6 +12,7 @@ from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
 @dataclass
 class EvalArguments(ReadingArguments):
+    title: ClassVar[str] = "Evaluation"
     ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "probe": COUNT, "batch_size": COUNT, "seed": SEED}
 
     model: list[str] = flag(
