@@ -10,7 +10,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from ..evaluation.arguments import EvalArguments
+from ..evaluation.arguments import BUILT_IN, EvalArguments
+from ..utils.console import say
 from ..utils.outputs import SKIPPED, output_folder, whole_files, write_json
 from ..utils.precision import settle_dtype
 from .command_line import command, parse_arguments, report_data
@@ -36,6 +37,8 @@ def evaluate(args: EvalArguments) -> None:
     set_seed(args.seed)
     if not args.dry_run:
         check_places(args)
+    if args.task == BUILT_IN:
+        say("evaluating on the built-in soundscapes: --task names clips of your own")
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
     if args.probe:

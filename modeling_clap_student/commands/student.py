@@ -238,7 +238,7 @@ def print_results(results: dict) -> None:
         )
     precision = results["pair_precision"]
     truth = "" if precision is None else f"; {precision:.1%} of them pair a caption with a clip that holds the event"
-    say(f"{results['num_pairs']} pairs{truth}")
+    say(f"the student learned from {results['num_pairs']} pairs{truth}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
 
+BUILT_IN = ["soundscapes"]  # the task where none is named
+
+
 @dataclass
 class EvalArguments(ReadingArguments):
     title: ClassVar[str] = "Evaluation"
@@ -50,7 +53,7 @@ class EvalArguments(ReadingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self.task = self.task or ["soundscapes"]
+        self.task = self.task or BUILT_IN
         for name, values in (("model", self.models), ("task", self.task)):
             if again := [value for place, value in enumerate(values) if value in values[:place]]:
                 raise ValueError(f"--{name} {again[0]} is given twice")

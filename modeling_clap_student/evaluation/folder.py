@@ -10,7 +10,7 @@ from ..data.benchmarks import short_name
 from ..errors import InputError, reading
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
-from ..utils.console import print_table, say
+from ..utils.console import print_table, say, short_names
 from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_text
 from ..utils.processes import from_main_process
 from .arguments import EvalArguments
@@ -97,8 +97,9 @@ def write_evaluation(
     rows = compare(results, args.baseline, args.seed)
     probed = probe_rows(results, args.probe, args.baseline, args.seed) if args.probe else []
     tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks), *probe_tables(probed)]
+    short = short_names(results)
     for table in tables:  # before anything is written: a full disk does not cost the numbers
-        print_table(table.title, table.columns, table.rows)
+        print_table(table.title, table.columns, [[short.get(row[0], row[0]), *row[1:]] for row in table.rows])
     per_model = [(name, result) for name, per_task in results.items() for result in per_task]
     cautions = [f"{name}: {told}" for name, result in per_model if (told := getattr(result, "collapse", None))]
     for caution in cautions:
