@@ -66,9 +66,14 @@ accelerate launch run_student.py --strategy {strategy} --teacher {teacher} --imp
 
 ## How it was made
 
+<details>
+<summary>provenance.json</summary>
+
 ```json
 {provenance}
 ```
+
+</details>
 """
 
 
