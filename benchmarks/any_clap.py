@@ -140,7 +140,7 @@ def teach_order(folder: Path, seed: int, epochs: int) -> None:
 
 
 def report(task: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> None:
-    """A line a seed, then mean ± s.d., its interval over clips, and McNemar's test over the clips of all seeds."""
+    """A line a seed; of several, mean ± s.d., its interval over clips, and McNemar's test over the clips of all."""
     print(f"\n| {task}, seed | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
     outcomes = []
     for seed, (teacher, student) in zip(seeds, models, strict=True):
@@ -149,6 +149,8 @@ def report(task: str, spec: str, models: list[tuple[Path, Path]], seeds: list[in
         cells = [f"{r.accuracy:.1%} ({r.interval[0]:.1%} – {r.interval[1]:.1%})" for r in (before, after)]
         gain, p = 100 * after.difference.value, after.difference.p
         print(f"| {seed} | {cells[0]} | {cells[1]} | {gain:+.1f} | {after.n} | {p:.2g} |")
+    if len(seeds) == 1:
+        return
     correct = np.array([[scores.values for scores in pair] for pair in outcomes])  # (seeds, 2, clips)
     items = outcomes[0][0].items
     before, after = (ItemScores(items, correct[:, place].mean(axis=0)) for place in (0, 1))

@@ -58,9 +58,20 @@ _CARD = """# {name}
 
 {origin}
 
+<details>
+<summary>The full record</summary>
+
 ```json
 {record}
 ```
+
+</details>
+
+## Intended use and limits
+
+It says which of some named sounds a clip holds, and finds clips by words and words by clips. It knows what its
+captions spoke of; classes that they lack are guesses. It was not tested for speech, music or decisions about people.
+Measure it on labelled clips of your own before you rely on it.
 """
 _CLAP = """An audio-text model (CLAP): a CNN14 audio tower, which hears {rate} Hz mono, and a BERT text tower in one
 space of {dim} dimensions."""
@@ -148,9 +159,16 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
         version=record.get("version", __version__),
         results=_table(results) if results else "It was not evaluated when it was made.",
         origin=record.pop("origin", "No record of how it was made came with the weights."),
-        record=json.dumps(record, indent=2),
+        record=json.dumps(_without_gaps(record), indent=2),
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def _without_gaps(record):
+    """What says nothing is left out: null, and the text "None" as arguments write it."""
+    if isinstance(record, dict):
+        return {key: _without_gaps(value) for key, value in record.items() if value not in (None, "None")}
+    return [_without_gaps(value) for value in record] if isinstance(record, list) else record
 
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -170,6 +170,7 @@ def test_charts_tell_what_they_are_made_of(data):
     assert bare[0]["title"] == "Similarities of the kept pairs" and bare[0]["note"].startswith("70 cosines")
     assert all("var(--bar)" in chart["svg"] for chart in whole) and "var(--bar)" not in bare[0]["svg"] + bare[1]["svg"]
     assert all("var(--accent)" in chart["svg"] for chart in [*whole, *bare])
+    assert not any("mathdefault" in chart["svg"] for chart in whole), "numbers on an axis in TeX's words"
     corrected = replace(data, provenance=data.provenance | {"csls_neighbours": 10})
     assert not any("0.500" in chart["svg"] for chart in charts(corrected, similarities))
     assert "30 least similar pairs" in render_report(corrected)

@@ -23,6 +23,7 @@ class ModelArguments(CheckedArguments):
         ValueError: a size out of its range, or a hop that leaves too few frames.
     """
 
+    title: ClassVar[str] = "A new model"
     ranges: ClassVar[dict[str, Range]] = {
         "sampling_rate": Range(4000, 384_000),
         "base_channels": Range(1, 1024),

@@ -25,6 +25,7 @@ from ..redaction_clap_student import without_secrets
 from ..utils.arguments import make_arguments, read_config
 from ..utils.console import print_table, printable
 from ..utils.outputs import CAN_BE_MENDED, short
+from .help_page import HelpAll, PageFormatter, format_page
 
 
 def parse_arguments(
@@ -34,7 +35,7 @@ def parse_arguments(
 
     Args:
         types: the dataclasses.
-        description: of the command, for `--help`.
+        description: the module's docstring, for `--help`.
         argv: the flags; the process's by default.
         adapt: given the flags as read, returns other defaults for some of them; a flag that was typed keeps its value.
 
@@ -82,8 +83,9 @@ class _Parser(OneLineParser, HfArgumentParser):
     """A parser for flags of which a file has told some: these need not be typed, and give way to what is typed."""
 
     def __init__(self, types: Sequence[type], config: dict, **options):
-        self._config = config
-        super().__init__(types, **options)
+        self._config, self.types = config, types
+        super().__init__(types, formatter_class=PageFormatter, **options)
+        self.add_argument("--help_all", action=HelpAll, help="Show all flags, transformers' too, and exit.")
         self.add_argument(
             "--config",
             default=SUPPRESS,
@@ -93,6 +95,9 @@ class _Parser(OneLineParser, HfArgumentParser):
         self.add_argument(
             "--list_corpora", action=_ListCorpora, help="List the corpora and layouts that can be named, and exit."
         )
+
+    def format_help(self) -> str:
+        return format_page(self, self.types)
 
     def add_argument(self, *names, **options):
         if options.get("action") == "extend":

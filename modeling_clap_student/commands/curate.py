@@ -1,4 +1,4 @@
-"""Curates an Improvement-Set: a teacher pairs captions with unlabelled audio.
+r"""Curates an Improvement-Set: a teacher pairs captions with unlabelled audio.
 
 One process:        python curate.py --strategy ads --teacher outputs/teacher --captions my_captions/ \
                         --audio my_pool/ --labels my_labels.txt --output_dir outputs/improvement_set
@@ -64,7 +64,7 @@ def arguments_of(path: str) -> dict:
 
 @command
 def main():
-    (args,) = parse_arguments((CurateArguments,), __doc__.splitlines()[0], adapt=defaults)
+    (args,) = parse_arguments((CurateArguments,), __doc__, adapt=defaults)
     make_improvement_set(args)
 
 

@@ -1,4 +1,4 @@
-"""Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions, order of sounds.
+r"""Evaluates models: zero-shot classification of labelled clips, retrieval of clips and captions, order of sounds.
 
 One process:        python run_eval.py --model outputs/student --baseline outputs/teacher --task esc50=/data/ESC-50
 Several GPUs:       accelerate launch --num_processes 2 run_eval.py --model outputs/student --task esc50=/data/ESC-50
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from ..evaluation.arguments import EvalArguments
+from ..evaluation.arguments import BUILT_IN, EvalArguments
+from ..utils.console import say
 from ..utils.outputs import SKIPPED, output_folder, whole_files, write_json
 from ..utils.precision import settle_dtype
 from .command_line import command, parse_arguments, report_data
@@ -18,7 +19,7 @@ from .command_line import command, parse_arguments, report_data
 
 @command
 def main():
-    (args,) = parse_arguments((EvalArguments,), __doc__.splitlines()[0])
+    (args,) = parse_arguments((EvalArguments,), __doc__)
     evaluate(args)
 
 
@@ -29,6 +30,7 @@ def evaluate(args: EvalArguments) -> None:
     from ..data.benchmarks import CaptionedSet
     from ..data.skipping import report_skipped, skipped_clips
     from ..evaluation.folder import check_places, refuse_other_folder, write_evaluation
+    from ..evaluation.probe import check_probe
     from ..evaluation.tasks import read_prompts, read_tasks, score
     from ..evaluation.window_scores import cut_tasks, write_window_scores
 
@@ -36,8 +38,12 @@ def evaluate(args: EvalArguments) -> None:
     set_seed(args.seed)
     if not args.dry_run:
         check_places(args)
+    if args.task == BUILT_IN:
+        say("evaluating on the built-in soundscapes: --task names clips of your own")
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
+    if args.probe:
+        check_probe(args.probe, tasks)
     if args.dry_run:
         report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
         return

@@ -5,6 +5,7 @@ clap-export --model outputs/student --output_dir outputs/onnx
 
 import logging
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..utils.arguments import CheckedArguments, flag
 from ..utils.console import say
@@ -14,13 +15,15 @@ from .command_line import command, parse_arguments
 
 @dataclass
 class ExportArguments(CheckedArguments):
+    title: ClassVar[str] = "Export"
+
     model: str = flag(help="Checkpoint folder or Hub id.")
     output_dir: str = flag("outputs/onnx", "Where the two .onnx files go.")
 
 
 @command
 def main():
-    (args,) = parse_arguments((ExportArguments,), __doc__.splitlines()[0])
+    (args,) = parse_arguments((ExportArguments,), __doc__)
     from ..checkpoints.exporting import export_onnx  # not before: --help and a wrong flag need not wait for it
     from ..checkpoints.loading import load_checkpoint
 

@@ -1,4 +1,4 @@
-"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
+r"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
 
 One process:        accelerate launch run_student.py --strategy ads --teacher outputs/teacher \
                         --improvement_set outputs/improvement_set_ads --task esc50=/data/ESC-50
@@ -41,7 +41,7 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    args, model_args, training_args = parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults)
+    args, model_args, training_args = parse_arguments(_TYPES, __doc__, adapt=defaults)
     if is_built_in(args):
         if args.dry_run:
             report_built_in()
@@ -179,13 +179,14 @@ def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> lis
         name: (for_inference(model.to(device)), processor)
         for name, (model, processor) in (("teacher", teacher), ("student", student))
     }
-    return [
-        {
-            name: result.as_row() | {"class_accuracy": result.by_class}
-            for name, result in zero_shot_of_all(encoders, benchmark, skipped).items()
-        }
-        for benchmark in benchmarks
-    ]
+    scores = []
+    for benchmark in benchmarks:
+        results = zero_shot_of_all(encoders, benchmark, skipped)
+        for name, result in results.items():
+            if result.collapse:
+                say(f"caution: {name}: {result.collapse}")
+        scores.append({name: r.as_row() | {"class_accuracy": r.by_class} for name, r in results.items()})
+    return scores
 
 
 def make_built_in_inputs(args: StudentArguments, seed: int) -> None:
@@ -237,7 +238,7 @@ def print_results(results: dict) -> None:
         )
     precision = results["pair_precision"]
     truth = "" if precision is None else f"; {precision:.1%} of them pair a caption with a clip that holds the event"
-    say(f"{results['num_pairs']} pairs{truth}")
+    say(f"the student learned from {results['num_pairs']} pairs{truth}")
 
 
 if __name__ == "__main__":

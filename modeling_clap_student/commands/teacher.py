@@ -1,4 +1,4 @@
-"""Trains a teacher: CLAP (CNN14 and BERT) on captioned audio, with the symmetric contrastive loss.
+r"""Trains a teacher: CLAP (CNN14 and BERT) on captioned audio, with the symmetric contrastive loss.
 
 One process:        python run_teacher.py --corpus my_clips/ --output_dir outputs/teacher
 Several GPUs:       accelerate launch --num_processes 2 run_teacher.py --corpus my_clips/ --output_dir outputs/teacher
@@ -31,7 +31,7 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    train_teacher(*parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults))
+    train_teacher(*parse_arguments(_TYPES, __doc__, adapt=defaults))
 
 
 def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments):

@@ -1,4 +1,4 @@
-"""Teaches a model the order of sounds: TeminAL's stages A (one sound or two) and B (before, after, while).
+r"""Teaches a model the order of sounds: TeminAL's stages A (one sound or two) and B (before, after, while).
 
 One process:        python run_temporal.py --stage b --model outputs/teacher --clips esc50:1,2,3=/data/ESC-50 \
                         --validation_clips esc50:4=/data/ESC-50 --output_dir outputs/temporal
@@ -35,7 +35,7 @@ def defaults(flags: Namespace) -> dict:
 
 @command
 def main():
-    args, training_args = parse_arguments(_TYPES, __doc__.splitlines()[0], adapt=defaults)
+    args, training_args = parse_arguments(_TYPES, __doc__, adapt=defaults)
     if args.model is None or args.clips is None:
         raise InputError(f"--{'model' if args.model is None else 'clips'} is missing: give both, or neither")
     if args.model == demo.teacher(training_args.seed)["output_dir"] and not args.dry_run:

@@ -78,6 +78,7 @@ class Threshold:
 
 @dataclass
 class CurateArguments(WindowArguments, LeakageArguments):
+    title: ClassVar[str] = "Curation"
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
         "precision": Range(0, 1, above=True),

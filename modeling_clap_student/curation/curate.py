@@ -33,6 +33,7 @@ from ..version import __version__
 from . import strategies
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
+from .collapse import pair_signs, pool_signs, selection_signs
 from .embedder import StoredEmbedder
 from .embedding_store import EmbeddingStore, StoredVectors
 from .improvement_set import (
@@ -214,8 +215,9 @@ def run_curation(
     embedder = StoredEmbedder(encoder, processor, store, skipped, args.batch_size, sounds)
     caption_embeds = embedder.texts(inputs.captions["caption"], "embedding captions")
     selected = None if args.strategy == "du" else select(args, inputs, embedder, caption_embeds)
-    clips, replay, facts = None, None, {"selected": None}
+    clips, replay, facts, signs = None, None, {"selected": None}, []
     if selected is not None:
+        signs += selection_signs(selected, inputs.class_names)
         names = enumerate(inputs.class_names)
         facts["selected"] = {name: selected.similarities[selected.labels == number] for number, name in names}
     if args.strategy == "ds":
@@ -230,17 +232,23 @@ def run_curation(
             lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
         pairs, made_by = curated.pairs, made_by | outcome
+        if selected is not None:
+            looked_at = clip_embeds, selected.label_embeds, inputs.class_names
+            signs += from_main_process(lambda: pool_signs(*looked_at))
         replay = strategies.replay_set(inputs, selected, skipped if publishes else None)
         if PartialState().is_main_process:
             facts |= similarities(clip_embeds, caption_embeds, selected)
     if selected is not None:
         made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
+    signs += pair_signs(pairs, selected, inputs.class_names)
+    for sign in signs:
+        say(f"caution: {sign}")
     made_by |= {
         "num_pairs": len(pairs),
         "num_clips": len(pairs.unique("audio_id")),
         "num_replay": 0 if replay is None else len(replay),
         "num_skipped": report_skipped(skipped, Path(args.output_dir)),
-    }
+    } | ({"cautions": signs} if signs else {})
     if inputs.is_streamed:
         save_streamed_pairs(folder, pairs, clips, inputs.pool)
         facts["audio_of"] = partial(read_streamed_audio, folder, pairs)

@@ -60,7 +60,7 @@ _CARD = """# Improvement-Set ({strategy})
 between the clip and the caption; `label` and `label_similarity` name the nearest class prompt.
 {windows}
 The split `replay` holds captioned clips to rehearse while training on `train`.
-
+{cautions}
 ```python
 from datasets import Audio, load_dataset
 
@@ -73,9 +73,14 @@ accelerate launch run_student.py --strategy {strategy} --teacher {teacher} --imp
 
 ## How it was made
 
+<details>
+<summary>provenance.json</summary>
+
 ```json
 {provenance}
 ```
+
+</details>
 """
 
 _CARD_OF_WINDOWS = """
@@ -194,6 +199,7 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
         strategy=provenance["strategy"],
         teacher=provenance["teacher"],
         num_pairs=provenance["num_pairs"],
+        cautions="".join(f"\nCaution: {sign}.\n" for sign in provenance.get("cautions", ())),
         provenance=json.dumps(provenance, indent=2),
     )
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")

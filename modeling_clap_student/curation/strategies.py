@@ -50,6 +50,7 @@ class SelectedCaptions:
     similarities: np.ndarray  # (selected,) float32 cosine to that class's prompt
     threshold: float  # the cosine that decided
     highest: float  # the highest cosine of any caption
+    label_embeds: np.ndarray  # (classes, dim) unit vectors of the classes' prompts
 
 
 def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, threshold: Threshold) -> SelectedCaptions:
@@ -59,7 +60,8 @@ def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, thresh
     nearest = similarities.max(axis=1)
     floor = threshold.resolve(nearest)
     indices = np.flatnonzero(nearest >= floor)
-    return SelectedCaptions(indices, labels[indices], nearest[indices], float(floor), float(nearest.max()))
+    chosen = labels[indices], nearest[indices]
+    return SelectedCaptions(indices, *chosen, float(floor), float(nearest.max()), label_embeds)
 
 
 @dataclass(frozen=True)

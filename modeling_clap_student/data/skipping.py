@@ -31,6 +31,7 @@ _SLOTS = 2**20
 class ReadingArguments(CheckedArguments):
     """Base of the arguments of a command that reads clips."""
 
+    title: ClassVar[str] = "Reading clips"
     # All flags of the command as they were read, its other dataclasses' too; None where nothing was.
     flags: ClassVar[dict[str, Any] | None] = None
     ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
@@ -46,6 +47,8 @@ class ReadingArguments(CheckedArguments):
 @dataclass(kw_only=True)
 class LeakageArguments(ReadingArguments):
     """Base of the arguments of a command that keeps evaluation clips out."""
+
+    title: ClassVar[str] = "Reading clips"
 
     allow_near_duplicates: bool = flag(
         False, "Don't compare sounds with the evaluation clips': other encodings of these may then be learnt from."

@@ -11,9 +11,13 @@ from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
 
+BUILT_IN = ["soundscapes"]  # the task where none is named
+
+
 @dataclass
 class EvalArguments(WindowArguments, ReadingArguments):
-    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "batch_size": COUNT, "seed": SEED}
+    title: ClassVar[str] = "Evaluation"
+    ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "probe": COUNT, "batch_size": COUNT, "seed": SEED}
 
     model: list[str] = flag(
         help=f"{TEACHER_HELP} Of several, runs of one recipe, mean ± s.d. is told too; they are "
@@ -37,7 +41,11 @@ class EvalArguments(WindowArguments, ReadingArguments):
     )
     zste_scenes: int = flag(1000, "Scenes to draw for a task zste=…, the same each time.")
     zste_manifest: str | None = flag(None, "A csv of scenes that an earlier run left, in place of drawn ones.")
+    probe: int | None = flag(
+        None, "Also train a linear probe on so many clips of each class, ten times, and test it on the others: 8."
+    )
     plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
+    plot_reliability: bool = flag(False, "Draw whether each task's classes are right as often as the model is sure.")
     window_scores: bool = flag(
         False,
         "Write where in each labelled clip its classes are: window_scores.csv, the probabilities of each window. "
@@ -51,7 +59,7 @@ class EvalArguments(WindowArguments, ReadingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self.task = self.task or ["soundscapes"]
+        self.task = self.task or BUILT_IN
         for name, values in (("model", self.models), ("task", self.task)):
             if again := [value for place, value in enumerate(values) if value in values[:place]]:
                 raise ValueError(f"--{name} {again[0]} is given twice")

@@ -12,11 +12,13 @@ from ..errors import InputError, reading
 from ..hub_clap_student import markdown_text
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
-from ..utils.console import print_table
+from ..utils.console import print_table, say, short_names
 from ..utils.outputs import SKIPPED, is_begun, probe_folder, write_json, write_text
 from ..utils.processes import from_main_process
 from .arguments import EvalArguments
 from .plots import draw_confusion, draw_embeddings, draw_tasks
+from .probe import probe_rows, probe_tables
+from .reliability import draw_reliability, reliability_rows
 from .report import (
     as_markdown,
     detail_tables,
@@ -34,8 +36,10 @@ from .zero_shot import Prompts, ZeroShotResult
 from .zste.result import SceneSet, ZsteResult, file_stem, manifest_name
 
 
-_LEFT = ("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED, "confusion_*", "embeddings_*", "zste_*",
-         "window_scores.csv", "windows_*")  # fmt: skip
+_LEFT = (
+    *("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED),
+    *("confusion_*", "embeddings_*", "reliability_*", "zste_*", "windows_*", "window_scores.csv"),
+)
 
 
 def refuse_other_folder(folder: Path) -> None:
@@ -95,17 +99,24 @@ def write_evaluation(
 ) -> list[dict]:
     """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
     rows = compare(results, args.baseline, args.seed)
-    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks)]
+    probed = probe_rows(results, args.probe, args.baseline, args.seed) if args.probe else []
+    tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks), *probe_tables(probed)]
+    short = short_names(results)
     for table in tables:  # before anything is written: a full disk does not cost the numbers
-        print_table(table.title, table.columns, table.rows)
+        print_table(table.title, table.columns, [[short.get(row[0], row[0]), *row[1:]] for row in table.rows])
+    per_model = [(name, result) for name, per_task in results.items() for result in per_task]
+    cautions = [f"{name}: {told}" for name, result in per_model if (told := getattr(result, "collapse", None))]
+    for caution in cautions:
+        say(f"caution: {caution}")
     more = [*detail_tables(results), *scene_detail_tables(rows, results)]
     device = PartialState().device.type
     settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
     settings |= {"windows": {"seconds": cut[0].windows.seconds, "hop": cut[0].windows.hop}} if cut else {}
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
-    notes += scene_notes(tasks)
+    notes += scene_notes(tasks) + [f"Caution: {caution}." for caution in cautions]
     made = provenance(settings, facts, tasks, prompts)
-    rows_to_write = with_provenance(rows, made)
+    further = probed + (reliability_rows(results) if args.plot_reliability else [])
+    rows_to_write = with_provenance(rows + further, made)
     if not args.output_json:
         write_json(folder / "results.json", rows_to_write)
     write_json(folder / "details.json", details(made, tasks, results))
@@ -139,8 +150,10 @@ def _draw(
     for number, result in enumerate(results[args.model[0]]):
         if isinstance(result, ZeroShotResult):
             draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[number]}.png")
+            panels = {model: per_task[number] for model, per_task in results.items()}
             if args.plot_embeddings:
-                panels = {model: per_task[number] for model, per_task in results.items()}
                 draw_embeddings(panels, folder / f"embeddings_{names[number]}.png", args.seed)
+            if args.plot_reliability:
+                draw_reliability(panels, folder / f"reliability_{names[number]}.png")
         elif isinstance(result, ZsteResult):
             draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")

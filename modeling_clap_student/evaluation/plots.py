@@ -24,7 +24,8 @@ from .zste.result import MAIN_TASKS
 
 
 @contextmanager
-def _chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterator[Figure]:
+def chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterator[Figure]:
+    """A figure to draw on, that is saved at the end."""
     with matplotlib.rc_context(FILE_STYLE | style):
         figure = Figure(figsize=inches, layout="constrained")
         yield figure
@@ -78,7 +79,7 @@ def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
     names = results[0].benchmark.class_names
     matrix = sum(confusion_matrix(result.truth, result.predicted, len(names)) for result in results)
     inches = 2.5 + max(2.5, 0.2 * len(names))
-    with _chart(path, (inches + 0.8, inches), {"axes.grid": False}) as figure:
+    with chart(path, (inches + 0.8, inches), {"axes.grid": False}) as figure:
         image = show_confusion(figure.add_subplot(), matrix, names)
         figure.colorbar(image, ax=figure.axes, shrink=0.6, label="share of the class")
 
@@ -129,7 +130,7 @@ def draw_embeddings(results: dict[str, ZeroShotResult], path: Path | str, seed: 
     """
     if not PartialState().is_main_process:
         return
-    with _chart(path, (_INCHES * len(results), _INCHES), _FRAMED) as figure:
+    with chart(path, (_INCHES * len(results), _INCHES), _FRAMED) as figure:
         for number, (model, result) in enumerate(results.items(), start=1):
             axes = figure.add_subplot(1, len(results), number)
             method = _draw_plane(axes, result, seed)
@@ -155,7 +156,7 @@ def _draw_plane(axes: Axes, result: ZeroShotResult, seed: int) -> str:
 
 
 _TASKS = [metric for metric in MAIN_TASKS if not metric.startswith("6C")]  # a gap is no share
-_COLORS = ("#5b3fd0", "#c2410c", "#17703a", "#0e7490", "#a21caf", "#a16207", "#475569", "#be123c")
+COLORS = ("#5b3fd0", "#c2410c", "#17703a", "#0e7490", "#a21caf", "#a16207", "#475569", "#be123c")
 _INK = "#1b1e23"
 _WIDTH = 0.8  # of a task's bars together
 
@@ -170,7 +171,7 @@ def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
             scores.setdefault(row["model"], {})[row["metric"]] = row
     first = next(iter(scores.values()))
     width = max(9.0, 0.17 * len(_TASKS) * (len(scores) + 1.5))
-    with _chart(path, (width, 4.0), {}) as figure:
+    with chart(path, (width, 4.0), {}) as figure:
         axes = figure.add_subplot()
         for number, (model, by_metric) in enumerate(scores.items()):
             _draw_bars(axes, [by_metric[metric] for metric in _TASKS], number, len(scores), model)
@@ -192,5 +193,5 @@ def _draw_bars(axes: Axes, rows: list[dict], number: int, count: int, model: str
     places = np.arange(len(rows)) - _WIDTH / 2 + (number + 0.5) * width
     values, low, high = (100 * np.array([row[key] for row in rows]) for key in ("value", "low", "high"))
     reach = np.maximum([values - low, high - values], 0)
-    axes.bar(places, values, 0.9 * width, color=_COLORS[number % len(_COLORS)], label=model)
+    axes.bar(places, values, 0.9 * width, color=COLORS[number % len(COLORS)], label=model)
     axes.errorbar(places, values, reach, fmt="none", ecolor=_INK, elinewidth=0.7, alpha=0.7)

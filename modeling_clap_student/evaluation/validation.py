@@ -12,6 +12,7 @@ from ..data.skipping import SkippedClips
 from ..temporal.captions import BEFORE, FORWARD, REVERSE, scene_caption
 from ..temporal.scenes import Scene, SceneRenderer
 from ..training.validation import PairValidation
+from ..utils.console import say
 from .zero_shot import Prompts, embed_classes, zero_shot
 from .zste.evaluation import embed_scenes
 from .zste.questions import hears_forward
@@ -28,7 +29,10 @@ class Validation(PairValidation):
         """What `validate` returns, and `accuracy` with a benchmark."""
         scores = super().__call__(model)
         if self.benchmark is not None:
-            scores["accuracy"] = zero_shot(for_inference(model), self.processor, self.benchmark, self.skipped).accuracy
+            result = zero_shot(for_inference(model), self.processor, self.benchmark, self.skipped)
+            if result.collapse:
+                say(f"caution: {result.collapse}")
+            scores["accuracy"] = result.accuracy
         return scores
 
     def selects_by(self, metric: str) -> str:

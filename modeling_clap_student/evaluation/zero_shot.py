@@ -143,6 +143,7 @@ class ZeroShotResult:
         macro_accuracy: mean of the classes' accuracies.
         mean_average_precision: of the cosines with the classes.
         by_class: accuracy of each class.
+        logit_scale: what the model multiplies cosines by.
         difference: from a baseline on the same clips; None without one.
     """
 
@@ -156,6 +157,7 @@ class ZeroShotResult:
     macro_accuracy: float
     mean_average_precision: float
     by_class: dict[str, float]
+    logit_scale: float = 1.0
     difference: Difference | None = None
 
     @property
@@ -177,6 +179,13 @@ class ZeroShotResult:
         return wilson_interval(int(self.correct.sum()), self.n)
 
     @property
+    def probabilities(self) -> np.ndarray:
+        """(kept, classes) float32, as `classify` gives them."""
+        logits = self.logit_scale * (self.clip_embeds @ self.class_embeds.T)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+    @property
     def predictions(self) -> list[str | None]:
         """Class name of each row of the benchmark, None for a clip that could not be read."""
         names: list[str | None] = [None] * len(self.benchmark.clips)
@@ -192,6 +201,20 @@ class ZeroShotResult:
             return {}
         folds = np.array(self.benchmark.clips["fold"], dtype=object)[self.rows]
         return {name: float(self.correct[folds == name].mean()) for name in names if name in folds}
+
+    @property
+    def collapse(self) -> str | None:
+        """A sentence, where two of four classes or more got nine of ten clips, and hold less than six in truth."""
+        if len(self.benchmark.class_names) < 4:
+            return None
+        places, counts = np.unique(self.predicted, return_counts=True)
+        first = np.argsort(-counts, kind="stable")[:2]
+        share = counts[first].sum() / self.n
+        if share < 0.9 or np.sort(np.bincount(self.truth))[-2:].sum() / self.n > 0.6:
+            return None
+        names = " and ".join(self.benchmark.class_names[place] for place in places[first])
+        classes = len(self.benchmark.class_names)
+        return f"{share:.0%} of the clips of {self.task} were taken for {names}, out of {classes} classes"
 
     def as_row(self) -> dict:
         """The accuracy as `{task, metric, value, n, low, high}`."""
@@ -304,11 +327,14 @@ def zero_shot_of_all(
         clips, rows = embed_clips(models, processor, benchmark.clips, skipped, batch_size, description)
         for place, name in enumerate(names):
             classes = embed_classes(*checkpoints[name], benchmark.class_names, prompts or Prompts())
-            results[name] = _classify(benchmark, clips[:, place], rows, classes)
+            scale = checkpoints[name][0].logit_scale.detach().float().exp().item()
+            results[name] = _classify(benchmark, clips[:, place], rows, classes, scale)
     return {name: results[name] for name in checkpoints}
 
 
-def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray) -> ZeroShotResult:
+def _classify(
+    benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes: np.ndarray, scale: float
+) -> ZeroShotResult:
     names, truth = benchmark.class_names, class_numbers(benchmark, rows)
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
@@ -324,6 +350,7 @@ def _classify(benchmark: Benchmark, clips: np.ndarray, rows: np.ndarray, classes
         macro_accuracy=MacroAccuracy().compute(predictions=predicted, references=truth)["macro_accuracy"],
         mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
         by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
+        logit_scale=scale,
     )
 
 

@@ -18,6 +18,7 @@ CONSTRUCTIONS = ("ours", "authors")
 class TemporalTrainingArguments(ClapTrainingArguments):
     """The settings of TeminAL's stages. The weights of the loss are `temporal_contrastive_loss`'s."""
 
+    title: ClassVar[str] = "TeminAL's loss"
     ranges: ClassVar[dict[str, Range]] = {
         "alpha_same": Range(0, 100),
         "alpha_cross": Range(0, 100),
@@ -77,6 +78,7 @@ class TemporalTrainingArguments(ClapTrainingArguments):
 
 @dataclass
 class TemporalArguments(LeakageArguments):
+    title: ClassVar[str] = "Data and stage"
     ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
 
     stage: str = flag(

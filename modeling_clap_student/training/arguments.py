@@ -30,6 +30,7 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
         ValueError: a value out of its range.
     """
 
+    title: ClassVar[str] = "Training"
     ranges: ClassVar[dict[str, Range]] = {
         "per_device_train_batch_size": COUNT,
         "per_device_eval_batch_size": COUNT,
@@ -173,6 +174,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         ValueError: a weight or probability outside [0, 1], or a temperature that does not fit.
     """
 
+    title: ClassVar[str] = "The method's objective, and options of training"
     ranges: ClassVar[dict[str, Range]] = {
         "soft_label_weight": SHARE,
         "soft_label_temperature": POSITIVE,
@@ -271,6 +273,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
 
 @dataclass
 class TeacherArguments(LeakageArguments):
+    title: ClassVar[str] = "Data"
     ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
 
     corpus: list[str] | None = flag(
@@ -291,6 +294,8 @@ class TeacherArguments(LeakageArguments):
 
 @dataclass
 class StudentArguments(LeakageArguments):
+    title: ClassVar[str] = "Data and strategy"
+
     strategy: str = flag(help="Which pairs to train on.", choices=[*STRATEGIES, "none"])
     teacher: str | None = flag(None, f"{TEACHER_HELP} By default the one that curated the set.")
     trust_remote_code: bool = flag(False, TRUST_HELP)

@@ -68,8 +68,10 @@ class CheckedArguments:
     Attributes:
         ranges: argument -> which numbers it may have, of this class; those of its bases hold too. A default may lie
             outside, and means that the argument was not given.
+        title: of the flags that this class declares, for `--help`.
     """
 
+    title: ClassVar[str] = "Flags"
     ranges: ClassVar[dict[str, Range]] = {}
 
     def __post_init__(self):

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from accelerate import PartialState
@@ -34,8 +34,13 @@ def say(message: str) -> None:
 
 def heading(message: str) -> None:
     """Announces a stage."""
-    if PartialState().is_main_process:
-        console.rule(Text(printable(message), style="bold"), align="left")
+    if not PartialState().is_main_process:
+        return
+    text = Text(printable(message), style="bold")
+    if text.cell_len + 2 > console.width:
+        console.print(text)  # a rule would cut it
+    else:
+        console.rule(text, align="left")
 
 
 _bars = {"shown": True}
@@ -65,11 +70,28 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     """Prints a table, first column left-aligned, from the main process alone."""
     table = Table(title=Text(printable(title), style="italic"), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(Text(printable(column)), justify="left" if number == 0 else "right")
+        table.add_column(Text(printable(column)), justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     if PartialState().is_main_process:
         console.print(table)
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Each path -> as few of its last parts as tell it from the others: what fits a table on a terminal."""
+    paths = list(dict.fromkeys(paths))
+    parts = {path: path.rstrip("/").split("/") for path in paths}
+
+    def tail(path: str, length: int) -> list[str]:
+        return parts[path][-length:]
+
+    def length(path: str) -> int:
+        others = [other for other in paths if other != path]
+        deepest = len(parts[path])
+        lengths = (n for n in range(1, deepest) if all(tail(path, n) != tail(other, n) for other in others))
+        return next(lengths, deepest)
+
+    return {path: "/".join(tail(path, length(path))) or path for path in paths}
 
 
 class Stopwatch:

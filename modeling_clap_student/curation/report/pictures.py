@@ -99,9 +99,11 @@ def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
         axes = figure.add_subplot()
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
         axes.margins(x=0.02)
         draw(axes)
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: short_number(value))
+        )  # a log scale brings its own
         return _svg(figure, title)
 
 
