@@ -13,7 +13,6 @@ class WindowArguments(CheckedArguments):
     """Base of the arguments of a command that takes recordings apart."""
 
     title: ClassVar[str] = "Windows of long recordings"
-
     ranges: ClassVar[dict[str, Range]] = {"window_seconds": Range(SHORTEST), "hop_seconds": Range(SHORTEST)}
     window_seconds: float | None = flag(
         None, "Take recordings apart into windows of so many seconds; the last one ends where its recording ends."

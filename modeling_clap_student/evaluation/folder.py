@@ -122,8 +122,11 @@ def write_evaluation(
     write_json(folder / "details.json", details(made, tasks, results))
     names = _file_names([result.task for result in results[args.model[0]]])
     pictures = draw_window_scores(folder, cut, args.model[0], [names[task.benchmark.name] for task in cut])
-    shown = "".join(f"\n![{markdown_text(words)}]({file})\n" for file, words in pictures.items())
-    write_text(folder / "results.md", as_markdown([*tables, *more], notes) + shown)
+    page = as_markdown([*tables, *more], notes)
+    if pictures:
+        shown = (f"\n![{markdown_text(words)}]({file})\n" for file, words in pictures.items())
+        page += "\n## Where in the longest clips the classes are\n" + "".join(shown)
+    write_text(folder / "results.md", page)
     write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
     for task in tasks:
         if isinstance(task, SceneSet):
