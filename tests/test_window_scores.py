@@ -196,6 +196,21 @@ def test_what_has_no_columns(command, task, captioned_folder, tmp_path, capsys):
     check_failure(command(run_eval, *flags, tmp_path / "classes"), capsys, "a column after the class 'start'")
 
 
+def test_a_model_without_probabilities_is_told_of_at_once(command, task, monkeypatch, capsys):
+    """Guards against hours of scoring before a line that could have come first."""
+
+    def no_scale(self):
+        raise InputError("no probability follows")
+
+    monkeypatch.setattr(
+        run_eval,
+        "load_all",
+        lambda args: ({"one": (type("Deaf", (), {"logit_scale": property(no_scale)})(), None)}, []),
+    )
+    code = command(run_eval, "--model", "one", "--task", task, "--window_scores", "--output_dir", "eval")
+    check_failure(code, capsys, "no probability follows")
+
+
 def test_cells_of_the_picture():
     """Guards against colours under other times than the windows have."""
     rows = [{"start": a, "end": a + 4.0, "x": a / 10, "y": 1 - a / 10} for a in (0.0, 2.0, 4.0, 5.0)]

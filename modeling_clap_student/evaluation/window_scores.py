@@ -42,7 +42,8 @@ def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tu
     """The windows of all clips that have classes; as long as the first model's own, where nothing was said.
 
     Raises:
-        InputError: no task has classes, a class is called as a column, or windows are longer than every clip.
+        InputError: no task has classes, a class is called as a column, a model gives no probabilities, or windows are
+            longer than every clip.
     """
     if not args.window_scores:
         return []
@@ -52,6 +53,8 @@ def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tu
     for task in benchmarks:
         if taken := set(PLACE_COLUMNS) & set(task.class_names):
             raise InputError(f"--window_scores can't name a column after the class {min(taken)!r} of {task.name}")
+    for model, _ in checkpoints.values():
+        _ = model.logit_scale  # where it has none, that is told before hours of work
     extractor = next(iter(checkpoints.values()))[1].feature_extractor
     windows = args.windows_of(args.window_seconds or extractor.window_samples / extractor.sampling_rate)
     cut = [WindowedTask(task, windows, window_spans(task.clips, windows)) for task in benchmarks]
