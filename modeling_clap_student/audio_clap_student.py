@@ -124,6 +124,11 @@ class AudioFile:
         self._kept, self._kept_from = np.concatenate(parts) if len(parts[0]) else parts[-1], start
         return self._kept[: stop - start]
 
+    @property
+    def last_start(self) -> int:
+        """Where the last read began, in samples: what comes behind is read without seeking."""
+        return self._kept_from
+
     def check_end(self) -> None:
         """Sees whether the file is whole, if it was not read to its end. The last thing to do with it.
 

@@ -1,6 +1,5 @@
 """What a model does with clips and texts of any kind: `encode_audio`, `encode_text`, `classify`."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +12,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from .audio_clap_student import AudioFile, Samples, mono
-from .errors import ClipError, InputError
+from .clips_clap_student import clip_windows, open_audio, source_windows
+from .errors import InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .processing_clap_student import ClapStudentProcessor, label_text, longest_text, tokenize
-from .resampling_clap_student import Resampled
+from .windows_clap_student import Part, Windows, as_seconds
 
 
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
@@ -188,48 +187,6 @@ def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
     return groups
 
 
-def clip_windows(clip, sampling_rate: int | None, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
-    """The windows of a clip, (samples,) float32 each, channels averaged, resampled.
-
-    They are read one by one: five hours of a file take no more memory than five seconds.
-
-    Args:
-        clip, sampling_rate: as in `encode_audio`.
-        extractor: makes the windows.
-
-    Raises:
-        ImportError: soundfile is missing.
-        InputError: a file that is missing or damaged, an array that is no clip, or one whose rate is not known.
-    """
-    try:
-        with _opened(clip, sampling_rate, extractor.sampling_rate) as source:
-            for window in Resampled(source, extractor.sampling_rate).windows(extractor.window_samples):
-                yield from extractor.windows(window)
-    except ClipError as error:
-        is_file = isinstance(clip, (str, os.PathLike))
-        raise InputError(f"can't read {os.fspath(clip)}: {error}" if is_file else f"a clip {error}") from error
-
-
-def _opened(clip, sampling_rate: int | None, usual_rate: int) -> AudioFile | Samples:
-    if isinstance(clip, Mapping):
-        if "array" in clip:
-            return _opened(clip["array"], clip.get("sampling_rate"), usual_rate)
-        clip = clip.get("path") if clip.get("bytes") is None else clip["bytes"]
-        if clip is None:
-            raise InputError(
-                "a clip that is a dict has an array and its sampling_rate, or bytes or the path of a file"
-            )
-    if isinstance(clip, (str, os.PathLike, bytes)):
-        return AudioFile(clip)
-    if isinstance(clip, Tensor):
-        clip = clip.detach().cpu()
-        clip = (clip.float() if clip.is_floating_point() else clip).numpy()
-    samples = mono(clip)
-    if sampling_rate is None:
-        raise InputError(f"say the sampling rate of the audio: sampling_rate={usual_rate}")
-    return Samples(samples, sampling_rate)
-
-
 class EncodingMixin:
     """`encode_audio`, `encode_text` and `classify` for a model with `get_audio_features` and `get_text_features`."""
 
@@ -305,27 +262,69 @@ class EncodingMixin:
         sampling_rate: int | None = None,
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
-    ) -> list[dict[str, float]]:
-        """Says which of some sounds each clip is, without any training on them.
+        windows: float | None = None,
+        hop: float | None = None,
+    ) -> list[dict[str, float]] | list[list[dict[str, float]]]:
+        """Says which of some sounds each clip is, without any training on them; and where in the clip.
 
         Args:
             audio, sampling_rate, batch_size, show_progress_bar: as in `encode_audio`.
             labels: two or more names; in the prompt their underscores and slashes are blanks.
             prompt: what stands for a label, `{}` for its name.
+            windows: seconds: say it of each part of so many. The last part ends where the clip ends, and is as long
+                as the others; a clip that is no longer is one part.
+            hop: seconds from one part's start to the next one's; by default they lie side by side.
 
         Returns:
-            of each clip label -> probability, in the order of the labels: the softmax of `logits_per_audio`.
+            of each clip label -> probability, in the order of the labels: the softmax of `logits_per_audio`. With
+            `windows` a list of each clip's parts, in the order of time: the same, and before it `start` and `end`, s.
 
         Raises:
-            InputError: labels that are no list of different names, a prompt without `{}`, or as `encode_audio`.
+            InputError: labels that are no list of different names, a prompt without `{}`, windows or a hop that mean
+                nothing, or as `encode_audio`.
         """
         _check_labels(labels, prompt)
+        parts = None if windows is None and hop is None else _check_windows(windows, hop, labels)
         texts = self.encode_text([prompt.replace("{}", label_text(label)) for label in labels])
-        clips = self.encode_audio(audio, sampling_rate, batch_size, show_progress_bar)
+        if parts is None:
+            clips = self.encode_audio(audio, sampling_rate, batch_size, show_progress_bar)
+        else:
+            clips, places = self._encode_parts(audio, sampling_rate, batch_size, show_progress_bar, parts)
         if len(clips) == 0:
             return []
         logits = self.logit_scale.detach().float().cpu().exp() * clips @ texts.T
-        return [dict(zip(labels, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
+        rows = [dict(zip(labels, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
+        if parts is None:
+            return rows
+        rows = iter(rows)
+        return [[{"start": start, "end": end} | next(rows) for start, end in times] for times in places]
+
+    def _encode_parts(
+        self, audio, sampling_rate: int | None, batch_size: int, show_progress_bar: bool | None, windows: Windows
+    ) -> tuple[Tensor, list[list[tuple[float, float]]]]:
+        """(parts of all clips, dim), and of each clip where its parts begin and end, s."""
+        clips, places = audio if isinstance(audio, (list, tuple)) else [audio], []
+        bar = tqdm(clips, desc="audio", unit="clip", disable=not _wants_bar(show_progress_bar, clips, batch_size))
+        extractor: ClapStudentFeatureExtractor = self.processor.feature_extractor
+
+        def parts() -> Iterator[Iterator[np.ndarray]]:
+            for clip in bar:
+                places.append([])
+                with open_audio(clip, sampling_rate, extractor.sampling_rate) as source:
+                    for start, stop in windows.bounds(source.frames, source.rate):
+                        places[-1].append((as_seconds(start, source.rate), as_seconds(stop, source.rate)))
+                        yield source_windows(clip, Part(source, start, stop), extractor)
+
+        with _EvalMode(self):
+            return embed_windows(self, parts(), batch_size), places
+
+
+def _check_windows(windows: float | None, hop: float | None, labels: list[str]) -> Windows:
+    if windows is None:
+        raise InputError("a hop says how often a window begins: say windows too")
+    if taken := {"start", "end"} & set(labels):
+        raise InputError(f"the label {min(taken)!r} is what tells a window's place: give it another name")
+    return Windows(windows, hop)
 
 
 def _check_labels(labels: list[str], prompt: str) -> None:

@@ -129,8 +129,8 @@ class ForeignModel(EncodingMixin, nn.Module):
             if name.rpartition(".")[2] in ("logit_scale", "logit_scale_a") and weight.numel() == 1:
                 return weight.reshape(())
         raise InputError(
-            f"{self.origin} does not tell by what it multiplies cosines, and no probability follows: say "
-            "--pair_threshold as a cosine, --pair_quantile or --num_pairs"
+            f"{self.origin} does not tell by what it multiplies cosines, and no probability follows: curate "
+            "with --pair_threshold as a cosine, --pair_quantile or --num_pairs"
         )
 
     def num_parameters(self) -> int:

@@ -156,7 +156,7 @@ def as_student(model, needs_processor: bool = True):
     return model, processor
 
 
-def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]]:
+def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]] | list[list[dict[str, float]]]:
     """Says which of some sounds each clip is, without any training on them.
 
     Args:
@@ -164,7 +164,7 @@ def classify(model, audio, labels: list[str], **options) -> list[dict[str, float
         audio, labels, options: as for `ClapStudentModel.classify`.
 
     Returns:
-        of each clip label -> probability.
+        of each clip label -> probability; with `windows` the same of each of its parts.
 
     Raises:
         InputError: a model, clips or labels that can't be used.

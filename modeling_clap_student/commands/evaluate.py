@@ -32,6 +32,7 @@ def evaluate(args: EvalArguments) -> None:
     from ..evaluation.folder import check_places, refuse_other_folder, write_evaluation
     from ..evaluation.probe import check_probe
     from ..evaluation.tasks import read_prompts, read_tasks, score
+    from ..evaluation.window_scores import cut_tasks, write_window_scores
 
     settle_dtype(args, PartialState().device.type)
     set_seed(args.seed)
@@ -47,13 +48,15 @@ def evaluate(args: EvalArguments) -> None:
         report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
         return
     checkpoints, facts = load_all(args)  # of all of them: a wrong name is told before hours of work
+    cut = cut_tasks(args, tasks, checkpoints)
     with output_folder(args.output_dir, check=refuse_other_folder) as folder:
         with whole_files(folder) as files:
             skipped = skipped_clips(files, args.max_skipped_fraction)
             by_task = [score(checkpoints, task, prompts, skipped, args.batch_size) for task in tasks]
             results = {name: [scores[name] for scores in by_task] for name in args.models}
+            write_window_scores(files, checkpoints, cut, prompts, skipped, args.batch_size)
             num_skipped = report_skipped(skipped, folder)
-            rows = write_evaluation(files, args, tasks, prompts, facts, results)
+            rows = write_evaluation(files, args, tasks, prompts, facts, results, cut)
         if not num_skipped and PartialState().is_main_process:
             (folder / SKIPPED).unlink(missing_ok=True)  # an older evaluation's
     if args.output_json:

@@ -8,6 +8,7 @@ import numpy as np
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import LeakageArguments
 from ..data.sources import check_hub_id
+from ..data.window_arguments import WindowArguments
 from ..utils.arguments import COUNT, NOT_NEGATIVE, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
@@ -25,7 +26,7 @@ SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions", "pair_threshold", "precision",
     "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
-    "max_skipped_fraction", "seed",
+    "max_skipped_fraction", "seed", "window_seconds", "hop_seconds",
 )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ class Threshold:
 
 
 @dataclass
-class CurateArguments(LeakageArguments):
+class CurateArguments(WindowArguments, LeakageArguments):
     title: ClassVar[str] = "Curation"
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
@@ -190,6 +191,12 @@ class CurateArguments(LeakageArguments):
         self.threshold("caption", 0.0)
         self.threshold("pair", 0.0)
         self._check_matching()
+        self.windows_of(self.window_seconds)
+        if self.window_seconds is not None and self.strategy == "ds":
+            raise ValueError(
+                "--window_seconds is for pools, and ds has none: captioned clips can't be cut, for nobody knows which "
+                "part a caption speaks of"
+            )
 
     def threshold(self, kind: str, default: float) -> Threshold:
         """How much of `caption` or `pair` to keep, as the flags say, or the default cosine."""

@@ -22,6 +22,7 @@ from ..data.identity import clip_keys
 from ..data.skipping import SkippedClips, report_skipped
 from ..data.sound_store import SoundStore, can_be_heard
 from ..data.sources import ExclusionLog, report_exclusions
+from ..data.windows import check_lengths
 from ..errors import InputError
 from ..hub_clap_student import fingerprint
 from ..utils.console import quiet, say
@@ -272,7 +273,7 @@ def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
         "num_threads": torch.get_num_threads(),
         "version": __version__,
         "arguments": args.to_repeat(),
-    }
+    } | ({"window_seconds": args.window_seconds, "hop_seconds": args.hop_seconds} if args.window_seconds else {})
 
 
 def select(
@@ -296,6 +297,8 @@ def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Datase
     exclusions = ExclusionLog()
     embeds, clips = embedder.stream(inputs.pool, inputs.leakage, exclusions, "embedding the stream")
     report_exclusions(exclusions)
+    if inputs.windows is not None:
+        check_lengths(zip(clips["start"], clips["end"], strict=True), inputs.windows, "the stream")
     return clips, embeds
 
 
@@ -313,7 +316,9 @@ def screen(
     if inputs.sounds:
         inputs.sounds.prepare()  # all processes together
     extractor = embedder.processor.feature_extractor
-    window_seconds = extractor.window_samples / extractor.sampling_rate
+    # A window may lack half a sample of what was asked for.
+    wanted = np.inf if args.window_seconds is None else args.window_seconds - 0.001
+    window_seconds = min(extractor.window_samples / extractor.sampling_rate, wanted)
 
     def run() -> Screening:
         texts = caption_embeds[:] if selected is None else caption_embeds[selected.indices]

@@ -22,15 +22,14 @@ from ..data.skipping import SkippedClips
 from ..data.sound_store import SoundStore, can_be_heard
 from ..data.sources import ExclusionLog
 from ..data.tables import POOL_COLUMNS, UNDECODED
+from ..data.windows import WINDOW_COLUMNS
 from ..utils.console import progress_bar
 from .embedding_store import CLIPS, TEXTS, EmbeddingStore, StoredVectors
 
 
 _TEXTS_AT_ONCE = 4096
 _ROWS_AT_ONCE = 10_000  # of a stream, as Python objects
-_STREAM_COLUMNS = Features(
-    {"audio": UNDECODED} | {name: Value("string") for name in POOL_COLUMNS[1:]} | {"share": Value("int32")}
-)
+_STREAM_COLUMNS = {"audio": UNDECODED, **dict.fromkeys(POOL_COLUMNS[1:], Value("string")), "share": Value("int32")}
 
 
 class StoredEmbedder:
@@ -96,11 +95,12 @@ class StoredEmbedder:
 
         Returns:
             (clips, dim) vectors, and a table of the clips they belong to, each once: `POOL_COLUMNS`, where `audio` is
-            null, and `share`, the process that read it.
+            null, `share`, the process that read it, and of windows `start` and `end`.
         """
         state = PartialState()
         rows = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
-        share = _StreamShare(state.process_index)
+        windows = WINDOW_COLUMNS if WINDOW_COLUMNS.keys() <= set(stream.features or {}) else {}
+        share = _StreamShare(state.process_index, Features(_STREAM_COLUMNS | windows))
         with self._bar(None, description, "clip") as bar:
             self._embed(self._unknown(rows, leakage, share, bar), None)
         self.store.settle()
@@ -127,7 +127,8 @@ class StoredEmbedder:
         repeated = np.setdiff1d(np.arange(len(ids)), first)
         again = table["audio_id"][int(repeated[0])].as_py() if len(repeated) else ""
         exclusions.add("the stream", "the same clip again", len(repeated), total, again)
-        clips = Dataset(table.take(first).combine_chunks(), info=DatasetInfo(features=_STREAM_COLUMNS))
+        features = Features.from_arrow_schema(table.schema)
+        clips = Dataset(table.take(first).combine_chunks(), info=DatasetInfo(features=features))
         return self.store.vectors(CLIPS, keys[first]), clips
 
     def _embed(self, rows: Iterable[dict], bar: tqdm | None) -> None:
@@ -191,6 +192,7 @@ class _StreamShare:
     """What a process has read of a stream, as columns: few of its clips are Python objects at any time."""
 
     process: int
+    features: Features  # of the columns that are kept of a row
     count: int = 0  # rows of the stream, readable or not
     excluded: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # reason -> ids
     keys: list[bytes] = field(default_factory=list)
@@ -201,10 +203,10 @@ class _StreamShare:
     def add(self, row: dict, key: bytes, was_known: bool) -> None:
         self.keys.append(key)
         self.was_known.append(was_known)
-        self.rows.append({name: row[name] for name in POOL_COLUMNS[1:]} | {"share": self.process})
+        self.rows.append({name: row.get(name) for name in self.features if name != "audio"} | {"share": self.process})
         if len(self.rows) == _ROWS_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
-        self.tables.append(pa.Table.from_pylist(self.rows, _STREAM_COLUMNS.arrow_schema))
+        self.tables.append(pa.Table.from_pylist(self.rows, self.features.arrow_schema))
         self.rows = []

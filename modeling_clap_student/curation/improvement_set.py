@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from huggingface_hub import DatasetCard, DatasetCardData, hf_hub_download
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from ..audio_clap_student import AudioFile
-from ..data.decoding import audio_bytes
+from ..data.decoding import encoded_audio
 from ..data.sources import ExclusionLog, Source, hub_name, split_revision
 from ..data.streams import read_stream
 from ..data.tables import UNDECODED, load_table
+from ..data.windows import WINDOW_COLUMNS
 from ..errors import ClipError, InputError, reading
 from ..redaction_clap_student import public, without_secrets
 from ..soundscapes.corpus import holds_event
@@ -44,6 +45,12 @@ FEATURES = Features(
     }
 )
 
+
+def features_of(columns: Collection[str]) -> Features:
+    """The columns of a set; those of windows too, where some of its clips are windows."""
+    return Features(FEATURES | WINDOW_COLUMNS) if WINDOW_COLUMNS.keys() <= set(columns) else FEATURES
+
+
 # With audio: about a gigabyte of 10-s clips a file, of which a row group is in memory at once.
 ROWS_A_FILE, ROWS_A_GROUP = 2000, 64
 
@@ -51,7 +58,7 @@ _CARD = """# Improvement-Set ({strategy})
 
 {num_pairs} pairs of a clip and a caption, chosen by a teacher without labels. `similarity` is the teacher's cosine
 between the clip and the caption; `label` and `label_similarity` name the nearest class prompt.
-
+{windows}
 The split `replay` holds captioned clips to rehearse while training on `train`.
 {cautions}
 ```python
@@ -76,6 +83,11 @@ accelerate launch run_student.py --strategy {strategy} --teacher {teacher} --imp
 </details>
 """
 
+_CARD_OF_WINDOWS = """
+A clip is a window of a longer recording: `start` and `end` say which, in seconds. A path that ends in `#t=2.5,7.5` is
+that part of a file.
+"""
+
 
 def save_improvement_set(
     folder: Path, pairs: Dataset | None, replay: Dataset | None, provenance: dict, name: str, with_audio: bool = False
@@ -91,13 +103,15 @@ def save_improvement_set(
     """
     (folder / "data").mkdir(exist_ok=pairs is None)
     splits = {"train": pairs} if replay is None else {"train": pairs, "replay": replay}
+    # All splits have the same columns, and of a stream the pairs are in their files.
+    features = features_of(WINDOW_COLUMNS if provenance.get("window_seconds") else FEATURES)
     for split, table in splits.items():
         if table is None:
             continue
         count = -(-len(table) // ROWS_A_FILE) if with_audio else 1
         for number in progress_bar(range(count), desc=f"writing {split}", unit="file", disable=count < 2):
-            part = table.shard(count, number, contiguous=True)
-            _write_parquet(part, folder / "data" / f"{split}-{number:05d}-of-{count:05d}.parquet", with_audio)
+            part, file = table.shard(count, number, contiguous=True), f"{split}-{number:05d}-of-{count:05d}.parquet"
+            _write_parquet(part, folder / "data" / file, features, with_audio)
     text = without_secrets(json.dumps(provenance, indent=2))
     (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
     digest = hashlib.blake2b(digest_size=8)
@@ -106,26 +120,29 @@ def save_improvement_set(
     _card(provenance, list(splits), digest.hexdigest(), name).save(folder / "README.md")
 
 
-def _write_parquet(table: Dataset, path: Path, with_audio: bool) -> None:
-    columns = table.select_columns(list(FEATURES)).with_format("arrow")
-    schema = FEATURES.arrow_schema  # tells readers the features
+def _write_parquet(table: Dataset, path: Path, features: Features, with_audio: bool) -> None:
+    columns = table.select_columns([name for name in features if name in table.column_names]).with_format("arrow")
+    schema = features.arrow_schema  # tells readers the features
     with ParquetWriter(path, schema) as writer:
         for batch in columns.iter(ROWS_A_GROUP if with_audio else 10_000):
+            for name in features.keys() - set(batch.column_names):
+                batch = batch.append_column(name, pa.nulls(len(batch)))
+            batch = batch.select(list(features))
             writer.write_table(put_audio(batch, batch["audio"].to_pylist()) if with_audio else batch.cast(schema))
 
 
 def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
-    """A batch of `FEATURES`' columns with the encoded bytes of these clips in it."""
-    schema = FEATURES.arrow_schema
-    clips = [{"bytes": _encoded(clip), "path": Path(clip["path"] or "").name} for clip in audio]
-    return batch.set_column(0, "audio", pa.array(clips, schema.field("audio").type)).cast(schema)
+    """A batch of a set's columns with the encoded bytes of these clips in it."""
+    schema = features_of(batch.column_names).arrow_schema
+    clips = pa.array(map(_encoded, audio), schema.field("audio").type)
+    return batch.set_column(0, "audio", clips).cast(schema)
 
 
-def _encoded(clip: dict) -> bytes:
-    """The bytes of a clip, which must be audio: a set is published, and a path may lead to another file by now."""
-    encoded = audio_bytes(clip)
+def _encoded(clip: dict) -> dict:
+    """A clip with its bytes, which must be audio: a set is published, and a path may lead to another file by now."""
     try:
-        with AudioFile(encoded):
+        encoded = encoded_audio(clip)
+        with AudioFile(encoded["bytes"]):
             return encoded
     except ClipError as error:
         raise InputError(f"{clip['path']} can't be put into the set: {error}") from error
@@ -178,6 +195,7 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
     name, provenance = public(name), public(provenance)
     body = _CARD.format(
         name=name,
+        windows=_CARD_OF_WINDOWS if provenance.get("window_seconds") else "",
         strategy=provenance["strategy"],
         teacher=provenance["teacher"],
         num_pairs=provenance["num_pairs"],
@@ -231,12 +249,13 @@ def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: It
     own_clips = clips.select(np.flatnonzero(np.array(clips["share"][:]) == state.process_index))
     share = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
     rows_with_audio = _matched_audio(share, pairs["audio_id"], set(own_clips["audio_id"]), state.is_main_process)
-    columns = pairs.select_columns(list(FEATURES)).with_format("arrow")
+    features = features_of(pairs.column_names)
+    columns = pairs.select_columns(list(features)).with_format("arrow")
     count = 0
     while group := list(islice(rows_with_audio, ROWS_A_GROUP)):
         path = data / f"part-{state.process_index:05d}-{count // ROWS_A_FILE:05d}.parquet"
         end = count + ROWS_A_FILE
-        with ParquetWriter(path, FEATURES.arrow_schema) as writer:
+        with ParquetWriter(path, features.arrow_schema) as writer:
             while group:
                 writer.write_table(put_audio(columns[[row for row, _ in group]], [audio for _, audio in group]))
                 count += len(group)

@@ -10,6 +10,7 @@ from ..data.corpora import read_corpora
 from ..data.leakage import EvaluationSounds, LeakageFilter, evaluation_sounds, read_origins
 from ..data.pools import read_pools
 from ..data.sources import ExclusionLog, report_exclusions
+from ..data.windows import Windows, cut_pool
 from ..utils.console import say
 from .arguments import CurateArguments
 
@@ -26,6 +27,7 @@ class CurationInputs:
         layout: the published set that they come from, None for a list of the user's.
         leakage: clips that the student will be tested on, and others to leave out of the pool.
         sounds: of the former; None where sounds are not to be compared.
+        windows: that the pool is cut into.
     """
 
     corpus: Dataset
@@ -35,6 +37,7 @@ class CurationInputs:
     layout: str | None
     leakage: LeakageFilter
     sounds: EvaluationSounds | None
+    windows: Windows | None = None
 
     @property
     def is_streamed(self) -> bool:
@@ -56,6 +59,9 @@ def read_inputs(
     _, first = np.unique(corpus["caption_id"], return_index=True)
     texts = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
     pool = None if args.strategy == "ds" else read_pools(args.audio if audio is None else audio, exclusions, leakage)
+    windows = args.windows_of(args.window_seconds)
+    if windows is not None:
+        pool = cut_pool(pool, windows)
     layout = None
     if args.strategy == "du":
         class_names = []
@@ -64,12 +70,12 @@ def read_inputs(
     else:
         class_names = check_class_names(class_names, "labels")
     report_exclusions(exclusions)
-    inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage, sounds)
+    inputs = CurationInputs(corpus, texts, pool, class_names, layout, leakage, sounds, windows)
     say(f"{len(corpus)} captioned rows with {len(texts)} different captions")
     if inputs.is_streamed:
         size = f"a stream of {pool.num_shards} shards"
     else:
-        size = f"{0 if pool is None else len(pool)} clips"
+        size = f"{0 if pool is None else len(pool)} {'clips' if windows is None else f'windows of {windows}'}"
     say(f"{size} in the pool, {len(class_names)} labels")
     if args.exclude and isinstance(pool, Dataset):
         unknown = pool.with_format("arrow")["origin_id"][:].null_count

@@ -10,10 +10,11 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.leakage import SAME_SOUND, EvaluationSounds
-from ..data.near_duplicates import groups_of, pairs_within
+from ..data.near_duplicates import SamePair, groups_of, pairs_within
 from ..data.quality import FAULTS, LIMITS, QUALITY_FIELDS
 from ..data.skipping import SkippedClips
 from ..data.sound_store import Sounds
+from ..data.windows import WindowPlaces
 from ..errors import InputError
 from ..utils.console import say
 from .arguments import CurateArguments
@@ -67,6 +68,7 @@ class PoolScreen:
         self.args, self.clip_embeds, self.sounds = args, clip_embeds, sounds
         self.folder, self.skipped = folder, skipped
         self.ids = [*clips["audio_id"][:], *captioned_ids]
+        self.places = WindowPlaces(clips) if "start" in clips.column_names else None
         self.keep = np.ones(len(clips), bool)
         self.result = Screening(np.arange(len(clips)))
         self._groups: list[tuple] = []  # rows of the list of copies
@@ -98,6 +100,9 @@ class PoolScreen:
     def drop_evaluation_copies(self, evaluation: EvaluationSounds) -> None:
         copies = evaluation.matches(self.sounds)
         copies = {row: name for row, name in copies.items() if row < len(self.keep)}  # of the captioned none is left
+        if self.places is not None:
+            # A window beside one that is a copy may hold the rest of the sound.
+            copies = {other: name for row, name in copies.items() for other in self.places.touching(row).tolist()}
         self.keep[list(copies)] = False
         if copies:
             self.result.counts["evaluation_copies"] = len(copies)
@@ -144,6 +149,7 @@ class PoolScreen:
         size, drops = len(self.keep), self.args.near_duplicates == "drop"
         stays = np.append(self.keep, np.ones(len(self.ids) - size, bool))
         pairs = [pair for pair in pairs_within(self.sounds) if stays[pair.row] and stays[pair.other]]
+        pairs = pairs if self.places is None else [pair for pair in pairs if self._are_copies(pair)]
         groups, scores = groups_of(pairs), defaultdict(float)
         for pair in pairs:
             for row in (pair.row, pair.other):
@@ -155,6 +161,15 @@ class PoolScreen:
             kept = set(group) if not drops else captioned or {max(group, key=lambda row: (nearest[row], -row))}
             self._note_group(group, kept, "sound", scores)
         self._tell("near_duplicates", groups, drops, "are the same recordings under other bytes")
+
+    def _are_copies(self, pair: SamePair) -> bool:
+        """Whether two clips are one sound otherwise than by what neighbouring windows have in common."""
+        if max(pair.row, pair.other) >= len(self.places):  # a captioned clip
+            return True
+        if self.places.overlap(pair.row, pair.other):
+            return False
+        hop = self.args.hop_seconds or self.args.window_seconds
+        return abs(pair.shift) < hop / 2  # so that of a copied recording, one window is the copy of one
 
     def drop_similar(self, texts: np.ndarray) -> None:
         """Keeps, of clips that the teacher hardly tells apart, the one nearest to a caption: from the nearest on."""

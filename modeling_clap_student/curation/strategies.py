@@ -15,12 +15,13 @@ from ..data.filters import with_audio
 from ..data.skipping import SkippedClips
 from ..data.sources import ExclusionLog, report_exclusions
 from ..data.tables import POOL_COLUMNS
+from ..data.windows import WINDOW_COLUMNS
 from ..processing_clap_student import label_text
 from ..utils.processes import from_main_process
 from .arguments import Threshold
 from .embedder import StoredEmbedder
 from .embedding_store import StoredVectors
-from .improvement_set import FEATURES
+from .improvement_set import features_of
 from .inputs import CurationInputs
 from .matching import match, match_by_label
 
@@ -175,20 +176,21 @@ def _table(
 ) -> Dataset:
     """Pairs of clips and texts, gathered part by part; in a file where there are many, and memory holds one part."""
     clips, texts = (table.with_format("arrow") for table in (clips, texts))
-    schema = FEATURES.arrow_schema
+    features = features_of(clips.column_names)
+    schema = features.arrow_schema
 
     def part(start: int) -> pa.Table:
         rows = slice(start, start + _ROWS_AT_ONCE)
         clip, text = clips[clip_rows[rows]], texts[text_rows[rows]]
-        columns = {name: clip[name] for name in POOL_COLUMNS if name in clip.column_names}
+        columns = {name: clip[name] for name in (*POOL_COLUMNS, *WINDOW_COLUMNS) if name in clip.column_names}
         columns |= {name: text[name] for name in ("caption", "caption_id")}
         columns |= {name: pa.array(values[rows]) for name, values in facts.items()}
-        missing = {name: pa.nulls(len(clip)) for name in FEATURES if name not in columns}
-        return pa.table({name: (columns | missing)[name] for name in FEATURES}).cast(schema)
+        missing = {name: pa.nulls(len(clip)) for name in features if name not in columns}
+        return pa.table({name: (columns | missing)[name] for name in features}).cast(schema)
 
     starts = range(0, max(1, len(clip_rows)), _ROWS_AT_ONCE)
     if scratch is None or len(starts) == 1:
-        return Dataset(pa.concat_tables(map(part, starts)), info=DatasetInfo(features=FEATURES))
+        return Dataset(pa.concat_tables(map(part, starts)), info=DatasetInfo(features=features))
     with pa.OSFile(str(scratch), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         for start in starts:
             writer.write_table(part(start))

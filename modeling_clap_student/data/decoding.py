@@ -7,7 +7,7 @@ falls on it.
 
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,9 @@ from ..errors import ClipError, InputError
 from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
 from ..utils.threads import ThreadedMap
+from ..windows_clap_student import part_of, split_part
 from .listening import Listener, Sound, listen
+from .parts import encode_part, open_recording
 from .skipping import SkippedClips
 from .tables import refusal
 
@@ -36,20 +38,24 @@ def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
     """Opens one clip, to read any part of it at a rate in Hz.
 
     `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
-    `soundscapes://` are synthesised. A ClipError says that a clip is missing, not decodable, truncated, empty, longer
-    than 24 hours, or, as it is read, has NaN, infinite or absurdly loud samples.
+    `soundscapes://` are synthesised. A path may end in a part, `#t=2.5,7.5`. A ClipError says that a clip is missing,
+    not decodable, truncated, empty, longer than 24 hours, or, as it is read, has NaN, infinite or absurdly loud
+    samples.
     """
     if audio is None:
         raise ClipError("has no audio")
     data, path = audio.get("bytes"), audio.get("path") or ""
     if (reason := refusal(audio)) is not None:
         raise ClipError(reason)
-    if data is None and soundscapes.is_soundscape(path):
-        source = Samples(soundscapes.render(path), soundscapes.SAMPLING_RATE)
-    else:
-        source = AudioFile(path if data is None else data)
-    with source:
-        yield Resampled(source, sampling_rate)
+    path, span = split_part(path)
+    with _open_source(path if data is None else data, span) as source:
+        yield Resampled(source if span is None else part_of(source, span), sampling_rate)
+
+
+def _open_source(source: str | bytes, span: tuple[float, float] | None) -> AbstractContextManager:
+    if isinstance(source, str) and soundscapes.is_soundscape(source):
+        return Samples(soundscapes.render(source), soundscapes.SAMPLING_RATE)
+    return AudioFile(source) if span is None else open_recording(source, span[0])
 
 
 def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
@@ -106,18 +112,26 @@ def hear_clip(audio: dict) -> Sound:
         return listen(clip.source)
 
 
-def audio_bytes(audio: dict) -> bytes:
-    """The encoded bytes of a clip: its file as it is, a built-in clip as flac."""
-    if audio.get("bytes") is not None:
-        return audio["bytes"]
-    if soundscapes.is_soundscape(audio["path"]):
+def encoded_audio(audio: dict) -> dict:
+    """A clip with its encoded bytes: its file as it is, a built-in clip as flac, a part cut out; `path` is its name.
+
+    A ClipError says that there is no such part.
+    """
+    data, (path, span) = audio.get("bytes"), split_part(audio.get("path") or "")
+    name = Path(path).name
+    if span is not None:
+        with _open_source(path if data is None else data, span) as source:
+            data, name = encode_part(source, name, span)
+    elif data is None and soundscapes.is_soundscape(path):
         file = io.BytesIO()
-        soundfile.write(file, soundscapes.render(audio["path"]), soundscapes.SAMPLING_RATE, format="FLAC")
-        return file.getvalue()
-    try:
-        return Path(audio["path"]).read_bytes()
-    except OSError as error:
-        raise InputError(f"can't read {audio['path']}: {error.strerror}") from error
+        soundfile.write(file, soundscapes.render(path), soundscapes.SAMPLING_RATE, format="FLAC")
+        data = file.getvalue()
+    elif data is None:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(f"can't read {path}: {error.strerror}") from error
+    return {"bytes": data, "path": name}
 
 
 def as_encoded(audio: str | bytes | dict | None) -> dict | None:

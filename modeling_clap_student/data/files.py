@@ -18,6 +18,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from ..errors import InputError
 from ..soundscapes.corpus import is_soundscape
+from ..windows_clap_student import PART, part_name, split_part, without_part
 from .sources import Source, split_revision
 from .tables import AUDIO_SUFFIXES, is_unicode
 
@@ -33,15 +34,17 @@ def same_name(name: str) -> str:
 
 
 def locate(paths: Iterable[str | None]) -> list[str | None]:
-    """The file that each path means, None where there is none."""
+    """The file that each path means, with its part where it has one; None where there is none."""
     listings: dict[str, dict[str, str]] = {}
     files = []
     for path in paths:
-        folder, name = os.path.split(path or "")
+        whole, span = split_part(path or "")
+        folder, name = os.path.split(whole)
         if folder not in listings:
             listings[folder] = _listing(folder)
         entry = listings[folder].get(name) or listings[folder].get(same_name(name))
-        files.append(os.path.join(folder, entry) if entry else None)
+        part = "" if span is None else part_name(*span)
+        files.append(os.path.join(folder, entry) + part if entry else None)
     return files
 
 
@@ -135,6 +138,7 @@ def allowed_folders(source: Source) -> tuple[str, ...] | None:
 
 def is_outside(path: str, roots: tuple[str, ...]) -> bool:
     """Whether a file, links resolved, lies in none of some folders; what the package makes itself lies nowhere."""
+    path = without_part(path)
     return not is_soundscape(path) and not _is_in(_real_path(path), roots)
 
 
@@ -143,6 +147,7 @@ def are_outside(paths: pa.Array, roots: tuple[str, ...]) -> np.ndarray:
 
     Each folder is resolved and listed once, no file is asked for itself.
     """
+    paths = pc.replace_substring_regex(paths, PART, "")
     parents = pc.struct_field(pc.extract_regex(paths, r"(?s)^(?P<folder>(?:.*/)?)[^/]*$"), "folder")
     parents = parents.dictionary_encode()
     folders = parents.dictionary.to_pylist()

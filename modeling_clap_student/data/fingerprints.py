@@ -26,6 +26,7 @@ RATE, HOP, WINDOW = 16_000, 160, 1280  # Hz, samples
 NUM_BANDS = 33
 MARGIN = 960  # zeros before and behind a clip, so that its ends are heard as what they are
 _STEP = 2  # frames from a cell to the next
+CELL_SECONDS = _STEP * HOP / RATE
 _FREQUENCIES = (200.0, 7000.0)
 _FLOOR_DB, _SILENCE = -42.0, 1e-9  # relative to the clip's mean power; mean power of a clip that is silent
 _DEAD_DB, _DEAD_SHARE = 1.0, 0.3  # the smallest change that counts; the share of the smallest that don't

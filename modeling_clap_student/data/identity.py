@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from datasets import Dataset
 
+from ..windows_clap_student import part_name, split_part
+
 
 # The columns of AudioCaps' csv, the Hub's copies of AudioSet and FSD50K, ESC-50's and UrbanSound8K's csv.
 _COLUMNS = {
@@ -70,22 +72,33 @@ def key_of(*parts: str | bytes) -> bytes:
 def clip_keys(clips: Iterable[dict]) -> np.ndarray:
     """(clips,) keys of rows with `audio` and `audio_id`: of the file's path, size and time of change, or of the bytes.
 
-    Each file is asked once for its size and time of change.
+    Of a part its times count too. Each file is asked once for its size and time of change.
     """
-    file_keys: dict[str, bytes] = {}
-    return np.array([_clip_key(clip["audio"] or {}, clip["audio_id"], file_keys) for clip in clips], "S16")
+    keys = _ClipKeys()
+    return np.array([keys.of(clip["audio"] or {}, clip["audio_id"]) for clip in clips], "S16")
 
 
-def _clip_key(audio: dict, audio_id: str, file_keys: dict[str, bytes]) -> bytes:
-    if audio.get("bytes") is not None:
-        return key_of("bytes", hashlib.blake2b(audio["bytes"]).digest())
-    path = audio.get("path")
-    if not path:
-        return key_of("no audio", audio_id)
-    if path not in file_keys:
-        try:
-            status = os.stat(path)
-            file_keys[path] = key_of("file", os.path.abspath(path), f"{status.st_size} {status.st_mtime_ns}")
-        except (OSError, ValueError):  # none, or one that the package makes itself
-            file_keys[path] = key_of("name", path)
-    return file_keys[path]
+class _ClipKeys:
+    def __init__(self):
+        self._files: dict[str, bytes] = {}
+        self._last: tuple[bytes | None, bytes] = None, b""  # the bytes before, which windows of a recording share
+
+    def of(self, audio: dict, audio_id: str) -> bytes:
+        data, (path, span) = audio.get("bytes"), split_part(audio.get("path") or "")
+        if data is not None:
+            if data is not self._last[0]:
+                self._last = data, key_of("bytes", hashlib.blake2b(data).digest())
+            key = self._last[1]
+        elif not path:
+            return key_of("no audio", audio_id)
+        else:
+            key = self._files[path] = self._files.get(path) or _file_key(path)
+        return key if span is None else key_of("part", key, part_name(*span))
+
+
+def _file_key(path: str) -> bytes:
+    try:
+        status = os.stat(path)
+        return key_of("file", os.path.abspath(path), f"{status.st_size} {status.st_mtime_ns}")
+    except (OSError, ValueError):  # none, or one that the package makes itself
+        return key_of("name", path)

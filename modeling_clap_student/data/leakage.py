@@ -20,6 +20,7 @@ from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from ..errors import InputError
 from ..utils.console import say
+from ..windows_clap_student import PART, without_part
 from .filters import column_of, select_rows
 from .identity import ORIGIN_COLUMNS, origin_of, origins_of
 from .naming import parse_source
@@ -206,7 +207,7 @@ class LeakageFilter:
 def _sizes(table: Dataset) -> pa.Array:
     """Bytes of each clip, null where it has none; each file is asked once, however many rows it has."""
     audio = column_of(table, "audio")
-    paths = pc.struct_field(audio, "path").dictionary_encode()
+    paths = pc.replace_substring_regex(pc.struct_field(audio, "path"), PART, "").dictionary_encode()
     file_sizes = pa.array([_size(path) for path in paths.dictionary.to_pylist()], pa.int64())
     lengths = pc.binary_length(pc.struct_field(audio, "bytes").cast(pa.binary()))
     return pc.coalesce(lengths.cast(pa.int64()), file_sizes.take(paths.indices))
@@ -220,8 +221,9 @@ def _size(path: str) -> int | None:
 
 
 def _digest(audio: dict) -> bytes | None:
+    """Of the whole file, also where only a part of it is meant."""
     try:
-        content = audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes()
+        content = audio["bytes"] if audio["bytes"] is not None else Path(without_part(audio["path"])).read_bytes()
     except OSError:  # gone since
         return None
     return hashlib.blake2b(content).digest()
@@ -251,7 +253,8 @@ def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset
 def _recording_numbers(corpus: Dataset) -> np.ndarray:
     """(rows,) uint64 that look random, equal for rows of one recording alone."""
     clips = column_of(corpus, "audio_id")
-    names = pc.coalesce(column_of(corpus, "origin_id"), clips) if "origin_id" in corpus.column_names else clips
+    names = pc.replace_substring_regex(clips, PART, "")  # windows of one recording belong together
+    names = pc.coalesce(column_of(corpus, "origin_id"), names) if "origin_id" in corpus.column_names else names
     names = names.dictionary_encode()
     hashes = np.array([int(exact_key(name), 16) for name in names.dictionary.to_pylist()], dtype=np.uint64)
     clips, names = clips.dictionary_encode().indices.to_numpy(), names.indices.to_numpy()

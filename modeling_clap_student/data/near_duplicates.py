@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .fingerprints import SAME_SOUND, best_agreement
+from .fingerprints import CELL_SECONDS, SAME_SOUND, best_agreement
 
 
 _POSTING = np.dtype([("key", "<u4"), ("row", "<u4"), ("time", "<u4")])
@@ -28,11 +28,12 @@ _MOST_OFFSETS = 3  # that are tried
 
 @dataclass(frozen=True)
 class SamePair:
-    """Two rows that hold one sound, and the agreement of their cells, 0.3 to 1."""
+    """Two rows that hold one sound."""
 
     row: int
     other: int
-    score: float
+    score: float  # the agreement of their cells, 0.3 to 1
+    shift: float = 0.0  # how much later in `other` the sound begins, s
 
 
 def pairs_within(clips) -> list[SamePair]:
@@ -145,9 +146,9 @@ def _decide(hits: np.ndarray, clips, others) -> Iterator[SamePair]:
         if votes < _LEAST_SHARE * min(clips.num_keys(row), others.num_keys(other)):
             continue
         cells, cells_of_other = clips.cells(row), others.cells(other)
-        score = max(best_agreement(cells, cells_of_other, offset) for offset in offsets)
+        score, offset = max((best_agreement(cells, cells_of_other, offset), offset) for offset in offsets)
         if score >= SAME_SOUND:
-            yield SamePair(row, other, score)
+            yield SamePair(row, other, score, offset * CELL_SECONDS)
 
 
 def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, int, list[int]]]:

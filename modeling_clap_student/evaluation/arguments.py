@@ -6,6 +6,7 @@ from typing import ClassVar
 from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import ReadingArguments
 from ..data.sources import PUBLISHED_TEST, ZSTE
+from ..data.window_arguments import WindowArguments
 from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
@@ -14,7 +15,7 @@ BUILT_IN = ["soundscapes"]  # the task where none is named
 
 
 @dataclass
-class EvalArguments(ReadingArguments):
+class EvalArguments(WindowArguments, ReadingArguments):
     title: ClassVar[str] = "Evaluation"
     ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "probe": COUNT, "batch_size": COUNT, "seed": SEED}
 
@@ -45,6 +46,11 @@ class EvalArguments(ReadingArguments):
     )
     plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
     plot_reliability: bool = flag(False, "Draw whether each task's classes are right as often as the model is sure.")
+    window_scores: bool = flag(
+        False,
+        "Write where in each labelled clip its classes are: window_scores.csv, the probabilities of each window. "
+        "Without --window_seconds windows are as long as the model's own.",
+    )
     output_dir: str = flag("outputs/eval", "Where results.json, .md and charts go.")
     output_json: str | None = flag(None, "Another place for results.json.")
     batch_size: int = flag(32, "Windows to embed at a time.")
@@ -60,6 +66,11 @@ class EvalArguments(ReadingArguments):
         scenes = [name for name in self.task if name.startswith(ZSTE) and not PUBLISHED_TEST.fullmatch(name)]
         if self.zste_manifest and len(scenes) != 1:
             raise ValueError("--zste_manifest needs one --task zste=…, whose clips it names")
+        for name in ("window_seconds", "hop_seconds"):
+            if getattr(self, name) is not None and not self.window_scores:
+                raise ValueError(f"--{name} is for the table of --window_scores: give that too")
+        if self.window_seconds is not None:
+            self.windows_of(self.window_seconds)
 
     @property
     def models(self) -> list[str]:

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from accelerate import PartialState
 
 from ..data.benchmarks import short_name
 from ..errors import InputError, reading
+from ..hub_clap_student import markdown_text
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
 from ..utils.console import print_table, say, short_names
@@ -29,13 +31,14 @@ from .report import (
 from .results import Result, details, provenance, with_provenance
 from .statistics import compare
 from .tasks import Task
+from .window_scores import WindowedTask, draw_window_scores
 from .zero_shot import Prompts, ZeroShotResult
 from .zste.result import SceneSet, ZsteResult, file_stem, manifest_name
 
 
 _LEFT = (
     *("results.json", "results.md", "model_index.yaml", ARGUMENTS, SKIPPED),
-    *("confusion_*", "embeddings_*", "reliability_*", "zste_*"),
+    *("confusion_*", "embeddings_*", "reliability_*", "zste_*", "windows_*", "window_scores.csv"),
 )
 
 
@@ -92,6 +95,7 @@ def write_evaluation(
     prompts: Prompts,
     facts: list[dict],
     results: dict[str, list[Result]],
+    cut: Sequence[WindowedTask] = (),
 ) -> list[dict]:
     """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
     rows = compare(results, args.baseline, args.seed)
@@ -107,6 +111,7 @@ def write_evaluation(
     more = [*detail_tables(results), *scene_detail_tables(rows, results)]
     device = PartialState().device.type
     settings = {"baseline": args.baseline, "dtype": args.dtype, "device": device, "seed": args.seed}
+    settings |= {"windows": {"seconds": cut[0].windows.seconds, "hop": cut[0].windows.hop}} if cut else {}
     notes = [f"Prompts: {', '.join(prompts.templates)}. In brackets: 95 % intervals. More in details.json."]
     notes += scene_notes(tasks) + [f"Caution: {caution}." for caution in cautions]
     made = provenance(settings, facts, tasks, prompts)
@@ -115,29 +120,43 @@ def write_evaluation(
     if not args.output_json:
         write_json(folder / "results.json", rows_to_write)
     write_json(folder / "details.json", details(made, tasks, results))
-    write_text(folder / "results.md", as_markdown([*tables, *more], notes))
+    names = _file_names([result.task for result in results[args.model[0]]])
+    pictures = draw_window_scores(folder, cut, args.model[0], [names[task.benchmark.name] for task in cut])
+    page = as_markdown([*tables, *more], notes)
+    if pictures:
+        shown = (f"\n![{markdown_text(words)}]({file})\n" for file, words in pictures.items())
+        page += "\n## Where in the longest clips the classes are\n" + "".join(shown)
+    write_text(folder / "results.md", page)
     write_text(folder / "model_index.yaml", model_index(rows, tasks, args.model))
     for task in tasks:
         if isinstance(task, SceneSet):
             write_manifest(folder / manifest_name(task), task.scenes)
-    _draw(folder, args, results, rows)
+    _draw(folder, args, results, rows, list(names.values()))
     save_arguments(folder, args)
     return rows_to_write
 
 
-def _draw(folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict]) -> None:
+def _file_names(tasks: Sequence[str]) -> dict[str, str]:
+    """Task -> what its pictures are called after."""
+    names: dict[str, str] = {}
+    for number, task in enumerate(tasks, start=1):
+        name = re.sub(r"[^\w.-]+", "_", short_name(task))
+        names[task] = f"{name}_{number}" if name in names.values() else name
+    return names
+
+
+def _draw(
+    folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict], names: Sequence[str]
+) -> None:
     """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each; the
     scores of scenes."""
-    names: list[str] = []
     for number, result in enumerate(results[args.model[0]]):
-        name = re.sub(r"[^\w.-]+", "_", short_name(result.task))
-        names.append(f"{name}_{number + 1}" if name in names else name)
         if isinstance(result, ZeroShotResult):
-            draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[-1]}.png")
+            draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[number]}.png")
             panels = {model: per_task[number] for model, per_task in results.items()}
             if args.plot_embeddings:
-                draw_embeddings(panels, folder / f"embeddings_{names[-1]}.png", args.seed)
+                draw_embeddings(panels, folder / f"embeddings_{names[number]}.png", args.seed)
             if args.plot_reliability:
-                draw_reliability(panels, folder / f"reliability_{names[-1]}.png")
+                draw_reliability(panels, folder / f"reliability_{names[number]}.png")
         elif isinstance(result, ZsteResult):
             draw_tasks(rows, result.task, folder / f"zste_{file_stem(result.scene_set)}.png")

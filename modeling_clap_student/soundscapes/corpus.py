@@ -149,6 +149,6 @@ def holds_event(path: str, caption: str) -> bool | None:
 
     For judging curated pairs afterwards. The method itself never sees it.
     """
-    if caption not in _CLASS_OF_CAPTION or not is_soundscape(path):
-        return None
+    if caption not in _CLASS_OF_CAPTION or not is_soundscape(path) or "#" in path:
+        return None  # "#": a part of a clip, which need not hold all that the clip does
     return _CLASS_OF_CAPTION[caption] in _plan(*_parse(path))[1]

@@ -1,0 +1,37 @@
+"""The arguments of windows: how long each part of a recording is, and how often one begins."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import InputError
+from ..utils.arguments import CheckedArguments, Range, flag
+from ..windows_clap_student import SHORTEST, Windows
+
+
+@dataclass(kw_only=True)
+class WindowArguments(CheckedArguments):
+    """Base of the arguments of a command that takes recordings apart."""
+
+    title: ClassVar[str] = "Windows of long recordings"
+    ranges: ClassVar[dict[str, Range]] = {"window_seconds": Range(SHORTEST), "hop_seconds": Range(SHORTEST)}
+    window_seconds: float | None = flag(
+        None, "Take recordings apart into windows of so many seconds; the last one ends where its recording ends."
+    )
+    hop_seconds: float | None = flag(
+        None, "Begin a window every so many seconds; by default side by side, as many as one is long."
+    )
+
+    def windows_of(self, window_seconds: float | None) -> Windows | None:
+        """The windows of a length, s, and of the hop that was asked for; None without a length.
+
+        Raises:
+            InputError: a hop without a window, or one that passes over what lies between two windows.
+        """
+        if window_seconds is not None:
+            if self.hop_seconds is not None and self.hop_seconds > window_seconds:
+                between = f"what lies between windows of {window_seconds:g} s"
+                raise InputError(f"--hop_seconds {self.hop_seconds:g} passes over {between}: give less")
+            return Windows(window_seconds, self.hop_seconds)
+        if self.hop_seconds is not None:
+            raise InputError("--hop_seconds says how often a window begins: give --window_seconds too")
+        return None
