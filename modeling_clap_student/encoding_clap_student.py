@@ -1,4 +1,4 @@
-"""What a model does with clips and texts of any kind: `encode_audio`, `encode_text`, `classify`."""
+"""Clips and texts of any kind to vectors: `encode_audio`, `encode_text`."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from .clips_clap_student import clip_windows, open_audio, source_windows
 from .errors import InputError
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
-from .processing_clap_student import ClapStudentProcessor, label_text, longest_text, tokenize
+from .processing_clap_student import ClapStudentProcessor, longest_text, tokenize
 from .windows_clap_student import Part, Windows, as_seconds
 
 
@@ -188,7 +188,7 @@ def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
 
 
 class EncodingMixin:
-    """`encode_audio`, `encode_text` and `classify` for a model with `get_audio_features` and `get_text_features`."""
+    """`encode_audio` and `encode_text` for a model with `get_audio_features` and `get_text_features`."""
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> ClapStudentProcessor:
@@ -254,52 +254,7 @@ class EncodingMixin:
         with _EvalMode(self):
             return embed_distinct_texts(self, self.processor.tokenizer, texts, batch_size, description)
 
-    def classify(
-        self,
-        audio,
-        labels: list[str],
-        prompt: str = "this is a sound of {}",
-        sampling_rate: int | None = None,
-        batch_size: int = 32,
-        show_progress_bar: bool | None = None,
-        windows: float | None = None,
-        hop: float | None = None,
-    ) -> list[dict[str, float]] | list[list[dict[str, float]]]:
-        """Says which of some sounds each clip is, without any training on them; and where in the clip.
-
-        Args:
-            audio, sampling_rate, batch_size, show_progress_bar: as in `encode_audio`.
-            labels: two or more names; in the prompt their underscores and slashes are blanks.
-            prompt: what stands for a label, `{}` for its name.
-            windows: seconds: say it of each part of so many. The last part ends where the clip ends, and is as long
-                as the others; a clip that is no longer is one part.
-            hop: seconds from one part's start to the next one's; by default they lie side by side.
-
-        Returns:
-            of each clip label -> probability, in the order of the labels: the softmax of `logits_per_audio`. With
-            `windows` a list of each clip's parts, in the order of time: the same, and before it `start` and `end`, s.
-
-        Raises:
-            InputError: labels that are no list of different names, a prompt without `{}`, windows or a hop that mean
-                nothing, or as `encode_audio`.
-        """
-        _check_labels(labels, prompt)
-        parts = None if windows is None and hop is None else _check_windows(windows, hop, labels)
-        texts = self.encode_text([prompt.replace("{}", label_text(label)) for label in labels])
-        if parts is None:
-            clips = self.encode_audio(audio, sampling_rate, batch_size, show_progress_bar)
-        else:
-            clips, places = self._encode_parts(audio, sampling_rate, batch_size, show_progress_bar, parts)
-        if len(clips) == 0:
-            return []
-        logits = self.logit_scale.detach().float().cpu().exp() * clips @ texts.T
-        rows = [dict(zip(labels, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
-        if parts is None:
-            return rows
-        rows = iter(rows)
-        return [[{"start": start, "end": end} | next(rows) for start, end in times] for times in places]
-
-    def _encode_parts(
+    def encode_parts(
         self, audio, sampling_rate: int | None, batch_size: int, show_progress_bar: bool | None, windows: Windows
     ) -> tuple[Tensor, list[list[tuple[float, float]]]]:
         """(parts of all clips, dim), and of each clip where its parts begin and end, s."""
@@ -317,26 +272,6 @@ class EncodingMixin:
 
         with _EvalMode(self):
             return embed_windows(self, parts(), batch_size), places
-
-
-def _check_windows(windows: float | None, hop: float | None, labels: list[str]) -> Windows:
-    if windows is None:
-        raise InputError("a hop says how often a window begins: say windows too")
-    if taken := {"start", "end"} & set(labels):
-        raise InputError(f"the label {min(taken)!r} is what tells a window's place: give it another name")
-    return Windows(windows, hop)
-
-
-def _check_labels(labels: list[str], prompt: str) -> None:
-    are_names = isinstance(labels, (list, tuple)) and all(isinstance(name, str) and name.strip() for name in labels)
-    if not are_names:
-        raise InputError(f"labels is a list of names, none of them blank, not {ascii(labels)[:80]}")
-    if len(labels) < 2:
-        raise InputError(f"labels holds {len(labels)} name{'s' * (len(labels) != 1)}: at least 2 are needed")
-    if repeated := [label for place, label in enumerate(labels) if label in labels[:place]]:
-        raise InputError(f"labels holds {repeated[0]!r} twice")
-    if "{}" not in prompt:
-        raise InputError(f"the prompt {prompt!r} has no {{}} where a label goes: 'the sound of {{}}'")
 
 
 def _wants_bar(choice: bool | None, items: list, batch_size: int) -> bool:

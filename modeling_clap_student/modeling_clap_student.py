@@ -10,8 +10,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clap.modeling_clap import ClapOutput
 from transformers.utils.generic import maybe_autocast
 
+from .classification_clap_student import ClassifyingMixin
 from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
-from .encoding_clap_student import EncodingMixin, average_windows
+from .encoding_clap_student import average_windows
 from .feature_extraction_clap_student import ClapStudentFeatureExtractor
 from .hub_clap_student import SENTENCE_FILES, WholeCheckpointMixin
 from .losses import contrastive_loss
@@ -202,7 +203,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         return hidden.mean(dim=3).transpose(1, 2)
 
 
-class ClapStudentModel(EncodingMixin, ClapStudentPreTrainedModel):
+class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
     """Audio and text in one space.
 
     >>> inputs = processor(text=["a dog barks"], audio=[waveform], sampling_rate=44100, return_tensors="pt")

@@ -52,6 +52,16 @@ def test_a_frozen_tower_stays_to_the_bit(tiny, captioned_folder, tmp_path, flag,
     assert any(name.startswith(tower.replace("model", "projection")) for name in changed)
 
 
+def test_frozen_batch_norms_keep_their_statistics_and_learn(tiny, captioned_folder, tmp_path):
+    """Guards against a mean and variance of the last few batches, which evaluation would go by."""
+    trainer = make_trainer(tiny, captioned_folder, tmp_path, learning_rate=1e-2, freeze_batch_norm=True)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train()
+    changed = {name for name, value in trainer.model.state_dict().items() if not torch.equal(before[name], value)}
+    assert not any("running_" in name or "num_batches" in name for name in changed)
+    assert {"audio_model.bn0.weight", "audio_model.blocks.0.bn1.bias", "audio_model.blocks.0.conv1.weight"} <= changed
+
+
 def test_a_moving_average_ends_the_run(tiny, captioned_folder, tmp_path):
     """Guards against an average of other weights, of another decay, or one that training goes on from."""
     options = {"max_steps": 5, "learning_rate": 1e-2, "num_train_epochs": 5}

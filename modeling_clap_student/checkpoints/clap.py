@@ -22,8 +22,8 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from ..classification_clap_student import ClassifyingMixin
 from ..configuration_clap_student import RecordedConfig
-from ..encoding_clap_student import EncodingMixin
 from ..errors import InputError
 from ..hub_clap_student import WholeCheckpointMixin
 
@@ -111,7 +111,7 @@ class _SavedAsClapModel(ClapModel):
         plain.save_pretrained(*args, **kwargs)
 
 
-class WindowedClapModel(EncodingMixin, WholeCheckpointMixin, _SavedAsClapModel):
+class WindowedClapModel(ClassifyingMixin, WholeCheckpointMixin, _SavedAsClapModel):
     """A `ClapModel` for windows: none of its inputs is ever longer than one, so that nothing is fused."""
 
     config_class = WindowedClapConfig

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from ..encoding_clap_student import EncodingMixin, embed_in_groups
+from ..classification_clap_student import ClassifyingMixin
+from ..encoding_clap_student import embed_in_groups
 from ..errors import InputError
 
 
@@ -80,7 +81,7 @@ class Origin:
         return self.name or f"this {self.kind} model"
 
 
-class ForeignModel(EncodingMixin, nn.Module):
+class ForeignModel(ClassifyingMixin, nn.Module):
     """A model of another library as `checkpoints.protocol` wants it; a subclass says how it embeds.
 
     Args:

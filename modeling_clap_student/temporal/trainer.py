@@ -18,7 +18,7 @@ from ..modeling_clap_student import ClapStudentModel
 from ..training.checkpointing import CheckpointingMixin, stop_at_bad_loss
 from ..training.frozen_teacher import FrozenTeacher
 from ..training.objective import gather, row_counts
-from ..training.optimization import groups_by_rate
+from ..training.optimization import batch_norms, groups_by_rate
 from ..training.record import RecordMixin, hyperparameters, model_source
 from ..training.validation import ValidatingMixin
 from ..version import __version__
@@ -279,9 +279,8 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
     def _train_mode(self, model) -> None:
         """Batch norms stay as they are."""
         model.train()
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+        for norm in batch_norms(model):
+            norm.eval()
 
 
 _AUDIO = ("input_values", "input_frames")

@@ -216,6 +216,9 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     )
     freeze_audio_encoder: bool = flag(False, "Train the audio projection alone.")
     freeze_text_encoder: bool = flag(False, "Train the text projection alone.")
+    freeze_batch_norm: bool = flag(
+        False, "Batch norms keep the mean and variance that they start with; their weights learn."
+    )
     layer_wise_lr_decay: float = flag(
         1.0, "Each layer's learning rate is this times that of the layer above, in (0, 1]."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
@@ -15,18 +16,23 @@ from ..errors import reading
 from ..hub_clap_student import follow_umask
 
 
-def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool) -> list[nn.Module]:
+def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool, batch_norm: bool = False) -> list[nn.Module]:
     """Stops the towers named from learning, and weights that no input reaches; the projections learn on.
 
     Returns:
-        the towers, which must stay in eval mode: batch norms would learn without gradients.
+        what must stay in eval mode: the towers, whose batch norms would learn without gradients; with `batch_norm`,
+        all batch norms, whose weights learn while their statistics stay.
     """
     frozen = [tower for tower, yes in ((model.audio_model, audio_encoder), (model.text_model, text_encoder)) if yes]
     for tower in frozen:
         tower.requires_grad_(False)
     for weight in model.unused_parameters():
         weight.requires_grad_(False)
-    return frozen
+    return frozen + (batch_norms(model) if batch_norm else [])
+
+
+def batch_norms(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
 
 
 def parameter_groups(

@@ -170,10 +170,10 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             train_dataset = mixed_stream(args, *sets)
         else:
             train_dataset = DrawnRows(concatenate_datasets([data.select_columns(_PAIR_COLUMNS) for data in sets]))
-        if args.world_size > 1 and args.sync_batch_norm:
+        if args.world_size > 1 and args.sync_batch_norm and not args.freeze_batch_norm:
             model = synchronise(model.to(args.device))
         self.validation = validation
-        self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder)
+        self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder, args.freeze_batch_norm)
         # Channels-last convolutions are about a third faster on CPUs and use tensor cores on GPUs.
         super().__init__(
             model=model.to(memory_format=torch.channels_last),
@@ -358,8 +358,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _train_mode(self, model) -> None:
         model.train()
-        for tower in self.frozen:
-            tower.eval()
+        for module in self.frozen:
+            module.eval()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The objective over the global batch, `global_loss`, from the very same crops for teacher and student."""

@@ -1,0 +1,108 @@
+"""Classes beyond their names: vectors from a few clips of each, and thresholds that answer yes or no for each."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+
+
+NONE = "none of these"
+_LEAST_SCALE, _USUAL_SCALE = 0.25, 0.5  # the latter where no class has two clips
+
+
+def class_vectors(clips: Mapping[str, Tensor], texts: Tensor) -> dict[str, Tensor]:
+    """A vector for each class of which there are clips, to compare with the vectors of names.
+
+    Clips lie nearer to clips than to any text: the mean of a class's clips would win against every name. So what all
+    classes' clips have in common is taken from the vectors, the texts' share of it is given back, and the rest is
+    scaled until the class's own clips are as near to it as to their text, each clip left out of its own mean.
+
+    Args:
+        clips: of two classes or more, (clips, dim) unit vectors of each.
+        texts: (classes, dim) unit vectors of the prompts, in the same order.
+
+    Returns:
+        (dim,) float32 of each class; no unit vectors.
+    """
+    means = torch.stack([embeds.mean(dim=0) for embeds in clips.values()])
+    common = F.normalize(means.mean(dim=0), dim=0)
+
+    def rest(vectors: Tensor) -> Tensor:
+        return vectors - (vectors @ common).unsqueeze(-1) * common
+
+    def blend(text: Tensor, mean: Tensor) -> Tensor:
+        return rest(F.normalize(text + F.normalize(mean, dim=-1), dim=-1))
+
+    to_vectors, to_texts = [], []
+    for embeds, text in zip(clips.values(), texts, strict=True):
+        if len(embeds) > 1:
+            to_vectors.append((blend(text, embeds.sum(dim=0) - embeds) * embeds).sum(dim=1))
+            to_texts.append(embeds @ rest(text))
+    scale = _USUAL_SCALE
+    if to_vectors:
+        scale = (torch.cat(to_texts).mean() / torch.cat(to_vectors).mean()).clamp(_LEAST_SCALE, 1)
+    vectors = scale * blend(texts, means) + (texts @ common).mean() * common
+    return dict(zip(clips, vectors, strict=True))
+
+
+def highest_share(cosines: Tensor, share: float) -> Tensor:
+    """(classes,) thresholds that this share of the clips reaches; of the cosines, (clips, classes), no truth is known.
+
+    Raises:
+        InputError: a share that is none, or too few clips for it.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"share is above 0 and below 1, not {share}")
+    if len(cosines) * share < 1:
+        raise InputError(
+            f"a share of {share:g} of {len(cosines)} clips is less than one clip: give more clips, or a larger share"
+        )
+    return torch.quantile(cosines.double(), 1 - share, dim=0).float()
+
+
+def best_thresholds(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labels: Sequence[str]) -> Tensor:
+    """(classes,) thresholds with the highest F1 on clips that were judged.
+
+    Args:
+        cosines: (clips, classes).
+        answers: of each clip, label -> whether it fits; labels that are not there were not judged.
+        labels: of the classes.
+
+    Raises:
+        InputError: as many answers as clips are needed, of these labels, and of each label one clip that fits.
+    """
+    if len(answers) != len(cosines):
+        raise InputError(f"{len(answers)} answers for {len(cosines)} clips: give one mapping a clip")
+    if unknown := sorted({str(label) for answer in answers for label in answer} - set(labels)):
+        raise InputError(f"answers speak of {unknown[0]!r}, which is none of the labels")
+    return torch.stack([_best_threshold(cosines[:, n], answers, label) for n, label in enumerate(labels)])
+
+
+def _best_threshold(cosines: Tensor, answers: Sequence[Mapping[str, bool]], label: str) -> Tensor:
+    rows = [row for row, answer in enumerate(answers) if label in answer]
+    fits = torch.tensor([bool(answers[row][label]) for row in rows])
+    if not fits.any():
+        raise InputError(f"no clip was judged to be {label!r}: one is needed at least")
+    ordered, order = cosines[rows].sort(descending=True)
+    hits = fits[order].cumsum(dim=0)
+    scores = 2 * hits / (torch.arange(1, len(rows) + 1) + fits.sum())
+    below = torch.cat([ordered[1:], ordered[-1:]])
+    scores[ordered == below] = -1  # equal ones can't be told apart
+    scores[-1] = 2 * hits[-1] / (len(rows) + fits.sum())
+    best = int(scores.argmax())
+    return ordered[best] if best == len(rows) - 1 else (ordered[best] + below[best]) / 2
+
+
+def answer_each(cosines: Tensor, thresholds: Tensor, scale: float, labels: Sequence[str]) -> list[dict[str, float]]:
+    """Of each clip label -> how sure the model is that it fits, one half at the threshold; and of `NONE`.
+
+    Args:
+        cosines: (clips, classes).
+        thresholds: (classes,) cosines.
+        scale: what the model multiplies cosines by.
+    """
+    sure = torch.sigmoid(scale * (cosines - thresholds))
+    return [dict(zip(labels, row.tolist(), strict=True)) | {NONE: 1 - row.max().item()} for row in sure]
