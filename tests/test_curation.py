@@ -1,22 +1,26 @@
 """Selection and matching against brute force in float64, and the Improvement-Set's way through disk."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import Audio, load_dataset
 
 from modeling_clap_student import InputError
+from modeling_clap_student.commands import curate
 from modeling_clap_student.curation import strategies
-from modeling_clap_student.curation.arguments import Threshold
+from modeling_clap_student.curation.arguments import CurateArguments, Threshold
 from modeling_clap_student.curation.improvement_set import FEATURES, load_improvement_set, save_improvement_set
 from modeling_clap_student.curation.matching import match
 from modeling_clap_student.curation.strategies import (
     label_prompts,
     match_pool,
+    nearest_captions,
     select_captions,
     select_training_pairs,
     training_pairs,
+    with_prompts,
 )
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.pools import read_pools
@@ -82,6 +86,59 @@ def test_captions_are_selected_by_their_nearest_label():
             n = list(selected.indices).index(i)
             assert selected.labels[n] == int(np.argmax(cosines))
             assert selected.similarities[n] == pytest.approx(max(cosines), abs=1e-6)
+
+
+def test_each_label_keeps_its_nearest_captions():
+    """Guards against labels of which few captions speak, and that a cut over all leaves with strangers'."""
+    rng = np.random.default_rng(0)
+    captions, labels = unit(rng, 40), unit(rng, 5)
+    labels[4] = -captions.sum(axis=0) / np.linalg.norm(captions.sum(axis=0))  # far from all
+    selected = nearest_captions(captions, labels, 3)
+    cosines = captions @ labels.T
+    wanted = {}
+    for label in range(5):
+        for row in sorted(range(40), key=lambda row: -cosines[row, label])[:3]:
+            if row not in wanted or cosines[row, label] > cosines[row, wanted[row]]:
+                wanted[row] = label
+    assert dict(zip(selected.indices.tolist(), selected.labels.tolist(), strict=True)) == wanted
+    assert np.all(np.diff(selected.indices) > 0) and set(selected.labels) >= {4}
+    np.testing.assert_allclose(selected.similarities, [cosines[row, label] for row, label in sorted(wanted.items())])
+    assert selected.threshold == selected.similarities.min() and selected.highest == cosines.max()
+    assert len(nearest_captions(captions, labels, 100).indices) == 40
+
+
+def test_prompts_are_captions_where_they_are_asked_for(command, tiny_folder, captioned_folder, pool_folder, capsys):
+    """Guards against a label of which no caption speaks, and a prompt that is there twice."""
+    names = Path("labels.txt")
+    names.write_text("low hum\nwhistle\n")
+    flags = ["--strategy", "ads", "--teacher", tiny_folder, "--captions", captioned_folder, "--audio", pool_folder]
+    flags += ["--labels", names, "--captions_per_label", "1", "--num_pairs", "6", "--balance_labels", "true"]
+    assert command(curate, *flags, "--label_prompts", "true", "--output_dir", "set") == 0
+    pairs, _, provenance = load_improvement_set("set")
+    assert set(zip(pairs["label"], pairs["caption"], strict=True)) == {
+        ("low hum", "this is a sound of low hum"),
+        ("whistle", "this is a sound of whistle"),
+    }
+    assert provenance["arguments"]["label_prompts"] is True and provenance["arguments"]["captions_per_label"] == 1
+    table = with_prompts(
+        pairs.select_columns(["caption", "caption_id"]).select([0]), ["low hum", "whistle", "whistle"]
+    )
+    assert sorted(set(table["caption"])) == sorted(table["caption"]) and len(table) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"strategy": "du", "labels": None, "captions_per_label": 2}, "--captions_per_label is for ds and ads"),
+        ({"strategy": "du", "labels": None, "label_prompts": True}, "--label_prompts is for ds and ads"),
+        ({"captions_per_label": 2, "num_captions": 5}, "--captions_per_label and --num_captions both choose"),
+        ({"captions_per_label": 0}, "--captions_per_label must be at least 1"),
+    ],
+)
+def test_choices_of_captions_that_do_not_go_together(options, words):
+    given = {"strategy": "ads", "teacher": "t", "captions": ["c"], "audio": ["a"], "labels": "l"}
+    with pytest.raises(ValueError, match=words):
+        CurateArguments(**given | options)
 
 
 def test_prompts_are_the_papers():

@@ -24,7 +24,8 @@ SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 # What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
 # is published, for the set may be somebody else's.
 METHOD = (
-    "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions", "pair_threshold", "precision",
+    "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions",
+    "captions_per_label", "label_prompts", "pair_threshold", "precision",
     "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
     "max_skipped_fraction", "seed", "window_seconds", "hop_seconds",
 )  # fmt: skip
@@ -81,6 +82,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     title: ClassVar[str] = "Curation"
     ranges: ClassVar[dict[str, Range]] = {
         "num_captions": COUNT,
+        "captions_per_label": COUNT,
         "precision": Range(0, 1, above=True),
         "num_pairs": COUNT,
         "max_captions_per_clip": COUNT,
@@ -131,6 +133,12 @@ class CurateArguments(WindowArguments, LeakageArguments):
     caption_threshold: float | None = flag(None, "Keep captions of at least this cosine.")
     caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
     num_captions: int | None = flag(None, "Keep this many captions.")
+    captions_per_label: int | None = flag(
+        None, "Keep this many captions of each label, its nearest: labels of which few captions speak keep theirs."
+    )
+    label_prompts: bool = flag(
+        False, "Take each label's prompt, 'this is a sound of …', for a caption too: of some sounds no caption speaks."
+    )
     pair_threshold: str | None = flag(
         None,
         "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
@@ -190,6 +198,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
                 raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}") from None
         self.threshold("caption", 0.0)
         self.threshold("pair", 0.0)
+        self._check_selection()
         self._check_matching()
         self.windows_of(self.window_seconds)
         if self.window_seconds is not None and self.strategy == "ds":
@@ -208,6 +217,14 @@ class CurateArguments(WindowArguments, LeakageArguments):
             return Threshold(value, quantile, count)
         except ValueError as error:
             raise ValueError(f"--{kind}_threshold, --{kind}_quantile, --num_{kind}s: {error}") from error
+
+    def _check_selection(self) -> None:
+        if self.strategy == "du" and (self.captions_per_label is not None or self.label_prompts):
+            name = "label_prompts" if self.label_prompts else "captions_per_label"
+            raise ValueError(f"--{name} is for ds and ads: du has no labels")
+        cuts = [name for name in ("caption_threshold", "caption_quantile", "num_captions") if getattr(self, name)]
+        if self.captions_per_label is not None and cuts:
+            raise ValueError(f"--captions_per_label and --{cuts[0]} both choose captions: give one of them")
 
     def _check_matching(self) -> None:
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):

@@ -5,7 +5,7 @@ Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
 
 import shutil
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,8 @@ def run_curation(
         skipped: where clips that can't be read are listed.
     """
     settle_dtype(args, PartialState().device.type)
+    if args.label_prompts:
+        inputs = replace(inputs, captions=strategies.with_prompts(inputs.captions, inputs.class_names))
     publishes = bool(args.embed_audio or args.push_to_hub)
     encoder = for_inference(model.to(PartialState().device), args.dtype)
     made_by = provenance(args, model, inputs.class_names)
@@ -281,8 +283,11 @@ def select(
 ) -> SelectedCaptions:
     """The captions near one of the labels."""
     labels = embedder.texts(strategies.label_prompts(inputs.class_names), "embedding labels")
-    threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
-    selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
+    if args.captions_per_label is not None:
+        selected = strategies.nearest_captions(caption_embeds[:], labels[:], args.captions_per_label)
+    else:
+        threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
+        selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
     say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
     if len(selected.indices) == 0:
         raise none_reached("caption", selected)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetInfo
+from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from ..data.decoding import readable_rows
 from ..data.filters import with_audio
 from ..data.skipping import SkippedClips
 from ..data.sources import ExclusionLog, report_exclusions
 from ..data.tables import POOL_COLUMNS
+from ..data.texts import caption_key
 from ..data.windows import WINDOW_COLUMNS
 from ..processing_clap_student import label_text
 from ..utils.processes import from_main_process
@@ -41,6 +42,15 @@ def label_prompts(class_names: list[str], prompt: str = PROMPT) -> list[str]:
     return [prompt + label_text(name) for name in class_names]
 
 
+def with_prompts(captions: Dataset, class_names: list[str]) -> Dataset:
+    """A table of `caption` and `caption_id`, and behind it the classes' prompts that it lacks."""
+    prompts = {caption_key(prompt): prompt for prompt in label_prompts(class_names)}
+    for key in captions["caption_id"]:
+        prompts.pop(key, None)
+    columns = {"caption": list(prompts.values()), "caption_id": list(prompts)}
+    return concatenate_datasets([captions, Dataset.from_dict(columns, captions.features)])
+
+
 @dataclass(frozen=True)
 class SelectedCaptions:
     """Captions that fit a domain."""
@@ -62,6 +72,17 @@ def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, thresh
     indices = np.flatnonzero(nearest >= floor)
     chosen = labels[indices], nearest[indices]
     return SelectedCaptions(indices, *chosen, float(floor), float(nearest.max()), label_embeds)
+
+
+def nearest_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, count: int) -> SelectedCaptions:
+    """The captions nearest to each class prompt, `count` of each; one that is near two belongs to the nearer."""
+    similarities = caption_embeds.astype(np.float32) @ label_embeds.astype(np.float32).T
+    nearest = np.argsort(-similarities, axis=0, kind="stable")[:count]
+    chosen = np.full_like(similarities, -np.inf)
+    np.put_along_axis(chosen, nearest, np.take_along_axis(similarities, nearest, axis=0), axis=0)
+    indices = np.unique(nearest)
+    labels, values = chosen[indices].argmax(axis=1), chosen[indices].max(axis=1)
+    return SelectedCaptions(indices, labels, values, float(values.min()), float(similarities.max()), label_embeds)
 
 
 @dataclass(frozen=True)
