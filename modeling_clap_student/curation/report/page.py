@@ -105,7 +105,7 @@ def render_report(data: ReportData) -> str:
     if threshold is not None:
         whose = " of captions to labels" if column == "label_similarity" else ""
         nearest_title = f"pairs nearest to the threshold of {threshold:.3f}{whose}"
-    return _template().render(
+    return page_template("page.html.jinja").render(
         made=made_by,
         counts=count_cells(data, table),
         charts=charts(data, _numbers(table["similarity"])),
@@ -125,7 +125,8 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _template():
+def page_template(name: str):
+    """A page of this folder, to be rendered."""
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -134,7 +135,7 @@ def _template():
         lstrip_blocks=True,
     )
     page.filters |= {"short": _shorten, "cosine": lambda value: "–" if value != value else f"{value:.3f}"}
-    return page.get_template("page.html.jinja")
+    return page.get_template(name)
 
 
 def _shorten(text: str | None) -> str:
