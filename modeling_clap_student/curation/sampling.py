@@ -1,11 +1,11 @@
 """Which pairs of a set a listener is asked about, so that few verdicts tell where to cut it.
 
-Every pair gets a lot. Cuts lie where all, a half, a quarter, an eighth and a sixteenth of the pairs are kept, in a long
-review also between these; for each, the pairs at or above it with the lowest lots are judged. So each cut has a uniform
-draw of its own pairs, much of which it shares with the next, and the more similar a pair is, the likelier it is asked
-about. Where earlier verdicts tell which cut it will be, that one and its neighbours get twice as many. Of each label a
-few are asked about in any case. A pair stands for as many as its chance to be drawn says, so that weighted shares are
-unbiased.
+Every pair gets a lot. Cuts lie where all, a half, a quarter, an eighth and a sixteenth of the pairs are kept, in a
+long review also between these; for each, the pairs at or above it with the lowest lots are judged. So each cut has a
+uniform draw of its own pairs, much of which it shares with the next, and the more similar a pair is, the likelier it
+is asked about. Where earlier verdicts tell which cut it will be, that one and its neighbours get twice as many. Of
+each label a few are asked about in any case. A pair stands for as many as its chance to be drawn says, so that
+weighted shares are unbiased.
 """
 
 from collections.abc import Sequence
