@@ -168,6 +168,24 @@ def test_another_pool_is_another_set(reviewed, command, flags, pool_folder, caps
     check_failure(code, capsys, "verdicts.csv holds verdicts of another set", "are not found")
 
 
+def test_a_balanced_set_is_made_again_and_cut(command, flags, monkeypatch):
+    """Guards against a review that only a plain threshold can follow: here each label's pairs are chosen apart."""
+    monkeypatch.setattr("modeling_clap_student.curation.sampling.LEAST_PAIRS", 2)
+    chosen = [*flags, "--num_pairs", 8, "--balance_labels", "true"]
+    assert command(curate, *chosen, "--output_dir", "set") == 0
+    assert command(curate, "review", "set") == 0
+    pairs = pairs_of("set")
+    similarities = sorted(pairs.values())
+    path = judge_all(
+        Path("set_review/verdicts.csv"),
+        lambda row: FITS if float(row["similarity"]) >= similarities[len(pairs) // 2] else DOES_NOT,
+    )
+    judgement = ["--pair_threshold", path, "--precision", 0.95]
+    assert command(curate, *chosen, *judgement, "--output_dir", "again") == 0
+    kept = pairs_of("again")
+    assert kept.keys() < pairs.keys() and min(kept.values()) >= similarities[len(pairs) // 2] - 1e-6
+
+
 def test_another_teacher_is_another_set(reviewed, command, flags, capsys):
     path = judge_all(reviewed / "verdicts.csv", lambda row: FITS)
     path.write_text(path.read_text().replace(read_verdicts([path]).set_id, "0123456789abcdef"))

@@ -362,7 +362,6 @@ def arguments(**changes) -> CurateArguments:
         ({"confidence": 0.2}, "--confidence must lie in"),
         ({"strategy": "ds"}, "--strategy ds"),
         ({"csls_neighbours": 3}, "--csls_neighbours"),
-        ({"num_pairs": 3}, "value and count"),
         ({"precision": 0.999}, "no threshold holds --precision 0.999"),
         ({"pair_threshold": "0.5", "confidence": 0.9}, "--confidence is for verdicts"),
         ({"pair_threshold": "auto", "drop_rejected": True}, "--drop_rejected is for verdicts"),

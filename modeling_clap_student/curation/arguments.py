@@ -208,8 +208,8 @@ class CurateArguments(LeakageArguments):
         """How much of `caption` or `pair` to keep, as the flags say, or the default cosine."""
         value, quantile = getattr(self, f"{kind}_threshold"), getattr(self, f"{kind}_quantile")
         count = getattr(self, f"num_{kind}s")
-        if kind == "pair" and self.is_judged:
-            value = self.promise().lowest
+        if kind == "pair" and self.is_judged:  # they cut what the other flags make again
+            value = self.promise().lowest if (quantile, count) == (None, None) else None
         if value == AUTO or (value is None and quantile is None and count is None):
             value = default
         try:

@@ -57,8 +57,8 @@ def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None,
     floors = [samples.get(level, 0) for level in levels]
     near = levels.index(likely) if likely in levels else -2
     stress = [2 if abs(place - near) <= 1 else 1 for place in range(len(levels))]
-    labels = np.array(table["label"].to_pylist(), dtype=object)
-    extra = _first_of_each(labels, lots) if OF_EACH_LABEL * len(set(labels)) <= number / 2 else np.array([], int)
+    names, labels = label_numbers(table)
+    extra = _first_of_each(labels, lots) if OF_EACH_LABEL * len(names) <= number / 2 else np.array([], int)
 
     def sizes(scale: int) -> list[int]:
         wanted = np.maximum(floors, scale * np.array(stress))
@@ -74,9 +74,15 @@ def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None,
     cuts = tuple(Cut(*facts) for facts in zip(levels, map(len, members), chosen, strict=True))
     weights = 1 / _chances(similarities[rows], labels[rows], labels, cuts, len(extra) > 0)
     columns = [table[name].take(rows).to_pylist() for name in ("audio_id", "caption")]
-    columns += [[label or "" for label in labels[rows]], similarities[rows].tolist()]
+    columns += [[names[label] for label in labels[rows]], similarities[rows].tolist()]
     columns += [lots[rows].round(9).tolist(), weights.round(3).tolist()]
     return Draw(rows, tuple(Judged(*fields) for fields in zip(*columns, strict=True)), cuts)
+
+
+def label_numbers(table) -> tuple[list[str], np.ndarray]:
+    """The labels of pairs, "" for none, and (pairs,) int which of them each has."""
+    column = table["label"].combine_chunks().fill_null("").dictionary_encode()
+    return column.dictionary.to_pylist(), column.indices.to_numpy()
 
 
 def cut_levels(similarities: np.ndarray, number: int) -> list[float]:
@@ -95,7 +101,7 @@ def cut_levels(similarities: np.ndarray, number: int) -> list[float]:
 
 
 def _first_of_each(labels: np.ndarray, lots: np.ndarray) -> np.ndarray:
-    rows = [np.flatnonzero(labels == label) for label in set(labels)]
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     return np.concatenate([of[np.argsort(lots[of])][:OF_EACH_LABEL] for of in rows])
 
 
@@ -105,6 +111,5 @@ def _chances(similarities, labels, all_labels, cuts: Sequence[Cut], of_each: boo
     for cut in cuts:
         chances = np.where(similarities >= cut.cosine, np.maximum(chances, cut.sample / cut.pairs), chances)
     if of_each:
-        sizes = {label: OF_EACH_LABEL / (all_labels == label).sum() for label in set(labels)}
-        chances = np.maximum(chances, [sizes[label] for label in labels])
+        chances = np.maximum(chances, OF_EACH_LABEL / np.bincount(all_labels)[labels])
     return np.minimum(chances, 1)

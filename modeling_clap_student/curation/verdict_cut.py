@@ -10,6 +10,7 @@ from datasets import Dataset
 from ..errors import InputError
 from ..utils.console import say
 from .promise import GroupCut, Promise, weighted_precision
+from .sampling import label_numbers
 from .verdicts import DOES_NOT, Verdicts
 
 
@@ -23,7 +24,7 @@ def keep_promised(
     """The pairs that can be promised, and facts for the provenance.
 
     Args:
-        pairs: all at or above the lowest of the cuts.
+        pairs: of the set that was reviewed, at least those at or above the lowest of the cuts.
         made_by: the provenance so far.
         verdicts, promise: what was said, and what follows from it.
         drop_rejected: leave out what was judged not to fit.
@@ -34,9 +35,8 @@ def keep_promised(
     verdicts.check(made_by)
     table = pairs.select_columns(["audio_id", "caption", "similarity", "label"]).with_format("arrow")[:]
     rows_of = _find_judged(table, verdicts, promise.lowest)
-    labels = table["label"].to_pylist()
-    floors = {label: promise.cosine(label or "") for label in set(labels)}
-    is_kept = table["similarity"].to_numpy() >= np.array([floors[label] for label in labels])
+    names, labels = label_numbers(table)
+    is_kept = table["similarity"].to_numpy() >= np.array([promise.cosine(name) for name in names])[labels]
     rejected = [rows_of[pair.key] for pair in verdicts.pairs if pair.verdict == DOES_NOT and pair.key in rows_of]
     num_rejected = int(is_kept[rejected].sum()) if drop_rejected else 0
     if drop_rejected:
@@ -51,7 +51,8 @@ def keep_promised(
 
 def _find_judged(table: pa.Table, verdicts: Verdicts, lowest: float) -> dict[tuple, int]:
     """The rows of the judged pairs at or above the lowest cut."""
-    number = next(cut.pairs for cut in verdicts.cuts if cut.cosine == lowest)
+    wanted = next(cut.pairs for cut in verdicts.cuts if cut.cosine == lowest)
+    number = int((table["similarity"].to_numpy() >= lowest).sum())
     judged = [pair for pair in verdicts.pairs if pair.similarity >= lowest]
     rows_at = defaultdict(list)
     is_near = pc.is_in(table["audio_id"], pa.array({pair.audio_id for pair in judged}, pa.string()))
@@ -65,11 +66,11 @@ def _find_judged(table: pa.Table, verdicts: Verdicts, lowest: float) -> dict[tup
             found[pair.key] = rows[0]
     # A pair that lies on the cut may have slipped below it.
     lost = [pair for pair in judged if pair.key not in found and pair.similarity >= lowest + _SAME]
-    if lost or abs(len(table) - number) > max(2, _OTHERS * number):
-        told = f"{len(lost)} of {len(judged)} judged pairs are not found" if lost else f"it had {number} pairs there"
+    if lost or abs(number - wanted) > max(2, _OTHERS * wanted):
+        told = f"{len(lost)} of {len(judged)} judged pairs are not found" if lost else f"it had {wanted}"
         raise InputError(
-            f"{verdicts.place} holds verdicts of another set: at {lowest:.4f} there are {len(table)} pairs, and "
-            f"{told}. Review the set that these captions, pool and limits make"
+            f"{verdicts.place} holds verdicts of another set: at {lowest:.4f} there are {number} pairs, and "
+            f"{told}. Give the flags that made it, or review this one"
         )
     return found
 
