@@ -27,7 +27,7 @@ from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.advisor import PrecisionEstimate, estimate_precision
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.promise import decide
-from modeling_clap_student.curation.sampling import draw_pairs
+from modeling_clap_student.curation.sampling import draw_pairs, label_numbers
 from modeling_clap_student.curation.strategies import label_prompts, match_pool, select_captions
 from modeling_clap_student.curation.verdicts import DOES_NOT, FITS, Verdicts
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
@@ -108,7 +108,7 @@ def listen(case: Case, number: int, repetition: int) -> Verdicts:
     return Verdicts("", draw.cuts, pairs, len(pairs))
 
 
-def line_of(name: str, case: Case, wanted: float, number: int, repetitions: int) -> list[str]:
+def line_of(name: str, case: Case, wanted: float, listeners: list[Verdicts]) -> list[str]:
     """The row of the table for one wanted precision."""
     similarities = case.table["similarity"].to_numpy()
     order = np.argsort(-similarities, kind="stable")
@@ -116,11 +116,11 @@ def line_of(name: str, case: Case, wanted: float, number: int, repetitions: int)
     is_last = np.append(np.diff(similarities[order]) != 0, True)  # equals are kept together
     reached = np.flatnonzero((shares >= wanted) & is_last)
     oracle = int(reached.max()) + 1 if len(reached) else 0
-    labels = np.array(case.table["label"].to_pylist())
+    names, labels = label_numbers(case.table)
     held, nothing, kept = 0, 0, []
-    for repetition in range(repetitions):
-        promise = decide(listen(case, number, repetition), wanted)
-        is_kept = similarities >= np.vectorize(promise.cosine)(labels)
+    for verdicts in listeners:
+        promise = decide(verdicts, wanted)
+        is_kept = similarities >= np.array([promise.cosine(label) for label in names])[labels]
         nothing += not is_kept.any()
         held += bool(not is_kept.any() or case.truth[is_kept].mean() >= wanted)
         kept.append(is_kept.sum())
@@ -130,7 +130,7 @@ def line_of(name: str, case: Case, wanted: float, number: int, repetitions: int)
         is_advised = np.zeros(len(similarities), bool)
     advised = [str(is_advised.sum()), f"{case.truth[is_advised].mean():.1%}"] if is_advised.any() else ["–", "–"]
     cost = f"{np.mean(kept) / oracle:.0%}" if oracle else "–"
-    told = [f"{held / repetitions:.1%}", f"{nothing / repetitions:.1%}", cost]
+    told = [f"{held / len(listeners):.1%}", f"{nothing / len(listeners):.1%}", cost]
     return [name, str(len(order)), f"{case.truth.mean():.1%}", f"{wanted:.0%}", str(oracle), *told, *advised]
 
 
@@ -151,8 +151,9 @@ def main():
         print(f"\n{number} verdicts, 95 % confidence, {args.repetitions} repetitions\n")
         print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
         for name, case in cases.items():
+            listeners = [listen(case, number, repetition) for repetition in range(args.repetitions)]
             for wanted in args.precision:
-                print(f"| {' | '.join(line_of(name, case, wanted, number, args.repetitions))} |", flush=True)
+                print(f"| {' | '.join(line_of(name, case, wanted, listeners))} |", flush=True)
 
 
 if __name__ == "__main__":

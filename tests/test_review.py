@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,17 @@ from conftest import check_failure
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import load_improvement_set
-from modeling_clap_student.curation.verdicts import CANT_TELL, COLUMNS, DOES_NOT, FITS, read_verdicts
+from modeling_clap_student.curation.review import render_review
+from modeling_clap_student.curation.verdicts import (
+    CANT_TELL,
+    COLUMNS,
+    DOES_NOT,
+    FITS,
+    Cut,
+    Judged,
+    Verdicts,
+    read_verdicts,
+)
 
 
 @pytest.fixture
@@ -166,6 +177,31 @@ def test_another_pool_is_another_set(reviewed, command, flags, pool_folder, caps
         (pool_folder / f"{number}.flac").unlink()
     code = command(curate, *flags, "--pair_threshold", path, "--output_dir", "x")
     check_failure(code, capsys, "verdicts.csv holds verdicts of another set", "are not found")
+
+
+def test_pairs_without_labels(command, flags):
+    """Guards against a review that only ads can have."""
+    du = ["--strategy", "du", *flags[2:]]
+    du = du[: du.index("--labels")] + du[du.index("--labels") + 2 :]
+    du = du[: du.index("--num_captions")] + du[du.index("--num_captions") + 2 :]
+    assert command(curate, *du, "--num_pairs", 20, "--output_dir", "set") == 0
+    assert command(curate, "review", "set") == 0
+    path = judge_all(Path("set_review/verdicts.csv"), lambda row: FITS)
+    assert command(curate, *du, "--pair_threshold", path, "--output_dir", "again") == 0
+    assert pairs_of("again").keys() == pairs_of("set").keys()
+    assert json.loads(Path("again/provenance.json").read_text())["label_precision"] == {}
+
+
+def test_hostile_captions_are_only_text():
+    """Guards against a caption from the web that ends the data and runs as code."""
+    hostile = '</script><script>document.title = "owned"</script> & "quoted"'
+    pair = Judged("clip", hostile, "", 0.5, 0.1, 1.0)
+    page = render_review(Verdicts("ab", (Cut(0.4, 1, 1),), (pair,), 1), [{"path": "/gone.wav", "bytes": None}])
+    assert hostile not in page and page.count("<script") == 2 and page.count("</script>") == 2
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1]
+    assert json.loads(data)["rows"][0]["caption"] == hostile
+    assert "no such file" in json.loads(data)["clips"][0]["problem"]
+    assert not re.search(r"https?:", page)
 
 
 def test_a_balanced_set_is_made_again_and_cut(command, flags, monkeypatch):

@@ -67,8 +67,7 @@ def review(args: ReviewArguments) -> None:
 
 def report_promise(verdicts, promise) -> None:
     """Prints each cut with what was said of its draw, and what can be promised."""
-    from ..curation.promise import drawn
-    from ..curation.verdict_cut import describe
+    from ..curation.promise import describe, drawn
 
     rows = []
     for cut in verdicts.cuts:

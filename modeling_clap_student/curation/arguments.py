@@ -13,8 +13,7 @@ from ..utils.arguments import COUNT, NOT_NEGATIVE, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
-from .promise import CONFIDENCE, Promise, decide
-from .verdict_cut import missing_words
+from .promise import CONFIDENCE, Promise, decide, missing_words
 from .verdicts import SUFFIXES, Verdicts, read_verdicts
 
 

@@ -178,6 +178,28 @@ def _sizes(least: int) -> Iterable[int]:
         size = max(size + 1, int(size * 1.1))
 
 
+def describe(group: GroupCut, promise: Promise) -> str:
+    """A line: the cut of a group and its draw, or what lacks for one."""
+    told = f"{group.sample.fits} of {group.sample.told} judged pairs fit"
+    names = "" if group.labels is None else f"{', '.join(group.labels)}: "
+    if group.cut is not None:
+        return (
+            f"{names}threshold {group.cut.cosine:.4f}: at least {promise.precision:.1%} of the pairs fit, with "
+            f"{promise.confidence:.1%} confidence ({told} of a uniform draw)"
+        )
+    return f"{names}left out, no threshold holds {promise.precision:.1%}. {missing_words(group)}"
+
+
+def missing_words(group: GroupCut) -> str:
+    """What was said, and how many more verdicts may do."""
+    said = f"Of the most similar pairs {group.sample.fits} of {group.sample.told} fit"
+    if group.missing is None:
+        return f"{said}, and more verdicts would hardly help: take a lower --precision, or a set of fewer pairs"
+    return (
+        f"{said}; about {group.missing} more verdicts may do (clap-curate review SET --verdicts FILE --num_verdicts N)"
+    )
+
+
 def fitted_precisions(verdicts: Verdicts) -> np.ndarray:
     """(cuts,) the share that fits at or above each cut, where it never rises as the cut falls; weighted verdicts."""
     told = [pair for pair in verdicts.pairs if pair.verdict in (FITS, DOES_NOT)]

@@ -8,6 +8,7 @@ each label a few are asked about in any case. A pair stands for as many as its c
 weighted shares are unbiased.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,8 +68,8 @@ def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None,
     def rows_of(chosen: Sequence[int]) -> np.ndarray:
         return np.unique(np.concatenate([extra, *(queue[:size] for queue, size in zip(queues, chosen, strict=True))]))
 
-    scale = max((scale for scale in range(1, number + 1) if len(rows_of(sizes(scale))) <= number), default=1)
-    chosen = sizes(scale)
+    # The largest scale with no more than `number` rows.
+    chosen = sizes(max(1, bisect_right(range(1, number + 1), number, key=lambda scale: len(rows_of(sizes(scale))))))
     rows = rows_of(chosen)
     rows = rows[np.argsort(lots[rows])]
     cuts = tuple(Cut(*facts) for facts in zip(levels, map(len, members), chosen, strict=True))

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from ..errors import InputError
 from ..utils.console import say
-from .promise import GroupCut, Promise, weighted_precision
+from .promise import Promise, describe, weighted_precision
 from .sampling import label_numbers
 from .verdicts import DOES_NOT, Verdicts
 
@@ -97,25 +97,3 @@ def facts_of(verdicts: Verdicts, promise: Promise) -> dict:
         "promises": groups,
         "label_precision": {label: share for label, share in shares.items() if share},
     }
-
-
-def describe(group: GroupCut, promise: Promise) -> str:
-    """A line: the cut of a group and its draw, or what lacks for one."""
-    told = f"{group.sample.fits} of {group.sample.told} judged pairs fit"
-    names = "" if group.labels is None else f"{', '.join(group.labels)}: "
-    if group.cut is not None:
-        return (
-            f"{names}threshold {group.cut.cosine:.4f}: at least {promise.precision:.1%} of the pairs fit, with "
-            f"{promise.confidence:.1%} confidence ({told} of a uniform draw)"
-        )
-    return f"{names}left out, no threshold holds {promise.precision:.1%}. {missing_words(group)}"
-
-
-def missing_words(group: GroupCut) -> str:
-    """What was said, and how many more verdicts may do."""
-    said = f"Of the most similar pairs {group.sample.fits} of {group.sample.told} fit"
-    if group.missing is None:
-        return f"{said}, and more verdicts would hardly help: take a lower --precision, or a set of fewer pairs"
-    return (
-        f"{said}; about {group.missing} more verdicts may do (clap-curate review SET --verdicts FILE --num_verdicts N)"
-    )
