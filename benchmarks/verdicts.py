@@ -100,16 +100,16 @@ def curated(name: str, teacher: str, data: Path | None, num_captions: int, num_p
     return Case(pairs.remove_columns("audio").with_format("arrow")[:], np.array(truth), estimate)
 
 
-def listen(case: Case, number: int, repetition: int) -> Verdicts:
-    """What one who knows says of the pairs that this repetition draws."""
-    draw = draw_pairs(case.table, number, f"{repetition:016x}")
+def listen(case: Case, number: int, seed: int) -> Verdicts:
+    """What one who knows says of the pairs that this seed draws."""
+    draw = draw_pairs(case.table, number, f"{seed:016x}")
     said = (FITS if case.truth[row] else DOES_NOT for row in draw.rows)
     pairs = tuple(replace(pair, verdict=word) for pair, word in zip(draw.pairs, said, strict=True))
     return Verdicts("", draw.cuts, pairs, len(pairs))
 
 
-def line_of(name: str, case: Case, wanted: float, listeners: list[Verdicts]) -> list[str]:
-    """The row of the table for one wanted precision."""
+def line_of(name: str, case: Case, wanted: float, listeners: list[list[Verdicts]]) -> list[str]:
+    """The row for one wanted precision; of a listener's looks the first that promises something counts."""
     similarities = case.table["similarity"].to_numpy()
     order = np.argsort(-similarities, kind="stable")
     shares = case.truth[order].cumsum() / np.arange(1, len(order) + 1)
@@ -118,8 +118,9 @@ def line_of(name: str, case: Case, wanted: float, listeners: list[Verdicts]) -> 
     oracle = int(reached.max()) + 1 if len(reached) else 0
     names, labels = label_numbers(case.table)
     held, nothing, kept = 0, 0, []
-    for verdicts in listeners:
-        promise = decide(verdicts, wanted)
+    for looks in listeners:
+        promises = [decide(verdicts, wanted) for verdicts in looks]
+        promise = next((promise for promise in promises if np.isfinite(promise.lowest)), promises[-1])
         is_kept = similarities >= np.array([promise.cosine(label) for label in names])[labels]
         nothing += not is_kept.any()
         held += bool(not is_kept.any() or case.truth[is_kept].mean() >= wanted)
@@ -141,6 +142,7 @@ def main():
     parser.add_argument("--num_captions", type=int, default=60)
     parser.add_argument("--num_pairs", type=int, default=1500)
     parser.add_argument("--num_verdicts", type=int, nargs="+", default=[100])
+    parser.add_argument("--looks", type=int, nargs="*", default=[], help="Fewer verdicts, at which to look and stop.")
     parser.add_argument("--precision", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8])
     parser.add_argument("--repetitions", type=int, default=200)
     args = parser.parse_args()
@@ -151,7 +153,8 @@ def main():
         print(f"\n{number} verdicts, 95 % confidence, {args.repetitions} repetitions\n")
         print(f"| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}")
         for name, case in cases.items():
-            listeners = [listen(case, number, repetition) for repetition in range(args.repetitions)]
+            numbers = [*args.looks, number]
+            listeners = [[listen(case, count, seed) for count in numbers] for seed in range(args.repetitions)]
             for wanted in args.precision:
                 print(f"| {' | '.join(line_of(name, case, wanted, listeners))} |", flush=True)
 
