@@ -366,7 +366,7 @@ def arguments(**changes) -> CurateArguments:
         ({"pair_threshold": "0.5", "confidence": 0.9}, "--confidence is for verdicts"),
         ({"pair_threshold": "auto", "drop_rejected": True}, "--drop_rejected is for verdicts"),
         ({"pair_threshold": "gone.csv"}, "gone.csv is missing"),
-        ({"pair_threshold": "high"}, "a cosine or auto, got 'high'; verdicts are"),
+        ({"pair_threshold": "high"}, "a cosine or auto, got 'high'; verdicts: "),
     ],
 )
 def test_wrong_flags(verdicts, tmp_path, monkeypatch, changes, words):

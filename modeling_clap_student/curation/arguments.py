@@ -196,7 +196,7 @@ class CurateArguments(LeakageArguments):
                 self.pair_threshold = float(self.pair_threshold)
             except ValueError:
                 raise ValueError(
-                    f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}; verdicts are .csv or .json"
+                    f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}; verdicts: .csv, .json"
                 ) from None
         self._check_verdicts()
         self.threshold("caption", 0.0)
