@@ -9,6 +9,8 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 du:  every clip of the pool with every training caption that is similar enough.
 ds:  the training pairs whose caption is near the prompt of one of the labels.
 ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
+
+Listen and judge:   python curate.py review outputs/improvement_set
 """
 
 from modeling_clap_student.commands.curate import main

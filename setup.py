@@ -78,7 +78,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     package_data={
-        "modeling_clap_student.curation.report": ["page.html.jinja"],
+        "modeling_clap_student.curation.report": ["*.jinja", "*.css"],
         "modeling_clap_student.soundscapes": ["captions.json"],
     },
     install_requires=REQUIRES,

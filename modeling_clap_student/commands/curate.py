@@ -9,9 +9,12 @@ Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_p
 du:  every clip of the pool with every training caption that is similar enough.
 ds:  the training pairs whose caption is near the prompt of one of the labels.
 ads: the captions chosen as in ds, with every clip of the pool that is similar enough.
+
+Listen and judge:   python curate.py review outputs/improvement_set
 """
 
 import shutil
+import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -24,6 +27,7 @@ from ..soundscapes import demo
 from ..utils.arguments import read_flags, save_arguments
 from ..utils.console import Stopwatch, heading, say
 from ..utils.outputs import check_new_folder, whole_folder
+from . import review
 from .command_line import command, parse_arguments, report_data
 
 
@@ -64,6 +68,8 @@ def arguments_of(path: str) -> dict:
 
 @command
 def main():
+    if sys.argv[1:2] == ["review"]:
+        return review.main()
     (args,) = parse_arguments((CurateArguments,), __doc__, adapt=defaults)
     make_improvement_set(args)
 

@@ -9,10 +9,13 @@ from ..checkpoints.arguments import TEACHER_HELP, TRUST_HELP
 from ..data.skipping import LeakageArguments
 from ..data.sources import check_hub_id
 from ..data.window_arguments import WindowArguments
+from ..errors import InputError
 from ..utils.arguments import COUNT, NOT_NEGATIVE, SEED, Range, flag
 from ..utils.precision import AUTO as AUTO_DTYPE
 from ..utils.precision import DTYPE_HELP, DTYPES
 from .advisor import AUTO
+from .promise import CONFIDENCE, Promise, decide, missing_words
+from .verdicts import SUFFIXES, Verdicts, read_verdicts
 
 
 STRATEGIES = ("du", "ds", "ads")
@@ -21,12 +24,13 @@ MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", 
 QUALITY = ("min_seconds", "max_silence", "max_clipping", "min_bandwidth_hz", "max_offset")
 SCREENING = ("near_duplicates", "deduplicate", *QUALITY)
 SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
+JUDGED = ("confidence", "drop_rejected")
 # What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
 # is published, for the set may be somebody else's.
 METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions",
     "captions_per_label", "label_prompts", "pair_threshold", "precision",
-    "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
+    *JUDGED, "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
     "max_skipped_fraction", "seed", "window_seconds", "hop_seconds",
 )  # fmt: skip
 
@@ -84,6 +88,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
         "num_captions": COUNT,
         "captions_per_label": COUNT,
         "precision": Range(0, 1, above=True),
+        "confidence": Range(0.5, 0.9999),
         "num_pairs": COUNT,
         "max_captions_per_clip": COUNT,
         "max_clips_per_caption": COUNT,
@@ -141,10 +146,15 @@ class CurateArguments(WindowArguments, LeakageArguments):
     )
     pair_threshold: str | None = flag(
         None,
-        "Keep pairs of at least this cosine; with auto, of the lowest cosine that gives --precision.",
+        "Keep pairs of at least this cosine; with auto, of the lowest that gives --precision, as estimated; with a "
+        "file of verdicts, of the lowest that gives it as listeners say.",
         aliases=["--threshold"],
     )
-    precision: float = flag(0.5, "Share of true pairs, as estimated, that --pair_threshold auto looks for.")
+    precision: float = flag(0.5, "Share of true pairs that --pair_threshold looks for: with auto, or with verdicts.")
+    confidence: float | None = flag(
+        None, f"With verdicts: how surely at least --precision of the pairs is to fit. Default: {CONFIDENCE}."
+    )
+    drop_rejected: bool = flag(False, "With verdicts: leave out the pairs that do not fit, as a listener said.")
     pair_quantile: float | None = flag(None, "Keep pairs above this quantile.")
     num_pairs: int | None = flag(None, "Keep this many pairs.")
     balance_labels: bool = flag(
@@ -191,11 +201,14 @@ class CurateArguments(WindowArguments, LeakageArguments):
         if self.push_to_hub:
             check_hub_id(self.push_to_hub)
         # Bad thresholds are refused before anything is computed.
-        if self.pair_threshold not in (None, AUTO):
+        if self.pair_threshold not in (None, AUTO) and not self.is_judged:
             try:
                 self.pair_threshold = float(self.pair_threshold)
             except ValueError:
-                raise ValueError(f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}") from None
+                raise ValueError(
+                    f"--pair_threshold must be a cosine or {AUTO}, got {self.pair_threshold!r}; verdicts: .csv, .json"
+                ) from None
+        self._check_verdicts()
         self.threshold("caption", 0.0)
         self.threshold("pair", 0.0)
         self._check_selection()
@@ -211,6 +224,8 @@ class CurateArguments(WindowArguments, LeakageArguments):
         """How much of `caption` or `pair` to keep, as the flags say, or the default cosine."""
         value, quantile = getattr(self, f"{kind}_threshold"), getattr(self, f"{kind}_quantile")
         count = getattr(self, f"num_{kind}s")
+        if kind == "pair" and self.is_judged:  # they cut what the other flags make again
+            value = self.promise().lowest if (quantile, count) == (None, None) else None
         if value == AUTO or (value is None and quantile is None and count is None):
             value = default
         try:
@@ -222,9 +237,43 @@ class CurateArguments(WindowArguments, LeakageArguments):
         if self.strategy == "du" and (self.captions_per_label is not None or self.label_prompts):
             name = "label_prompts" if self.label_prompts else "captions_per_label"
             raise ValueError(f"--{name} is for ds and ads: du has no labels")
-        cuts = [name for name in ("caption_threshold", "caption_quantile", "num_captions") if getattr(self, name)]
+        cuts = [
+            name
+            for name in ("caption_threshold", "caption_quantile", "num_captions")
+            if getattr(self, name) is not None
+        ]
         if self.captions_per_label is not None and cuts:
             raise ValueError(f"--captions_per_label and --{cuts[0]} both choose captions: give one of them")
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a file of verdicts decides which pairs stay."""
+        return str(self.pair_threshold).lower().endswith(SUFFIXES)
+
+    def verdicts(self) -> Verdicts:
+        """Those that `pair_threshold` names."""
+        verdicts = read_verdicts([self.pair_threshold])
+        verdicts.check_whole()
+        return verdicts
+
+    def promise(self) -> Promise:
+        """What the verdicts allow; InputError where that is nothing."""
+        promise = decide(self.verdicts(), self.precision, self.confidence or CONFIDENCE)
+        if not np.isfinite(promise.lowest):
+            raise InputError(
+                f"{self.pair_threshold}: no threshold holds --precision {self.precision:g} with "
+                f"{promise.confidence:.1%} confidence. {missing_words(promise.groups[-1])}"
+            )
+        return promise
+
+    def _check_verdicts(self) -> None:
+        if not self.is_judged:
+            for name in ("confidence", "drop_rejected"):
+                if getattr(self, name):
+                    raise ValueError(f"--{name} is for verdicts: give --pair_threshold their file")
+        elif self.strategy == "ds" or self.csls_neighbours:
+            name = "--strategy ds" if self.strategy == "ds" else "--csls_neighbours"
+            raise ValueError(f"--pair_threshold {self.pair_threshold}: verdicts cut cosines of pairs, not with {name}")
 
     def _check_matching(self) -> None:
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
@@ -261,4 +310,5 @@ class CurateArguments(WindowArguments, LeakageArguments):
 
     def to_repeat(self) -> dict:
         """The arguments that decide what comes out, to make the same set again."""
-        return {name: getattr(self, name) for name in METHOD if getattr(self, name) is not None}
+        names = [name for name in METHOD if self.is_judged or name not in JUDGED]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -48,6 +48,7 @@ from .matching import similarity_histogram
 from .report.page import ReportData, write_report
 from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening
 from .strategies import Curated, SelectedCaptions
+from .verdict_cut import keep_promised
 
 
 SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
@@ -234,6 +235,9 @@ def run_curation(
             lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
         pairs, made_by = curated.pairs, made_by | outcome
+        if args.is_judged:
+            pairs, promised = keep_promised(pairs, made_by, args.verdicts(), args.promise(), args.drop_rejected)
+            made_by |= promised
         if selected is not None:
             looked_at = clip_embeds, selected.label_embeds, inputs.class_names
             signs += from_main_process(lambda: pool_signs(*looked_at))

@@ -39,6 +39,9 @@ _FACTS = {
     "caption_threshold": "Captions: at least this near to a label",
     "pair_threshold": "Pairs: at least this similar",
     "wanted_precision": "Share of true pairs that was wanted",
+    "confidence": "How surely, as listeners judged",
+    "verdicts": "Their verdicts",
+    "dropped_as_rejected": "Left out: a listener said they don't fit",
     "estimated_precision": "Share of true pairs, by the teacher's own probabilities",
     "max_captions_per_clip": "Captions a clip, at most",
     "max_clips_per_caption": "Clips a caption, at most",
@@ -107,7 +110,7 @@ def render_report(data: ReportData) -> str:
     if threshold is not None:
         whose = " of captions to labels" if column == "label_similarity" else ""
         nearest_title = f"pairs nearest to the threshold of {threshold:.3f}{whose}"
-    return _template().render(
+    return page_template("page.html.jinja").render(
         made=made_by,
         counts=count_cells(data, table),
         charts=charts(data, _numbers(table["similarity"])),
@@ -127,7 +130,8 @@ def render_report(data: ReportData) -> str:
     )
 
 
-def _template():
+def page_template(name: str):
+    """A page of this folder, to be rendered."""
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -136,7 +140,7 @@ def _template():
         lstrip_blocks=True,
     )
     page.filters |= {"short": _shorten, "cosine": lambda value: "–" if value != value else f"{value:.3f}"}
-    return page.get_template("page.html.jinja")
+    return page.get_template(name)
 
 
 def _shorten(text: str | None) -> str:
