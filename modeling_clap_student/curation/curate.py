@@ -18,9 +18,8 @@ from datasets import Dataset, IterableDataset, load_dataset
 from ..checkpoints.inference import for_inference
 from ..checkpoints.loading import as_checkpoint, push_folder
 from ..data.decoding import readable_rows
-from ..data.identity import clip_keys
 from ..data.skipping import SkippedClips, report_skipped
-from ..data.sound_store import SoundStore, can_be_heard
+from ..data.sound_store import SoundStore
 from ..data.sources import ExclusionLog, report_exclusions
 from ..data.windows import check_lengths
 from ..errors import InputError
@@ -46,7 +45,7 @@ from .improvement_set import (
 from .inputs import CurationInputs, read_inputs
 from .matching import similarity_histogram
 from .report.page import ReportData, write_report
-from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening
+from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening, captioned_clips
 from .strategies import Curated, SelectedCaptions
 from .verdict_cut import keep_promised
 
@@ -342,16 +341,6 @@ def screen(
     if len(result.rows) < len(clips):
         clips, clip_embeds = clips.select(result.rows), clip_embeds.take(result.rows)
     return clips, clip_embeds, result
-
-
-def captioned_clips(corpus: Dataset, pool_keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Keys and ids of the captioned clips that are files of their own, not the pool's."""
-    _, firsts = np.unique(corpus["audio_id"][:], return_index=True)
-    clips = corpus.select_columns(["audio", "audio_id"]).select(firsts)
-    clips = clips.select(np.flatnonzero(can_be_heard(clips)))
-    keys = clip_keys(clips)
-    rows = np.flatnonzero(~np.isin(keys, pool_keys))
-    return keys[rows], clips.select(rows)["audio_id"][:]
 
 
 def match_clips(

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..data.identity import clip_keys
 from ..data.leakage import SAME_SOUND, EvaluationSounds
 from ..data.near_duplicates import SamePair, groups_of, pairs_within
 from ..data.quality import FAULTS, LIMITS, QUALITY_FIELDS
 from ..data.skipping import SkippedClips
-from ..data.sound_store import Sounds
+from ..data.sound_store import Sounds, can_be_heard
 from ..data.windows import WindowPlaces
 from ..errors import InputError
 from ..utils.console import say
@@ -223,3 +224,13 @@ def _in_words(counts: dict[str, int]) -> str:
 def _write_csv(path: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
     with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         csv.writer(file).writerows([tuple(header), *rows])
+
+
+def captioned_clips(corpus: Dataset, pool_keys: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Keys and ids of the captioned clips that are files of their own, not the pool's."""
+    _, firsts = np.unique(corpus["audio_id"][:], return_index=True)
+    clips = corpus.select_columns(["audio", "audio_id"]).select(firsts)
+    clips = clips.select(np.flatnonzero(can_be_heard(clips)))
+    keys = clip_keys(clips)
+    rows = np.flatnonzero(~np.isin(keys, pool_keys))
+    return keys[rows], clips.select(rows)["audio_id"][:]
