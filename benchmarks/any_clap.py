@@ -35,18 +35,12 @@ BUILT_IN = {
     "pool": ["soundscapes"],
     "tasks": {"soundscapes": "soundscapes"},
     "curation": ["--num_captions", "60", "--num_pairs", "1500"],
-    "student": [],
 }
 REAL = {
     "captions": ["audiofolder={data}/captioned_sfx", "esc50:1={data}/esc50_16k"],
     "pool": ["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:2={data}/esc50_16k"],
     "tasks": {"esc50": "esc50:3={data}/esc50_16k", "urbansound8k": "urbansound8k:2={data}/urbansound8k"},
-    # Of some labels no caption speaks: each keeps its own few, and its prompt. Replay of all captions forgets less.
-    "curation": [
-        *("--captions_per_label", "3", "--label_prompts", "true"),
-        *("--num_pairs", "1500", "--balance_labels", "true"),
-    ],
-    "student": ["--replay", "audiofolder={data}/captioned_sfx", "esc50:1={data}/esc50_16k"],
+    "curation": ["--caption_quantile", "0.8", "--num_pairs", "1500", "--balance_labels", "true"],
 }
 
 
@@ -124,7 +118,7 @@ def improve(
         sources = ["--captions", *captions, "--audio", *protocol["pool"], "--labels", task, *store]
         run("curate.py", pairs, *flags, *sources, *tasks, *protocol["curation"], *same_seed)
         flags += ["--improvement_set", str(pairs), "--task", task, "--max_steps", str(steps)]
-        run("run_student.py", student, *flags, *protocol["student"], *TRAINING, *same_seed)
+        run("run_student.py", student, *flags, *TRAINING, *same_seed)
         models[name] = teacher, student
     return models
 
