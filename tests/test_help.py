@@ -5,11 +5,14 @@ from inspect import get_annotations
 
 import pytest
 
+from modeling_clap_student.checkpoints.arguments import ModelArguments
 from modeling_clap_student.commands.command_line import _Parser
 from modeling_clap_student.commands.help_page import _SETTLED
+from modeling_clap_student.commands.review import ReviewArguments
 from modeling_clap_student.curation.arguments import CurateArguments
 from modeling_clap_student.evaluation.arguments import EvalArguments
-from modeling_clap_student.training.arguments import ClapStudentTrainingArguments, StudentArguments
+from modeling_clap_student.temporal.arguments import TemporalArguments, TemporalTrainingArguments
+from modeling_clap_student.training.arguments import ClapStudentTrainingArguments, StudentArguments, TeacherArguments
 
 
 TYPES = (StudentArguments, ClapStudentTrainingArguments)
@@ -27,7 +30,13 @@ def flags_of(text):
     return [line.split()[0] for line in text.splitlines() if line.startswith("  --")]
 
 
-@pytest.mark.parametrize("types", [TYPES, (CurateArguments,), (EvalArguments,)])
+TEMPORAL = (TemporalArguments, TemporalTrainingArguments)
+
+
+@pytest.mark.parametrize(
+    "types",
+    [TYPES, (TeacherArguments, ModelArguments), (CurateArguments,), (EvalArguments,), TEMPORAL, (ReviewArguments,)],
+)
 def test_all_of_ours_are_there_once(capsys, types):
     """Guards against a flag that nobody finds."""
     shown = flags_of(page(capsys, "--help", types))

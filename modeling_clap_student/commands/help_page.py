@@ -73,13 +73,12 @@ def format_page(parser: ArgumentParser, types: Sequence[type], everything: bool 
 
 def _title(kind: type, name: str) -> str:
     """The title of the class that has the flag, or gave it our default."""
-    titled = [owner for owner in kind.__mro__ if "title" in vars(owner)]
-    if name in _SETTLED:
+    owner = next(owner for owner in kind.__mro__ if name in get_annotations(owner))
+    is_theirs = owner.__module__.startswith("transformers.")  # whose class is slow to import
+    if name in _SETTLED or (is_theirs and name not in _USUAL):
         return _OTHERS
-    for owner in titled:
-        if name in get_annotations(owner):
-            return owner.title
-    return titled[-2].title if name in _USUAL else _OTHERS  # behind it is `CheckedArguments`
+    titled = [base.title for base in kind.__mro__ if "title" in vars(base)]
+    return titled[-2] if is_theirs else owner.title  # the last one is that of `CheckedArguments`
 
 
 def _rank(types: Sequence[type]):

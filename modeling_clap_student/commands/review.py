@@ -18,6 +18,7 @@ from .command_line import parse_arguments
 
 @dataclass
 class ReviewArguments(CheckedArguments):
+    title: ClassVar[str] = "Review"
     ranges: ClassVar[dict[str, Range]] = {
         "num_verdicts": Range(1, 500),
         "precision": Range(0, 1, above=True),
@@ -39,7 +40,7 @@ def main() -> None:
     argv = sys.argv[2:]
     if argv and not argv[0].startswith("-"):
         argv = ["--improvement_set", *argv]
-    (args,) = parse_arguments((ReviewArguments,), __doc__.splitlines()[0], argv)
+    (args,) = parse_arguments((ReviewArguments,), __doc__, argv)
     review(args)
 
 
