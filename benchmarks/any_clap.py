@@ -76,6 +76,8 @@ def new_clap(folder: Path, seed: int, seconds: int = 5, rate: int = 48_000, towe
     extractor = ClapFeatureExtractor(**sizes, truncation="rand_trunc")
     # BERT's kinds of token are none of this model's inputs.
     tokenizer = AutoTokenizer.from_pretrained(text, model_input_names=["input_ids", "attention_mask"])
+    # transformers' processor would cut the audio, too, to so many samples.
+    tokenizer.init_kwargs.pop("max_length", None)
     ClapProcessor(extractor, tokenizer).save_pretrained(folder)
 
 
@@ -130,7 +132,8 @@ def teach_order(folder: Path, seed: int, epochs: int) -> None:
         new_clap(folder / "new", seed, seconds=10)
     flags = ["--init", str(folder / "new"), "--corpus", *BUILT_IN["captions"], "--num_train_epochs", str(epochs)]
     run("run_teacher.py", teacher, *flags, *TRAINING, *same_seed)
-    run("run_temporal.py", taught, "--stage", "b", "--model", str(teacher), *same_seed)
+    scenes = ["--clips", "soundscapes:train", "--task", "soundscapes", "--num_scenes", "1500", "--max_steps", "600"]
+    run("run_temporal.py", taught, "--stage", "b", "--model", str(teacher), *scenes, *same_seed)
     models = ["--model", str(taught), "--baseline", str(teacher)]
     run("run_eval.py", folder / "order", *models, "--task", "zste=soundscapes", *same_seed)
     rows = json.loads((folder / "order" / "results.json").read_text(encoding="utf-8"))
