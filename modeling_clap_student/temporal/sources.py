@@ -14,9 +14,8 @@ from .arguments import TemporalArguments, TemporalTrainingArguments
 from .trainer import order_aware
 
 
-# Task 3C, 1000 scenes: docs/temporal.md.
-# `benchmarks/any_clap.py --order`; of this package's pooling, docs/temporal.md.
-_OWN_POOLING = "a small HTSAT told 51 % of orders after stage B, a guess tells 50 %, and this package's own pooling 94 %"
+# Task 3C, 1000 scenes: `benchmarks/any_clap.py --order`, and docs/temporal.md.
+_OWN_POOLING = "a small HTSAT told 51 % of orders after stage B, a guess tells 50 %, this package's pooling 94 %"
 _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
 
 
