@@ -12,23 +12,20 @@ best tenth of all pairs, and draws them (needs `pip install matplotlib`).
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import PartialState
+from embedded_pool import embed_pool
 
-from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
-from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.advisor import estimate_precision
 from modeling_clap_student.curation.arguments import Threshold
-from modeling_clap_student.curation.strategies import label_prompts, select_captions
+from modeling_clap_student.curation.strategies import select_captions
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.soundscapes.corpus import holds_event
 
@@ -54,26 +51,16 @@ def read(name: str, data: Path | None):
 def tables(name: str, teacher: str, data: Path | None, numbers: list[int]):
     """For each number of selected captions: rows of threshold, kept pairs, estimated and true precision."""
     corpus, pool, names, is_true = read(name, data)
-    _, first = np.unique(corpus["caption_id"], return_index=True)
-    captions = corpus.select(np.sort(first)).select_columns(["caption", "caption_id"])
-    model, processor = load_checkpoint(teacher)
-    model.to(PartialState().device)
-    with tempfile.TemporaryDirectory() as folder:
-        skipped = SkippedClips(Path(folder) / "skipped.csv", 0.1)
-        texts = embed_texts(model, processor, captions["caption"])
-        prompts = embed_texts(model, processor, label_prompts(names))
-        clips, kept = embed_clips(model, processor, pool, skipped, description="embedding the pool")
-        for number in numbers:
-            selected = select_captions(texts, prompts, Threshold(count=number))
-            chosen = texts[selected.indices]
-            scale = model.logit_scale.exp().item()
-            estimate = estimate_precision(clips, texts, selected.indices, selected.labels, scale)
-            words = captions.select(selected.indices)["caption"]
-            labels = [names[label] for label in selected.labels]
-            truth = np.array(
-                [[is_true(row, *pair) for pair in zip(words, labels, strict=True)] for row in kept.tolist()]
-            )
-            yield number, rows_of(estimate, clips @ chosen.T, truth)
+    heard = embed_pool(teacher, corpus, pool, names)
+    for number in numbers:
+        selected = select_captions(heard.texts, heard.prompts, Threshold(count=number))
+        estimate = estimate_precision(heard.clips, heard.texts, selected.indices, selected.labels, heard.scale)
+        words = heard.captions.select(selected.indices)["caption"]
+        labels = [names[label] for label in selected.labels]
+        truth = np.array(
+            [[is_true(row, *pair) for pair in zip(words, labels, strict=True)] for row in heard.rows.tolist()]
+        )
+        yield number, rows_of(estimate, heard.clips @ heard.texts[selected.indices].T, truth)
 
 
 def rows_of(estimate, similarities: np.ndarray, truth: np.ndarray) -> np.ndarray:

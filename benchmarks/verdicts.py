@@ -12,7 +12,6 @@ promise. Beside it: the lowest cut at which the wanted share fits in truth (the 
 """
 
 import argparse
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,21 +19,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 from accelerate import PartialState
+from embedded_pool import embed_pool
 
 from modeling_clap_student import InputError
-from modeling_clap_student.checkpoints.embedding import embed_clips, embed_texts
-from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.advisor import PrecisionEstimate, estimate_precision
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.promise import decide
 from modeling_clap_student.curation.sampling import draw_pairs, label_numbers
-from modeling_clap_student.curation.strategies import label_prompts, match_pool, select_captions
+from modeling_clap_student.curation.strategies import match_pool, select_captions
 from modeling_clap_student.curation.verdicts import DOES_NOT, FITS, Verdicts
 from modeling_clap_student.data.benchmarks import evaluation_clips, read_benchmark, read_labels
 from modeling_clap_student.data.corpora import read_corpora
 from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
-from modeling_clap_student.data.skipping import SkippedClips
 from modeling_clap_student.data.sources import ExclusionLog
 from modeling_clap_student.soundscapes.corpus import holds_event
 
@@ -77,21 +74,12 @@ def read(name: str, data: Path | None):
 def curated(name: str, teacher: str, data: Path | None, num_captions: int, num_pairs: int) -> Case:
     """Curates by ADS, as curate.py does."""
     corpus, pool, names, classes = read(name, data)
-    _, firsts = np.unique(corpus["caption_id"], return_index=True)
-    captions = corpus.select(np.sort(firsts)).select_columns(["caption", "caption_id"])
-    model, processor = load_checkpoint(teacher)
-    model.to(PartialState().device)
-    with tempfile.TemporaryDirectory() as folder:
-        skipped = SkippedClips(Path(folder) / "skipped.csv", 0.1)
-        texts = embed_texts(model, processor, captions["caption"])
-        prompts = embed_texts(model, processor, label_prompts(names))
-        clips, rows = embed_clips(model, processor, pool, skipped, description="embedding the pool")
-    selected = select_captions(texts, prompts, Threshold(count=min(num_captions, len(texts))))
-    scale = model.logit_scale.exp().item()
-    estimate = estimate_precision(clips, texts, selected.indices, selected.labels, scale)
-    pairs = match_pool(
-        pool.select(rows), clips, captions, texts, Threshold(count=num_pairs), selected, class_names=names
-    ).pairs
+    heard = embed_pool(teacher, corpus, pool, names)
+    count = Threshold(count=min(num_captions, len(heard.texts)))
+    selected = select_captions(heard.texts, heard.prompts, count)
+    estimate = estimate_precision(heard.clips, heard.texts, selected.indices, selected.labels, heard.scale)
+    matched = pool.select(heard.rows), heard.clips, heard.captions, heard.texts, Threshold(count=num_pairs)
+    pairs = match_pool(*matched, selected, class_names=names).pairs
     if classes is None:
         paths = [audio["path"] for audio in pairs["audio"]]
         truth = [bool(holds_event(path, caption)) for path, caption in zip(paths, pairs["caption"], strict=True)]

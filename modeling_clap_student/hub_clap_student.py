@@ -69,10 +69,12 @@ _CARD = """# {name}
 
 ## Intended use and limits
 
-It says which of some named sounds a clip holds, and finds clips by words and words by clips. It knows what its
-captions spoke of; classes that they lack are guesses. It was not tested for speech, music or decisions about people.
-Measure it on labelled clips of your own before you rely on it.
+{limits}
 """
+_LIMITS = """It says which of some named sounds a clip holds, and finds clips by words and words by clips.
+It knows what its captions spoke of; classes that they lack are guesses. It was not tested for speech, music or
+decisions about people. Measure it on labelled clips of your own before you rely on it."""
+_TOWER_LIMITS = """It is one half of an audio-text model: what a training starts from. It knows no words."""
 _CLAP = """An audio-text model (CLAP): a CNN14 audio tower, which hears {rate} Hz mono, and a BERT text tower in one
 space of {dim} dimensions."""
 _CLAP_USE = """```python
@@ -160,6 +162,7 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
         results=_table(results) if results else "It was not evaluated when it was made.",
         origin=record.pop("origin", "No record of how it was made came with the weights."),
         record=json.dumps(_without_gaps(record), indent=2),
+        limits=_TOWER_LIMITS if is_tower else _LIMITS,
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 

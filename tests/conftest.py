@@ -1,6 +1,7 @@
 """Tiny models and synthetic audio. No test needs a network; those that need real recordings take `real_data`."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -226,3 +227,18 @@ def check_failure(code, capsys, *words):
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and all(word in lines[0] for word in words), error
     assert "Traceback" not in error
+
+
+@pytest.fixture
+def browser():
+    """Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip(f"no browser to open a page in: none of {', '.join(names)} is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

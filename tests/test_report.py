@@ -1,7 +1,6 @@
 """The report of a curated set: its numbers against brute force, hostile input, its size, and the page in a browser."""
 
 import re
-import shutil
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -291,20 +290,6 @@ def test_a_failure_to_draw_keeps_the_set(command, tiny_folder, captioned_folder,
     assert command(curate, *flags, "--num_pairs", 8, "--output_dir", "set") == 0
     assert is_improvement_set(Path("set")) and not Path("set/report.html").exists()
     assert "no report.html: RuntimeError: no font" in capsys.readouterr().out
-
-
-@pytest.fixture
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"no browser to open the report in: none of {', '.join(names)} is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -58,25 +57,16 @@ def pairs_of(folder: str) -> dict[tuple, float]:
 
 
 @pytest.fixture
-def page(reviewed):
+def page(reviewed, browser):
     """The page in a browser, told what it complains of."""
-    from playwright.sync_api import sync_playwright
-
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip(f"no browser to open the page in: none of {', '.join(names)} is installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.problems, page.requests = [], []
-        page.on("console", lambda message: page.problems.append(message.text))
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("request", lambda request: page.requests.append(request.url))
-        page.on("dialog", lambda dialog: dialog.accept())
-        page.goto((reviewed / "review.html").resolve().as_uri())
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.problems, page.requests = [], []
+    page.on("console", lambda message: page.problems.append(message.text))
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("request", lambda request: page.requests.append(request.url))
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto((reviewed / "review.html").resolve().as_uri())
+    return page
 
 
 def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, command, flags, capsys):

@@ -59,7 +59,7 @@ class EvalArguments(WindowArguments, ReadingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        self.task = self.task or BUILT_IN
+        self.task = self.task or list(BUILT_IN)
         for name, values in (("model", self.models), ("task", self.task)):
             if again := [value for place, value in enumerate(values) if value in values[:place]]:
                 raise ValueError(f"--{name} {again[0]} is given twice")
