@@ -9,6 +9,7 @@ from modeling_clap_student.curation import similarity_scan
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.matching import match, match_by_label, similarity_histogram
 from modeling_clap_student.curation.similarity_scan import SimilarityScan, product_dtype
+from modeling_clap_student.curation.strategies import label_offsets
 
 
 def unit(rng, n, dim=48):
@@ -168,6 +169,32 @@ def test_hubness_correction_equals_brute_force(product, options, threshold):
     expected = allowed & (scores >= cut - 1e-12)
     assert expected.any() and pairs(found) == where(expected)
     np.testing.assert_allclose(found.similarities, plain[expected], atol=3e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_captions_per_clip": 2}])
+@pytest.mark.parametrize("threshold", [Threshold(value=-0.2), Threshold(count=50)])
+def test_offsets_of_clips_equal_brute_force(product, options, threshold):
+    """Guards against offsets of other clips, of twice the size, and cosines reported on another scale."""
+    rng = np.random.default_rng(7)
+    audio, text, offsets = unit(rng, 90), unit(rng, 70), rng.uniform(-0.5, 0.5, 90).astype(np.float32)
+    plain = cosines(audio, text)
+    scores = plain - offsets[:, None].astype(np.float64)
+    allowed = nearest_mask(scores, 2) if options else np.ones(scores.shape, bool)
+    cut = threshold.resolve(scores[allowed]) if threshold.count else threshold.value
+    found = match(audio, text, threshold, 32, clip_offsets=offsets, **options)
+    expected = allowed & (scores >= cut - 1e-12)
+    assert expected.any() and pairs(found) == where(expected)
+    np.testing.assert_allclose(found.similarities, plain[expected], atol=3e-7)
+
+
+def test_offsets_make_cosines_the_log_of_probabilities():
+    """Guards against another scale, another logarithm, and blocks that are put together wrongly."""
+    rng = np.random.default_rng(8)
+    audio, labels = unit(rng, 40), unit(rng, 6)
+    scores = 20 * cosines(audio, labels)
+    expected = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    offsets = label_offsets(audio, labels, 20, block_size=16)
+    np.testing.assert_allclose(20 * (cosines(audio, labels) - offsets[:, None]), expected, atol=1e-4)
 
 
 def test_more_neighbours_than_there_are_is_an_input_error():

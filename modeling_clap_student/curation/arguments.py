@@ -22,6 +22,7 @@ STRATEGIES = ("du", "ds", "ads")
 MAX_PAIRS = 50_000_000
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
 QUALITY = ("min_seconds", "max_silence", "max_clipping", "min_bandwidth_hz", "max_offset")
+CORRECTIONS = ("csls_neighbours", "contrast_labels")  # pairs are then not ranked by their cosines alone
 SCREENING = ("near_duplicates", "deduplicate", *QUALITY)
 SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 JUDGED = ("confidence", "drop_rejected")
@@ -30,8 +31,8 @@ JUDGED = ("confidence", "drop_rejected")
 METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions",
     "captions_per_label", "label_prompts", "pair_threshold", "precision",
-    *JUDGED, "pair_quantile", "num_pairs", "balance_labels", *MATCHING, *SCREENING, "batch_size", "dtype",
-    "max_skipped_fraction", "seed", "window_seconds", "hop_seconds",
+    *JUDGED, "pair_quantile", "num_pairs", "balance_labels", "contrast_labels", *MATCHING, *SCREENING, "batch_size",
+    "dtype", "max_skipped_fraction", "seed", "window_seconds", "hop_seconds",
 )  # fmt: skip
 
 
@@ -160,6 +161,11 @@ class CurateArguments(WindowArguments, LeakageArguments):
     balance_labels: bool = flag(
         False, "Each label gets the same number of pairs, or its own quantile: none crowds out another."
     )
+    contrast_labels: bool = flag(
+        False,
+        "Rank clips by how probable the teacher finds the caption's label among all labels, not by the cosine alone: "
+        "a clip that is near to every label is then near to none. --pair_threshold is then on that scale.",
+    )
     max_captions_per_clip: int | None = flag(None, "Only pairs whose caption is among this many nearest of the clip.")
     max_clips_per_caption: int | None = flag(None, "Only pairs whose clip is among this many nearest of the caption.")
     mutual_nearest: bool = flag(False, "Only pairs of which each is the other's nearest.")
@@ -271,14 +277,14 @@ class CurateArguments(WindowArguments, LeakageArguments):
             for name in ("confidence", "drop_rejected"):
                 if getattr(self, name):
                     raise ValueError(f"--{name} is for verdicts: give --pair_threshold their file")
-        elif self.strategy == "ds" or self.csls_neighbours:
-            name = "--strategy ds" if self.strategy == "ds" else "--csls_neighbours"
+        elif self.strategy == "ds" or self.correction:
+            name = "--strategy ds" if self.strategy == "ds" else f"--{self.correction}"
             raise ValueError(f"--pair_threshold {self.pair_threshold}: verdicts cut cosines of pairs, not with {name}")
 
     def _check_matching(self) -> None:
         if self.balance_labels and (self.strategy != "ads" or (self.pair_quantile, self.num_pairs) == (None, None)):
             raise ValueError("--balance_labels is for ads, and for pairs by --num_pairs or --pair_quantile")
-        option = next(iter(self.matching_options()), None)
+        option = next(iter([*self.matching_options(), *([self.correction] if self.correction else [])]), None)
         screens = [name for name in SCREENING[1:] if getattr(self, name) is not None]
         screens += ["near_duplicates"] if self.near_duplicates == "drop" else []
         if self.strategy == "ds" and screens:
@@ -287,9 +293,13 @@ class CurateArguments(WindowArguments, LeakageArguments):
             raise ValueError(f"--{option} is for pairs of du and ads: ds matches nothing")
         if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
             raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
-        if self.csls_neighbours and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
+        if self.contrast_labels and self.strategy != "ads":
+            raise ValueError("--contrast_labels is for ads: its labels are what clips are compared by")
+        if self.csls_neighbours and self.contrast_labels:
+            raise ValueError("--csls_neighbours and --contrast_labels both correct for hubs: give one of them")
+        if self.correction and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
             raise ValueError(
-                "--csls_neighbours changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
+                f"--{self.correction} changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
             )
         if self.pair_threshold == AUTO and self.strategy != "ads":
             raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")
@@ -297,6 +307,16 @@ class CurateArguments(WindowArguments, LeakageArguments):
             raise ValueError(
                 f"--pair_threshold {AUTO} estimates the precision of all pairs: give it without --{option}"
             )
+
+    @property
+    def correction(self) -> str | None:
+        """The option of `CORRECTIONS` that is given."""
+        return next((name for name in CORRECTIONS if getattr(self, name)), None)
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether the teacher's probabilities count, and with them what it multiplies cosines by."""
+        return self.pair_threshold == AUTO or self.contrast_labels
 
     def matching_options(self) -> dict:
         """The options of `match` that restrict the pairs; none by default, as in the paper."""

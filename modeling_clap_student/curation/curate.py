@@ -210,7 +210,7 @@ def run_curation(
     publishes = bool(args.embed_audio or args.push_to_hub)
     encoder = for_inference(model.to(PartialState().device), args.dtype)
     made_by = provenance(args, model, inputs.class_names)
-    scale = model.logit_scale.exp().item() if args.pair_threshold == AUTO else None
+    scale = model.logit_scale.exp().item() if args.needs_scale else None
     store = EmbeddingStore(args.embedding_store, model, processor, args.batch_size, args.dtype)
     listens = args.listens or bool(inputs.sounds and inputs.pool is not None)
     sounds = SoundStore(args.fingerprint_store) if listens else None
@@ -353,7 +353,7 @@ def match_clips(
     selected: SelectedCaptions | None,
     scratch: Path,
 ) -> tuple[Curated, dict]:
-    """The pool's clips with their captions, and what the provenance tells of it; the teacher's scale is for `auto`."""
+    """The pool's clips with their captions, and what the provenance tells; the teacher's scale where it is needed."""
     caption_embeds, precisions = caption_embeds[:], {}
     if args.pair_threshold == AUTO:
         estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
@@ -365,17 +365,21 @@ def match_clips(
         threshold = args.threshold("pair", strategies.PAPER_DU_THRESHOLD)
     else:
         threshold = args.threshold("pair", strategies.paper_thresholds(inputs.layout)[1])
+    options = args.matching_options()
+    if args.contrast_labels:
+        options["clip_offsets"] = strategies.label_offsets(clip_embeds, selected.label_embeds, scale)
     curated = strategies.match_pool(
         *(clips, clip_embeds, inputs.captions, caption_embeds, threshold, selected, inputs.class_names),
         scratch=scratch,
         balance_labels=args.balance_labels,
         max_pairs=args.max_pairs,
-        **args.matching_options(),
+        **options,
     )
     if len(curated.pairs) == 0:
         raise none_reached("pair", curated)
     decision = {"pair_threshold": curated.threshold, "highest_similarity": curated.highest}
-    return curated, decision | args.matching_options() | precisions
+    contrast = {"contrast_labels": True} if args.contrast_labels else {}
+    return curated, decision | args.matching_options() | contrast | precisions
 
 
 def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:

@@ -17,7 +17,7 @@ class Matches:
     Attributes:
         clips, captions: (pairs,) int64 rows.
         similarities: (pairs,) float32 cosines.
-        threshold: the cosine, or with `csls_neighbours` the corrected one, that decided.
+        threshold: the cosine, or with `csls_neighbours` or `clip_offsets` the corrected one, that decided.
         highest: the highest of any pair, on the threshold's scale; if no pair reached it, perhaps 0.01 less than that.
     """
 
@@ -38,6 +38,7 @@ def match(
     max_clips_per_caption: int | None = None,
     mutual_nearest: bool = False,
     csls_neighbours: int | None = None,
+    clip_offsets: np.ndarray | None = None,
     max_pairs: int = MAX_PAIRS,
     device: str | None = None,
 ) -> Matches:
@@ -55,6 +56,7 @@ def match(
         csls_neighbours: compare 2 cos - r(clip) - r(caption) instead of cosines, with r the mean cosine to this many
             nearest on the other side, as float32: what is near to everything is then near to nothing. The threshold
             and the limits are on that scale, on which 0 is a pair as near as those neighbours.
+        clip_offsets: (clips,) compare cos - offset(clip) instead of cosines, as float32, with threshold and limits.
         max_pairs: more than these are refused.
         device: where to compute; by default the GPU if there is one.
 
@@ -66,7 +68,9 @@ def match(
     settings = {"device": device, "block_size": block_size}
     audio, text = audio_embeds, text_embeds
     if csls_neighbours:
-        audio, text = _corrected(audio, text, csls_neighbours, settings)
+        audio, text = _corrected_for_hubs(audio, text, csls_neighbours, settings)
+    elif clip_offsets is not None:
+        audio, text = _corrected_by_clip(audio, text, clip_offsets)
     limits = (1, 1) if mutual_nearest else (max_captions_per_clip, max_clips_per_caption)
     if any(limits):
         pairs, floor, highest = _limited(audio, text, threshold, limits, settings)
@@ -78,8 +82,8 @@ def match(
         scan, floor = SimilarityScan(audio, text, **settings), threshold.value
         pairs, highest = _above(scan, floor, max_pairs), scan.highest
     cosines = pairs.similarities
-    if csls_neighbours:
-        cosines = (cosines + audio.means[pairs.queries] + text.means[pairs.keys]) / 2
+    if isinstance(audio, Corrected):
+        cosines = (cosines + audio.offsets[pairs.queries] + text.offsets[pairs.keys]) / audio.weight
     return Matches(pairs.queries, pairs.keys, cosines.astype(np.float32), float(floor), float(highest))
 
 
@@ -190,27 +194,30 @@ def _nearest(scan: SimilarityScan, count: int, floor: float = -np.inf) -> Pairs:
 
 
 class Corrected:
-    """Embeddings whose inner product is 2 cos - r(audio) - r(text) (CSLS), made as they are sliced.
+    """Embeddings whose inner product is w cos - r(audio) - r(text), made as they are sliced.
 
-    With r, `means`, the mean cosine to the nearest neighbours on the other side, [2a, -r(a), 1] · [t, 1, -r(t)] is
-    just that, so that all that is done to cosines can be done to corrected ones.
-
-    Source: Conneau et al. 2018, Word Translation Without Parallel Data, arXiv 1710.04087, section 2.3.
+    [w a, -r(a), 1] · [t, 1, -r(t)] is just that, so that all that is done to cosines can be done to corrected ones.
     """
 
-    def __init__(self, embeds, means: np.ndarray, is_audio: bool):
-        self.embeds, self.means, self.is_audio = embeds, means, is_audio
+    def __init__(self, embeds, offsets: np.ndarray, weight: float | None = None):
+        self.embeds, self.offsets, self.weight = embeds, offsets, weight  # a text's has no weight
 
     def __len__(self) -> int:
         return len(self.embeds)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        embeds, means = _array(self.embeds[rows]), self.means[rows, None]
-        ones = np.ones_like(means)
-        return np.hstack([2 * embeds, -means, ones] if self.is_audio else [embeds, ones, -means])
+        embeds, offsets = _array(self.embeds[rows]), self.offsets[rows, None]
+        ones = np.ones_like(offsets)
+        if self.weight is None:
+            return np.hstack([embeds, ones, -offsets])
+        return np.hstack([self.weight * embeds, -offsets, ones])
 
 
-def _corrected(audio, text, neighbours: int, settings: dict) -> tuple[Corrected, Corrected]:
+def _corrected_for_hubs(audio, text, neighbours: int, settings: dict) -> tuple[Corrected, Corrected]:
+    """CSLS: 2 cos - r(audio) - r(text), r being the mean cosine to the nearest neighbours on the other side.
+
+    Source: Conneau et al. 2018, Word Translation Without Parallel Data, arXiv 1710.04087, section 2.3.
+    """
     if neighbours > min(len(audio), len(text)):
         raise InputError(f"{neighbours} neighbours of {len(audio)} clips and {len(text)} captions can't be had")
 
@@ -218,7 +225,12 @@ def _corrected(audio, text, neighbours: int, settings: dict) -> tuple[Corrected,
         pairs = _nearest(SimilarityScan(queries, keys, **settings), neighbours)
         return pairs.similarities.reshape(-1, neighbours).mean(axis=1).astype(np.float32)
 
-    return Corrected(audio, means(audio, text), is_audio=True), Corrected(text, means(text, audio), is_audio=False)
+    return Corrected(audio, means(audio, text), 2), Corrected(text, means(text, audio))
+
+
+def _corrected_by_clip(audio, text, offsets: np.ndarray) -> tuple[Corrected, Corrected]:
+    """cos - offset(audio)."""
+    return Corrected(audio, np.asarray(offsets, np.float32), 1), Corrected(text, np.zeros(len(text), np.float32))
 
 
 def _array(embeds) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from datasets import Dataset, DatasetInfo, concatenate_datasets
 
 from ..data.decoding import readable_rows
@@ -83,6 +84,26 @@ def nearest_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, count
     indices = np.unique(nearest)
     labels, values = chosen[indices].argmax(axis=1), chosen[indices].max(axis=1)
     return SelectedCaptions(indices, labels, values, float(values.min()), float(similarities.max()), label_embeds)
+
+
+def label_offsets(clip_embeds, label_embeds: np.ndarray, scale: float, block_size: int = 4096) -> np.ndarray:
+    """How near each clip lies to all labels together: log-sum-exp of its scaled cosines, over the scale.
+
+    A clip's cosine to a label less this is, times the scale, the log of the teacher's zero-shot probability of the
+    label: a clip that is near to every label is then near to none.
+
+    Args:
+        clip_embeds: (clips, dim) unit vectors.
+        label_embeds: (classes, dim) unit vectors of the classes' prompts.
+        scale: the teacher's, of its cosines.
+
+    Returns:
+        (clips,) float32.
+    """
+    labels = torch.tensor(label_embeds, dtype=torch.float32).T
+    blocks = (slice(start, start + block_size) for start in range(0, len(clip_embeds), block_size))
+    cosines = (torch.tensor(clip_embeds[rows], dtype=torch.float32) @ labels for rows in blocks)
+    return torch.cat([torch.logsumexp(scale * block, dim=1) / scale for block in cosines]).numpy()
 
 
 @dataclass(frozen=True)

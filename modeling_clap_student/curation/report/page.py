@@ -18,6 +18,7 @@ from ...data.quality import FAULTS
 from ...redaction_clap_student import public
 from ...soundscapes.corpus import holds_event
 from ...utils.outputs import whole_file
+from ..arguments import CORRECTIONS
 from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt, similarity_charts
 
 
@@ -47,6 +48,7 @@ _FACTS = {
     "max_clips_per_caption": "Clips a caption, at most",
     "mutual_nearest": "Only mutual nearest",
     "csls_neighbours": "Threshold after correcting for hubs; neighbours",
+    "contrast_labels": "Clips ranked by the label's probability among all labels",
     "highest_similarity": "Highest similarity",
     "num_skipped": "Clips that could not be read, or were not good enough",
     "evaluation_copies": "Clips left out: they sound like an evaluation clip",
@@ -157,7 +159,7 @@ def _decision(made_by: dict) -> tuple[str, float | None]:
     """The column that a threshold decided, and the threshold, where it is a cosine like the column."""
     if made_by["strategy"] == "ds":
         return "label_similarity", made_by.get("caption_threshold")
-    return "similarity", None if made_by.get("csls_neighbours") else made_by.get("pair_threshold")
+    return "similarity", None if any(made_by.get(name) for name in CORRECTIONS) else made_by.get("pair_threshold")
 
 
 def count_cells(data: ReportData, table: pa.Table) -> list[dict]:
