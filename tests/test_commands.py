@@ -6,8 +6,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FAST, ROOT, SMALL, check_failure, numbers, with_bfloat16, without_bfloat16, write_tone
+from transformers import AutoModel, AutoProcessor
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
@@ -186,6 +188,8 @@ def test_wrong_corpora(command, tmp_path, capsys, corpus, words):
         (["--max_captions_per_clip", "0"], ["--max_captions_per_clip must be at least 1"]),
         (["--csls_neighbours", "2"], ["--csls_neighbours changes the scale", "--num_pairs"]),
         (["--csls_neighbours", "99", "--num_pairs", "3"], ["99 neighbours"]),
+        (["--contrast_labels", "true"], ["--contrast_labels changes the scale", "--num_pairs"]),
+        (["--contrast_labels", "true", "--csls_neighbours", "2", "--num_pairs", "3"], ["both correct for hubs"]),
         (["--balance_labels", "true", "--pair_threshold", "0"], ["--balance_labels is for ads", "--num_pairs"]),
         (["--max_pairs", "2", "--num_pairs", "5"], ["5 pairs", "raise max_pairs"]),
         (["--audio", "empty"], ["no audio files"]),
@@ -233,6 +237,38 @@ def test_limits_on_pairs_are_kept_and_recorded(command, teacher, files):
     pairs, _, facts = load_improvement_set("two")
     assert max(Counter(pairs["caption_id"]).values()) <= 2 and facts["csls_neighbours"] == 2
     assert all(-1.001 <= similarity <= 1.001 for similarity in pairs["similarity"])
+
+
+def test_clips_are_ranked_by_the_probability_of_the_label(command, teacher, files):
+    """Guards against a flag that never reaches the matching, another ranking, and a set that is not made again."""
+    Path("names.txt").write_text("dog\nrain on a roof\nengine of a car")
+    rest = dict(zip(files[::2], files[1::2], strict=True)) | {"--labels": "names.txt", "--num_captions": 6}
+    made = ["--strategy", "ads", "--teacher", teacher, *(x for pair in rest.items() for x in pair)]
+    assert command(curate, *made, "--pair_threshold", -1, "--output_dir", "all") == 0
+    assert command(curate, *made, "--contrast_labels", "true", "--num_pairs", 9, "--output_dir", "few") == 0
+    few, _, facts = load_improvement_set("few")
+    assert facts["contrast_labels"] is True and len(few) == facts["num_pairs"]
+    every, _, _ = load_improvement_set("all")
+    model, names = AutoModel.from_pretrained(teacher), Path("names.txt").read_text().split("\n")
+    model.processor = AutoProcessor.from_pretrained(teacher)
+    path_of = {row["audio_id"]: row["audio"]["path"] for row in every}
+    clips = sorted(path_of)
+    labels = model.encode_text([f"this is a sound of {name}" for name in names]).double().numpy()
+    scale = model.logit_scale.exp().item()
+    nearness = (
+        np.log(
+            np.exp(scale * model.encode_audio([path_of[clip] for clip in clips]).double().numpy() @ labels.T).sum(
+                axis=1
+            )
+        )
+        / scale
+    )
+    of_clip = dict(zip(clips, nearness, strict=True))
+    score = {(row["audio_id"], row["caption"]): row["similarity"] - of_clip[row["audio_id"]] for row in every}
+    best = sorted(score, key=score.get, reverse=True)[: len(few)]
+    assert {(row["audio_id"], row["caption"]) for row in few} == set(best)
+    assert command(curate, "--remake", "few", "--output_dir", "again") == 0
+    assert load_improvement_set("again")[0]["similarity"] == few["similarity"]
 
 
 def test_labels_share_the_pairs(command, teacher, files):

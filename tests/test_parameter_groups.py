@@ -4,6 +4,7 @@ import pytest
 import torch
 from test_training import make_trainer
 
+from modeling_clap_student import ClapStudentTrainingArguments, InputError
 from modeling_clap_student.training.optimization import parameter_groups
 
 
@@ -66,15 +67,56 @@ def test_a_moving_average_ends_the_run(tiny, captioned_folder, tmp_path):
     """Guards against an average of other weights, of another decay, or one that training goes on from."""
     options = {"max_steps": 5, "learning_rate": 1e-2, "num_train_epochs": 5}
     trainer = make_trainer(tiny, captioned_folder, tmp_path, ema_decay=0.8, **options)
-    seen = []
+    seen, final = [], trainer.final_weights
     weight = trainer.model.text_projection.linear1.weight
-    trainer.average.on_step_end = recording(trainer.average.on_step_end, lambda: seen.append(weight.detach().double()))
+    final.on_step_end = recording(final.on_step_end, lambda: seen.append(weight.detach().double()))
     trainer.train()
     expected = seen[0]
     for value in seen[1:]:
         expected = 0.8 * expected + 0.2 * value
     assert len(seen) == 5 and not torch.equal(seen[0], seen[4])
     torch.testing.assert_close(trainer.model.text_projection.linear1.weight.double(), expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_share_of_the_start_ends_the_run(tiny, captioned_folder, tmp_path):
+    """Guards against the other share, statistics that are left out, and training that goes on from the mixture."""
+    trainer = make_trainer(tiny, captioned_folder, tmp_path, start_share=0.3, max_steps=3, learning_rate=1e-2)
+    start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trained, final = {}, trainer.final_weights
+
+    def look():
+        trained.update({name: value.clone() for name, value in trainer.model.state_dict().items()})
+
+    final.on_step_end = recording(final.on_step_end, look)
+    trainer.train()
+    for name, value in trainer.model.state_dict().items():
+        expected = 0.3 * start[name].double() + 0.7 * trained[name].double()
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), expected, atol=1e-6, rtol=1e-5)
+    ended = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with trainer.weights_to_score():
+        assert all(torch.equal(value, ended[name]) for name, value in trainer.model.state_dict().items())
+    for name in ("audio_model.bn0.running_mean", "text_projection.linear1.weight", "logit_scale"):
+        assert not torch.equal(trained[name], start[name]), name
+
+
+def test_a_share_of_the_start_and_an_average_go_together(tiny, captioned_folder, tmp_path):
+    """Guards against one of the two being left out."""
+    options = {"ema_decay": 0.8, "start_share": 0.3, "max_steps": 3, "learning_rate": 1e-2}
+    trainer = make_trainer(tiny, captioned_folder, tmp_path, **options)
+    start = trainer.model.text_projection.linear1.weight.detach().clone()
+    trainer.train()
+    average = trainer.final_weights.average.module.text_projection.linear1.weight.detach()
+    found = trainer.model.text_projection.linear1.weight.detach()
+    torch.testing.assert_close(found, 0.3 * start + 0.7 * average)
+
+
+def test_a_new_model_has_no_start_to_keep():
+    """Guards against a share of random weights."""
+    args = ClapStudentTrainingArguments(start_share=0.3)
+    args.check_start("teacher")
+    with pytest.raises(InputError, match="--start_share"):
+        args.check_start("fresh")
 
 
 def recording(function, look):

@@ -75,6 +75,7 @@ def train_student(
     tasks = [benchmark.clips for benchmark in benchmarks]
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     check_selection(args, training_args)
+    training_args.check_start(args.init)
     data = read_student_data(args, training_args, leakage, exclusions)
     leakage.say_of_stream(data.is_streamed)
     args.teacher = find_teacher(args)

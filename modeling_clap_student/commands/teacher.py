@@ -48,6 +48,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     from ..training.sources import read_teacher_data
     from ..training.trainer import ClapStudentTrainer, make_collator
 
+    training_args.check_start(args.init)
     set_seed(training_args.seed)
     run = TrainingRun(f"Teacher: trained on {', '.join(args.corpus)}", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)

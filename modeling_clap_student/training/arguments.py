@@ -187,6 +187,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         "frequency_mask": Range(0, 1000),
         "layer_wise_lr_decay": Range(0.01, 1),
         "ema_decay": Range(0.01, 0.99999),
+        "start_share": Range(0, 0.99),
         "validation_fraction": Range(0, 0.9),
     }
 
@@ -223,6 +224,11 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         1.0, "Each layer's learning rate is this times that of the layer above, in (0, 1]."
     )
     ema_decay: float | None = flag(None, "End with a moving average of the weights that keeps this much in a step.")
+    start_share: float = flag(
+        0.0,
+        "Share of the starting weights in those that the training ends with (WiSE-FT): between what a model knew and "
+        "what it learnt from few pairs often lies a better one than either.",
+    )
     validation_fraction: float = flag(
         0.0, "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
     )
@@ -245,6 +251,11 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         if self.per_device_train_batch_size < 2:
             raise ValueError("--per_device_train_batch_size must be at least 2: one pair has no negatives")
         self._set_contrastive_batch()
+
+    def check_start(self, init: str) -> None:
+        """Raises InputError if a new model is to keep a share of its random weights."""
+        if self.start_share and init == "fresh":
+            raise InputError("--start_share keeps a share of what the start knew, and --init fresh knows nothing")
 
     def _set_contrastive_batch(self) -> None:
         if self.contrastive_batch_size is None:

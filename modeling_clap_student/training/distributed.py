@@ -63,7 +63,7 @@ class _Sum(torch.autograd.Function):
         return gradient
 
 
-def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool = False) -> None:
+def fit_for_sharding(model: nn.Module, accelerator: Accelerator, needs_whole_weights: bool = False) -> None:
     """Prepares a model for FSDP, where the launcher asks for that; otherwise leaves it as it is.
 
     FSDP shares out neither scalars nor channels-last weights. The scale of the logits is left to every process, and
@@ -72,10 +72,10 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool 
     Args:
         model: whose logit scales' names begin with `logit_scale`.
         accelerator: which has not taken the model yet.
-        averages: whether a moving average of the weights is asked for.
+        needs_whole_weights: whether the training averages or mixes them, see `FinalWeights`.
 
     Raises:
-        InputError: in half precision, to which FSDP would cast the batch norms as well; with a moving average.
+        InputError: in half precision, to which FSDP would cast the batch norms as well; with averages of weights.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:
@@ -83,8 +83,8 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator, averages: bool 
     if accelerator.mixed_precision != "no":
         raise InputError(f"FSDP can't train batch norms in {accelerator.mixed_precision}: leave out mixed precision")
     model.to(memory_format=torch.contiguous_format)
-    if averages:
-        raise InputError("FSDP keeps no whole weights to average: leave out --ema_decay")
+    if needs_whole_weights:
+        raise InputError("FSDP keeps no whole weights to average or mix: leave out --ema_decay and --start_share")
     scales = [weight for name, weight in model.named_parameters() if name.startswith("logit_scale")]
     plugin.ignored_modules = [nn.ParameterList(scales).to(accelerator.device)]
 

@@ -1,4 +1,4 @@
-"""Which weights learn, how fast, and the moving average of them."""
+"""Which weights learn, how fast, and which of them a training ends with."""
 
 import re
 from collections.abc import Iterator
@@ -97,48 +97,73 @@ def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: floa
 _FILE = "moving_average.safetensors"
 
 
-class MovingAverage(TrainerCallback):
-    """Averages weights and batch statistics after each step; the model that a training ends with has the average.
+class FinalWeights(TrainerCallback):
+    """What a training ends with, and what is scored meanwhile, where that is not the weights that are trained.
+
+    Batch statistics are treated as weights are.
 
     Args:
-        model: the student, not wrapped.
-        decay: part of the average that a step keeps, in (0, 1).
+        model: the student, not wrapped, with the weights that the training begins with.
+        ema_decay: a moving average of the weights after each step, which keeps this much in a step, in (0, 1).
+        start_share: share of the weights of the beginning, in [0, 1); the rest is the average or, without, the
+            trained weights.
 
     Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4); exponential as in Tarvainen and Valpola 2017,
-    arXiv 1703.01780.
+    arXiv 1703.01780. Weights between those of the start and of the end: Wortsman et al. 2022, arXiv 2109.01903.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.model = model
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    def __init__(self, model: nn.Module, ema_decay: float | None = None, start_share: float = 0.0):
+        self.model, self.start_share, self.average = model, start_share, None
+        if ema_decay:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
+        self.start, self.is_over = _copied(model.state_dict()) if start_share else {}, False
 
     def on_step_end(self, *args, **kwargs) -> None:
-        self.average.update_parameters(self.model)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def on_train_begin(self, *args, **kwargs) -> None:
+        self.is_over = False
 
     def on_train_end(self, *args, **kwargs) -> None:
-        self._copy_into_model(self.average.module.state_dict())
+        self._copy_into_model(self._values())
+        self.is_over = True
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model has the average for a while."""
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self._copy_into_model(self.average.module.state_dict())
+        """The model has the final weights for a while; at the end of a training it has them already."""
+        if self.is_over:
+            yield
+            return
+        own = _copied(self.model.state_dict())
+        self._copy_into_model(self._values())
         yield
         self._copy_into_model(own)
 
     def save(self, folder: str) -> None:
         """Writes the average into a checkpoint."""
-        values = {name: value.clone().contiguous() for name, value in self.average.state_dict().items()}
-        save_file(values, Path(folder, _FILE))
-        follow_umask(Path(folder, _FILE))
+        if self.average is not None:
+            values = {name: value.contiguous() for name, value in _copied(self.average.state_dict()).items()}
+            save_file(values, Path(folder, _FILE))
+            follow_umask(Path(folder, _FILE))
 
     def load(self, folder: str) -> None:
         """Goes on from a checkpoint's average."""
-        file = Path(folder, _FILE)
-        with reading(file, "moving average of this model's weights"):
-            self.average.load_state_dict(load_file(file))
+        if self.average is not None:
+            file = Path(folder, _FILE)
+            with reading(file, "moving average of this model's weights"):
+                self.average.load_state_dict(load_file(file))
+
+    def _values(self) -> dict[str, torch.Tensor]:
+        values = (self.average.module if self.average else self.model).state_dict()
+        between = {name: value for name, value in self.start.items() if value.is_floating_point()}
+        return values | {name: torch.lerp(values[name], start, self.start_share) for name, start in between.items()}
 
     @torch.no_grad()
     def _copy_into_model(self, values: dict[str, torch.Tensor]) -> None:
         for name, value in self.model.state_dict().items():
             value.copy_(values[name])
+
+
+def _copied(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in values.items()}

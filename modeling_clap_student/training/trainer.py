@@ -33,7 +33,7 @@ from .distributed import fit_for_sharding, make_whole, synchronise
 from .frozen_teacher import FrozenTeacher, same_front_end
 from .gradient_cache import cache_gradients
 from .objective import global_loss
-from .optimization import MovingAverage, freeze, parameter_groups
+from .optimization import FinalWeights, freeze, parameter_groups
 from .record import RecordMixin, hyperparameters, model_source
 from .streaming import StreamingMixin, check_steps, mixed_stream
 from .validation import PairValidation, ValidatingMixin
@@ -184,15 +184,17 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             data_collator=data_collator,
             **kwargs,
         )
-        fit_for_sharding(model, self.accelerator, bool(args.ema_decay))
+        needs_whole_weights = bool(args.ema_decay or args.start_share)
+        fit_for_sharding(model, self.accelerator, needs_whole_weights)
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
         self.teacher = self._frozen(teacher) if taught else None
         self.distillation = self._make_distillation()
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
-        self.average = MovingAverage(self.model, args.ema_decay) if args.ema_decay else None
-        if self.average is not None:
-            self.add_callback(self.average)
+        self.final_weights = None
+        if needs_whole_weights:
+            self.final_weights = FinalWeights(self.model, args.ema_decay, args.start_share)
+            self.add_callback(self.final_weights)
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
@@ -416,21 +418,21 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
-        for part in (self.average, self.distillation):
+        for part in (self.final_weights, self.distillation):
             if part is not None and self.args.should_save:
                 part.save(output_dir)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        for part in (self.average, self.distillation):
+        for part in (self.final_weights, self.distillation):
             if part is not None and checkpoint is not None:
                 part.load(checkpoint)
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        if self.average is not None:
-            self.average.load(self.state.best_model_checkpoint)
+        if self.final_weights is not None:
+            self.final_weights.load(self.state.best_model_checkpoint)
 
     def weights_to_score(self) -> AbstractContextManager:
-        """The moving average, where there is one."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        """Those that a training would end with now."""
+        return nullcontext() if self.final_weights is None else self.final_weights.in_place()
