@@ -1,20 +1,20 @@
 """The rows of the paper's tables and their ablations, as commands of this package; `protocols.py` has the recordings.
 
-Sizes follow from the corpora alone: the fifth of the captions that lies nearest to the domain's prompts, about as many
-pairs as the teacher has, shared evenly among the classes (`--balance_labels`). The text tower keeps its weights. Both
-were chosen by the labels of the pool of protocol 2, with another seed.
+Sizes follow from the corpora alone: about as many pairs as the teacher has, shared evenly among the classes
+(`--balance_labels`). DS takes the fifth of the captions that lies nearest to the domain's prompts; which captions and
+clips ADS takes, and how students train, is the protocol's. The text tower keeps its weights.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from protocols import Protocol
+from protocols import BY_LABEL, BY_QUANTILE, Protocol
 from steps import Step, needed
 
 
 TEXTS = ["{data}/captions/audiocaps_train.csv", "{data}/captions/clotho_captions_development.csv"]  # without audio
-CAPTION_QUANTILE, NUM_PAIRS = "0.8", "1500"
-TABLES = ["2", "3", "rounds", "seeds", "ablations", "options"]
+NUM_PAIRS = "1500"
+TABLES = ["2", "3", "rounds", "seeds", "recipe", "ablations", "options"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def pairs(
     num_pairs: str = NUM_PAIRS,
     balanced: str = "true",
     texts: Sequence[str] = (),
+    selection: Sequence[str] | None = None,
 ) -> Step:
     flags = ["--strategy", strategy, "--teacher", f"{{folder}}/{teacher}", "--captions", *protocol.captioned, *texts]
     if strategy != "ds":
@@ -47,7 +48,8 @@ def pairs(
     if strategy == "ads":
         flags += ["--balance_labels", balanced]
     if domain is not None:
-        flags += ["--labels", protocol.domains[domain], "--caption_quantile", CAPTION_QUANTILE]
+        selection = selection or (protocol.ads if strategy == "ads" else BY_QUANTILE)
+        flags += ["--labels", protocol.domains[domain], *selection]
     return Step(name, "curate.py", [*flags, "--embedding_store", "{folder}/embeddings"])
 
 
@@ -67,7 +69,7 @@ def score(protocol: Protocol, labelled: str, model: str) -> Step:
 def grid(protocol: Protocol, tables: list[str]) -> tuple[list[Step], list[Row]]:
     """The steps of some of `TABLES`, each behind those it needs, and the rows that they fill."""
     steps, rows = [], []
-    for add in (_add_main, _add_subset, _add_rounds, _add_ablations):
+    for add in (_add_main, _add_subset, _add_rounds, _add_recipe, _add_ablations):
         add(protocol, steps, rows)
     # `order` goes with Table 2; the three tables of the ablations are each other's steps.
     wanted = {"2": {"2", "order"}, "ablations": {"ablations", "changes", "pool"}, "options": {"pool"}}
@@ -170,6 +172,30 @@ def _add_rounds(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     rows += [Row("rounds", title, names, _both("teacher", domains)) for title, names in titles.items()]
 
 
+# What protocol 3's recipe adds to protocol 2's, taken away: its name, which captions and clips, flags of the student.
+_WITHOUT = {
+    "without a share of the start (`--start_share 0`)": ("trained", None, ["--start_share", "0"]),
+    "without `--contrast_labels`": ("cosine", [*BY_LABEL, "--contrast_labels", "false"], []),
+    "with the nearest fifth of the captions, by cosine alone": ("quantile", BY_QUANTILE, []),
+    "with neither": ("plain", BY_QUANTILE, ["--start_share", "0"]),
+}
+
+
+def _add_recipe(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
+    """What each part of the recipe gives."""
+    titles = {"ADS+SL": _each("ads_sl", protocol.domains)}
+    for title, (name, selection, flags) in _WITHOUT.items():
+        titles[title] = _each(f"ads_{name}", protocol.domains)
+        for domain in protocol.domains:
+            of = f"pairs_ads_{domain}"
+            if selection is not None:
+                of = f"pairs_ads_{'cosine' if name == 'cosine' else 'quantile'}_{domain}"
+                if of not in {step.name for step in steps}:
+                    steps.append(pairs(protocol, of, "ads", "teacher", domain, selection=selection))
+            steps.append(student(f"ads_{name}_{domain}", "ads", "teacher", of, protocol.betas[0], *flags))
+    rows += [Row("recipe", title, names, _both("teacher", protocol.domains)) for title, names in titles.items()]
+
+
 # What differs from ADS+SL: its name, β where another, flags of the student.
 _CHANGES = {
     "β = 0.1": ("beta01", "0.1", []),
@@ -187,7 +213,8 @@ _CHANGES = {
 
 def _add_ablations(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     """One thing at a time that differs from ADS+SL; with β = 0 it is ADS. Some steps are those of the rounds."""
-    titles = {"ADS+SL: β = 0.3, n = l1, replay, 1500 pairs shared by the classes": "ads_sl", "β = 0 (ADS)": "ads"}
+    first = f"ADS+SL: β = {protocol.betas[0]}, n = l1, replay, 1500 pairs shared by the classes"
+    titles = {first: "ads_sl", "β = 0 (ADS)": "ads"}
     there = {step.name for step in steps}
     for title, (name, beta, flags) in _CHANGES.items():
         titles[title] = f"ads_{name}"

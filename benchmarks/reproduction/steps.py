@@ -129,7 +129,7 @@ def flags_of(step: Step, args, protocol: Protocol, folder: Path, text_model: str
     sizes = {
         "model": ["--text_model", text_model, "--base_channels", args.base_channels, *model],
         "teacher": ["--num_train_epochs", args.epochs, *rates, *of_teacher],
-        "student": ["--max_steps", args.steps, *rates, *of_student],
+        "student": ["--max_steps", args.steps, *rates, *of_student, *protocol.student],
         "kept": ["--spectrogram_cache", str((args.spectrogram_cache or args.output_dir / "spectrograms").resolve())],
     }
     return [flag for size in step.sizes for flag in sizes[size]] + flags  # a step's own flags win

@@ -21,6 +21,7 @@ _NAMES = {
     "3": "As in the paper's Table 3",
     "rounds": "A second round, and no replay, against the teacher",
     "seeds": "More seeds",
+    "recipe": "What each part of the recipe gives, against the teacher",
     "ablations": "What differs from ADS+SL, against the teacher",
     "changes": "What differs from ADS+SL, against ADS+SL",
     "pool": "The same on the pool's labels",
