@@ -1,6 +1,7 @@
 """What became of each class: how true its curated pairs are, how well it is known before and after, and for what it is
 taken. Labels of the pool are read here, and to rank options, after everything is trained."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -12,23 +13,46 @@ from tables import Predictions
 from modeling_clap_student.curation.improvement_set import load_improvement_set
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.evaluation.plots import confusion_matrix, show_confusion
-from modeling_clap_student.utils.charts import FILE_STYLE, save_chart
+from modeling_clap_student.utils.charts import FILE_STYLE, MUTED, save_chart
 
 
+GAIN, LOSS = "#1f6f8b", "#b5541f"
 _ALIKE = {"dog bark": "dog", "engine idling": "engine"}  # one set's class is the other's
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """What became of one class, over the seeds; of all classes together where it has no name.
+
+    Attributes:
+        pairs: of ADS whose clip's class is known, a seed.
+        true: which share of them is true; None without any.
+        teacher, student: accuracy, in [0, 1].
+    """
+
+    name: str | None
+    pairs: float
+    true: float | None
+    teacher: float
+    student: float
 
 
 def write_classes(
     protocol: Protocol, predictions: list[dict[str, Predictions]], seeds: list[Path], data: str, folder: Path
 ) -> None:
-    """Writes and prints `classes.md`, and draws `confusion_DOMAIN.png`: teachers and their ADS+SL students."""
+    """Writes and prints `classes.md`, and draws `confusion_DOMAIN.png` and `classes_DOMAIN.png`.
+
+    All are of the teachers and their ADS+SL students.
+    """
     truth = pool_labels(protocol.pool, data)
     parts = []
     for domain in protocol.domains:
         of_domain = [of_seed[domain] for of_seed in predictions]
         verdicts = [judged_pairs(seed / f"pairs_ads_{domain}", truth) for seed in seeds]
-        parts.append(classes_table(domain, of_domain, verdicts))
+        found = classes_of(domain, of_domain, verdicts)
+        parts.append(classes_table(domain, found))
         draw_both(domain, of_domain, folder / f"confusion_{domain}.png")
+        draw_gains(domain, found[:-1], folder / f"classes_{domain}.png")
     text = (
         f"Over {len(seeds)} seeds. Pairs: those of ADS whose clip's class is known, a seed; true: the clip is of the "
     )
@@ -58,20 +82,53 @@ def same(label: str, other: str) -> bool:
     return _ALIKE.get(label, label) == _ALIKE.get(other, other)
 
 
-def classes_table(domain: str, of_seeds: list[Predictions], verdicts: list[list[tuple[str, bool]]]) -> str:
-    """Markdown: class × (pairs, how many of them are true, the teacher's accuracy, the student's)."""
-    lines = [f"### {domain}", "", "| class | pairs | true, % | teacher, % | ADS+SL, % |", "|---|---|---|---|---|"]
+def classes_of(domain: str, of_seeds: list[Predictions], verdicts: list[list[tuple[str, bool]]]) -> list[OfClass]:
+    """Each class, and all of them together behind."""
+    found = []
     every = [verdict for of_seed in verdicts for verdict in of_seed]
     for name in (*of_seeds[0].classes, None):
         judged = [true for label, true in every if name in (label, None)]
-        accuracies = [
+        teacher, student = (
             np.mean([of.right(model)[(of.labels == name) | (name is None)].mean() for of in of_seeds])
             for model in ("teacher", f"ads_sl_{domain}")
-        ]
-        true = f"{100 * np.mean(judged):.0f}" if judged else "–"
-        cells = [name or "all", f"{len(judged) / len(verdicts):.0f}", true, *(f"{100 * a:.1f}" for a in accuracies)]
+        )
+        true = float(np.mean(judged)) if judged else None
+        found.append(OfClass(name, len(judged) / len(verdicts), true, teacher, student))
+    return found
+
+
+def classes_table(domain: str, classes: list[OfClass]) -> str:
+    """Markdown: class × (pairs, how many of them are true, the teacher's accuracy, the student's)."""
+    lines = [f"### {domain}", "", "| class | pairs | true, % | teacher, % | ADS+SL, % |", "|---|---|---|---|---|"]
+    for of in classes:
+        true = "–" if of.true is None else f"{100 * of.true:.0f}"
+        cells = [of.name or "all", f"{of.pairs:.0f}", true, f"{100 * of.teacher:.1f}", f"{100 * of.student:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def draw_gains(domain: str, classes: list[OfClass], path: Path) -> None:
+    """Accuracy of each class before and after, the largest gain on top; and the gain against the true pairs."""
+    ordered = sorted(classes, key=lambda of: of.student - of.teacher)
+    with matplotlib.rc_context(FILE_STYLE | {"axes.grid.axis": "x"}):
+        figure = Figure(figsize=(10, 1.6 + 0.19 * len(classes)), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        for place, of in enumerate(ordered):
+            colour = GAIN if of.student >= of.teacher else LOSS
+            left.plot([100 * of.teacher, 100 * of.student], [place, place], color=colour, lw=2, zorder=1)
+            left.scatter(100 * of.teacher, place, s=22, facecolor="white", edgecolor=colour, zorder=2)
+            left.scatter(100 * of.student, place, s=22, color=colour, zorder=3)
+        left.set_yticks(range(len(ordered)), [of.name for of in ordered])
+        left.set_xlabel("accuracy, %: teacher (hollow) and ADS+SL student")
+        left.set_ylim(-0.7, len(ordered) - 0.3)
+        judged = [of for of in classes if of.true is not None]
+        gains = [100 * (of.student - of.teacher) for of in judged]
+        right.scatter([100 * of.true for of in judged], gains, s=22, color=[GAIN if g >= 0 else LOSS for g in gains])
+        right.axhline(0, color=MUTED, lw=0.8)
+        right.set_xlabel("true pairs of the class, %")
+        right.set_ylabel("gain, points")
+        figure.suptitle(domain)
+        save_chart(figure, path)
 
 
 def draw_both(domain: str, of_seeds: list[Predictions], path: Path) -> None:
