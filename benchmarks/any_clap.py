@@ -35,12 +35,18 @@ BUILT_IN = {
     "pool": ["soundscapes"],
     "tasks": {"soundscapes": "soundscapes"},
     "curation": ["--num_captions", "60", "--num_pairs", "1500"],
+    "student": [],
 }
+# As in the reproduction's third protocol.
 REAL = {
     "captions": ["audiofolder={data}/captioned_sfx", "esc50:1={data}/esc50_16k"],
     "pool": ["folder={data}/wild", "urbansound8k:1={data}/urbansound8k", "esc50:2={data}/esc50_16k"],
     "tasks": {"esc50": "esc50:3={data}/esc50_16k", "urbansound8k": "urbansound8k:2={data}/urbansound8k"},
-    "curation": ["--caption_quantile", "0.8", "--num_pairs", "1500", "--balance_labels", "true"],
+    "curation": [
+        *("--captions_per_label", "4", "--label_prompts", "true", "--contrast_labels", "true"),
+        *("--num_pairs", "1500", "--balance_labels", "true"),
+    ],
+    "student": ["--soft_label_weight", "0.5", "--start_share", "0.5"],
 }
 
 
@@ -120,7 +126,7 @@ def improve(
         sources = ["--captions", *captions, "--audio", *protocol["pool"], "--labels", task, *store]
         run("curate.py", pairs, *flags, *sources, *tasks, *protocol["curation"], *same_seed)
         flags += ["--improvement_set", str(pairs), "--task", task, "--max_steps", str(steps)]
-        run("run_student.py", student, *flags, *TRAINING, *same_seed)
+        run("run_student.py", student, *flags, *TRAINING, *protocol["student"], *same_seed)
         models[name] = teacher, student
     return models
 
