@@ -65,7 +65,7 @@ def parser(description: str) -> ArgumentParser:
     made.add_argument("--spectrogram_cache", type=Path, help="By default in the output folder.")
     made.add_argument("--audio_weights", type=Path, help="The pretrained tower of protocol 3: pretrain.py makes it.")
     made.add_argument("--bf16", help="Train in bfloat16: true or false; by default where the processor has it.")
-    made.add_argument("--drop_weights", action="store_true", help="With protocol 3: those that no step to come reads.")
+    made.add_argument("--drop_weights", action="store_true", help="With protocol 3: trainings that no step to come reads.")
     made.add_argument("--dry_run", action="store_true")
     return made
 
@@ -178,13 +178,14 @@ def run_all(steps: list[Step], todo: list[tuple[Step, Path]], args, protocol: Pr
 
 
 def drop_weights(steps: list[Step], folder: Path) -> None:
-    """Deletes the weights of finished trainings that no step to come reads; their results stay."""
+    """Deletes finished trainings that no step to come reads; their scores stay, in folders of their own.
+
+    Whole, for a later step that needs one of them trains it again.
+    """
     read = {name for step in unfinished(steps, folder) for name in step.needs}
     for step in steps:
         if step.script in ("run_teacher.py", "run_student.py") and step.name not in read and is_done(step, folder):
-            (folder / step.name / step.product).unlink(missing_ok=True)
-            for checkpoint in (folder / step.name).glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
+            shutil.rmtree(folder / step.name)
 
 
 def is_ready(step: Step, folder: Path, waiting: list, running: list) -> bool:
