@@ -65,7 +65,7 @@ def parser(description: str) -> ArgumentParser:
     made.add_argument("--spectrogram_cache", type=Path, help="By default in the output folder.")
     made.add_argument("--audio_weights", type=Path, help="The pretrained tower of protocol 3: pretrain.py makes it.")
     made.add_argument("--bf16", help="Train in bfloat16: true or false; by default where the processor has it.")
-    made.add_argument("--drop_weights", action="store_true", help="With protocol 3: trainings that no step to come reads.")
+    made.add_argument("--drop_weights", action="store_true", help="Protocol 3: trainings that no step to come reads.")
     made.add_argument("--dry_run", action="store_true")
     return made
 
