@@ -452,3 +452,22 @@ def test_endless_texts_are_not_collected(data):
     rows = [{**row, "caption": row["caption"] + "x" * 50_000} for row in data.pairs]
     text = render_report(replace(data, pairs=table_of(rows)))
     assert 'id="save"' not in text and "x" * 300 not in text
+
+
+@pytest.mark.parametrize("width", [360, 390, 700, 1280])
+def test_all_can_be_read_at_any_width(browser, data, tmp_path, width):
+    """Guards against tables that go on beyond a telephone's edge, and words in charts that nobody can read."""
+    made = data.provenance | {"quality": {"clipped": 3}, "teacher": "a/name/as/long/as/a/path/of/someone/else" * 4}
+    made |= {"label_precision": {"hum": {"precision": 0.8, "low": 0.6, "high": 0.9, "verdicts": 31}}}
+    write_report(tmp_path / "r.html", replace(data, provenance=made, faults={"clipped": ["a_long_name.wav"] * 3}))
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto((tmp_path / "r.html").as_uri())
+    wider = "all => all.filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText.slice(0, 80))"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".scroll").evaluate_all(wider) == []
+    sizes = page.locator("figure svg text:visible").evaluate_all(  # of which some stand upright
+        "all => all.map(text => [text.getScreenCTM(), parseFloat(getComputedStyle(text).fontSize)])"
+        ".map(([to, size]) => Math.hypot(to.a, to.b) * size)"
+    )
+    assert len(sizes) > 20 and min(sizes) >= 11
+    assert page.locator("figure svg:visible").count() == 2

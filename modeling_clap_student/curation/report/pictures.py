@@ -31,7 +31,7 @@ _PAGE_COLORS = {
 }
 _INK, _MUTED, _RULE, _BAR, _ACCENT, _MARK = _PAGE_COLORS
 _MAX_BARS = 110
-_INCHES = (5.6, 3.1)
+_INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its words can be read
 _STYLE = {"svg.fonttype": "none"} | chart_style(_INK, _MUTED, _RULE)  # text stays text
 
 MAX_SECONDS = 10
@@ -94,8 +94,14 @@ def similarity_charts(
 
 
 def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
-        figure = Figure(figsize=_INCHES, layout="constrained")
+    """The same in each of the sizes."""
+    return "".join(_chart_of(size, draw, xlabel, ylabel, title) for size in _INCHES)
+
+
+def _chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
+    # The same chart is the same to the byte, and names its parts otherwise than any other.
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{title} {size}"}):
+        figure = Figure(figsize=_INCHES[size], layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
@@ -104,7 +110,7 @@ def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: short_number(value))
         )  # a log scale brings its own
-        return _svg(figure, title)
+        return svg_of(figure, title, size)
 
 
 def _mark(axes, threshold: float, words: str) -> None:
@@ -123,8 +129,8 @@ def _mark(axes, threshold: float, words: str) -> None:
     )
 
 
-def _svg(figure: Figure, title: str) -> str:
-    """For inside a page, where names of formats are implied and the names of parts would clash."""
+def svg_of(figure: Figure, title: str, kind: str) -> str:
+    """For inside a page, where names of formats are implied and the names of parts would clash; `kind` is its class."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
@@ -134,7 +140,7 @@ def _svg(figure: Figure, title: str) -> str:
     svg = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in references else "", svg)
     for color, name in _PAGE_COLORS.items():
         svg = svg.replace(color, name)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    return svg.replace("<svg", f'<svg class="{kind}" role="img" aria-label="{escape(title)}"', 1)
 
 
 @dataclass(frozen=True)
