@@ -77,7 +77,8 @@ def train_student(
     check_selection(args, training_args)
     training_args.check_start(args.init)
     data = read_student_data(args, training_args, leakage, exclusions)
-    leakage.say_of_stream(data.is_streamed)
+    if data.is_streamed:
+        leakage.listen_to_streams()
     args.teacher = find_teacher(args)
     report_exclusions(exclusions)
     say(f"teacher {args.teacher}; {data}")

@@ -55,7 +55,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     tasks = task_clips(args.task)
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     data = read_teacher_data(args, training_args, leakage, exclusions)
-    leakage.say_of_stream(data.is_streamed)
+    if data.is_streamed:
+        leakage.listen_to_streams()
     report_exclusions(exclusions)
     say(str(data))
     if args.dry_run:

@@ -130,7 +130,7 @@ def _mark(axes, threshold: float, words: str) -> None:
 
 
 def svg_of(figure: Figure, title: str, kind: str) -> str:
-    """For inside a page, where names of formats are implied and the names of parts would clash; `kind` is its class."""
+    """For inside a page, where formats' names are implied and parts' names would clash; `kind` is its class."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
