@@ -1,5 +1,7 @@
 """The report of a curated set: its numbers against brute force, hostile input, its size, and the page in a browser."""
 
+import base64
+import io
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,9 +14,11 @@ import pytest
 import soundfile
 from conftest import numbers, write_tone
 from datasets import Dataset, DatasetInfo
+from PIL import Image
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, is_improvement_set
+from modeling_clap_student.curation.report.heat_maps import MAX_MAP_BYTES, draw_maps
 from modeling_clap_student.curation.report.page import (
     MAX_PAGE_BYTES,
     NUM_HUBS,
@@ -33,6 +37,7 @@ from modeling_clap_student.curation.report.pictures import MAX_CLIP_BYTES, RATE,
 from modeling_clap_student.curation.report.shown_pairs import asked_pairs, nearest_rows, random_rows
 from modeling_clap_student.curation.sampling import draw_pairs
 from modeling_clap_student.curation.verdicts import CANT_TELL, DOES_NOT, FITS, identify, read_verdicts
+from modeling_clap_student.curation.window_maps import WindowMap
 
 
 HOSTILE = '<script>document.title = "owned"</script> & "a dog\'s" bark</td>'
@@ -471,3 +476,42 @@ def test_all_can_be_read_at_any_width(browser, data, tmp_path, width):
     )
     assert len(sizes) > 20 and min(sizes) >= 11
     assert page.locator("figure svg:visible").count() == 2
+
+
+def pixels(source: str) -> np.ndarray:
+    """(rows, columns, 4) of a data URI."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGBA"))
+
+
+def test_maps_of_long_recordings(data, browser, tmp_path):
+    """Guards against a row of another label, a place of another time, and a short sound that is lost in hours."""
+    write_tone(tmp_path / "long.wav", 500, seconds=6)
+    few = [{"start": 2.0 * n, "end": 2.0 * n + 2, "hum": n / 2, "hiss": 1 - n / 2} for n in range(3)]
+    many = [{"start": float(n), "end": n + 1.0} | dict.fromkeys(map(str, range(20)), 0.01) for n in range(5000)]
+    many[1234]["7"] = 1.0
+    audio = {"bytes": None, "path": f"{tmp_path}/long.wav#t=0,6"}
+    maps = [
+        WindowMap("<b>long", few, audio),
+        WindowMap("hours", many, None),
+        WindowMap("gone", few, {"path": "x.wav"}),
+    ]
+    short, long, gone = draw_maps(maps)
+    alphas = pixels(short.scores)[:, :, 3]
+    assert alphas.shape == (2, 800) and short.labels == ["hum", "hiss"] and short.times == ["0:00", "0:03", "0:06"]
+    for window, share in enumerate((0, 0.5, 1)):
+        columns = slice(round(window * 800 / 3) + 1, round((window + 1) * 800 / 3) - 1)
+        assert np.allclose(alphas[0, columns] / 255, share, atol=0.02)
+        assert np.allclose(alphas[1, columns] / 255, 1 - share, atol=0.02)
+    alphas = pixels(long.scores)[:, :, 3]
+    assert len(long.labels) == 12 < long.total == 20 and long.times[-1] == "1:23:20"
+    assert np.argwhere(alphas == 255).tolist() == [[long.labels.index("7"), 1234 * 800 // 5000]]
+    assert pixels(short.spectrogram).shape[0] == 64 and long.spectrogram == gone.spectrogram == ""
+    assert all(len(one.scores) + len(one.spectrogram) <= MAX_MAP_BYTES for one in (short, long))
+    write_report(tmp_path / "r.html", replace(data, window_maps=maps))
+    for width in (390, 1280):
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.goto((tmp_path / "r.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".map h3").first.inner_text() == "<b>long"
+        heights = page.locator(".map").first.locator("li, .scores").evaluate_all("all => all.map(x => x.clientHeight)")
+        assert heights == [22, 22, 44]

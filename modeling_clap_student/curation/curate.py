@@ -48,6 +48,7 @@ from .report.page import ReportData, write_report
 from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening, captioned_clips
 from .strategies import Curated, SelectedCaptions
 from .verdict_cut import keep_promised
+from .window_maps import map_longest
 
 
 SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
@@ -226,6 +227,9 @@ def run_curation(
         pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
+        if inputs.windows is not None and selected is not None and PartialState().is_main_process:
+            heard = clips, clip_embeds, selected.label_embeds, inputs.class_names, model
+            facts["window_maps"] = map_longest(*heard)  # before any window is left out
         clips, clip_embeds, screened = screen(
             args, inputs, embedder, clips, clip_embeds, caption_embeds, selected, folder
         )

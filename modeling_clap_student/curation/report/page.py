@@ -18,12 +18,14 @@ from ...data.quality import FAULTS
 from ...redaction_clap_student import public
 from ...utils.outputs import whole_file
 from ..arguments import CORRECTIONS
+from ..window_maps import NUM_MAPS, WindowMap
+from .heat_maps import MAX_MAP_BYTES, draw_maps
 from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, similarity_charts
 from .shown_pairs import as_floats, asked_pairs, nearest_rows, shorten, show_pairs
 
 
 NUM_RANDOM, NUM_NEAREST, NUM_HUBS, MAX_LABELS = 30, 30, 8, 300
-MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + 1_000_000
+MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + NUM_MAPS * MAX_MAP_BYTES + 1_000_000
 _BINS = 4000
 _COLUMNS = ["caption", "similarity", "audio_id", "caption_id", "label", "label_similarity"]
 # What the page tells of the provenance, in these words.
@@ -75,6 +77,7 @@ class ReportData:
         num_captions: captions that were read, each counted once.
         pair_precision: the share of true pairs, where it is known.
         audio_of: rows of `pairs` -> their undecoded audio, one by one; None where `pairs` holds it.
+        window_maps: where the labels are in some recordings, of a pool that was taken apart into windows.
         faults: what is wrong with clips of the pool -> some that have it; how many is in the provenance.
     """
 
@@ -88,6 +91,7 @@ class ReportData:
     pair_precision: float | None = None
     audio_of: Callable[[Sequence[int]], Iterable[dict | None]] | None = None
     faults: dict[str, list[str]] | None = None
+    window_maps: Sequence[WindowMap] = ()
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -126,6 +130,7 @@ def render_report(data: ReportData) -> str:
             ("nearest", nearest_title, [pairs[row] for row in nearest]),
         ],
         asked=asked,
+        maps=draw_maps(data.window_maps),
         faults=fault_rows(data),
         facts=facts(made_by),
         max_seconds=MAX_SECONDS,

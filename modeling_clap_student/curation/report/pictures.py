@@ -159,14 +159,14 @@ def read_excerpt(audio: dict | None) -> Excerpt:
         length = clip.length
         samples = clip.read(0, min(length, MAX_SECONDS * RATE))
     return Excerpt(
-        _data_uri("audio/mpeg", _mp3(samples)),
-        _data_uri("image/png", _picture(_log_mel(samples))),
+        data_uri("audio/mpeg", _mp3(samples)),
+        data_uri("image/png", spectrogram_png(_log_mel(samples))),
         len(samples) / RATE,
         length / RATE,
     )
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -192,12 +192,16 @@ def _log_mel(samples: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(power @ _mel_matrix(), 1e-10)).T
 
 
-def _picture(decibels: np.ndarray) -> bytes:
+def spectrogram_png(decibels: np.ndarray) -> bytes:
     """A png with a palette, low frequencies below, of the `_DECIBELS` under the loudest."""
     level = (decibels - decibels.max()) / _DECIBELS + 1
     image = Image.fromarray((level.clip(0, 1) * (_COLORS - 1)).round().astype(np.uint8)[::-1].copy(), "L")
     palette = matplotlib.colormaps["magma"](np.linspace(0, 1, _COLORS), bytes=True)[:, :3]
     image.putpalette(palette.tobytes())
+    return png_of(image)
+
+
+def png_of(image: Image.Image, **options) -> bytes:
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True, **options)
     return file.getvalue()
