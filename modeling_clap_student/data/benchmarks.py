@@ -93,7 +93,9 @@ def _read_folder(source: Source) -> Dataset:
     has_class = pc.is_valid(classes)
     names = sorted(classes.drop_null().unique().to_pylist())
     if len(names) > 1 and _SPLITS.issuperset(map(str.lower, names)):
-        raise InputError(f"{source.path} holds the splits {', '.join(names)}, no classes: give {source.path}/{names[0]}")
+        raise InputError(
+            f"{source.path} holds the splits {', '.join(names)}, no classes: give {source.path}/{names[0]}"
+        )
     loose = files.filter(pc.invert(has_class))
     if len(loose):
         source.exclusions.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
