@@ -438,7 +438,7 @@ def test_the_page_collects_verdicts_with_their_weights(opened, data, tmp_path):
     assert problems == [] and not [url for url in requests if not url.startswith(("data:", "file:", "blob:"))]
 
 
-@pytest.mark.parametrize("change", [{"strategy": "ds"}, {"csls_neighbours": 10}])
+@pytest.mark.parametrize("change", [{"strategy": "ds"}, {"csls_neighbours": 10}, {"contrast_labels": True}])
 def test_where_no_file_can_cut_the_set_none_is_offered(data, browser, tmp_path, change):
     """Guards against a file that nothing reads, and an estimate that goes with it."""
     rows = [{**row, "similarity": None} for row in data.pairs] if "strategy" in change else data.pairs.to_list()

@@ -297,7 +297,7 @@ def select(
         selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
     say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
     if len(selected.indices) == 0:
-        raise none_reached("caption", selected)
+        raise strategies.none_reached("caption", selected)
     return selected
 
 
@@ -380,19 +380,10 @@ def match_clips(
         **options,
     )
     if len(curated.pairs) == 0:
-        raise none_reached("pair", curated)
+        raise strategies.none_reached("pair", curated)
     decision = {"pair_threshold": curated.threshold, "highest_similarity": curated.highest}
     contrast = {"contrast_labels": True} if args.contrast_labels else {}
     return curated, decision | args.matching_options() | contrast | precisions
-
-
-def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
-    """The error for a set that came out empty, with a threshold that would not."""
-    return InputError(
-        f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
-        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones whatever their "
-        "cosine"
-    )
 
 
 def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:
