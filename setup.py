@@ -88,7 +88,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     package_data={
-        "modeling_clap_student.curation.report": ["*.jinja", "*.css"],
+        "modeling_clap_student.curation.report": ["*.jinja", "*.css", "*.js"],
         "modeling_clap_student.soundscapes": ["captions.json"],
     },
     install_requires=REQUIRES,

@@ -23,7 +23,7 @@ _MODULES = {
     "classify": "checkpoints.loading",
     "curate": "curation.curate",
     "evaluate_zero_shot": "evaluation.zero_shot",
-    "plot_windows": "evaluation.window_plot",
+    "plot_windows": "utils.window_plot",
 }
 
 __all__ = [*_MODULES, "ClipError", "InputError", "__version__"]

@@ -51,7 +51,8 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
         starts = [*range(0, last_start, size), last_start]
         return np.stack([waveform[start : start + size] for start in starts])
 
-    def fill_window(self, waveform: np.ndarray, size: int, place: int) -> np.ndarray:
+    @staticmethod
+    def fill_window(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
         """A shorter clip in a window of training: zeros, and in them the clip, beginning at a random place."""
         return np.pad(waveform, (place, size - len(waveform) - place))
 

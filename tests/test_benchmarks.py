@@ -191,3 +191,39 @@ def test_missing_lists_are_named(tmp_path):
     """Guards against a mistyped path being looked up on the Hub."""
     with pytest.raises(InputError, match="no such file or folder"):
         read_labels(str(tmp_path / "gone.txt"))
+
+
+CLASSES = {"dog/a.wav": "", "cat/b.wav": ""}
+
+
+@pytest.mark.parametrize("read", [read_benchmark, read_labels])
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "holds no audio files: put each class's files in a folder of its name"),
+        ({"a.wav": "", "b.wav": ""}, "holds audio files, but no folder a class: put"),
+        ({"train/dog/a.wav": "", "train/cat/b.wav": ""}, "names 1 class: at least 2 are needed, not 'train' alone"),
+        ({"train/dog/a.wav": "", "Test/cat/b.wav": ""}, "holds the splits Test, train, no classes: give .*own/Test"),
+        (CLASSES | {"metadata.csv": "file_name,caption\ndog/a.wav,x\n"}, "no column label.* Then say folder=.*own"),
+        (CLASSES | {"metadata.csv": ""}, "metadata.csv holds no rows. Or is each .* Then say folder=.*own"),
+        (CLASSES | {"metadata.jsonl": "{x"}, "metadata.jsonl is no readable jsonl file: .* Then say folder=.*own"),
+        ({"a.wav": "", "metadata.csv": "file_name\na.wav\n"}, "no column label: its columns are file_name.*#label="),
+        ({"a.wav": "", "metadata.csv": "file_name,label\na.wav,dog,x\n"}, "row 1 does not fit the header"),
+        ({"a.wav": "", "metadata.csv": "file_name,label\na.wav,\n"}, "metadata.csv: 1 of 1 rows have no label"),
+    ],
+)
+def test_a_folder_that_is_no_evaluation_set(tmp_path, read, files, words):
+    """Guards against splits taken for classes, and an error that does not tell what the folder should look like."""
+    (tmp_path / "own").mkdir()
+    for name, text in files.items():
+        put(tmp_path / "own" / name, text)
+    with pytest.raises(InputError, match=words) as error:
+        read(str(tmp_path / "own"))
+    assert "\n" not in str(error.value)
+
+
+def test_folders_of_classes_whatever_the_metadata_says(tmp_path):
+    """Guards against an error whose advice does not help."""
+    for name, text in (CLASSES | {"metadata.csv": "file_name,caption\ndog/a.wav,x\n"}).items():
+        put(tmp_path / "own" / name, text)
+    assert read_benchmark(f"folder={tmp_path / 'own'}").class_names == ["cat", "dog"]

@@ -20,7 +20,8 @@ from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.data.benchmarks import Benchmark, read_benchmark
 from modeling_clap_student.data.decoding import ClipReader
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.evaluation.report import PAPER_CLIPS, in_paper, score_tables
+from modeling_clap_student.evaluation.paper import PAPER_CLIPS, in_paper
+from modeling_clap_student.evaluation.report import score_tables
 from modeling_clap_student.evaluation.statistics import mcnemar, score_row, wilson_interval
 from modeling_clap_student.evaluation.zero_shot import zero_shot
 

@@ -68,7 +68,7 @@ def test_the_sdist_holds_what_the_tests_need(sdist):
 
 def test_the_wheel_holds_the_package_and_its_commands(wheel):
     """Guards against a report without its page, and a command that is not installed."""
-    for name in ("page.html.jinja", "review.html.jinja", "base.css"):
+    for name in ("page.html.jinja", "review.html.jinja", "base.css", "verdicts.js"):
         assert (wheel / "modeling_clap_student/curation/report" / name).is_file()
     assert not (wheel / "tests").exists()
     (about,) = wheel.glob("*.dist-info")

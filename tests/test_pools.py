@@ -119,3 +119,13 @@ def test_folders_of_one_name_are_told_apart(tmp_path):
     pool = read_pools([str(tmp_path / "a" / "audio"), str(tmp_path / "b" / "audio")])
     assert pool["audio_id"][:] == ["a/audio/1.wav", "b/audio/1.wav"]
     assert read_pools([str(tmp_path / "a" / "audio")])["audio_id"][:] == ["audio/1.wav"]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"file_name,freesound_id\na.wav,7,8\n"])
+def test_metadata_that_can_not_be_read_is_told(tmp_path, capsys, content):
+    """Guards against recordings that are to be left out and are not, without a word."""
+    write_tone(tmp_path / "p" / "a.wav", 300)
+    (tmp_path / "p" / "metadata.csv").write_bytes(content)
+    assert read_pools(str(tmp_path / "p"))["origin_id"] == [None]
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("caution: ") == 1 and "metadata.csv" in told and "no recording is known" in told

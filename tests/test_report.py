@@ -1,5 +1,7 @@
 """The report of a curated set: its numbers against brute force, hostile input, its size, and the page in a browser."""
 
+import base64
+import io
 import re
 from collections import Counter
 from dataclasses import replace
@@ -12,9 +14,11 @@ import pytest
 import soundfile
 from conftest import numbers, write_tone
 from datasets import Dataset, DatasetInfo
+from PIL import Image
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import FEATURES, is_improvement_set
+from modeling_clap_student.curation.report.heat_maps import MAX_MAP_BYTES, draw_maps
 from modeling_clap_student.curation.report.page import (
     MAX_PAGE_BYTES,
     NUM_HUBS,
@@ -26,12 +30,14 @@ from modeling_clap_student.curation.report.page import (
     hub_captions,
     hub_clips,
     label_rows,
-    nearest_rows,
-    random_rows,
     render_report,
     write_report,
 )
 from modeling_clap_student.curation.report.pictures import MAX_CLIP_BYTES, RATE, read_excerpt
+from modeling_clap_student.curation.report.shown_pairs import asked_pairs, nearest_rows, random_rows
+from modeling_clap_student.curation.sampling import draw_pairs
+from modeling_clap_student.curation.verdicts import CANT_TELL, DOES_NOT, FITS, identify, read_verdicts
+from modeling_clap_student.curation.window_maps import WindowMap
 
 
 HOSTILE = '<script>document.title = "owned"</script> & "a dog\'s" bark</td>'
@@ -103,6 +109,10 @@ def data(pairs) -> ReportData:
         num_captions=40,
         pair_precision=0.625,
     )
+
+
+def asked(data: ReportData):
+    return asked_pairs(columns(data.pairs), data.provenance, NUM_RANDOM)
 
 
 def columns(pairs: Dataset):
@@ -208,7 +218,7 @@ def test_what_is_hostile_is_only_text_and_nothing_is_fetched(data):
     text = render_report(data)
     page = Page(text)
     assert "<script>document" not in text and "<b>teacher" not in text
-    assert sum(tag == "script" for tag, _ in page.tags) == 1 and not any(tag == "b" and a for tag, a in page.tags)
+    assert sum(tag == "script" for tag, _ in page.tags) == 2 and not any(tag == "b" and a for tag, a in page.tags)
     assert any(HOSTILE in cell for cell in page.cells)
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
@@ -224,7 +234,7 @@ def test_a_page_says_what_could_not_be_read(data):
     assert text.count("This clip can't be read: not decodable") >= 1
     assert text.count("This clip can't be read: no such file") >= 1
     assert text.count("<audio") == text.count('alt="Log-mel')
-    assert text.count("<tr data-label=") == NUM_RANDOM + NUM_NEAREST
+    assert text.count("<tr data-label=") == len(asked(data).rows) + NUM_NEAREST
     assert render_report(data) == text
 
 
@@ -343,12 +353,13 @@ def test_players_play(opened):
 def test_filters_filter(opened, data):
     """Guards against controls that do nothing, or that reach one of the lists alone."""
     page, problems, _ = opened
-    assert (shown(page, "random"), shown(page, "nearest")) == (NUM_RANDOM, NUM_NEAREST)
+    size = len(asked(data).rows)
+    assert (shown(page, "random"), shown(page, "nearest")) == (size, NUM_NEAREST)
     nearest = sorted(data.pairs.to_list(), key=lambda row: abs(row["similarity"] - THRESHOLD))[:NUM_NEAREST]
     page.select_option("#by-label", "hiss")
     hiss = sum(row["label"] == "hiss" for row in nearest)
-    assert shown(page, "nearest") == hiss and 0 < shown(page, "random") < NUM_RANDOM
-    assert page.locator("#shown").inner_text().startswith(f"{hiss + shown(page, 'random')} of 60")
+    assert shown(page, "nearest") == hiss and 0 < shown(page, "random") < size
+    assert page.locator("#shown").inner_text().startswith(f"{hiss + shown(page, 'random')} of {size + 30}")
     page.fill("#by-text", "NUMBER 4")
     texts = [f"{row['caption']} {row['audio_id']}" for row in nearest if row["label"] == "hiss"]
     assert shown(page, "nearest") == sum("number" in text and "4" in text for text in texts) > 0
@@ -356,7 +367,7 @@ def test_filters_filter(opened, data):
     assert shown(page, "random") == shown(page, "nearest") == 0 and page.locator(".none:visible").count() == 2
     page.click("text=Show all")
     page.wait_for_function("() => !document.querySelector('#random tr[hidden][data-label]')")
-    assert (shown(page, "random"), shown(page, "nearest")) == (NUM_RANDOM, NUM_NEAREST)
+    assert (shown(page, "random"), shown(page, "nearest")) == (size, NUM_NEAREST)
     assert problems == []
 
 
@@ -370,3 +381,137 @@ def test_verdicts_add_up(opened):
     page.wait_for_function("() => !document.querySelector('#random tr[hidden][data-label]')")
     assert page.locator("#tally").inner_text().startswith("2 of 3 judged pairs fit: of the whole set 21 % to 94 %")
     assert problems == []
+
+
+def tally(page) -> str:
+    return page.locator("#tally").inner_text()
+
+
+def weighted(told: list[tuple[float, bool]]) -> str:
+    """Wilson's interval of weighted answers, at Kish's effective number."""
+    weights, fits = (np.array(column, float) for column in zip(*told, strict=True))
+    share, n, z = weights @ fits / weights.sum(), weights.sum() ** 2 / (weights**2).sum(), 1.96
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low, high = ((share + z**2 / (2 * n) + side * half) / (1 + z**2 / n) for side in (-1, 1))
+    return f"{fits.sum():.0f} of {len(fits)} judged pairs fit: of the whole set {low:.0%} to {high:.0%}".replace(
+        "%", " %"
+    )
+
+
+def test_the_page_collects_verdicts_with_their_weights(opened, data, tmp_path):
+    """Guards against verdicts that are lost, mixed up or weighted otherwise than in a review of the same set."""
+    page, problems, requests = opened
+    draw = draw_pairs(columns(data.pairs), NUM_RANDOM, identify(data.provenance))
+    lots, chances = np.array([pair.lot for pair in draw.pairs]), 1 / np.array([pair.weight for pair in draw.pairs])
+    assert len(set(chances)) > 2 and page.locator("#random .words").all_inner_texts() == [
+        p.caption for p in draw.pairs
+    ]
+    page.locator("#by-text").press("y")  # a word, no verdict
+    page.fill("#by-text", "")
+    page.locator("#listen").click()
+    page.keyboard.press("ArrowRight")
+    words = {"y": FITS, "d": DOES_NOT, "?": CANT_TELL}
+    keys = [list(words)[n % 3] for n in range(len(draw.rows))]
+    for number, key in enumerate(keys):
+        assert page.locator("#random tr[aria-current=true] .words").inner_text() == draw.pairs[number].caption
+        page.keyboard.press(key)
+        if number in (3, len(keys) - 2):
+            # Of the draw, the pairs before a lot are those that a draw up to there would hold.
+            chance = np.minimum(chances, lots[number + 1])
+            told = [(1 / chance[n], keys[n] == "y") for n in range(number + 1) if keys[n] != "?"]
+            assert tally(page).startswith(weighted(told))
+    assert "save the file" in page.locator("#kept").inner_text()
+    told = [(1 / chance, key == "y") for chance, key in zip(chances, keys, strict=True) if key != "?"]
+    assert tally(page).startswith(weighted(told))
+    page.locator("#listen").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    assert tally(page).startswith(weighted(told))
+    with page.expect_download() as download:
+        page.click("text=Save verdicts.csv")
+    download.value.save_as(tmp_path / "verdicts.csv")
+    verdicts = read_verdicts([tmp_path / "verdicts.csv"])
+    verdicts.check(data.provenance)
+    verdicts.check_whole()
+    assert verdicts.cuts == draw.cuts and [pair.verdict for pair in verdicts.pairs] == [words[key] for key in keys]
+    assert [replace(pair, verdict="") for pair in verdicts.pairs] == list(draw.pairs)
+    assert problems == [] and not [url for url in requests if not url.startswith(("data:", "file:", "blob:"))]
+
+
+@pytest.mark.parametrize("change", [{"strategy": "ds"}, {"csls_neighbours": 10}, {"contrast_labels": True}])
+def test_where_no_file_can_cut_the_set_none_is_offered(data, browser, tmp_path, change):
+    """Guards against a file that nothing reads, and an estimate that goes with it."""
+    rows = [{**row, "similarity": None} for row in data.pairs] if "strategy" in change else data.pairs.to_list()
+    write_report(tmp_path / "r.html", replace(data, pairs=table_of(rows), provenance=data.provenance | change))
+    page = browser.new_page()
+    page.goto((tmp_path / "r.html").as_uri())
+    assert page.locator("#save").count() == 0 and shown(page, "random") == NUM_RANDOM
+    for number in range(3):
+        page.locator("#random tr[data-label]").nth(number).get_by_role("button", name="yes", exact=True).click()
+    page.reload()
+    assert tally(page).startswith("3 of 3 judged pairs fit: of the whole set 44 % to 100 %")
+
+
+def test_endless_texts_are_not_collected(data):
+    """Guards against a page of any size, and a file that lacks the end of a caption."""
+    rows = [{**row, "caption": row["caption"] + "x" * 50_000} for row in data.pairs]
+    text = render_report(replace(data, pairs=table_of(rows)))
+    assert 'id="save"' not in text and "x" * 300 not in text
+
+
+@pytest.mark.parametrize("width", [360, 390, 700, 1280])
+def test_all_can_be_read_at_any_width(browser, data, tmp_path, width):
+    """Guards against tables that go on beyond a telephone's edge, and words in charts that nobody can read."""
+    made = data.provenance | {"quality": {"clipped": 3}, "teacher": "a/name/as/long/as/a/path/of/someone/else" * 4}
+    made |= {"label_precision": {"hum": {"precision": 0.8, "low": 0.6, "high": 0.9, "verdicts": 31}}}
+    write_report(tmp_path / "r.html", replace(data, provenance=made, faults={"clipped": ["a_long_name.wav"] * 3}))
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto((tmp_path / "r.html").as_uri())
+    wider = "all => all.filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText.slice(0, 80))"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator(".scroll").evaluate_all(wider) == []
+    sizes = page.locator("figure svg text:visible").evaluate_all(  # of which some stand upright
+        "all => all.map(text => [text.getScreenCTM(), parseFloat(getComputedStyle(text).fontSize)])"
+        ".map(([to, size]) => Math.hypot(to.a, to.b) * size)"
+    )
+    assert len(sizes) > 20 and min(sizes) >= 11
+    assert page.locator("figure svg:visible").count() == 2
+
+
+def pixels(source: str) -> np.ndarray:
+    """(rows, columns, 4) of a data URI."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGBA"))
+
+
+def test_maps_of_long_recordings(data, browser, tmp_path):
+    """Guards against a row of another label, a place of another time, and a short sound that is lost in hours."""
+    write_tone(tmp_path / "long.wav", 500, seconds=6)
+    few = [{"start": 2.0 * n, "end": 2.0 * n + 2, "hum": n / 2, "hiss": 1 - n / 2} for n in range(3)]
+    many = [{"start": float(n), "end": n + 1.0} | dict.fromkeys(map(str, range(20)), 0.01) for n in range(5000)]
+    many[1234]["7"] = 1.0
+    audio = {"bytes": None, "path": f"{tmp_path}/long.wav#t=0,6"}
+    maps = [
+        WindowMap("<b>long", few, audio),
+        WindowMap("hours", many, None),
+        WindowMap("gone", few, {"path": "x.wav"}),
+    ]
+    short, long, gone = draw_maps(maps)
+    alphas = pixels(short.scores)[:, :, 3]
+    assert alphas.shape == (2, 800) and short.labels == ["hum", "hiss"] and short.times == ["0:00", "0:03", "0:06"]
+    for window, share in enumerate((0, 0.5, 1)):
+        columns = slice(round(window * 800 / 3) + 1, round((window + 1) * 800 / 3) - 1)
+        assert np.allclose(alphas[0, columns] / 255, share, atol=0.02)
+        assert np.allclose(alphas[1, columns] / 255, 1 - share, atol=0.02)
+    alphas = pixels(long.scores)[:, :, 3]
+    assert len(long.labels) == 12 < long.total == 20 and long.times[-1] == "1:23:20"
+    assert np.argwhere(alphas == 255).tolist() == [[long.labels.index("7"), 1234 * 800 // 5000]]
+    assert pixels(short.spectrogram).shape[0] == 64 and long.spectrogram == gone.spectrogram == ""
+    assert all(len(one.scores) + len(one.spectrogram) <= MAX_MAP_BYTES for one in (short, long))
+    write_report(tmp_path / "r.html", replace(data, window_maps=maps))
+    for width in (390, 1280):
+        page = browser.new_page(viewport={"width": width, "height": 844})
+        page.goto((tmp_path / "r.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".map h3").first.inner_text() == "<b>long"
+        heights = page.locator(".map").first.locator("li, .scores").evaluate_all("all => all.map(x => x.clientHeight)")
+        assert heights == [22, 22, 44]

@@ -111,6 +111,28 @@ def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, 
     assert pairs_of("third") == pytest.approx(after, abs=1e-6)
 
 
+def test_verdicts_of_the_report(reviewed, browser, command, flags, capsys):
+    """Guards against a report whose file no curation reads, or that a review of the same set does not go on with."""
+    page = browser.new_page()
+    page.goto(Path("set/report.html").resolve().as_uri())
+    for number in range(3):
+        page.locator("#random tr[data-label]").nth(number).get_by_role("button", name="yes", exact=True).click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    assert page.locator("#random [value=fits][aria-pressed=true]").count() == 3
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as("verdicts.csv")
+    judgement = ["--pair_threshold", "verdicts.csv", "--precision", 0.3]
+    assert command(curate, *flags, *judgement, "--output_dir", "again") == 0
+    assert pairs_of("again").keys() == pairs_of("set").keys()
+    assert "3 of 3 judged pairs fit" in capsys.readouterr().out
+    page.goto((reviewed / "review.html").resolve().as_uri())  # the browser remembers them there
+    assert page.locator("#tally").inner_text().startswith("3 of 18 judged: 3 fit")
+    assert command(curate, "review", "set", "--verdicts", "verdicts.csv", "--output_dir", "second") == 0
+    assert "15 of 18 pairs are to be judged" in capsys.readouterr().out
+
+
 def test_buttons_and_places(page):
     """Guards against a mouse or a finger that can't do what keys do, and a verdict that can't be taken back."""
     page.get_by_role("button", name="Can't tell").click()

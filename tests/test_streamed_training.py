@@ -3,11 +3,14 @@
 import io
 import json
 import os
+import pickle
 import tarfile
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from conftest import CAPTIONS, FAST, tiny_model, write_tone
 from datasets import Dataset
@@ -16,10 +19,15 @@ from modeling_clap_student import ClapStudentTrainer, ClapStudentTrainingArgumen
 from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.commands import teacher as run_teacher
+from modeling_clap_student.data import stream_sounds
 from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.corpora import read_corpora
+from modeling_clap_student.data.decoding import hear_clip
+from modeling_clap_student.data.leakage import SAME_SOUND, EvaluationSounds, LeakageFilter
 from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.data.sound_store import SoundStore
 from modeling_clap_student.data.tables import CAPTION_COLUMNS, UNDECODED
+from modeling_clap_student.resampling_clap_student import resample
 
 
 def pack(path: Path, members: list[tuple[str, bytes]]) -> None:
@@ -163,6 +171,48 @@ def test_broken_and_wordless_clips_of_a_stream_are_listed(tmp_path, tones):
         "t/0.tar/0.wav": "not decodable",
         "t/0.tar/3.wav": "no word in the caption",
     }
+
+
+def melody(rng: np.random.Generator, rate: int = 44100) -> np.ndarray:
+    """Four seconds of short tones that nobody else plays."""
+    time = np.arange(rate // 5) / rate
+    tones = [np.sin(2 * np.pi * rng.uniform(300, 5000) * time) * np.exp(-8 * time) for _ in range(20)]
+    return np.concatenate(tones).astype(np.float32) / 2
+
+
+def as_file(samples: np.ndarray, kind: str, rate: int = 44100) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_copies_of_evaluation_clips_are_not_learnt_from_a_stream(tmp_path, workers, monkeypatch):
+    """Guards against an evaluation clip that comes back in a stream under other bytes, in a loader's worker too."""
+    rng = np.random.default_rng(0)
+    melodies = [melody(rng) for _ in range(6)]
+    copy = as_file(resample(melodies[2] / 2, 44100, 32000), "OGG", 32000)
+    (tmp_path / "test.wav").write_bytes(as_file(melodies[2], "WAV"))
+    test = Dataset.from_list([{"audio": {"bytes": None, "path": str(tmp_path / "test.wav")}, "audio_id": "test"}])
+    test = test.cast_column("audio", UNDECODED)
+    heard = []
+    monkeypatch.setattr(stream_sounds, "hear_clip", lambda audio: heard.append(1) or hear_clip(audio))
+    files = [(f"{n}.wav", as_file(samples, "WAV")) for n, samples in enumerate(melodies)]
+    files[2] = ("2.ogg", copy)
+    pack(tmp_path / "t" / "0.tar", [part for n, file in enumerate(files) for part in (file, (f"{n}.txt", b"hum"))])
+    leakage = LeakageFilter([test], sounds=EvaluationSounds([test], SoundStore(tmp_path / "store")))
+    row = {"audio": {"bytes": copy, "path": None}, "audio_id": "x"}
+    assert leakage.reason(row) is None
+    leakage.listen_to_streams()
+    assert pickle.loads(pickle.dumps(leakage)).reason(row) == SAME_SOUND
+    assert leakage.reason({"audio": {"bytes": b"no audio", "path": None}, "audio_id": "y"}) is None
+    heard.clear()
+    stream = read_corpora([str(tmp_path / "t")], streams=True)
+    trainer = trainer_of(stream, None, tmp_path / "run", dataloader_num_workers=workers)
+    trainer.data_collator.leakage = leakage
+    trainer.train()
+    assert trainer.data_collator.reader.skipped.read() == {"t/0.tar/2.ogg": SAME_SOUND}
+    assert len(heard) == (0 if workers else 6)  # each once, though several epochs went by
 
 
 def test_streams_need_a_number_of_steps(shards, tmp_path):

@@ -128,6 +128,25 @@ def test_draws_are_uniform_and_weights_unbiased():
     assert strict == pytest.approx(loose, rel=0.1)
 
 
+def test_a_part_of_a_review_tells_of_the_whole_set():
+    """Guards against the first verdicts, which are of a uniform draw, weighted as if the similar were among them."""
+    table, truth = set_of(200), falling(np.random.default_rng(0), pairs=200)
+    shares, raw, repetitions = [], [], 600
+    for repetition in range(repetitions):
+        draw = draw_pairs(table, 60, f"{repetition:x}")
+        said = [FITS if fits else DOES_NOT for fits in truth[draw.rows[:20]]] + [""] * (len(draw.rows) - 20)
+        pairs = tuple(replace(pair, verdict=word) for pair, word in zip(draw.pairs, said, strict=True))
+        counted = Verdicts("ab", draw.cuts, pairs, len(pairs)).in_order
+        assert len(counted) == 20
+        for found, told in ((shares, counted), (raw, pairs[:20])):
+            weights = np.array([pair.weight for pair in told])
+            found.append(weights @ truth[draw.rows[:20]] / weights.sum())
+    tolerance = 4 * np.std(shares) / math.sqrt(repetitions)
+    assert np.mean(shares) == pytest.approx(truth.mean(), abs=tolerance)
+    assert np.mean(raw) != pytest.approx(truth.mean(), abs=tolerance)  # it can tell
+    assert Verdicts("ab", draw.cuts, (), 0).in_order == ()
+
+
 def test_a_longer_review_holds_the_shorter_one():
     """Guards against verdicts that a second review does not ask for any more, and forgets."""
     table, truth = set_of(), falling(np.random.default_rng(1))

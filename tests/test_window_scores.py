@@ -15,7 +15,7 @@ from test_commands import check_failure
 from modeling_clap_student import InputError, classify, plot_windows
 from modeling_clap_student.audio_clap_student import Samples
 from modeling_clap_student.commands import evaluate as run_eval
-from modeling_clap_student.evaluation.window_plot import _as_grid, _clock, spectrogram
+from modeling_clap_student.utils.window_plot import as_grid, clock, spectrogram
 
 
 LABELS = ["low_hum", "whistle", "hiss"]
@@ -214,12 +214,12 @@ def test_a_model_without_probabilities_is_told_of_at_once(command, task, monkeyp
 def test_cells_of_the_picture():
     """Guards against colours under other times than the windows have."""
     rows = [{"start": a, "end": a + 4.0, "x": a / 10, "y": 1 - a / 10} for a in (0.0, 2.0, 4.0, 5.0)]
-    edges, names, values = _as_grid(rows)
+    edges, names, values = as_grid(rows)
     assert edges.tolist() == [0, 3, 5, 6.5, 9] and names == ["x", "y"]
     assert values.tolist() == [[0, 0.2, 0.4, 0.5], [1, 0.8, 0.6, 0.5]]
     side_by_side = [{"start": a, "end": a + 2.0, "x": 0.0} for a in (0.0, 2.0, 4.0)]
-    assert _as_grid(side_by_side)[0].tolist() == [0, 2, 4, 6]
-    assert (_clock(59.6), _clock(3725)) == ("1:00", "1:02:05")
+    assert as_grid(side_by_side)[0].tolist() == [0, 2, 4, 6]
+    assert (clock(59.6), clock(3725)) == ("1:00", "1:02:05")
 
 
 def test_the_spectrogram_is_where_the_sound_is(tmp_path):

@@ -328,6 +328,27 @@ def test_the_set_has_windows(command, files, tiny_folder, labelled_folder, recor
         assert command(student_command, *flags, "--output_dir", f"student_{name}") == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_report_maps_long_recordings(files, tiny_folder, recordings, tmp_path, streamed):
+    """Guards against maps of other windows or probabilities than `classify` gives."""
+    model, labels = load_checkpoint(str(tiny_folder))[0], ["high whistle", "low hum"]
+    audio, long = files["audio"], recordings / "long.wav"
+    if streamed:
+        audio = Dataset.from_dict({"audio": [clip("long.wav", long.read_bytes())]}).cast_column(
+            "audio", Audio(decode=False)
+        )
+    options = {"labels": LABELS, "window_seconds": 2, "hop_seconds": 1, "num_captions": 3, "num_pairs": 8}
+    made = curate(str(tiny_folder), strategy="ads", captions=files["captions"], audio=audio, **options)
+    (one,) = made.facts["window_maps"]  # the others have a window each
+    (asked,) = model.classify([str(long)], labels, prompt="this is a sound of {}", windows=2, hop=1)
+    assert len(asked) == 6
+    for row, other in zip(one.rows, asked, strict=True):
+        assert row == pytest.approx(other, abs=1e-5) and list(row) == list(other)
+    made.write_report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Long recordings" in page and (f'alt="Log-mel spectrogram of {one.recording}"' in page) is not streamed
+
+
 def test_without_windows_nothing_changes(command, files, tiny_folder):
     """Guards against columns and facts that nobody asked for."""
     made = curate(str(tiny_folder), strategy="du", **files, num_pairs=5)

@@ -18,11 +18,12 @@ from datasets import Dataset
 from torch import Tensor
 
 from modeling_clap_student.data.benchmarks import task_clips
-from modeling_clap_student.data.decoding import decode_crop, fill_with_zeros
+from modeling_clap_student.data.decoding import decode_crop
 from modeling_clap_student.data.leakage import LeakageFilter
 from modeling_clap_student.data.pools import read_pools
 from modeling_clap_student.data.sources import ExclusionLog, report_exclusions
 from modeling_clap_student.errors import ClipError, InputError
+from modeling_clap_student.feature_extraction_clap_student import ClapStudentFeatureExtractor
 from modeling_clap_student.soundscapes.corpus import is_soundscape
 
 
@@ -154,7 +155,7 @@ def _repeat(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
     return np.resize(waveform, size)
 
 
-_FILLS = (fill_with_zeros, _repeat)
+_FILLS = (ClapStudentFeatureExtractor.fill_window, _repeat)
 
 
 __all__ = ["Mixtures", "read_heard"]

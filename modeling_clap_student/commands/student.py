@@ -65,9 +65,10 @@ def train_student(
     from ..data.sources import ST, ExclusionLog, report_exclusions
     from ..evaluation.validation import Validation
     from ..hub_clap_student import fingerprint
+    from ..training.hearing import make_collator
     from ..training.run import TrainingRun, push_if_asked
     from ..training.sources import find_teacher, read_results, read_student_data, student_sources
-    from ..training.trainer import ClapStudentTrainer, make_collator
+    from ..training.trainer import ClapStudentTrainer
 
     run = TrainingRun(f"Student: {args.strategy}", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
@@ -77,7 +78,8 @@ def train_student(
     check_selection(args, training_args)
     training_args.check_start(args.init)
     data = read_student_data(args, training_args, leakage, exclusions)
-    leakage.say_of_stream(data.is_streamed)
+    if data.is_streamed:
+        leakage.listen_to_streams()
     args.teacher = find_teacher(args)
     report_exclusions(exclusions)
     say(f"teacher {args.teacher}; {data}")

@@ -44,9 +44,10 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     from ..data.leakage import LeakageFilter, evaluation_sounds
     from ..data.sources import ExclusionLog, dataset_source, report_exclusions
     from ..evaluation.validation import Validation
+    from ..training.hearing import make_collator
     from ..training.run import TrainingRun
     from ..training.sources import read_teacher_data
-    from ..training.trainer import ClapStudentTrainer, make_collator
+    from ..training.trainer import ClapStudentTrainer
 
     training_args.check_start(args.init)
     set_seed(training_args.seed)
@@ -55,7 +56,8 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
     tasks = task_clips(args.task)
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
     data = read_teacher_data(args, training_args, leakage, exclusions)
-    leakage.say_of_stream(data.is_streamed)
+    if data.is_streamed:
+        leakage.listen_to_streams()
     report_exclusions(exclusions)
     say(str(data))
     if args.dry_run:

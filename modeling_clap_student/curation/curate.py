@@ -48,6 +48,7 @@ from .report.page import ReportData, write_report
 from .screening import DUPLICATES_LIST, QUALITY_LIST, PoolScreen, Screening, captioned_clips
 from .strategies import Curated, SelectedCaptions
 from .verdict_cut import keep_promised
+from .window_maps import map_longest
 
 
 SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
@@ -226,6 +227,9 @@ def run_curation(
         pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
+        if inputs.windows is not None and selected is not None and PartialState().is_main_process:
+            heard = clips, clip_embeds, selected.label_embeds, inputs.class_names, model
+            facts["window_maps"] = map_longest(*heard)  # before any window is left out
         clips, clip_embeds, screened = screen(
             args, inputs, embedder, clips, clip_embeds, caption_embeds, selected, folder
         )
@@ -293,7 +297,7 @@ def select(
         selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
     say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
     if len(selected.indices) == 0:
-        raise none_reached("caption", selected)
+        raise strategies.none_reached("caption", selected)
     return selected
 
 
@@ -376,19 +380,10 @@ def match_clips(
         **options,
     )
     if len(curated.pairs) == 0:
-        raise none_reached("pair", curated)
+        raise strategies.none_reached("pair", curated)
     decision = {"pair_threshold": curated.threshold, "highest_similarity": curated.highest}
     contrast = {"contrast_labels": True} if args.contrast_labels else {}
     return curated, decision | args.matching_options() | contrast | precisions
-
-
-def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
-    """The error for a set that came out empty, with a threshold that would not."""
-    return InputError(
-        f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
-        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones whatever their "
-        "cosine"
-    )
 
 
 def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:

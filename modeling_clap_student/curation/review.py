@@ -8,11 +8,10 @@ import numpy as np
 from datasets import Dataset
 
 from ..errors import InputError
-from .arguments import CORRECTIONS
 from .promise import Promise, fitted_precisions
 from .report.page import page_template
 from .report.pictures import read_excerpt
-from .sampling import LONG, cut_levels, draw_pairs
+from .sampling import LONG, can_be_reviewed, cut_levels, draw_pairs
 from .verdicts import (
     COLUMNS,
     LABEL_STUDIO_CONFIG,
@@ -50,7 +49,7 @@ def write_review(
     Raises:
         InputError: a set without a teacher's cosines, or earlier verdicts on another one.
     """
-    if provenance.get("strategy") not in ("du", "ads") or any(provenance.get(name) for name in CORRECTIONS):
+    if not can_be_reviewed(provenance):
         raise InputError("a review needs a set of du or ads with its provenance, matched by cosines alone")
     table = pairs.select_columns(["audio_id", "caption", "label", "similarity"]).with_format("arrow")[:]
     set_id, likely = identify(provenance), None

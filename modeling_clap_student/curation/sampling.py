@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .arguments import CORRECTIONS
 from .verdicts import Cut, Judged, Verdicts
 
 
@@ -36,6 +37,11 @@ class Draw:
     rows: np.ndarray
     pairs: tuple[Judged, ...]
     cuts: tuple[Cut, ...]
+
+
+def can_be_reviewed(provenance: dict) -> bool:
+    """Whether a set with this provenance has pairs with cosines that verdicts can cut."""
+    return provenance.get("strategy") in ("du", "ads") and not any(provenance.get(name) for name in CORRECTIONS)
 
 
 def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None, likely: float | None = None) -> Draw:

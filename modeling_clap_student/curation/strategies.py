@@ -18,6 +18,7 @@ from ..data.sources import ExclusionLog, report_exclusions
 from ..data.tables import POOL_COLUMNS
 from ..data.texts import caption_key
 from ..data.windows import WINDOW_COLUMNS
+from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.processes import from_main_process
 from .arguments import Threshold
@@ -113,6 +114,15 @@ class Curated:
     pairs: Dataset
     threshold: float
     highest: float
+
+
+def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
+    """The error for a set that came out empty, with a threshold that would not."""
+    return InputError(
+        f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
+        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones whatever their "
+        "cosine"
+    )
 
 
 def match_pool(

@@ -77,7 +77,7 @@ def _find_judged(table: pa.Table, verdicts: Verdicts, lowest: float) -> dict[tup
 
 def facts_of(verdicts: Verdicts, promise: Promise) -> dict:
     """For the provenance: what was wanted, promised and said, and each label's precision with its 95 % interval."""
-    kept = [pair for pair in verdicts.pairs if pair.similarity >= promise.cosine(pair.label)]
+    kept = [pair for pair in verdicts.in_order if pair.similarity >= promise.cosine(pair.label)]
     labels = sorted({pair.label for pair in kept if pair.label})
     shares = {label: weighted_precision(pair for pair in kept if pair.label == label) for label in labels}
     groups = [

@@ -96,6 +96,16 @@ class Verdicts:
     def counts(self) -> dict[str, int]:
         return {word: sum(pair.verdict == word for pair in self.pairs) for word in WORDS}
 
+    @property
+    def in_order(self) -> tuple[Judged, ...]:
+        """The pairs up to the first that nobody has judged, with the weights of a draw that ends before its lot."""
+        end = next((place for place, pair in enumerate(self.pairs) if not pair.verdict), None)
+        if end is None:
+            return self.pairs
+        lot = self.pairs[end].lot
+        # Of the pairs below it only that share was there to be drawn, of the most similar ones too.
+        return tuple(replace(pair, weight=max(pair.weight, 1 / max(lot, 1e-9))) for pair in self.pairs[:end])
+
     def check_whole(self) -> None:
         """Raises InputError if pairs of the review are missing: nobody knows then whether they were passed over."""
         if len(self.pairs) < self.drawn:

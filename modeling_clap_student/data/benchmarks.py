@@ -28,6 +28,7 @@ from .texts import FILE_COLUMNS, LONGEST_TEXT, TOO_LONG, folder_metadata, read_r
 
 
 _LABEL = ("label", "class", "category")
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
 RETRIEVAL = "retrieval="  # before a spec: its captions are what counts, though it may have labels too
 
 
@@ -69,6 +70,17 @@ def _read_metadata(source: Source, metadata: Path) -> Dataset:
     return labelled_table(source, audio, names, labels, origins, folds)
 
 
+def _read_audiofolder(source: Source) -> Dataset:
+    """What the folder's metadata lists, whatever its folders are called."""
+    try:
+        return _read_metadata(source, folder_metadata(source.path))
+    except InputError as error:
+        folders = [entry for entry in source.path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+        if len(folders) < 2:
+            raise
+        raise InputError(f"{error}. Or is each of its folders a class? Then say folder={source.path}") from error
+
+
 def _read_folder(source: Source) -> Dataset:
     """A folder a class, named after it; what lies deeper in it is of the same class."""
     files = list_audio(source.path)
@@ -79,6 +91,11 @@ def _read_folder(source: Source) -> Dataset:
             "put each class's files in a folder of its name, or list them in metadata.csv (columns file_name,label)"
         )
     has_class = pc.is_valid(classes)
+    names = sorted(classes.drop_null().unique().to_pylist())
+    if len(names) > 1 and _SPLITS.issuperset(map(str.lower, names)):
+        raise InputError(
+            f"{source.path} holds the splits {', '.join(names)}, no classes: give {source.path}/{names[0]}"
+        )
     loose = files.filter(pc.invert(has_class))
     if len(loose):
         source.exclusions.add(source.spec, "in no class's folder", len(loose), len(files), loose[0].as_py())
@@ -118,7 +135,7 @@ def _evaluation_split(source: Source) -> Dataset:
 
 
 READERS = {
-    "audiofolder": lambda source: _read_metadata(source, folder_metadata(source.path)),
+    "audiofolder": _read_audiofolder,
     "csv": lambda source: _read_metadata(source, source.path),
     "folder": _read_folder,
     "hub": _read_hub,
@@ -200,7 +217,8 @@ def _lines(path: Path, exclusions: ExclusionLog) -> list[str]:
 def _sorted_names(names: set[str], spec: str) -> list[str]:
     """The class names in order: at least two, and texts."""
     if len(names) < 2:
-        raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed")
+        alone = f", not {min(names)[:80]!r} alone" if names else ""
+        raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed{alone}")
     for name in names:
         if not is_unicode(name) or len(name) > LONGEST_TEXT:
             raise InputError(f"{spec}: the class name {ascii(name)[:80]} is no text, or {TOO_LONG}")

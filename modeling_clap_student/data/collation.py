@@ -8,6 +8,7 @@ import torch
 from ..errors import InputError
 from ..processing_clap_student import tokenize
 from ..resampling_clap_student import resample
+from ..utils.threads import ThreadedMap
 from .decoding import ClipReader
 from .leakage import LeakageFilter
 from .replay import MOST_DRAWS
@@ -47,6 +48,7 @@ class ClapCollator:
         self.window_samples = processor.feature_extractor.window_samples
         self.reader = ClipReader(self.sampling_rate, skipped, processor.feature_extractor.fill_window)
         self.leakage = leakage or LeakageFilter()
+        self._map = ThreadedMap()
         self.random_gain_db = random_gain_db
         self.spectrograms = spectrograms
         self.teacher_processor = teacher_processor
@@ -62,7 +64,7 @@ class ClapCollator:
         With a teacher's processor also `teacher_audio`, for its `get_audio_features`, and `teacher_windows` (B,).
         A batch without one readable clip is an InputError.
         """
-        usable = [i for i, row in enumerate(rows) if self._is_usable(row)]
+        usable = np.flatnonzero(self._map(self._is_usable, rows)).tolist()
         draws = [rows[i]["draw"] if "draw" in rows[i] else torch.randint(MOST_DRAWS, ()).item() for i in usable]
         crops = self.reader.read_crops([rows[i] for i in usable], self.window_samples, draws, self.spectrograms)
         crops = zip(usable, crops, draws, strict=True)
@@ -97,7 +99,7 @@ class ClapCollator:
         return crop * np.float32(10 ** (decibels / 20))
 
     def _is_usable(self, row: dict) -> bool:
-        reason = self.leakage.reason(row) or refusal(row["audio"]) or caption_fault(row["caption"])
+        reason = refusal(row["audio"]) or caption_fault(row["caption"]) or self.leakage.reason(row)
         if reason is not None:
             self.reader.skipped.add(row["audio_id"], reason)
         return reason is None

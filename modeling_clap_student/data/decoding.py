@@ -18,6 +18,7 @@ from datasets import Dataset
 
 from ..audio_clap_student import AudioFile, Samples, mono
 from ..errors import ClipError, InputError
+from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
 from ..resampling_clap_student import Resampled
 from ..soundscapes import corpus as soundscapes
 from ..utils.threads import ThreadedMap
@@ -64,13 +65,12 @@ def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
         return clip.read(0, clip.length)
 
 
-def fill_with_zeros(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
-    """A clip in a window of zeros, beginning at a place."""
-    return np.pad(waveform, (place, size - len(waveform) - place))
-
-
 def decode_crop(
-    audio: dict, sampling_rate: int, size: int, draw: int, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+    audio: dict,
+    sampling_rate: int,
+    size: int,
+    draw: int,
+    fill_window: Callable[..., np.ndarray] = ClapStudentFeatureExtractor.fill_window,
 ) -> np.ndarray:
     """(size,) float32: exactly what a window of the whole clip, decoded and resampled, would hold.
 
@@ -190,7 +190,10 @@ class ClipReader:
     """
 
     def __init__(
-        self, sampling_rate: int, skipped: SkippedClips, fill_window: Callable[..., np.ndarray] = fill_with_zeros
+        self,
+        sampling_rate: int,
+        skipped: SkippedClips,
+        fill_window: Callable[..., np.ndarray] = ClapStudentFeatureExtractor.fill_window,
     ):
         self.sampling_rate = sampling_rate
         self.skipped = skipped

@@ -29,6 +29,7 @@ from .published import PUBLISHED
 from .skipping import LeakageArguments
 from .sound_store import Sounds, SoundStore, can_be_heard
 from .sources import ExclusionLog, Source
+from .stream_sounds import StreamSounds
 from .tables import load_table
 from .texts import exact_key, read_rows
 
@@ -101,6 +102,10 @@ class EvaluationSounds:
             best[pair.row] = self._clips[pair.other]["audio_id"]
         return best
 
+    def of_streams(self) -> StreamSounds:
+        """The same for clips that come one by one, without the store; all processes must call it alike."""
+        return StreamSounds([self._sounds.fingerprint(row) for row in np.flatnonzero(self._sounds.heard).tolist()])
+
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         """The rows whose clip sounds like no evaluation clip; all of the table's clips are decoded once, ever."""
         if not self or len(table) == 0 or not can_be_heard(table).any():
@@ -128,7 +133,7 @@ LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 class LeakageFilter:
     """Clips that a run must not use: those of some tables, by content, recording and sound, and further recordings.
 
-    Without `sounds` none are compared. A stream's never are.
+    Without `sounds` none are compared; those of a stream are after `listen_to_streams`.
     """
 
     def __init__(
@@ -137,7 +142,7 @@ class LeakageFilter:
         origins: frozenset[str] = frozenset(),
         sounds: EvaluationSounds | None = None,
     ):
-        self._sounds = sounds
+        self._sounds, self._stream_sounds = sounds, None
         self._clips_of_size: dict[int, list[dict]] = defaultdict(list)
         self._digests: dict[int, set[bytes]] = {}
         evaluation_origins = set()
@@ -150,15 +155,15 @@ class LeakageFilter:
         self._origins = {SAME_RECORDING: frozenset(evaluation_origins), NAMED: frozenset(origins)}
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_sounds": None}  # a loader's workers compare none, and need not hold them
+        return self.__dict__ | {"_sounds": None}  # a loader's workers search no table, and need not hold them
 
     def __bool__(self) -> bool:
         return bool(self._clips_of_size or any(self._origins.values()))
 
-    def say_of_stream(self, is_streamed: bool) -> None:
-        """Says what is not looked for in a stream that is trained on."""
-        if is_streamed and self._sounds:
-            say("clips of a stream are compared with evaluation clips by name and bytes, not by their sound")
+    def listen_to_streams(self) -> None:
+        """Has `reason` compare sounds too: of a stream that is trained on. All processes must call it alike."""
+        if self._sounds:
+            self._stream_sounds = self._sounds.of_streams()
 
     def reason(self, row: dict) -> str | None:
         """Why a clip of a stream, `audio` and perhaps `origin_id`, must not be used; None where it may."""
@@ -166,7 +171,9 @@ class LeakageFilter:
             if row.get("origin_id") in origins:
                 return reason
         content = (row.get("audio") or {}).get("bytes")
-        return SAME_CONTENT if content is not None and self._holds(len(content), row["audio"]) else None
+        if content is not None and self._holds(len(content), row["audio"]):
+            return SAME_CONTENT
+        return SAME_SOUND if self._stream_sounds is not None and self._stream_sounds.holds(row) else None
 
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
         """The rows, of `audio` and perhaps `origin_id`, that may be used.

@@ -52,21 +52,36 @@ def pairs_within(clips) -> list[SamePair]:
         return [pair for table in tables for pair in _decide(table, clips, clips)]
 
 
-def pairs_between(clips, others) -> list[SamePair]:
-    """Pairs of a clip and one of another table that are one sound; the keys of the latter are in memory."""
-    index = _by_key(_postings(others, 0, len(others)))
+class SoundIndex:
+    """The keys of some clips in memory, to find others that are one sound with one of them.
 
-    def compare(start: int, stop: int) -> Iterator[SamePair]:
-        postings = _postings(clips, start, stop)
-        first, last = (np.searchsorted(index["key"], postings["key"], side) for side in ("left", "right"))
+    Args:
+        others: as the clips of `pairs_within`.
+    """
+
+    def __init__(self, others):
+        self._others = others
+        self._postings = _by_key(_postings(others, 0, len(others)))
+
+    def pairs(self, clips) -> list[SamePair]:
+        """Pairs of a clip and an indexed one."""
+        starts = range(0, len(clips), _CLIPS_AT_ONCE)
+        parts = (self._compare(clips, start, min(start + _CLIPS_AT_ONCE, len(clips))) for start in starts)
+        return [pair for part in parts for pair in part]
+
+    def _compare(self, clips, start: int, stop: int) -> Iterator[SamePair]:
+        postings, keys = _postings(clips, start, stop), self._postings["key"]
+        first, last = (np.searchsorted(keys, postings["key"], side) for side in ("left", "right"))
         if (last - first).sum() <= _MOST_IN_MEMORY or stop - start == 1:
-            yield from _decide(_hits(postings, index, first, last - first), clips, others)
+            yield from _decide(_hits(postings, self._postings, first, last - first), clips, self._others)
         else:
             for part in ((start, (start + stop) // 2), ((start + stop) // 2, stop)):
-                yield from compare(*part)
+                yield from self._compare(clips, *part)
 
-    starts = range(0, len(clips), _CLIPS_AT_ONCE)
-    return [pair for start in starts for pair in compare(start, min(start + _CLIPS_AT_ONCE, len(clips)))]
+
+def pairs_between(clips, others) -> list[SamePair]:
+    """Pairs of a clip and one of another table that are one sound; the keys of the latter are in memory."""
+    return SoundIndex(others).pairs(clips)
 
 
 def groups_of(pairs: Iterable[SamePair]) -> list[list[int]]:

@@ -9,6 +9,7 @@ from datasets import Dataset, IterableDataset
 
 from ..errors import InputError
 from ..soundscapes.corpus import pool_clips
+from ..utils.console import say
 from .files import list_audio, same_name
 from .filters import with_audio, with_files_inside, with_short_texts, without_repeated_clips
 from .identity import ORIGIN_COLUMNS, origin_of
@@ -36,7 +37,8 @@ def _origins(source: Source, files: pa.Array) -> pa.Array | None:
         return None
     try:
         rows = read_rows(table)
-    except InputError:  # a list of something else, which a pool does not need
+    except InputError as error:  # a pool can do without, but not without a word: by its recordings clips are kept out
+        say(f"caution: {error}; the pool is read without it, and of its clips no recording is known")
         return None
     file = next((name for name in FILE_COLUMNS if name in rows[0]), None)
     if file is None or not set(ORIGIN_COLUMNS) & set(rows[0]):

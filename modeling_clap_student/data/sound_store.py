@@ -22,7 +22,7 @@ from ..utils.console import progress_bar
 from ..utils.outputs import make_folder, write_json
 from .decoding import hear_clip
 from .filters import column_of
-from .fingerprints import SETTINGS
+from .fingerprints import SETTINGS, Fingerprint
 from .identity import clip_keys
 from .keyed_files import KeyedFiles, KeyOrder, contents_of, share_of
 from .listening import Sound
@@ -195,6 +195,11 @@ class Sounds:
 
     def cells(self, row: int) -> np.ndarray:
         return self._words(row)[0].reshape(-1, 2)
+
+    def fingerprint(self, row: int) -> Fingerprint:
+        """Of a clip that was heard, in memory."""
+        cells, words = (np.array(part) for part in self._words(row))
+        return Fingerprint(cells.reshape(-1, 2), words[: len(words) // 2], words[len(words) // 2 :])
 
     def quality(self, row: int) -> Quality:
         """Of a clip that was heard."""

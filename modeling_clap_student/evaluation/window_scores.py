@@ -19,9 +19,9 @@ from ..data.windows import Span, check_lengths, iter_windows, window_spans
 from ..errors import InputError
 from ..utils.charts import save_chart
 from ..utils.console import progress_bar, say
+from ..utils.window_plot import PLACE_COLUMNS, draw_windows
 from ..windows_clap_student import Windows, without_part
 from .arguments import EvalArguments
-from .window_plot import PLACE_COLUMNS, draw_windows
 from .zero_shot import Prompts, embed_classes
 
 

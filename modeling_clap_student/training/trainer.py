@@ -1,29 +1,21 @@
 """The Trainer: contrastive for the teacher, soft labels and replay for the student."""
 
-import atexit
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import broadcast
 from datasets import Dataset, IterableDataset, concatenate_datasets
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from ..checkpoints.loading import as_checkpoint, as_student
-from ..data.collation import ClapCollator
 from ..data.corpora import as_pairs, as_sets
-from ..data.leakage import LeakageFilter
 from ..data.replay import DrawnRows, ReplaySampler
-from ..data.skipping import ReadingArguments, SkippedClips
-from ..data.spectrograms import spectrogram_cache
 from ..data.streams import as_stream
 from ..errors import InputError
-from ..utils.outputs import SKIPPED, make_folder
 from ..version import __version__
 from .arguments import ClapStudentTrainingArguments
 from .augmentation import masked, mixed
@@ -32,6 +24,7 @@ from .distillation import Distillation
 from .distributed import fit_for_sharding, make_whole, synchronise
 from .frozen_teacher import FrozenTeacher, same_front_end
 from .gradient_cache import cache_gradients
+from .hearing import check_alike, make_collator
 from .objective import global_loss
 from .optimization import FinalWeights, freeze, parameter_groups
 from .record import RecordMixin, hyperparameters, model_source
@@ -49,38 +42,6 @@ def _count(data: Dataset | IterableDataset) -> int | None:
 def _check_arguments(args) -> None:
     if not isinstance(args, ClapStudentTrainingArguments):
         raise InputError(f"args must be ClapStudentTrainingArguments(…), and these are {type(args).__name__}")
-
-
-def _hear_alike(first, second) -> bool:
-    """Whether two models' processors hear at one rate, in windows of one length, and read the same tokens."""
-    extractors = first.feature_extractor, second.feature_extractor
-    if type(extractors[0]) is not type(extractors[1]):
-        return False
-    if any(
-        getattr(extractors[0], name) != getattr(extractors[1], name) for name in ("sampling_rate", "window_samples")
-    ):
-        return False
-    return first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
-
-
-def make_collator(
-    model,
-    processor,
-    args: ClapStudentTrainingArguments,
-    teacher_processor=None,
-    skipped: SkippedClips | None = None,
-    leakage: LeakageFilter | None = None,
-) -> ClapCollator:
-    """Makes crops for a model, and for a teacher that hears or reads otherwise; lists what can't be read."""
-    if skipped is None:
-        make_folder(Path(args.output_dir))
-        skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
-        if PartialState().is_local_main_process:
-            atexit.register(skipped.close)  # also of a training that fails
-    if teacher_processor is not None and _hear_alike(teacher_processor, processor):
-        teacher_processor = None
-    spectrograms = spectrogram_cache(args.spectrogram_cache, model)
-    return ClapCollator(processor, skipped, teacher_processor, leakage, args.random_gain_db, spectrograms)
 
 
 class _TellEpoch(TrainerCallback):
@@ -217,7 +178,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         """The teacher, on the student's device; notes whether one spectrogram is enough for both."""
         its_processor = getattr(self.data_collator, "teacher_processor", None)
         if its_processor is None:
-            self._check_teacher(teacher, self.model)
+            check_alike(teacher, self.model)
         # Autocast may have been asked for by a flag or by the launcher.
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         self.shared_front_end = same_front_end(teacher, self.model)
@@ -288,25 +249,6 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         skipped, args = self.data_collator.reader.skipped, self.args
         options = {"compute_metrics": self.compute_metrics, "progress": not args.disable_tqdm}
         return PairValidation(self.processing_class, dataset, skipped, args.pairs_in_loss, **options)
-
-    @staticmethod
-    def _check_teacher(teacher, student) -> None:
-        theirs, ours = teacher.config, student.config
-        if theirs.model_type != ours.model_type:
-            raise InputError(
-                f"a {theirs.model_type!r} teacher hears and reads otherwise: give its processor to the collator, "
-                "ClapCollator(…, teacher_processor=…)"
-            )
-        rates = [getattr(config.audio_config, "sampling_rate", None) for config in (theirs, ours)]
-        if rates[0] != rates[1]:
-            raise InputError(
-                f"the teacher hears {rates[0]} Hz and the student {rates[1]} Hz: they must see the same crop"
-            )
-        if theirs.text_config.vocab_size != ours.text_config.vocab_size:
-            raise InputError(
-                f"the teacher's vocabulary has {theirs.text_config.vocab_size} tokens and the student's "
-                f"{ours.text_config.vocab_size}: they must read the same tokens"
-            )
 
     def _get_train_sampler(self, train_dataset=None) -> ReplaySampler:
         args = self.args

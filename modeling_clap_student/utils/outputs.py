@@ -69,6 +69,14 @@ def _own_name() -> str:
     return f".partial-{token_hex(8)}"
 
 
+def _tell_leftovers(folder: Path) -> None:
+    """Says what runs that were killed have left in a folder. It may be that of one at work: nothing is removed."""
+    left = sorted(entry.name for entry in folder.glob(".partial-" + "[0-9a-f]" * 16))
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        say(f"{short(folder)} holds {left[0]}{more}, left by a run that was killed, unless one is writing it now")
+
+
 def _make(folder: Path, probed: bool = True) -> list[Path]:
     """Makes a folder, tries whether it can be written, and returns what was made for it, deepest first."""
     new_folders = []
@@ -125,6 +133,7 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
                 if killed and state.is_main_process:
                     (folder / SKIPPED).unlink(missing_ok=True)  # of the run that was
                 from_main_process(lambda: check(folder))
+                from_main_process(lambda: _tell_leftovers(folder))
                 yield folder
                 state.wait_for_everyone()  # what the main process wrote is there for all
             except BaseException:
@@ -184,6 +193,7 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
     try:
         with writing(folder), folder_lock(folder):
             from_main_process(lambda: _refuse_full(folder, replaces))
+            from_main_process(lambda: _tell_leftovers(folder.parent))
             partial = from_main_process(lambda: new_folder(folder.parent))
             try:
                 yield partial

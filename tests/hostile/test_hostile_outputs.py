@@ -347,3 +347,17 @@ def test_a_clap_of_transformers_is_no_place_for_an_evaluation(command, labelled_
     clap = tiny_clap(tmp_path / "clap")
     flags = ["--model", clap, "--task", labelled_folder, "--output_dir", clap]
     check_failure(command(run_eval, *flags), capsys, "own folder")
+
+
+@pytest.mark.parametrize("make", [lambda here: whole_folder(here / "set"), output_folder])
+def test_what_a_killed_run_left_is_told_and_stays(tmp_path, capsys, make):
+    """Guards against gigabytes that nobody knows of, and against a clean-up that takes another run's work."""
+    for number in (3, 4):
+        (tmp_path / f".partial-{number:016x}" / "data").mkdir(parents=True)
+    (tmp_path / ".partial-mine").mkdir()
+    with make(tmp_path):
+        told = " ".join(capsys.readouterr().out.split())
+    assert f"holds .partial-{3:016x} and 1 more, left by a run that was killed, unless one is writing it now" in told
+    assert len(list(tmp_path.glob(".partial-*"))) == 3
+    with make(tmp_path / "elsewhere"):
+        assert "partial" not in capsys.readouterr().out

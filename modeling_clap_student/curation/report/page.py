@@ -5,7 +5,7 @@ stays below `MAX_PAGE_BYTES`; in memory are the set's columns without the audio,
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +16,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ...data.quality import FAULTS
 from ...redaction_clap_student import public
-from ...soundscapes.corpus import holds_event
 from ...utils.outputs import whole_file
 from ..arguments import CORRECTIONS
-from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, Excerpt, read_excerpt, similarity_charts
+from ..window_maps import NUM_MAPS, WindowMap
+from .heat_maps import MAX_MAP_BYTES, draw_maps
+from .pictures import MAX_CLIP_BYTES, MAX_SECONDS, similarity_charts
+from .shown_pairs import as_floats, asked_pairs, nearest_rows, shorten, show_pairs
 
 
 NUM_RANDOM, NUM_NEAREST, NUM_HUBS, MAX_LABELS = 30, 30, 8, 300
-MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + 1_000_000
-_MAX_TEXT = 240  # characters of a caption, a name, a path
+MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + NUM_MAPS * MAX_MAP_BYTES + 1_000_000
 _BINS = 4000
 _COLUMNS = ["caption", "similarity", "audio_id", "caption_id", "label", "label_similarity"]
 # What the page tells of the provenance, in these words.
@@ -76,6 +77,7 @@ class ReportData:
         num_captions: captions that were read, each counted once.
         pair_precision: the share of true pairs, where it is known.
         audio_of: rows of `pairs` -> their undecoded audio, one by one; None where `pairs` holds it.
+        window_maps: where the labels are in some recordings, of a pool that was taken apart into windows.
         faults: what is wrong with clips of the pool -> some that have it; how many is in the provenance.
     """
 
@@ -89,6 +91,7 @@ class ReportData:
     pair_precision: float | None = None
     audio_of: Callable[[Sequence[int]], Iterable[dict | None]] | None = None
     faults: dict[str, list[str]] | None = None
+    window_maps: Sequence[WindowMap] = ()
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -104,9 +107,10 @@ def render_report(data: ReportData) -> str:
     made_by = data.provenance
     column, threshold = _decision(made_by)
     clips = hub_clips(table, NUM_HUBS)
-    random = random_rows(len(table), NUM_RANDOM, made_by.get("seed") or 0)
-    nearest = nearest_rows(_numbers(table[column]), threshold, NUM_NEAREST)
-    pairs = _pairs_to_show(data, table, [*random, *nearest, *(clip["row"] for clip in clips)])
+    asked = asked_pairs(table, made_by, NUM_RANDOM)
+    nearest = nearest_rows(as_floats(table[column]), threshold, NUM_NEAREST)
+    audio_of = data.audio_of or (lambda rows: (data.pairs[row]["audio"] for row in rows))
+    pairs = show_pairs(table, [*asked.rows, *nearest, *(clip["row"] for clip in clips)], audio_of)
     labels = label_rows(table, data.selected, made_by.get("labels") or [])
     nearest_title = "least similar pairs"
     if threshold is not None:
@@ -115,16 +119,18 @@ def render_report(data: ReportData) -> str:
     return page_template("page.html.jinja").render(
         made=made_by,
         counts=count_cells(data, table),
-        charts=charts(data, _numbers(table["similarity"])),
+        charts=charts(data, as_floats(table["similarity"])),
         labels=labels[:MAX_LABELS],
         num_labels=len(labels),
         most_pairs=max((label["pairs"] for label in labels), default=0),
         hub_clips=[clip | {"pair": pairs[clip["row"]]} for clip in clips],
         hub_captions=hub_captions(table, NUM_HUBS),
         lists=[
-            ("random", "random pairs", [pairs[row] for row in random]),
+            ("random", "random pairs", [pairs[row] for row in asked.rows]),
             ("nearest", nearest_title, [pairs[row] for row in nearest]),
         ],
+        asked=asked,
+        maps=draw_maps(data.window_maps),
         faults=fault_rows(data),
         facts=facts(made_by),
         max_seconds=MAX_SECONDS,
@@ -141,18 +147,8 @@ def page_template(name: str):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"short": _shorten, "cosine": lambda value: "–" if value != value else f"{value:.3f}"}
+    page.filters |= {"short": shorten, "cosine": lambda value: "–" if value != value else f"{value:.3f}"}
     return page.get_template(name)
-
-
-def _shorten(text: str | None) -> str:
-    text = str(text or "")
-    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-
-
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """(rows,) float32, NaN for null."""
-    return column.cast(pa.float32()).to_numpy().astype(np.float32, copy=False)
 
 
 def _decision(made_by: dict) -> tuple[str, float | None]:
@@ -215,7 +211,7 @@ def facts(made_by: dict) -> list[tuple[str, str]]:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     values = {key: public(made_by[key]) for key in _FACTS if made_by.get(key) not in (None, [])}
-    return [(_FACTS[key], _shorten(in_words(value))) for key, value in values.items()]
+    return [(_FACTS[key], shorten(in_words(value))) for key, value in values.items()]
 
 
 def fault_rows(data: ReportData) -> list[dict]:
@@ -294,60 +290,3 @@ def _most_frequent(table: pa.Table, key: str, count: int) -> list[dict]:
             }
         )
     return rows
-
-
-def random_rows(total: int, count: int, seed: int) -> list[int]:
-    """Different rows, drawn without regard to what they hold."""
-    return np.random.default_rng(seed).choice(total, min(count, total), replace=False).tolist()
-
-
-def nearest_rows(values: np.ndarray, threshold: float | None, count: int) -> list[int]:
-    """The rows whose value lies nearest to the threshold, or lowest where there is none; NaN counts as far away.
-
-    Equally near ones in the order of their rows.
-    """
-    distance = values if threshold is None else np.abs(values - np.float32(threshold))
-    distance = np.nan_to_num(distance, nan=np.inf)
-    count = min(count, len(distance))
-    last = np.partition(distance, count - 1)[count - 1]
-    # Of those that are as near as the last one, only as many as there is room for.
-    rows = np.concatenate([np.flatnonzero(distance < last), np.flatnonzero(distance == last)])[:count]
-    return rows[np.argsort(distance[rows], kind="stable")].tolist()
-
-
-@dataclass(frozen=True)
-class ShownPair:
-    """A pair as it stands on the page."""
-
-    texts: dict[str, str]  # `caption`, `audio_id`, `label`, of bounded length; empty for null
-    similarity: float  # NaN for null, and so is the next
-    label_similarity: float
-    strength: float  # where the similarity lies between the lowest and the highest of the set, 0 to 1
-    true: bool | None = None  # whether the clip holds what the caption says, where that is known
-    excerpt: Excerpt | None = None  # None where the clip can't be read
-    problem: str = ""  # why it can't
-
-
-def _pairs_to_show(data: ReportData, table: pa.Table, rows: list[int]) -> dict[int, ShownPair]:
-    """row -> its pair; each clip is read once."""
-    rows = list(dict.fromkeys(rows))
-    audio_of = data.audio_of or (lambda rows: (data.pairs[row]["audio"] for row in rows))
-    similarities = _numbers(table["similarity"])
-    low, high = np.nanmin(similarities, initial=1), np.nanmax(similarities, initial=-1)
-    pairs = {}
-    for row, audio in zip(rows, audio_of(rows), strict=True):
-        fields = table.slice(row, 1).to_pylist()[0]
-        similarity, label_similarity = float(similarities[row]), fields["label_similarity"]
-        pair = ShownPair(
-            {key: _shorten(fields[key]) for key in ("caption", "audio_id", "label")},
-            similarity,
-            np.nan if label_similarity is None else label_similarity,
-            float(np.nan_to_num((similarity - low) / max(high - low, 1e-6))),
-        )
-        try:
-            excerpt = read_excerpt(audio)
-            pair = replace(pair, true=holds_event(audio.get("path") or "", fields["caption"]), excerpt=excerpt)
-        except Exception as error:  # whatever is wrong with one clip, the other pairs are to be seen
-            pair = replace(pair, problem=_shorten(f"{error}"))
-        pairs[row] = pair
-    return pairs

@@ -31,7 +31,7 @@ _PAGE_COLORS = {
 }
 _INK, _MUTED, _RULE, _BAR, _ACCENT, _MARK = _PAGE_COLORS
 _MAX_BARS = 110
-_INCHES = (5.6, 3.1)
+_INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its words can be read
 _STYLE = {"svg.fonttype": "none"} | chart_style(_INK, _MUTED, _RULE)  # text stays text
 
 MAX_SECONDS = 10
@@ -94,8 +94,14 @@ def similarity_charts(
 
 
 def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # the same chart is the same to the byte
-        figure = Figure(figsize=_INCHES, layout="constrained")
+    """The same in each of the sizes."""
+    return "".join(_chart_of(size, draw, xlabel, ylabel, title) for size in _INCHES)
+
+
+def _chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
+    # The same chart is the same to the byte, and names its parts otherwise than any other.
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{title} {size}"}):
+        figure = Figure(figsize=_INCHES[size], layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
@@ -104,7 +110,7 @@ def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: short_number(value))
         )  # a log scale brings its own
-        return _svg(figure, title)
+        return svg_of(figure, title, size)
 
 
 def _mark(axes, threshold: float, words: str) -> None:
@@ -123,8 +129,8 @@ def _mark(axes, threshold: float, words: str) -> None:
     )
 
 
-def _svg(figure: Figure, title: str) -> str:
-    """For inside a page, where names of formats are implied and the names of parts would clash."""
+def svg_of(figure: Figure, title: str, kind: str) -> str:
+    """For inside a page, where formats' names are implied and parts' names would clash; `kind` is its class."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
@@ -134,7 +140,7 @@ def _svg(figure: Figure, title: str) -> str:
     svg = re.sub(r' id="([^"]*)"', lambda name: name[0] if name[1] in references else "", svg)
     for color, name in _PAGE_COLORS.items():
         svg = svg.replace(color, name)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1)
+    return svg.replace("<svg", f'<svg class="{kind}" role="img" aria-label="{escape(title)}"', 1)
 
 
 @dataclass(frozen=True)
@@ -153,14 +159,14 @@ def read_excerpt(audio: dict | None) -> Excerpt:
         length = clip.length
         samples = clip.read(0, min(length, MAX_SECONDS * RATE))
     return Excerpt(
-        _data_uri("audio/mpeg", _mp3(samples)),
-        _data_uri("image/png", _picture(_log_mel(samples))),
+        data_uri("audio/mpeg", _mp3(samples)),
+        data_uri("image/png", spectrogram_png(_log_mel(samples))),
         len(samples) / RATE,
         length / RATE,
     )
 
 
-def _data_uri(kind: str, content: bytes) -> str:
+def data_uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -186,12 +192,16 @@ def _log_mel(samples: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(power @ _mel_matrix(), 1e-10)).T
 
 
-def _picture(decibels: np.ndarray) -> bytes:
+def spectrogram_png(decibels: np.ndarray) -> bytes:
     """A png with a palette, low frequencies below, of the `_DECIBELS` under the loudest."""
     level = (decibels - decibels.max()) / _DECIBELS + 1
     image = Image.fromarray((level.clip(0, 1) * (_COLORS - 1)).round().astype(np.uint8)[::-1].copy(), "L")
     palette = matplotlib.colormaps["magma"](np.linspace(0, 1, _COLORS), bytes=True)[:, :3]
     image.putpalette(palette.tobytes())
+    return png_of(image)
+
+
+def png_of(image: Image.Image, **options) -> bytes:
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", optimize=True, **options)
     return file.getvalue()

@@ -12,7 +12,7 @@ from transformers.audio_utils import hertz_to_mel, mel_filter_bank
 from ..clips_clap_student import open_audio
 from ..errors import InputError
 from ..resampling_clap_student import Resampled
-from ..utils.charts import FILE_STYLE
+from .charts import FILE_STYLE
 
 
 # What stands in a row of `window_scores.csv` beside the classes.
@@ -55,7 +55,7 @@ def plot_windows(
 
 def draw_windows(rows: Sequence[Mapping], source=None, title: str | None = None, most_labels: int = 20) -> Figure:
     """The same of a clip that is open, with `rate`, `frames` and `read(start, stop)`."""
-    edges, names, values = _as_grid(rows)
+    edges, names, values = as_grid(rows)
     total = len(names)
     if total > most_labels:
         best = np.sort(np.argsort(-values.max(axis=1), kind="stable")[:most_labels])
@@ -78,7 +78,7 @@ def draw_windows(rows: Sequence[Mapping], source=None, title: str | None = None,
     return figure
 
 
-def _as_grid(rows: Sequence[Mapping]) -> tuple[np.ndarray, list[str], np.ndarray]:
+def as_grid(rows: Sequence[Mapping]) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Edges of the windows' cells (windows + 1,) s, class names, and (classes, windows) probabilities."""
     is_table = isinstance(rows, Sequence) and len(rows) > 0 and all(isinstance(row, Mapping) for row in rows)
     if not is_table or not all({"start", "end"} <= row.keys() for row in rows):
@@ -107,12 +107,12 @@ def _draw_scores(axes: Axes, edges: np.ndarray, names: Sequence[str], values: np
     axes.set_xlim(edges[0], edges[-1])
     is_long = edges[-1] > _LONG
     axes.xaxis.set_major_locator(MaxNLocator(10, steps=[1, 2, 3, 6, 10] if is_long else [1, 2, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _clock(seconds) if is_long else f"{seconds:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds) if is_long else f"{seconds:g}"))
     axes.set_xlabel("time" if is_long else "time, s")
     return image
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """3725 -> 1:02:05."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
