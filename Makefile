@@ -1,23 +1,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+INSTALL = $(BIN)/pip --disable-pip-version-check --quiet install --root-user-action=ignore --no-warn-script-location
 
-.PHONY: demo test test-all compat quality bench gpu clean
+.PHONY: demo test test-all compat quality docs bench gpu clean
 
 # A virtual environment with the package alone; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e .
-	touch $@
+	@echo "Installing into $(VENV), once: some minutes, 5 GB on disk"
+	@$(PYTHON) -m venv $(VENV)
+	@$(INSTALL) --upgrade pip
+	@$(INSTALL) -e .
+	@touch $@
 
 # In the same environment, what the tests, the linter and the benchmarks need.
 $(VENV)/.ready-test: $(VENV)/.ready
-	$(BIN)/pip install --quiet -e '.[test]'
-	touch $@
+	@echo "Installing what the tests need into $(VENV), once"
+	@$(INSTALL) -e '.[test]'
+	@touch $@
 
+# On one device: a small model gains nothing from more.
 demo: $(VENV)/.ready
-	$(BIN)/accelerate launch run_student.py --strategy ads
+	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(BIN)/python run_student.py --strategy ads
 
 # Side by side, a process a core; a thread each is then as fast as more.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
@@ -38,6 +42,13 @@ compat:
 quality: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ty check --python $(VENV)
+
+# The site, into build/site. Nothing comes from the network.
+docs: $(VENV)/.ready
+	@$(INSTALL) -e '.[docs]'
+	@$(BIN)/python docs/build.py
+	@$(BIN)/zensical build --strict --clean
 
 bench: $(VENV)/.ready-test
 	$(BIN)/python benchmarks/import_time.py
@@ -55,4 +66,4 @@ gpu:
 	$(PYTHON) benchmarks/gpu/run.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-compat outputs
+	rm -rf $(VENV) $(VENV)-compat outputs build

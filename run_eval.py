@@ -1,3 +1,34 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = [
+#   "torch>=2.11,<2.15",
+#   "torchaudio>=2.11,<2.12",
+#   "torchdata>=0.11",
+#   "transformers>=5.17,<5.25",
+#   "datasets>=5.1,<6",
+#   "accelerate>=1.12,<2",
+#   "evaluate>=0.4.6",
+#   "huggingface_hub>=1.31,<3",
+#   "filelock>=3.30",
+#   "tokenizers>=0.23.1",
+#   "soundfile>=0.13",
+#   "numpy>=2.0",
+#   "jinja2>=3.1.4",
+#   "matplotlib>=3.9",
+#   "pillow>=11.0",
+#   "pyyaml>=6.0.2",
+#   "rich>=14.0",
+#   "tqdm>=4.67",
+# ]
+#
+# [tool.hf-jobs]
+# image = "ghcr.io/astral-sh/uv:python3.12-bookworm"
+# flavor = "t4-small"
+# timeout = "4h"
+# secrets = ["HF_TOKEN"]
+# env = { PYTHONPATH = "/package" }
+# volumes = ["./modeling_clap_student:/package/modeling_clap_student"]
+# ///
 """Evaluates models: zero-shot classification of labelled clips, retrieval between clips and captions, order of sounds.
 
 One process:        python run_eval.py --model outputs/student --baseline outputs/teacher --task esc50=/data/ESC-50

@@ -1,5 +1,5 @@
 """Installs the package. `.[onnx]` adds what ONNX export needs, `.[st]` sentence-transformers, `.[mteb]` mteb with what
-decodes its clips, `.[test]` all for tests.
+decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the site, `.[test]` all for tests.
 
 `.[compat]` pins the oldest versions.
 """
@@ -42,6 +42,9 @@ REQUIRES = [
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
 # A release may change which code of a checkpoint it loads, and how.
 ST = ["sentence-transformers>=6.1,<7"]
+# A version below 1 may change what it builds, or finds wrong, with each release.
+DOCS = ["zensical>=0.0.73,<0.1", "mkdocstrings[python]>=1.0.8,<2"]
+TYPES = "ty>=0.0.108,<0.0.109"
 MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
@@ -54,6 +57,8 @@ TEST = [
         "onnxruntime>=1.23",
         "playwright>=1.60",
         "scikit-learn>=1.6",
+        "tomli>=2.2; python_version < '3.11'",
+        TYPES,
     ),
     "setuptools>=77",
     *ONNX,
@@ -75,19 +80,28 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    keywords="audio CLAP zero-shot classification self-training transformers",
+    url="https://arxiv.org/abs/2305.01864",
+    project_urls={
+        "The method": "https://arxiv.org/abs/2305.01864",
+        "The order of sounds": "https://arxiv.org/abs/2408.09269",
+    },
+    keywords="audio CLAP zero-shot classification self-training distillation domain-adaptation transformers",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
+        "Intended Audience :: Developers",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Programming Language :: Python :: 3 :: Only",
         "Topic :: Multimedia :: Sound/Audio :: Analysis",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["modeling_clap_student", "modeling_clap_student.*"]),
     package_data={
+        "modeling_clap_student": ["py.typed"],
         "modeling_clap_student.curation.report": ["*.jinja", "*.css", "*.js"],
         "modeling_clap_student.soundscapes": ["captions.json"],
     },
@@ -110,6 +124,8 @@ setup(
         "onnx": ONNX,
         "st": ST,
         "mteb": [f"mteb[audio]{MTEB}", *ST],
+        "trackio": ["trackio>=0.43,<1"],
+        "docs": DOCS,
         "test": TEST,
         "compat": [floor(requirement) for requirement in REQUIRES],
     },

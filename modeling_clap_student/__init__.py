@@ -4,10 +4,24 @@ Importing the package costs next to nothing: a name is loaded when it is first u
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from .errors import ClipError, InputError
 from .utils.registration import register_auto_classes
 from .version import __version__
+
+
+if TYPE_CHECKING:  # for editors and type checkers, which don't run `__getattr__`
+    from .checkpoints.loading import classify
+    from .configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
+    from .curation.curate import curate
+    from .evaluation.zero_shot import evaluate_zero_shot
+    from .feature_extraction_clap_student import ClapStudentFeatureExtractor
+    from .modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
+    from .processing_clap_student import ClapStudentProcessor
+    from .training.arguments import ClapStudentTrainingArguments
+    from .training.trainer import ClapStudentTrainer
+    from .utils.window_plot import plot_windows
 
 
 # Name -> the module that defines it.

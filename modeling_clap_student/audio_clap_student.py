@@ -13,6 +13,7 @@ import io
 import os
 import re
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +21,15 @@ from .errors import ClipError
 
 
 # Optional: a checkpoint's code must load where it is missing, and only reading files needs it.
-try:
+if TYPE_CHECKING:
     import soundfile
-except (ImportError, OSError):
-    soundfile = None
+    from soundfile import SoundFile
+else:
+    try:
+        import soundfile
+        from soundfile import SoundFile
+    except (ImportError, OSError):
+        soundfile, SoundFile = None, object
 
 
 LONGEST_HOURS = 24
@@ -41,7 +47,7 @@ _UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's, of a flac file that was written to 
 _LAST_SAMPLES = 8192  # two flac blocks: libFLAC needs up to 0.1 s to find the last sample itself in a long file
 
 
-class _Decoder(soundfile.SoundFile if soundfile else object):
+class _Decoder(SoundFile):
     """Reads on from where it is. soundfile seeks after each read, to where it is already: that costs time, and what
     is read next is as wrong as after any seek in the formats named above."""
 

@@ -75,9 +75,9 @@ def best_thresholds(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labe
         InputError: as many answers as clips are needed, of these labels, and of each label one clip that fits.
     """
     if len(answers) != len(cosines):
-        raise InputError(f"{len(answers)} answers for {len(cosines)} clips: give one mapping a clip")
+        raise InputError(f"{len(answers)} answers for {len(cosines)} clips: give one mapping per clip")
     if unknown := sorted({str(label) for answer in answers for label in answer} - set(labels)):
-        raise InputError(f"answers speak of {unknown[0]!r}, which is none of the labels")
+        raise InputError(f"answers name {unknown[0]!r}, which is not among the labels")
     return torch.stack([_best_threshold(cosines[:, n], answers, label) for n, label in enumerate(labels)])
 
 
@@ -90,7 +90,7 @@ def _best_threshold(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labe
     hits = fits[order].cumsum(dim=0)
     scores = 2 * hits / (torch.arange(1, len(rows) + 1) + fits.sum())
     below = torch.cat([ordered[1:], ordered[-1:]])
-    scores[ordered == below] = -1  # equal ones can't be told apart
+    scores[ordered == below] = -1  # no threshold separates equal ones
     scores[-1] = 2 * hits[-1] / (len(rows) + fits.sum())
     best = int(scores.argmax())
     return ordered[best] if best == len(rows) - 1 else (ordered[best] + below[best]) / 2

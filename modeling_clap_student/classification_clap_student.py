@@ -19,6 +19,8 @@ Labels = Sequence[str] | Mapping[str, Tensor | None]
 class ClassifyingMixin(EncodingMixin):
     """`classify`, and `fit_classes` and `calibrate` to prepare it, beside `encode_audio` and `encode_text`."""
 
+    logit_scale: Tensor  # the model's
+
     def classify(
         self,
         audio,
@@ -156,7 +158,7 @@ def _by_clip(rows: Iterator[dict], places: list[list[tuple[float, float]]]) -> l
 def _check_thresholds(labels: Labels, multi_label: bool, thresholds: Mapping[str, float] | None) -> Tensor | None:
     if not multi_label:
         if thresholds is not None:
-            raise InputError("thresholds answer yes or no: say multi_label=True too")
+            raise InputError("thresholds answer yes or no: give multi_label=True too")
         return None
     if thresholds is None:
         raise InputError("multi_label needs thresholds: model.calibrate(labels, clips) gives them")
@@ -169,9 +171,9 @@ def _check_thresholds(labels: Labels, multi_label: bool, thresholds: Mapping[str
 
 def _check_windows(windows: float | None, hop: float | None, labels: Labels) -> Windows:
     if windows is None:
-        raise InputError("a hop says how often a window begins: say windows too")
+        raise InputError("hop sets how often a window begins: give windows too")
     if taken := {"start", "end"} & set(labels):
-        raise InputError(f"the label {min(taken)!r} is what tells a window's place: give it another name")
+        raise InputError(f"the label {min(taken)!r} names a window's time: give the label another name")
     return Windows(windows, hop)
 
 

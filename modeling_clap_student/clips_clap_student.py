@@ -1,7 +1,7 @@
 """A clip of any kind, opened: a file, its bytes, an array, a tensor, a dict as `datasets` gives it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -41,7 +41,7 @@ def source_windows(clip, source, extractor: ClapStudentFeatureExtractor) -> Iter
 @contextmanager
 def open_audio(
     clip, sampling_rate: int | None = None, usual_rate: int = 44100
-) -> Iterator[AudioFile | Samples | Part]:
+) -> Generator[AudioFile | Samples | Part, None, None]:
     """Opens a clip of any kind, as in `encode_audio`, as a source: with `rate`, `frames` and `read(start, stop)`.
 
     Raises:
@@ -52,7 +52,7 @@ def open_audio(
 
 
 @contextmanager
-def _naming(clip) -> Iterator[None]:
+def _naming(clip) -> Generator[None, None, None]:
     try:
         yield
     except ClipError as error:
@@ -79,5 +79,5 @@ def _opened(clip, sampling_rate: int | None, usual_rate: int) -> AudioFile | Sam
         clip = (clip.float() if clip.is_floating_point() else clip).numpy()
     samples = mono(clip)
     if sampling_rate is None:
-        raise InputError(f"say the sampling rate of the audio: sampling_rate={usual_rate}")
+        raise InputError(f"give the sampling rate of the audio: sampling_rate={usual_rate}")
     return Samples(samples, sampling_rate)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -89,8 +90,8 @@ def _embed_batch(model, waiting: list[tuple[_Clip, np.ndarray]], batch_size: int
     windows = [window for _, window in waiting]
     filled = windows + [windows[0]] * (rows_at_once(batch_size) - len(windows))
     # A GPU copies from page-locked memory several times as fast.
-    pinned = {"pin_memory": model.device.type == "cuda", "dtype": torch.float32}
-    values = torch.empty(len(filled), *windows[0].shape, **pinned)
+    shape, on_gpu = (len(filled), *windows[0].shape), model.device.type == "cuda"
+    values = torch.empty(shape, pin_memory=on_gpu, dtype=torch.float32)
     np.stack(filled, out=values.numpy())
     outputs = model.get_audio_features(values.to(model.device, non_blocking=True))
     for (clip, _), embed in zip(waiting, _finite(outputs.pooler_output.float().cpu(), "clip"), strict=False):
@@ -141,10 +142,13 @@ def embed_distinct_texts(
     return embed_in_groups(texts, partial(_by_length, tokenizer), embed, batch_size, description)
 
 
+_Key = TypeVar("_Key", bound=Hashable)
+
+
 def embed_in_groups(
     texts: list[str],
-    group: Callable[[list[str]], Mapping[Hashable, list[str]]],
-    embed: Callable[[list[str], Hashable], Tensor],
+    group: Callable[[list[str]], Mapping[_Key, list[str]]],
+    embed: Callable[[list[str], _Key], Tensor],
     batch_size: int,
     description: str | None = None,
 ) -> Tensor:
@@ -189,6 +193,8 @@ def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
 
 class EncodingMixin:
     """`encode_audio` and `encode_text` for a model with `get_audio_features` and `get_text_features`."""
+
+    processor: Any  # the model's
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> ClapStudentProcessor:

@@ -1,6 +1,6 @@
 """What the user can mend: raised with one line that says what, where and what to do."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from os import PathLike
 
@@ -14,7 +14,7 @@ class ClipError(ValueError):
 
 
 @contextmanager
-def reading(path: str | PathLike, kind: str = "file") -> Iterator[None]:
+def reading(path: str | PathLike, kind: str = "file") -> Generator[None, None, None]:
     """Names the file in whatever goes wrong while it is read: parsers raise dozens of unrelated types.
 
     Args:

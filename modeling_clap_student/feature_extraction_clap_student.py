@@ -71,7 +71,7 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
             ValueError: another sampling rate, an empty clip, more than one channel, NaN or infinite samples.
         """
         if sampling_rate is None:
-            raise ValueError(f"say the sampling rate of the audio: sampling_rate={self.sampling_rate}")
+            raise ValueError(f"give the sampling rate of the audio: sampling_rate={self.sampling_rate}")
         if sampling_rate != self.sampling_rate:
             raise ValueError(
                 f"the audio has {sampling_rate} Hz and this model needs {self.sampling_rate} Hz: resample it first"

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import yaml
@@ -33,10 +33,14 @@ from .version import __version__
 
 # transformers saves with a model what its files import, also where this never runs: a file that is loaded by its name.
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Model
+
     from .sentence_clap_student import SentenceClapStudent  # noqa: F401
+else:
+    _Model = object  # what is mixed in stands before the model's own class
 
 # What makes a checkpoint one of sentence-transformers, and tells mteb what it hears.
-SENTENCE_FILES = {
+SENTENCE_FILES: dict[str, Any] = {
     "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_clap_student.SentenceClapStudent"}],
     "sentence_bert_config.json": {
         "modality_config": {"audio": {"method": "encode_audio"}, "text": {"method": "encode_text"}}
@@ -108,7 +112,7 @@ print(model(torch.zeros(1, {rate})).pooler_output)
 ```"""
 # The Hub shows how to load a model with each library that its metadata name. Zero-shot classification of audio is no
 # task of its own, so that there is no widget for it; `widget` are the texts in the lines for sentence-transformers.
-_SENTENCE_DATA = {
+_SENTENCE_DATA: dict[str, Any] = {
     "tags": ["sentence-transformers", "custom_code"],
     "widget": [
         {
@@ -299,11 +303,19 @@ def _to_upload(file: Path) -> str | bytes:
     return str(file) if shared == content else (json.dumps(shared, indent=2) + "\n").encode()
 
 
-class WholeCheckpointMixin:
+_Whole = TypeVar("_Whole", bound="WholeCheckpointMixin")
+
+
+class WholeCheckpointMixin(_Model):
     """For a model with a processor: `read_processor(name, **kwargs)` says how it is loaded."""
 
-    _processor = None
-    _files_beside: dict[str, object] = {}  # name -> content, as JSON
+    if TYPE_CHECKING:
+
+        @classmethod
+        def read_processor(cls, name: str, **kwargs) -> Any: ...
+
+    _processor: Any = None
+    _files_beside: dict[str, Any] = {}  # name -> content, as JSON
 
     @property
     def processor(self):
@@ -321,7 +333,7 @@ class WholeCheckpointMixin:
         self._processor = processor
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def from_pretrained(cls: type[_Whole], pretrained_model_name_or_path, *args, **kwargs) -> _Whole:
         """As `PreTrainedModel.from_pretrained`; loads the processor too, and puts every weight at an aligned address.
 
         Loaded weights lie wherever they stand in the file. Matrix libraries add in another order for unaligned ones,

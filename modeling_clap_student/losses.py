@@ -104,7 +104,7 @@ def soft_targets(
     if temperature is not None and temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
 
-    if normalization == "softmax":
+    if temperature is not None:
         soft = torch.softmax(similarity / temperature, dim=1)
     else:
         # One negative cosine would make y log y undefined and the loss NaN.

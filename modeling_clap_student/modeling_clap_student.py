@@ -40,6 +40,9 @@ class LogMelSpectrogram(nn.Module):
     the checkpoint would be garbage, and converted checkpoints bring their own mel matrix.
     """
 
+    window: Tensor
+    mel_filters: Tensor
+
     def __init__(self, config: ClapStudentAudioConfig):
         super().__init__()
         self.config = config
@@ -114,9 +117,9 @@ class ClapStudentPreTrainedModel(WholeCheckpointMixin, PreTrainedModel):
             init.ones_(module.weight)
             init.zeros_(module.bias)
             if isinstance(module, nn.BatchNorm2d):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
+                for name, fill in (("running_mean", init.zeros_), ("running_var", init.ones_)):
+                    fill(getattr(module, name))
+                init.zeros_(module.get_buffer("num_batches_tracked"))
         elif isinstance(module, OrderHead):
             init.zeros_(module.output)
         elif isinstance(module, ClapStudentModel):
@@ -185,10 +188,9 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         """
         if sum(given is not None for given in (input_values, input_features, input_frames)) != 1:
             raise ValueError("give one of input_values, input_features and input_frames")
-        if input_frames is not None:
-            frames = input_frames
-        else:
-            frames = self.frames(self.log_mel(input_values) if input_features is None else input_features)
+        if input_values is not None:
+            input_features = self.log_mel(input_values)
+        frames = input_frames if input_features is None else self.frames(input_features)
         pooled = self.hidden_dropout(self.pooling(frames))
         pooled = self.hidden_dropout(F.relu(self.fc1(pooled)))
         return BaseModelOutputWithPooling(last_hidden_state=frames, pooler_output=pooled)
@@ -206,8 +208,9 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
 class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
     """Audio and text in one space.
 
-    >>> inputs = processor(text=["a dog barks"], audio=[waveform], sampling_rate=44100, return_tensors="pt")
-    >>> model(**inputs).logits_per_audio
+    Examples:
+        >>> inputs = processor(text=["a dog barks"], audio=[waveform], sampling_rate=44100, return_tensors="pt")
+        >>> model(**inputs).logits_per_audio
     """
 
     main_input_name = "input_values"
@@ -302,6 +305,8 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
             ValueError: more tokens than the tower has positions for.
         """
         if token_states is None:
+            if input_ids is None:
+                raise ValueError("give input_ids or token_states")
             longest = self.config.text_config.max_position_embeddings
             if input_ids.shape[1] > longest:
                 raise ValueError(f"a text of {input_ids.shape[1]} tokens: this model reads at most {longest}")
@@ -343,7 +348,7 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
                 raise ValueError("give both audio (input_values) and texts (input_ids), or call one of get_*_features")
         audio_outputs = self.get_audio_features(input_values, num_windows, input_features, input_frames)
         text_outputs = self.get_text_features(input_ids, attention_mask, token_type_ids, position_ids, token_states)
-        audio_embeds, text_embeds = audio_outputs.pooler_output, text_outputs.pooler_output
+        audio_embeds, text_embeds = _pooled(audio_outputs), _pooled(text_outputs)
         logits_per_audio = self.logit_scale.exp() * audio_embeds @ text_embeds.T
         return ClapOutput(
             loss=contrastive_loss(logits_per_audio) if return_loss else None,
@@ -354,6 +359,12 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
             text_model_output=text_outputs,
             audio_model_output=audio_outputs,
         )
+
+
+def _pooled(outputs: BaseModelOutputWithPooling) -> Tensor:
+    """What both towers of this model always give."""
+    assert outputs.pooler_output is not None
+    return outputs.pooler_output
 
 
 # Saved checkpoints carry the code of these classes, so that they load where this package is not installed.

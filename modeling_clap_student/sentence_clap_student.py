@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class SentenceClapStudent(InputModule):
         self.model = model
 
     @property
-    def modalities(self) -> list[str]:
+    def modalities(self) -> list[Any]:
         """What can be given. sentence-transformers calls a batch of texts and clips "message"."""
         return ["text", "audio", "message"]
 
@@ -59,7 +60,7 @@ class SentenceClapStudent(InputModule):
         return self.model.processor
 
     @property
-    def tokenizer(self):
+    def tokenizer(self):  # ty: ignore[incompatible-property-override]  # read only, as that of their own Transformer
         return self.model.processor.tokenizer
 
     @property
@@ -110,11 +111,12 @@ class SentenceClapStudent(InputModule):
     def load(
         cls,
         model_name_or_path: str,
-        *,
+        subfolder: str = "",
         token: bool | str | None = None,
         cache_folder: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        init_defaults: dict[str, Any] | None = None,
         trust_remote_code: bool = False,
         model_kwargs: dict | None = None,
         config_kwargs: dict | None = None,
@@ -133,7 +135,7 @@ class SentenceClapStudent(InputModule):
             raise InputError(
                 f"processor_kwargs={processor_kwargs}: this model takes the processor that it was saved with"
             )
-        options = {"token": token, "cache_dir": cache_folder, "revision": revision}
+        options = {"token": token, "cache_dir": cache_folder, "revision": revision, "subfolder": subfolder}
         options |= {"local_files_only": local_files_only, "trust_remote_code": trust_remote_code}
         return cls(
             AutoModel.from_pretrained(model_name_or_path, **options, **(config_kwargs or {}), **(model_kwargs or {}))

@@ -35,18 +35,23 @@ class Windows:
     hop: float | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "hop", self.seconds if self.hop is None else self.hop)
-        for name, value in (("a window", self.seconds), ("the hop between windows", self.hop)):
+        object.__setattr__(self, "hop", self.every)
+        for name, value in (("a window", self.seconds), ("the hop between windows", self.every)):
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not (is_number and SHORTEST <= value < float("inf")):
                 raise InputError(f"{name} is a number of seconds, at least {SHORTEST:g}, not {value!r}")
-        if self.hop > self.seconds:
+        if self.every > self.seconds:
             raise InputError(
-                f"a hop of {self.hop:g} s passes over what lies between windows of {self.seconds:g} s: give less"
+                f"a hop of {self.every:g} s passes over what lies between windows of {self.seconds:g} s: give less"
             )
 
+    @property
+    def every(self) -> float:
+        """The hop, which without one is a window's length."""
+        return self.seconds if self.hop is None else self.hop
+
     def __str__(self) -> str:
-        return f"{self.seconds:g} s" + ("" if self.hop == self.seconds else f", one every {self.hop:g} s")
+        return f"{self.seconds:g} s" + ("" if self.every == self.seconds else f", one every {self.every:g} s")
 
     def bounds(self, frames: int, rate: int) -> Iterator[tuple[int, int]]:
         """Where the windows of a recording begin and end, in samples.
@@ -61,7 +66,7 @@ class Windows:
         while start < last:
             yield start, start + frames - last
             count += 1
-            start = round(count * self.hop * rate)
+            start = round(count * self.every * rate)
         yield last, frames
 
 

@@ -395,7 +395,7 @@ def test_pair_threshold_auto_needs_a_scale(tmp_path, monkeypatch, captioned_fold
     options = {"strategy": "ads", "captions": captioned_folder, "labels": ["hum", "hiss"], "progress": False}
     options |= {"audio": pool_folder, "num_captions": 3, "pair_threshold": "auto"}
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="this sentence_transformers model does not tell by what it multiplies"):
+    with pytest.raises(InputError, match="this sentence_transformers model does not tell its logit scale"):
         curate(hearing(tmp_path / "two", monkeypatch), **options)
     assert not Path("outputs").exists()
     model, _ = as_checkpoint(SentenceTransformer(tiny_clap(tmp_path / "clap"), device="cpu"))
@@ -409,7 +409,7 @@ def test_code_of_a_checkpoint_runs_when_it_is_asked_for_alone(
     hearing(tmp_path / "two", monkeypatch)
     auto = tiny_auto(tmp_path / "tiny")
     for name in (f"st:{tmp_path / 'two'}", auto):
-        with pytest.raises(InputError, match=r"^\S+ needs code that lies in the checkpoint.*--trust_remote_code true"):
+        with pytest.raises(InputError, match=r"^\S+ needs the code in the checkpoint.*--trust_remote_code true"):
             load_checkpoint(name)
         check_failure(command(run_eval, "--model", name, "--task", labelled_folder), capsys, "--trust_remote_code")
         assert load_checkpoint(name, trust_remote_code=True)[0].device.type == "cpu"
@@ -424,7 +424,7 @@ def test_code_of_a_checkpoint_runs_when_it_is_asked_for_alone(
     [
         ({"modalities": '["text"]'}, "embeds no audio: a teacher embeds audio and text"),
         ({"sizes": (4, 6)}, "makes 4 numbers of a clip and 6 of a text"),
-        ({"gain": "torch.rand(())"}, "makes another vector of the same clip each time"),
+        ({"gain": "torch.rand(())"}, "gives the same clip another vector each time"),
         ({"gain": "(torch.arange(frames.shape[1])[:, None] < 3)"}, "hears only a part of a window of 0.5 s"),
         ({"gain": "torch.ones(7)"}, "can't embed a clip of 0.5 s: "),
     ],

@@ -187,7 +187,7 @@ def test_used_folders_are_refused(command, captioned_folder, capsys, tmp_path):
     assert "holds a trained model already: name another --output_dir" in capsys.readouterr().err
     (tmp_path / "t" / "results.json").unlink()
     assert command(run_teacher, *flags) == 1
-    assert "holds an unfinished run: go on with it, --resume_from_checkpoint" in capsys.readouterr().err
+    assert "holds an unfinished run: --resume_from_checkpoint continues it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("options", [{}, {"contrastive_batch_size": 8}])

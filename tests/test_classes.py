@@ -95,7 +95,7 @@ def test_answers_that_do_not_do():
     cosines = torch.zeros(2, 1)
     for answers, words in (
         ([{"a": True}], "1 answers for 2 clips"),
-        ([{"a": True}, {"b": True}], "answers speak of 'b', which is none of the labels"),
+        ([{"a": True}, {"b": True}], "answers name 'b', which is not among the labels"),
         ([{"a": False}, {}], "no clip was judged to be 'a'"),
     ):
         with pytest.raises(InputError, match=words):

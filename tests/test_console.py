@@ -31,3 +31,19 @@ def test_nothing_is_cut_at_eighty_columns(monkeypatch, capsys):
     assert "…" not in printed and "student_number_1" in printed.replace("\n", "")
     cells = "".join(line.split("│")[1].strip() for line in printed.splitlines() if line.startswith("│"))
     assert cells == name
+
+
+@pytest.mark.parametrize(("is_terminal", "lines"), [(True, 2), (False, 1)])
+def test_a_terminal_breaks_lines_between_words(monkeypatch, capsys, is_terminal, lines):
+    """Guards against words that are cut at the edge, and lines of a log that are torn apart."""
+    monkeypatch.setattr(console.console, "width", 40)
+    monkeypatch.setattr(console.console, "_force_terminal", is_terminal)
+    console.say("a student learned from one thousand pairs of clips")
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == lines and " ".join(line.strip() for line in printed).endswith("one thousand pairs of clips")
+
+
+def test_a_table_of_words_stands_to_the_left(capsys):
+    """Guards against commands that are moved to the right like numbers."""
+    print_table("Next", ["make", "with"], [["x", "a"], ["y", "long"]], justify="left")
+    assert "│ a    │" in capsys.readouterr().out

@@ -108,7 +108,7 @@ def test_a_stream(files, tiny_folder):
         ({"strategy": "best"}, "strategy"),
         ({"num_pairs": 0}, "num_pairs must be at least 1"),
         ({"pairs": 3}, "pairs"),
-        ({"teacher": 3}, "hears and reads"),
+        ({"teacher": 3}, "can't be used here"),
         ({"teacher": "./gone"}, "no such checkpoint"),
     ],
 )

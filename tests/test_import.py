@@ -1,5 +1,6 @@
 """What importing the package loads, and that transformers' Auto classes know it all the same."""
 
+import ast
 import json
 import os
 import subprocess
@@ -20,6 +21,16 @@ def run(code: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()[-1]
+
+
+def test_type_checkers_see_what_is_loaded_late():
+    """Guards against names that an editor does not know, or takes from another module."""
+    import modeling_clap_student as package
+
+    tree = ast.parse((ROOT / "modeling_clap_student" / "__init__.py").read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {alias.name: statement.module for statement in block.body for alias in statement.names}
+    assert told == package._MODULES and (ROOT / "modeling_clap_student" / "py.typed").is_file()
 
 
 HEAVY = ["torch", "transformers", "datasets", "accelerate", "soundfile", "matplotlib", "pandas", "evaluate"]

@@ -15,7 +15,7 @@ from conftest import ROOT
 
 
 FOLDERS = ("modeling_clap_student", "tests", "benchmarks", "docs", "examples", "recipes")
-FILES = ("*.py", "*.md", "LICENSE", "Makefile", "pyproject.toml")
+FILES = ("*.py", "*.md", "LICENSE", "Makefile", "mkdocs.yml", "pyproject.toml")
 
 
 @pytest.fixture(scope="module")

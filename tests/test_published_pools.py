@@ -290,4 +290,4 @@ def test_exclusions_are_said(tmp_path, audioset, captioned_folder, tiny_folder, 
     said = capsys.readouterr().out
     assert "1 of 3 rows left out: its recording is to be left out" in said and "3 clips in the pool" in said
     assert "1 of 5 rows left out: a row of the csv without a file (for instance gone-_56789)" in said
-    assert "1 clips of the pool tell no recording" in said
+    assert "1 clips of the pool name no recording" in said

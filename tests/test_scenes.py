@@ -478,9 +478,9 @@ def test_a_manifest_brings_scenes_back(tmp_path):
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("0,a,b,A,B,five,1,True", "row 1 has a value that is none: .*five"),
-        ("x,a,b,A,B,5.0,1,True", "row 1 has a value that is none"),
-        ("0,a,b,A,B,5.0,1,maybe", "row 1 has a value that is none"),
+        ("0,a,b,A,B,five,1,True", "row 1 has an invalid value: .*five"),
+        ("x,a,b,A,B,5.0,1,True", "row 1 has an invalid value"),
+        ("0,a,b,A,B,5.0,1,maybe", "row 1 has an invalid value"),
         ("0,a,b,A,B,10.0,1,True", "row 1 is no scene"),
         ("0,a,b,A,B,nan,1,True", "row 1 is no scene"),
         ("0,a,,A,B,5.0,1,True", "row 1 is no scene"),

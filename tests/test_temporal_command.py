@@ -279,7 +279,7 @@ def test_wrong_inputs(command, made, inputs, files, capsys, tmp_path):
         "at least 2 classes, and there are 1": [*inputs, "--held_out_classes", "tone", "hiss", "whistle"],
         "hears windows of 2 s, and a scene lasts 10 s": ["--model", clap, *files, *QUICK],
         "can teach, and can't be trained": ["--model", f"st:{clap}", *files, *QUICK],
-        "hears or reads otherwise": [*inputs, "--base", clap],
+        "hears or reads differently": [*inputs, "--base", clap],
         "no such checkpoint folder: ./gone": ["--model", "./gone", *files, *QUICK],
         "no such file or folder": [*model, "--clips", "nowhere/at/all", *files[2:]],
         "--alpha_same must lie in [0, 100], got -1": [*inputs, "--alpha_same", "-1"],
@@ -303,7 +303,7 @@ def test_a_base_of_other_sizes_is_refused(command, inputs, capsys):
         sizes = ModelArguments(text_model=SCRATCH, base_channels=2, hop_length=1024, projection_dim=size)
         save(Path(f"base{number}"), *new_model(sizes, captions))
         flags = ["--stage", "b", *inputs, "--base", f"base{number}", "--output_dir", "out"]
-        check_failure(command(run_temporal, *flags), capsys, f"--base base{number} hears or reads otherwise")
+        check_failure(command(run_temporal, *flags), capsys, f"--base base{number} hears or reads differently")
         assert not Path("out").exists()
 
 

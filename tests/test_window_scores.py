@@ -70,8 +70,9 @@ def test_several_clips_and_short_ones(model, recording, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"windows": 0}, "a window is a number"), ({"windows": -1}, "a window"), ({"windows": "2"}, "a window"),
-     ({"windows": 2, "hop": 0}, "the hop"), ({"windows": 2, "hop": 3}, "passes over"), ({"hop": 1}, "say windows too"),
-     ({"windows": 2, "labels": ["start", "dog"]}, "'start' is what tells a window's place")],
+     ({"windows": 2, "hop": 0}, "the hop"), ({"windows": 2, "hop": 3}, "passes over"),
+     ({"hop": 1}, "give windows too"),
+     ({"windows": 2, "labels": ["start", "dog"]}, "'start' names a window's time")],
 )  # fmt: skip
 def test_wrong_windows(model, recording, options, words):
     with pytest.raises(InputError, match=words):

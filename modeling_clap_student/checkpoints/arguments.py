@@ -8,10 +8,10 @@ from ..utils.arguments import CheckedArguments, Range, flag
 
 SCRATCH = "scratch"
 TEACHER_HELP = (
-    "Checkpoint folder or Hub id: of this package, of transformers' CLAP or another model with get_audio_features and "
-    "get_text_features; or st: and one of sentence-transformers that embeds audio and text."
+    "Checkpoint folder or Hub id: of this package, of transformers' CLAP, or of another model with get_audio_features "
+    "and get_text_features. With st: before it, a model of sentence-transformers that embeds audio and text."
 )
-TRUST_HELP = "Let code run that lies in a checkpoint which you named. It can do all that you can: read it first."
+TRUST_HELP = "Run the code in a checkpoint that you named. It can do whatever you can: read it first."
 _WINDOW_SECONDS, MIN_FRAMES = 5, 32  # what the extractor cuts, and what survives five poolings
 
 
@@ -34,19 +34,19 @@ class ModelArguments(CheckedArguments):
 
     text_model: str = flag(
         "bert-base-uncased",
-        "BERT whose weights and tokenizer the text tower starts from: a Hub id or a folder; "
-        f"'{SCRATCH}' for a small one with its own vocabulary, trained from nothing.",
+        f"Start the text tower from this BERT and its tokenizer: a Hub id or a folder. '{SCRATCH}': a small one with "
+        "its own vocabulary, without pretrained weights.",
     )
     audio_weights: str | None = flag(
         None,
-        "What the audio tower starts from: PANNs' Cnn14 or CLAP 2022 as a .pth file, or a checkpoint of "
-        "this package, folder or Hub id. Random weights without it.",
+        "Start the audio tower from PANNs' Cnn14 or CLAP 2022 (a .pth file), or from a checkpoint of this "
+        "package. Default: random weights.",
     )
-    sampling_rate: int = flag(44100, "What the model hears, Hz; 44100 is the paper's.")
-    base_channels: int = flag(64, "Channels of CNN14's first block; 64 is the paper's.")
-    hop_length: int = flag(320, "Samples between two frames; 320 is the paper's.")
-    projection_dim: int = flag(1024, "Size of the joint embedding space.")
-    dropout: float = flag(1.0, "Factor on the paper's dropout rates; 0 for none.")
+    sampling_rate: int = flag(44100, "Sampling rate that the model hears, Hz. The paper's: 44100.")
+    base_channels: int = flag(64, "Channels of CNN14's first block. The paper's: 64.")
+    hop_length: int = flag(320, "Samples from one frame to the next. The paper's: 320.")
+    projection_dim: int = flag(1024, "Dimensions of the shared embedding space.")
+    dropout: float = flag(1.0, "Multiply the paper's dropout rates by this. 0: no dropout.")
 
     def __post_init__(self):
         super().__post_init__()

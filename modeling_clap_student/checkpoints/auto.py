@@ -92,7 +92,7 @@ def as_teacher(model: nn.Module, processor, trust: bool = False) -> AutoAudioTex
     name, revision = getattr(config, "_name_or_path", ""), getattr(config, "_commit_hash", None)
     origin = Origin(name, config.model_type, revision)
     if processor is None and not name:
-        raise InputError(f"{origin} was loaded from nowhere: give a pair of it and its processor")
+        raise InputError(f"{origin} has no known origin: give the pair (model, processor)")
     if processor is None:
         processor = _load_processor(name, name, {"revision": revision, "trust_remote_code": trust})
     return AutoAudioTextModel(model, origin, processor)

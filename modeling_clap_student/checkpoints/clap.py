@@ -99,7 +99,7 @@ class WindowedClapProcessor:
 
 
 class WindowedClapConfig(RecordedConfig, ClapConfig):
-    """A `ClapConfig` with a `record`, of which no folder of this machine is written."""
+    """A `ClapConfig` with a `record`. No folder of this machine is written with it."""
 
 
 class _SavedAsClapModel(ClapModel):

@@ -13,7 +13,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ..data.decoding import ClipReader, ClipWindows
@@ -22,6 +21,7 @@ from ..data.listening import Sound
 from ..data.skipping import SkippedClips
 from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
 from ..errors import ClipError, InputError
+from ..utils.console import progress_bar
 from .foreign import ForeignModel
 
 
@@ -142,7 +142,7 @@ def embed_clips(
     rows = ({**clips[number], "row": number} for number in share)
     pairs = []
     hidden = description is None or not state.is_main_process
-    with tqdm(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
+    with progress_bar(total=len(share), desc=description, unit="clip", disable=hidden) as bar:
         for row, vector, _ in iter_clips(model.eval(), processor, rows, skipped, batch_size):
             bar.update()
             if vector is not None:
@@ -179,7 +179,7 @@ def embed_clips_of_pairs(
 
 
 def nothing_readable(count: int, skipped: SkippedClips, kind: str = "clips") -> InputError:
-    """The error for clips, or what is made of them, of which not one can be read."""
+    """The error for clips, or what is made of them, if not one can be read."""
     reasons = skipped.read()
     example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
     return InputError(f"none of the {count} {kind} could be read{example}")

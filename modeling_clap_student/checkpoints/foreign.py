@@ -130,7 +130,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
             if name.rpartition(".")[2] in ("logit_scale", "logit_scale_a") and weight.numel() == 1:
                 return weight.reshape(())
         raise InputError(
-            f"{self.origin} does not tell by what it multiplies cosines, and no probability follows: curate "
+            f"{self.origin} does not tell its logit scale, so no probability can be computed: curate "
             "with --pair_threshold as a cosine, --pair_quantile or --num_pairs"
         )
 
@@ -222,7 +222,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
                 "space for both"
             )
         if (first - again).abs().max() > 1e-4:
-            raise InputError(f"{self.origin} makes another vector of the same clip each time ({_CUTS})")
+            raise InputError(f"{self.origin} gives the same clip another vector each time ({_CUTS})")
         if (first - of_half).abs().max() < 1e-7:
             raise InputError(f"{self.origin} hears only a part of a window of {seconds:.3g} s ({_CUTS})")
         return len(first)

@@ -2,19 +2,23 @@
 
 import re
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from string import ascii_lowercase
 
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from ..configuration_clap_student import ClapStudentConfig
+from ..configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from ..errors import InputError
 from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel
 from ..processing_clap_student import ClapStudentProcessor
+from ..utils.console import say
 from .arguments import SCRATCH, ModelArguments
 from .conversion import load_audio_tower
+from .hub_access import is_hub_id, within_reach
 from .loading import as_student, load_checkpoint
 from .protocol import AudioTextModel, AudioTextProcessor
 
@@ -31,6 +35,9 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     Raises:
         InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
     """
+    audio_weights = load_audio_weights(args) if args.audio_weights else None
+    audio_config = _audio_config(args, audio_weights)
+    say(_plan(args, audio_config))
     if args.text_model == SCRATCH:
         if captions is None:
             raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
@@ -50,10 +57,9 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     else:
         text_weights, tokenizer = load_text_tower(args.text_model)
         text_config = text_weights.config
-    audio_weights = load_audio_weights(args) if args.audio_weights else None
     config = ClapStudentConfig(
         text_config=text_config.to_dict(),
-        audio_config=_audio_config(args, audio_weights),
+        audio_config=audio_config,
         projection_dim=args.projection_dim,
         projection_dropout=0.5 * args.dropout,
     )
@@ -65,6 +71,22 @@ def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStu
     extractor = ClapStudentFeatureExtractor(sampling_rate=config.audio_config.sampling_rate)
     model.processor = ClapStudentProcessor(extractor, tokenizer)
     return model, model.processor
+
+
+_SMALL = ("--base_channels", 8)  # an eighth of the paper's width, which trains on a CPU
+
+
+def _plan(args: ModelArguments, audio_config: dict) -> str:
+    """What a new model will be; and where that is a large one, what to type for a small one."""
+    with torch.device("meta"):
+        tower = ClapStudentAudioModel(ClapStudentAudioConfig(**audio_config))
+    size = sum(weight.numel() for weight in tower.parameters()) / 1e6
+    start = args.audio_weights or "nothing"
+    smaller = [f"{_SMALL[0]} {_SMALL[1]}"] if args.base_channels > _SMALL[1] and not args.audio_weights else []
+    smaller += [f"--text_model {SCRATCH}"] if args.text_model != SCRATCH else []
+    offer = f". For a small model that trains on a CPU: {' '.join(smaller)}" if smaller else ""
+    text = "a small BERT from nothing" if args.text_model == SCRATCH else args.text_model
+    return f"new model: a CNN14 of {size:.3g} million weights, from {start}; for text {text}{offer}"
 
 
 FRESH = "fresh"
@@ -118,13 +140,24 @@ def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
     return tower
 
 
+_NO_NETWORK = (
+    f". Name a folder with a BERT, --text_model FOLDER, or train a small text tower of your captions, "
+    f"--text_model {SCRATCH}"
+)
+
+
 def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
-    """Loads a BERT without pooler, and its tokenizer."""
+    """Loads a BERT without pooler, and its tokenizer; says first what there is to download."""
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        if kind != "bert":
-            raise InputError(f"the text model {name} is a {kind!r} model: the text tower is a BERT")
-        return BertModel.from_pretrained(name, add_pooling_layer=False), AutoTokenizer.from_pretrained(name)
+        if not is_hub_id(name) and not Path(name).is_dir():
+            raise InputError(f"can't load the text model {name}: no such folder")
+        with nullcontext() if Path(name).is_dir() else within_reach(name, otherwise=_NO_NETWORK) as on_hub:
+            if on_hub is not None:
+                say(f"{name}: {on_hub}")
+            kind = AutoConfig.from_pretrained(name).model_type
+            if kind != "bert":
+                raise InputError(f"the text model {name} is a {kind!r} model: the text tower is a BERT")
+            return BertModel.from_pretrained(name, add_pooling_layer=False), AutoTokenizer.from_pretrained(name)
     except InputError:
         raise
     except (OSError, ValueError) as error:

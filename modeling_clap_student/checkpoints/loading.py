@@ -1,6 +1,6 @@
 """Opens checkpoints: of this package, of transformers' CLAP, and of others that can teach."""
 
-import re
+from contextlib import nullcontext
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -21,6 +21,7 @@ from .clap import (
     windowing,
 )
 from .foreign import ForeignModel, first_line
+from .hub_access import is_hub_id, within_reach
 
 
 _MODELS = {"clap_student": ClapStudentModel, "clap": WindowedClapModel}  # model type -> class
@@ -42,40 +43,44 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] | None = None, trus
     """
     repository, revision = split_revision(name)
     place = repository.removeprefix(ST)
-    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", place)
     try:
         if not place:
             raise InputError(f"{name} names no model: give a folder or a Hub id behind st:")
-        if not is_hub_id and not Path(place).is_dir():
+        if not is_hub_id(place) and not Path(place).is_dir():
             raise InputError(f"no such checkpoint folder: {place} (run_teacher.py makes one)")
-        kind = _kind_of(repository, revision)
-        if kind not in (kinds or _MODELS):
-            if kinds:
-                needed = " or ".join(map(repr, kinds))
-                raise InputError(f"{name} is a {kind!r} checkpoint, and a {needed} one is needed")
-            return _load_foreign(str(name), kind, place, revision, trust_remote_code)
-        if kind == "clap_student_audio_model":
-            return _load_model(ClapStudentAudioModel, repository, revision), None
-        model = _load_model(_MODELS[kind], repository, revision)
-        if model._processor is None:
-            raise InputError(f"{name} has no processor: {_missing_part(kind, repository, revision)}")
-        if kind == "clap":
-            try:
-                check_windows(model.processor.feature_extractor, model.config.audio_config)
-            except InputError as error:
-                raise InputError(f"can't use {name}: {error}") from error
-        tokens, vocab_size = len(model.processor.tokenizer), model.config.text_config.vocab_size
-        if tokens > vocab_size:
-            raise InputError(
-                f"the tokenizer in {name} is of another model: it has {tokens} tokens, and that {vocab_size}"
-            )
-        return model, model.processor
+        with nullcontext() if Path(place).is_dir() else within_reach(place, revision, ", and it is not in the cache"):
+            return _load(str(name), repository, revision, kinds, trust_remote_code)
     except InputError:
         raise
     except RecursionError as error:
         raise InputError(f"can't load a checkpoint from {name}: a file is nested too deeply") from error
     except Exception as error:  # transformers, safetensors, tokenizers and torch raise dozens of unrelated types
         raise InputError(f"can't load a checkpoint from {name}: {first_line(error)}") from error
+
+
+def _load(name: str, repository: str, revision: str | None, kinds: tuple[str, ...] | None, trust: bool) -> tuple:
+    kind = _kind_of(repository, revision)
+    if kind not in (kinds or _MODELS):
+        if kinds:
+            needed = " or ".join(map(repr, kinds))
+            raise InputError(f"{name} is a {kind!r} checkpoint, and a {needed} one is needed")
+        return _load_foreign(name, kind, repository.removeprefix(ST), revision, trust)
+    if kind == "clap_student_audio_model":
+        return _load_model(ClapStudentAudioModel, repository, revision), None
+    model = _load_model(_MODELS[kind], repository, revision)
+    if model._processor is None:
+        raise InputError(f"{name} has no processor: {_missing_part(kind, repository, revision)}")
+    if kind == "clap":
+        try:
+            check_windows(model.processor.feature_extractor, model.config.audio_config)
+        except InputError as error:
+            raise InputError(f"can't use {name}: {error}") from error
+    tokens, vocab_size = len(model.processor.tokenizer), model.config.text_config.vocab_size
+    if tokens > vocab_size:
+        raise InputError(
+            f"the tokenizer in {name} is of another model: it has {tokens} tokens, and the model has {vocab_size}"
+        )
+    return model, model.processor
 
 
 _CODE = "code of its own"  # the kind of a checkpoint that transformers does not know
@@ -97,14 +102,14 @@ def _load_foreign(name: str, kind: str, place: str, revision: str | None, trust:
     if kind == sentence_transformers.KIND:
         load = sentence_transformers.load_sentence_transformer
     if trust:
-        say(f"{name}: code that lies in this checkpoint may run (--trust_remote_code)")
+        say(f"{name}: code in this checkpoint may run (--trust_remote_code)")
     try:
         model = load(name, place, revision, trust)
     except Exception as error:
         if trust or "trust_remote_code" not in str(error):
             raise
         raise InputError(
-            f"{name} needs code that lies in the checkpoint: read it, and say --trust_remote_code true to let it run"
+            f"{name} needs the code in the checkpoint: read it, then give --trust_remote_code true to run it"
         ) from error
     return model, model.processor
 
@@ -135,7 +140,7 @@ def as_checkpoint(model, needs_processor: bool = True, trust_remote_code: bool =
     if isinstance(model, ForeignModel):
         return model, model.processor
     raise InputError(
-        f"a {type(model).__name__} is no model that hears and reads: give a ClapStudentModel, a ClapModel of "
+        f"a {type(model).__name__} can't be used here: give a ClapStudentModel, a ClapModel of "
         "transformers, another with get_audio_features and get_text_features, a SentenceTransformer, or the name of a "
         "checkpoint"
     )
@@ -175,7 +180,7 @@ def classify(model, audio, labels: list[str], **options) -> list[dict[str, float
 def _processor_of(model: ClapModel) -> WindowedClapProcessor:
     name = model.name_or_path
     if not name:
-        raise InputError("this ClapModel was loaded from nowhere: give a pair of it and its processor")
+        raise InputError("this ClapModel has no known origin: give the pair (model, processor)")
     try:
         return WindowedClapModel.read_processor(name, revision=getattr(model.config, "_commit_hash", None))
     except Exception as error:  # transformers and tokenizers raise dozens of unrelated types
@@ -206,7 +211,7 @@ def _missing_part(kind: str, name: str, revision: str | None) -> str:
     if kind == "clap_student":
         return "processor_config.json and tokenizer.json are missing"
     try:
-        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision)
+        WindowedClapFeatureExtractor.from_pretrained(name, revision=revision or "main")
     except Exception:  # what a damaged file raises is anything
         return "no feature extractor: preprocessor_config.json or processor_config.json is missing or damaged"
     return "no tokenizer: tokenizer.json is missing"

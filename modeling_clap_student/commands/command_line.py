@@ -201,10 +201,10 @@ LAYOUTS = {
         "captions, pool, evaluation",
         "someone/dataset[@revision], or a folder of Parquet or Arrow files: audio and caption or label",
     ),
-    "folder": ("pool, evaluation", "audio files in any folders; for evaluation a folder a class"),
+    "folder": ("pool, evaluation", "audio files in any folders; for evaluation one folder per class"),
     "stream": (
         "captions to train on, pool",
-        "stream[:SPLIT]=… what hub takes, read as it comes: neither downloaded nor copied first",
+        "stream[:SPLIT]=… what hub takes, read while it arrives: nothing is downloaded or copied first",
     ),
     "webdataset": (
         "captions to train on, pool",
@@ -213,8 +213,8 @@ LAYOUTS = {
     ),
 }
 GRAMMAR = (
-    "NAME[:PART,…][=PATH]; a path or a Hub id alone will mostly do. Of csv, audiofolder and hub the columns can be "
-    "named: hub:test=someone/dataset#audio=file,caption=text (or label=class)"
+    "NAME[:PART,…][=PATH]; mostly a path or a Hub id is enough. csv, audiofolder and hub also take names of columns: "
+    "hub:test=someone/dataset#audio=file,caption=text (or label=class)"
 )
 
 

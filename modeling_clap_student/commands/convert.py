@@ -15,11 +15,13 @@ from .command_line import OneLineParser, command
 def main():
     parser = OneLineParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="CLAP_weights_2022.pth, a checkpoint of the paper's, or Cnn14_….pth")
-    parser.add_argument("--output_dir", required=True, help="A new folder.")
-    parser.add_argument("--tokenizer", help="Of CLAP's text tower: Hub id or folder. Default: bert-base-uncased.")
+    parser.add_argument("--output_dir", required=True, help="Folder of the converted checkpoint; a new one.")
+    parser.add_argument(
+        "--tokenizer", help="Tokenizer of CLAP's text tower: Hub id or folder. Default: bert-base-uncased."
+    )
     parser.add_argument("--push_to_hub", metavar="ID", help="Also upload the checkpoint.")
     parser.add_argument("--private", action="store_true", help="Make the new repository private.")
-    parser.add_argument("--license", default="unknown", help="Of the weights, for the pushed card.")
+    parser.add_argument("--license", default="unknown", help="Licence of the weights, for the pushed card.")
     args = parser.parse_args()
     from ..checkpoints import conversion  # not before: --help and a wrong flag need not wait for it
 

@@ -25,7 +25,7 @@ from ..curation.arguments import METHOD, SOURCES, CurateArguments
 from ..errors import InputError
 from ..soundscapes import demo
 from ..utils.arguments import read_flags, save_arguments
-from ..utils.console import Stopwatch, heading, say
+from ..utils.console import Stopwatch, heading, in_words, say
 from ..utils.outputs import check_new_folder, whole_folder
 from . import review
 from .command_line import command, parse_arguments, report_data
@@ -62,7 +62,7 @@ def arguments_of(path: str) -> dict:
         if name in method:
             say(f"{path}: --{name} {method[name]}")
     if passed_over := sorted(map(str, arguments.keys() - method.keys())):
-        say(f"{path}: not taken, for they say nothing of the method: {', '.join(passed_over)}")
+        say(f"{path}: ignored, because they do not describe the method: {', '.join(passed_over)}")
     return read_flags(method, (CurateArguments,), f"{path}/provenance.json")
 
 
@@ -88,7 +88,8 @@ def make_improvement_set(args: CurateArguments) -> None:
 
     watch = Stopwatch()
     set_seed(args.seed)
-    heading(f"Curation: {args.strategy} with {args.teacher}")
+    heading(f"Curation ({args.strategy}): matches captions with recordings")
+    say(f"teacher {args.teacher}")
     if not args.dry_run:
         check_new_folder(args.output_dir, is_improvement_set)
     inputs = read_inputs(args)
@@ -108,7 +109,7 @@ def make_improvement_set(args: CurateArguments) -> None:
     made_by = improvement.provenance
     say(
         f"{made_by['num_pairs']} pairs of {made_by['num_clips']} clips saved in {args.output_dir} "
-        f"after {watch.seconds:.0f} s; look and listen in report.html there"
+        f"after {in_words(watch.seconds)}; look and listen in report.html there"
     )
     if args.push_to_hub and PartialState().is_main_process:
         push(args, made_by)

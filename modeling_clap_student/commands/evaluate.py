@@ -39,7 +39,7 @@ def evaluate(args: EvalArguments) -> None:
     if not args.dry_run:
         check_places(args)
     if args.task == BUILT_IN:
-        say("evaluating on the built-in soundscapes: --task names clips of your own")
+        say("no --task is given: evaluating on the built-in sounds. --task FOLDER takes clips of your own")
     tasks = read_tasks(args)
     prompts = read_prompts(args, tasks)
     if args.probe:
@@ -47,7 +47,7 @@ def evaluate(args: EvalArguments) -> None:
     if args.dry_run:
         report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
         return
-    checkpoints, facts = load_all(args)  # of all of them: a wrong name is told before hours of work
+    checkpoints, facts = load_all(args)  # all of them: a wrong name fails before hours of work
     cut = cut_tasks(args, tasks, checkpoints)
     with output_folder(args.output_dir, check=refuse_other_folder) as folder:
         with whole_files(folder) as files:

@@ -25,14 +25,14 @@ class ReviewArguments(CheckedArguments):
         "confidence": Range(0.5, 0.9999),
     }
 
-    improvement_set: str = flag(help="A set that curate.py made, a folder or a Hub id; it may stand without the flag.")
+    improvement_set: str = flag(help="A set that curate.py made: a folder or Hub id. It may stand without the flag.")
     verdicts: list[str] | None = flag(
-        None, "What was said before: verdicts.csv, or exports of Label Studio (.json).", several=True
+        None, "Earlier verdicts: verdicts.csv, or exports of Label Studio (.json).", several=True
     )
-    num_verdicts: int = flag(100, "Pairs to judge, those judged before among them.")
-    precision: float = flag(0.8, "Share of true pairs that is wanted.")
-    confidence: float = flag(0.95, "How surely.")
-    output_dir: str | None = flag(None, "Default: the set's folder with _review behind it.")
+    num_verdicts: int = flag(100, "Pairs to judge, including those judged before.")
+    precision: float = flag(0.8, "Wanted share of pairs that fit.")
+    confidence: float = flag(0.95, "How sure to be of that share.")
+    output_dir: str | None = flag(None, "Folder of the page. Default: the set's folder with _review at the end.")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 r"""Trains a student on an Improvement-Set, with the teacher's soft labels and replay.
 
-One process:        accelerate launch run_student.py --strategy ads --teacher outputs/teacher \
+One process:        python run_student.py --strategy ads --teacher outputs/teacher \
                         --improvement_set outputs/improvement_set_ads --task esc50=/data/ESC-50
 Several GPUs:       accelerate launch --num_processes 2 run_student.py --strategy ads …
 Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
@@ -46,9 +46,12 @@ def main():
         if args.dry_run:
             report_built_in()
             return
+        say(f"The demo on built-in sounds: {demo.STAGES}")
         make_built_in_inputs(args, training_args.seed)
     if results := train_student(args, model_args, training_args):
         print_results(results)
+        if args.task == [demo.NAME]:
+            print_next(args)
 
 
 def train_student(
@@ -70,7 +73,7 @@ def train_student(
     from ..training.sources import find_teacher, read_results, read_student_data, student_sources
     from ..training.trainer import ClapStudentTrainer
 
-    run = TrainingRun(f"Student: {args.strategy}", args, training_args)
+    run = TrainingRun(f"Student ({args.strategy}): learns from the pairs and its teacher", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     benchmarks = [read_benchmark(spec, exclusions) for spec in args.task or ()]
     tasks = [benchmark.clips for benchmark in benchmarks]
@@ -176,7 +179,7 @@ def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> lis
 
     if not benchmarks:
         return []
-    heading("Evaluation")
+    heading("Evaluation: teacher and student on clips that neither learned from")
     device = PartialState().device
     encoders = {
         name: (for_inference(model.to(device)), processor)
@@ -210,7 +213,6 @@ def make_built_in_inputs(args: StudentArguments, seed: int) -> None:
     if curated_by == fingerprint(load_checkpoint(args.teacher)[0]):
         say(f"reusing the Improvement-Set in {args.improvement_set}")
     else:
-        say(f"no Improvement-Set of this teacher in {args.improvement_set}: curating one first")
         make_improvement_set(*make_arguments((CurateArguments,), settings))
 
 
@@ -240,8 +242,23 @@ def print_results(results: dict) -> None:
             [[n, f"{old[n]:.0%}", f"{new[n]:.0%}", f"{100 * (new[n] - old[n]):+.0f}"] for n in sorted(new)],
         )
     precision = results["pair_precision"]
-    truth = "" if precision is None else f"; {precision:.1%} of them pair a caption with a clip that holds the event"
+    truth = "" if precision is None else f"; in {precision:.1%} of them the clip holds what the caption says"
     say(f"the student learned from {results['num_pairs']} pairs{truth}")
+
+
+_NEXT = [
+    ["a teacher, from captioned clips", "run_teacher.py --corpus FOLDER …"],
+    ["pairs, with your recordings", "curate.py --audio FOLDER --labels FILE …"],
+    ["a student, from these pairs", "run_student.py --improvement_set FOLDER …"],
+    ["scores, on labelled clips", "run_eval.py --model FOLDER --task FOLDER"],
+]
+
+
+def print_next(args: StudentArguments) -> None:
+    """What to do after the demo."""
+    print_table("Next, with your own sounds", ["make", "with"], _NEXT, justify="left")
+    pairs = f"; {args.improvement_set}/report.html plays the demo's pairs" if args.improvement_set else ""
+    say(f"README.md has the whole commands under 'Your own data'{pairs}")
 
 
 if __name__ == "__main__":

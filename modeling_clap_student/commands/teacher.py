@@ -51,7 +51,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
 
     training_args.check_start(args.init)
     set_seed(training_args.seed)
-    run = TrainingRun(f"Teacher: trained on {', '.join(args.corpus)}", args, training_args)
+    run = TrainingRun(f"Teacher: learns from {', '.join(args.corpus)}", args, training_args)
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     tasks = task_clips(args.task)
     leakage = LeakageFilter(tasks, sounds=evaluation_sounds(args, tasks))
@@ -104,7 +104,6 @@ def make_built_in_teacher(seed: int) -> str:
     if (folder / "results.json").exists():
         say(f"reusing the teacher in {folder}")
     else:
-        say(f"no teacher in {folder}: training one on the built-in soundscapes first")
         resume = {"resume_from_checkpoint": "last"} if whole_checkpoints(folder) else {}
         train_teacher(*make_arguments(_TYPES, settings | resume))
     return str(folder)

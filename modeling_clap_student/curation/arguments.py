@@ -111,82 +111,87 @@ class CurateArguments(WindowArguments, LeakageArguments):
     strategy: str | None = flag(None, "Which pairs to make.", choices=list(STRATEGIES))
     teacher: str | None = flag(None, TEACHER_HELP)
     trust_remote_code: bool = flag(False, TRUST_HELP)
-    captions: list[str] | None = flag(None, "Captions: corpora as in run_teacher.py, or csv lists.", several=True)
-    audio: list[str] | None = flag(None, "The pool: NAME[:FOLDS]=PATH, a folder or a Hub id.", several=True)
+    captions: list[str] | None = flag(
+        None, "Captions to choose from: corpora as in run_teacher.py, or csv lists.", several=True
+    )
+    audio: list[str] | None = flag(
+        None, "Recordings to match with them (the pool): NAME[:FOLDS]=PATH, a folder or a Hub id.", several=True
+    )
     exclude: list[str] | None = flag(
         None,
-        "Corpora, or csv files with a column youtube_id, whose recordings are left out of the pool.",
+        "Leave these recordings out of the pool: corpora, or csv files with a column youtube_id.",
         several=True,
     )
-    labels: str | None = flag(None, "Class names: an evaluation set, a text file with a name a line, or a csv.")
+    labels: str | None = flag(None, "Class names: an evaluation set, a text file with one name per line, or a csv.")
     task: list[str] | None = flag(
-        None, "Evaluation sets, whose clips are left out of captions and pool, like those of --labels.", several=True
+        None, "Evaluation sets. Their clips are left out of captions and pool, like those of --labels.", several=True
     )
     near_duplicates: str = flag(
         "report",
-        "Recordings that the pool holds several times, under other bytes: list them; keep one of each; or don't look.",
+        "The same recording several times in the pool: report lists them, drop keeps one of each, keep does not look.",
         choices=["report", "drop", "keep"],
     )
     deduplicate: float | None = flag(
         None,
-        "Of the pool's clips whose embeddings have a cosine of, say, 0.98 or more, keep the one that pairs best.",
+        "Keep one of the pool's clips whose embeddings have this cosine or more, such as 0.98: the one that "
+        "pairs best.",
     )
-    min_seconds: float | None = flag(None, "Leave out clips of the pool that are shorter.")
-    max_silence: float | None = flag(None, "Leave out clips of which a larger share is silent, at -60 dB.")
-    max_clipping: float | None = flag(None, "Leave out clips of whose samples a larger share is clipped.")
+    min_seconds: float | None = flag(None, "Leave out shorter clips of the pool.")
+    max_silence: float | None = flag(None, "Leave out clips with a larger share of silence (-60 dB).")
+    max_clipping: float | None = flag(None, "Leave out clips with a larger share of clipped samples.")
     min_bandwidth_hz: float | None = flag(None, "Leave out clips that hold nothing at or above this frequency.")
-    max_offset: float | None = flag(None, "Leave out clips with a larger DC offset, full scale being 1.")
-    caption_threshold: float | None = flag(None, "Keep captions of at least this cosine.")
+    max_offset: float | None = flag(None, "Leave out clips with a larger DC offset. Full scale is 1.")
+    caption_threshold: float | None = flag(None, "Keep captions with at least this cosine to a label.")
     caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
     num_captions: int | None = flag(None, "Keep this many captions.")
     captions_per_label: int | None = flag(
-        None, "Keep this many captions of each label, its nearest: labels of which few captions speak keep theirs."
+        None, "Keep this many nearest captions for each label, so that no label goes without."
     )
     label_prompts: bool = flag(
-        False, "Take each label's prompt, 'this is a sound of …', for a caption too: of some sounds no caption speaks."
+        False, "Add each label's own prompt, 'this is a sound of …', to the captions. Some sounds have no caption."
     )
     pair_threshold: str | None = flag(
         None,
-        "Keep pairs of at least this cosine; with auto, of the lowest that gives --precision, as estimated; with a "
-        "file of verdicts, of the lowest that gives it as listeners say.",
+        "Keep pairs with at least this cosine. auto: the lowest that gives --precision, as the teacher "
+        "estimates. A file of verdicts: the lowest that gives it, as listeners say.",
         aliases=["--threshold"],
     )
-    precision: float = flag(0.5, "Share of true pairs that --pair_threshold looks for: with auto, or with verdicts.")
+    precision: float = flag(0.5, "Share of true pairs that --pair_threshold auto, or with verdicts, looks for.")
     confidence: float | None = flag(
-        None, f"With verdicts: how surely at least --precision of the pairs is to fit. Default: {CONFIDENCE}."
+        None, f"With verdicts: how sure to be that at least --precision of the pairs fit. Default: {CONFIDENCE}."
     )
-    drop_rejected: bool = flag(False, "With verdicts: leave out the pairs that do not fit, as a listener said.")
+    drop_rejected: bool = flag(False, "With verdicts: leave out the pairs that a listener rejected.")
     pair_quantile: float | None = flag(None, "Keep pairs above this quantile.")
     num_pairs: int | None = flag(None, "Keep this many pairs.")
     balance_labels: bool = flag(
-        False, "Each label gets the same number of pairs, or its own quantile: none crowds out another."
+        False, "Give each label the same number of pairs, or its own quantile, so that none crowds out another."
     )
     contrast_labels: bool = flag(
         False,
         "Rank clips by how probable the teacher finds the caption's label among all labels, not by the cosine alone: "
         "a clip that is near to every label is then near to none. --pair_threshold is then on that scale.",
     )
-    max_captions_per_clip: int | None = flag(None, "Only pairs whose caption is among this many nearest of the clip.")
-    max_clips_per_caption: int | None = flag(None, "Only pairs whose clip is among this many nearest of the caption.")
-    mutual_nearest: bool = flag(False, "Only pairs of which each is the other's nearest.")
+    max_captions_per_clip: int | None = flag(None, "Pair each clip only with this many of its nearest captions.")
+    max_clips_per_caption: int | None = flag(None, "Pair each caption only with this many of its nearest clips.")
+    mutual_nearest: bool = flag(False, "Keep only pairs where clip and caption are each other's nearest.")
     csls_neighbours: int | None = flag(
         None,
-        "Correct for hubs: compare 2 cos - r(clip) - r(caption), r the mean cosine to this many nearest. "
-        "--pair_threshold is then on that scale.",
+        "Correct for hubs: compare 2 cos - r(clip) - r(caption), where r is the mean cosine to this many "
+        "nearest. --pair_threshold is then on that scale.",
     )
     max_pairs: int = flag(MAX_PAIRS, "Stop if there are more pairs than this.")
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO_DTYPE, DTYPE_HELP, choices=[AUTO_DTYPE, *DTYPES])
     embedding_store: str = flag(
-        "outputs/embeddings", "Folder where embeddings are kept: what is there is not computed again."
+        "outputs/embeddings", "Folder that keeps embeddings. What is there is not computed again."
     )
-    embed_audio: bool = flag(False, "Put the audio itself into the set's files, instead of the paths.")
+    embed_audio: bool = flag(False, "Put the audio itself into the set's files, not only paths.")
     remake: str | None = flag(
-        None, "An Improvement-Set (folder or Hub id) to make again, with the arguments it was made with."
+        None, "Make this Improvement-Set (folder or Hub id) again, with the arguments that it was made with."
     )
-    seed: int = flag(0, "Of the built-in run; curation itself draws nothing.")
-    output_dir: str | None = flag(None, "Default: outputs/improvement_set_STRATEGY.")
-    push_to_hub: str | None = flag(None, "Also upload it, with the audio inside, as this Hub dataset.")
+    seed: int = flag(0, "Seed of the built-in run. Curation itself draws nothing at random.")
+    output_dir: str | None = flag(None, "Folder of the set. Default: outputs/improvement_set_STRATEGY.")
+    push_to_hub: str | None = flag(None, "Also upload the set, with its audio, as this Hub dataset.")
     private: bool = flag(False, "Make the new Hub dataset private.")
 
     def __post_init__(self):
@@ -222,8 +227,8 @@ class CurateArguments(WindowArguments, LeakageArguments):
         self.windows_of(self.window_seconds)
         if self.window_seconds is not None and self.strategy == "ds":
             raise ValueError(
-                "--window_seconds is for pools, and ds has none: captioned clips can't be cut, for nobody knows which "
-                "part a caption speaks of"
+                "--window_seconds is for pools, and ds has none: captioned clips can't be cut, because nobody knows "
+                "which part a caption describes"
             )
 
     def threshold(self, kind: str, default: float) -> Threshold:
@@ -294,7 +299,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
         if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
             raise ValueError("--mutual_nearest means at most one caption a clip and one clip a caption: give it alone")
         if self.contrast_labels and self.strategy != "ads":
-            raise ValueError("--contrast_labels is for ads: its labels are what clips are compared by")
+            raise ValueError("--contrast_labels is for ads: it compares clips by its labels")
         if self.csls_neighbours and self.contrast_labels:
             raise ValueError("--csls_neighbours and --contrast_labels both correct for hubs: give one of them")
         if self.correction and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):

@@ -27,7 +27,7 @@ from ..hub_clap_student import fingerprint
 from ..utils.console import quiet, say
 from ..utils.outputs import whole_folder
 from ..utils.precision import settle_dtype
-from ..utils.processes import from_main_process
+from ..utils.processes import from_main_process, own_device
 from ..version import __version__
 from . import strategies
 from .advisor import AUTO, estimate_precision
@@ -205,7 +205,7 @@ def run_curation(
         folder: for pairs that do not fit into memory, and those of a stream; it must stay as long as they are used.
         skipped: where clips that can't be read are listed.
     """
-    settle_dtype(args, PartialState().device.type)
+    settle_dtype(args, own_device().type)
     if args.label_prompts:
         inputs = replace(inputs, captions=strategies.with_prompts(inputs.captions, inputs.class_names))
     publishes = bool(args.embed_audio or args.push_to_hub)
@@ -224,6 +224,7 @@ def run_curation(
         names = enumerate(inputs.class_names)
         facts["selected"] = {name: selected.similarities[selected.labels == number] for number, name in names}
     if args.strategy == "ds":
+        assert selected is not None
         pairs = strategies.similar_training_pairs(inputs, selected, embedder, caption_embeds)
     else:
         clips, clip_embeds = embed_pool(embedder, inputs)
@@ -256,9 +257,9 @@ def run_curation(
         "num_pairs": len(pairs),
         "num_clips": len(pairs.unique("audio_id")),
         "num_replay": 0 if replay is None else len(replay),
-        "num_skipped": report_skipped(skipped, Path(args.output_dir)),
+        "num_skipped": report_skipped(skipped, Path(str(args.output_dir))),
     } | ({"cautions": signs} if signs else {})
-    if inputs.is_streamed:
+    if isinstance(inputs.pool, IterableDataset) and clips is not None:
         save_streamed_pairs(folder, pairs, clips, inputs.pool)
         facts["audio_of"] = partial(read_streamed_audio, folder, pairs)
     facts |= {"num_pool_clips": None if clips is None else len(clips), "num_captions": len(inputs.captions)}
@@ -303,7 +304,8 @@ def select(
 
 def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Dataset, StoredVectors]:
     """A table of the clips that can be read, and their embeddings; of a stream the table has no audio."""
-    if not inputs.is_streamed:
+    if not isinstance(inputs.pool, IterableDataset):
+        assert inputs.pool is not None
         embeds, rows = embedder.table(inputs.pool, "embedding the pool")
         return inputs.pool.select(rows), embeds
     exclusions = ExclusionLog()
@@ -324,7 +326,7 @@ def screen(
     selected: SelectedCaptions | None,
     folder: Path,
 ) -> tuple[Dataset, StoredVectors, Screening]:
-    """The clips that are to be paired, their embeddings, and what is told of the others."""
+    """The clips to pair, their embeddings, and what the report shows of the others."""
     if inputs.sounds:
         inputs.sounds.prepare()  # all processes together
     extractor = embedder.processor.feature_extractor
@@ -358,9 +360,10 @@ def match_clips(
     scratch: Path,
 ) -> tuple[Curated, dict]:
     """The pool's clips with their captions, and what the provenance tells; the teacher's scale where it is needed."""
-    caption_embeds, precisions = caption_embeds[:], {}
+    texts, precisions = caption_embeds[:], {}
     if args.pair_threshold == AUTO:
-        estimate = estimate_precision(clip_embeds, caption_embeds, selected.indices, selected.labels, scale)
+        assert selected is not None and scale is not None
+        estimate = estimate_precision(clip_embeds, texts, selected.indices, selected.labels, scale)
         value, precision = estimate.loosest(args.precision)
         say(f"threshold {value:.4f}: an estimated {precision:.1%} of the pairs are true ({args.precision:.1%} wanted)")
         threshold = Threshold(value)
@@ -371,9 +374,10 @@ def match_clips(
         threshold = args.threshold("pair", strategies.paper_thresholds(inputs.layout)[1])
     options = args.matching_options()
     if args.contrast_labels:
+        assert selected is not None and scale is not None
         options["clip_offsets"] = strategies.label_offsets(clip_embeds, selected.label_embeds, scale)
     curated = strategies.match_pool(
-        *(clips, clip_embeds, inputs.captions, caption_embeds, threshold, selected, inputs.class_names),
+        *(clips, clip_embeds, inputs.captions, texts, threshold, selected, inputs.class_names),
         scratch=scratch,
         balance_labels=args.balance_labels,
         max_pairs=args.max_pairs,

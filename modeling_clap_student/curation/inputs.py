@@ -80,7 +80,7 @@ def read_inputs(
     if args.exclude and isinstance(pool, Dataset):
         unknown = pool.with_format("arrow")["origin_id"][:].null_count
         if unknown:
-            say(f"{unknown} clips of the pool tell no recording: --exclude can't leave them out")
+            say(f"{unknown} clips of the pool name no recording: --exclude can't leave them out")
     return inputs
 
 

@@ -219,7 +219,7 @@ def _corrected_for_hubs(audio, text, neighbours: int, settings: dict) -> tuple[C
     Source: Conneau et al. 2018, Word Translation Without Parallel Data, arXiv 1710.04087, section 2.3.
     """
     if neighbours > min(len(audio), len(text)):
-        raise InputError(f"{neighbours} neighbours of {len(audio)} clips and {len(text)} captions can't be had")
+        raise InputError(f"{neighbours} neighbours of {len(audio)} clips and {len(text)} captions are too many")
 
     def means(queries, keys) -> np.ndarray:
         pairs = _nearest(SimilarityScan(queries, keys, **settings), neighbours)

@@ -134,7 +134,7 @@ def decide(verdicts: Verdicts, precision: float, confidence: float = CONFIDENCE)
     """The lowest cuts that can be promised. Where a group has none, its pairs are to be left out."""
     told = verdicts.counts
     if not told[FITS] + told[DOES_NOT]:
-        raise InputError("of no pair could a listener tell whether it fits: no precision follows")
+        raise InputError("the listeners could judge no pair, so no precision can be computed")
     loosest = verdicts.cuts[-1]
     labels = sorted({pair.label for pair in verdicts.pairs if pair.label})
     own = [label for label in labels if drawn(verdicts, loosest, [label]).told >= ENOUGH]

@@ -120,14 +120,14 @@ def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
     """The error for a set that came out empty, with a threshold that would not."""
     return InputError(
         f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
-        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones whatever their "
+        f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones, whatever their "
         "cosine"
     )
 
 
 def match_pool(
     pool: Dataset,
-    pool_embeds: np.ndarray,
+    pool_embeds: np.ndarray | StoredVectors,
     captions: Dataset,
     caption_embeds: np.ndarray,
     threshold: Threshold,

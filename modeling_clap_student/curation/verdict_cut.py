@@ -1,4 +1,4 @@
-"""A curation that is cut where verdicts say: which of the pairs that were found stay, and what is told of it."""
+"""A curation that is cut where verdicts say: which of the found pairs stay, and what is printed about it."""
 
 from collections import defaultdict
 

@@ -111,7 +111,7 @@ class Verdicts:
         if len(self.pairs) < self.drawn:
             raise InputError(
                 f"{self.place} lacks {self.drawn - len(self.pairs)} of the review's {self.drawn} pairs: give all of "
-                "them, judged or not; clap-curate review SET --verdicts FILE adds what lacks"
+                "them, judged or not; clap-curate review SET --verdicts FILE adds what is missing"
             )
 
     def check(self, provenance: dict) -> None:

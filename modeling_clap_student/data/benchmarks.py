@@ -87,7 +87,7 @@ def _read_folder(source: Source) -> Dataset:
     classes = pc.struct_field(pc.extract_regex(files, r"^(?P<label>[^/]+)/"), "label")
     if classes.null_count == len(files):
         raise InputError(
-            f"{source.path} holds {'audio files, but no folder a class' if len(files) else 'no audio files'}: "
+            f"{source.path} holds {'audio files, but no folder for each class' if len(files) else 'no audio files'}: "
             "put each class's files in a folder of its name, or list them in metadata.csv (columns file_name,label)"
         )
     has_class = pc.is_valid(classes)

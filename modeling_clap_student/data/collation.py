@@ -42,7 +42,7 @@ class ClapCollator:
         spectrograms: SpectrogramCache | None = None,
     ):
         if spectrograms is not None and teacher_processor is not None:
-            raise InputError("--spectrogram_cache keeps no waveforms, and a teacher that hears otherwise needs them")
+            raise InputError("--spectrogram_cache keeps no waveforms, and a teacher that hears differently needs them")
         self.tokenizer = processor.tokenizer
         self.sampling_rate = processor.feature_extractor.sampling_rate
         self.window_samples = processor.feature_extractor.window_samples

@@ -172,7 +172,7 @@ def _usable_pairs(source: Source, table: Dataset, needs_audio: bool, leakage: Le
             raise InputError(f"{spec} has {total} captions, but not one of its audio files{column} is there")
     table = leakage.drop_from(table, spec, exclusions)
     if len(table) == 0:
-        raise InputError(f"{spec} holds no captions that are not left out: all its clips are kept out")
+        raise InputError(f"{spec} holds no captions that may be used: all its clips are left out")
     return table
 
 
@@ -262,7 +262,7 @@ def _without_decoding(stream: IterableDataset, name: str) -> IterableDataset:
         next(iter(stream), None)
     except ImportError as error:
         raise InputError(
-            f"{name} decodes its audio before it is read here: give the stream as it was loaded, and say "
+            f"{name} decodes its audio before it is read here: give the stream as it was loaded, and use "
             "column_mapping in place of rename_column"
         ) from error
     return stream

@@ -36,11 +36,11 @@ class ReadingArguments(CheckedArguments):
     flags: ClassVar[dict[str, Any] | None] = None
     ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
     max_skipped_fraction: float = flag(
-        0.1, "Stop when more than this share of the clips, of 20 or more, can't be read; 1: never."
+        0.1, "Stop when more than this share of the clips can't be read, once 20 were tried. 1: never stop."
     )
-    dry_run: bool = flag(False, "Only read the inputs and say what is there.")
+    dry_run: bool = flag(False, "Read the inputs, print what is there, and stop.")
     allow_outside_paths: bool = flag(
-        False, "Also read files that a table or a link names outside the folder that was given."
+        False, "Also read files outside the folder that you named, where a table or a link points to them."
     )
 
 
@@ -51,10 +51,11 @@ class LeakageArguments(ReadingArguments):
     title: ClassVar[str] = "Reading clips"
 
     allow_near_duplicates: bool = flag(
-        False, "Don't compare sounds with the evaluation clips': other encodings of these may then be learnt from."
+        False, "Do not compare sounds with the evaluation clips. Other encodings of these may then be learned from."
     )
     fingerprint_store: str = flag(
-        "outputs/fingerprints", "Folder where clips' fingerprints are kept: no clip is decoded twice for one."
+        "outputs/fingerprints",
+        "Folder that keeps the clips' fingerprints, so that each clip is decoded for one only once.",
     )
 
 

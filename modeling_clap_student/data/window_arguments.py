@@ -15,10 +15,10 @@ class WindowArguments(CheckedArguments):
     title: ClassVar[str] = "Windows of long recordings"
     ranges: ClassVar[dict[str, Range]] = {"window_seconds": Range(SHORTEST), "hop_seconds": Range(SHORTEST)}
     window_seconds: float | None = flag(
-        None, "Take recordings apart into windows of so many seconds; the last one ends where its recording ends."
+        None, "Cut recordings into windows of this many seconds. The last window ends where its recording ends."
     )
     hop_seconds: float | None = flag(
-        None, "Begin a window every so many seconds; by default side by side, as many as one is long."
+        None, "Begin a window every this many seconds. Default: the windows lie side by side."
     )
 
     def windows_of(self, window_seconds: float | None) -> Windows | None:

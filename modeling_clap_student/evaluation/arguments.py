@@ -20,42 +20,46 @@ class EvalArguments(WindowArguments, ReadingArguments):
     ranges: ClassVar[dict[str, Range]] = {"zste_scenes": Range(2), "probe": COUNT, "batch_size": COUNT, "seed": SEED}
 
     model: list[str] = flag(
-        help=f"{TEACHER_HELP} Of several, runs of one recipe, mean ± s.d. is told too; they are "
-        "held in memory together, and a clip is read once for all.",
+        help=f"{TEACHER_HELP} Takes several: runs of one recipe, with their mean ± s.d. All are in memory together, "
+        "and each clip is read once.",
         several=True,
     )
     task: list[str] = flag(
         None,
-        "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes; for retrieval a captioned corpus, "
-        "clotho=… or retrieval=… before a folder; zste=… for scenes of labelled clips, and whether their order is "
-        "heard; zste=compa=…, zste=reasonaudio=…, zste=audiotime=… for tests that others wrote. May be given again.",
+        "NAME[:FOLDS]=PATH, a folder with labels, or soundscapes. For retrieval: a captioned corpus, clotho=…"
+        " or retrieval=… before a folder. For the order of sounds: zste=… before labelled clips. Tests by "
+        "others: zste=compa=…, zste=reasonaudio=…, zste=audiotime=… Takes several. Default: the built-in "
+        "soundscapes.",
         several=True,
     )
-    baseline: str | None = flag(None, "A model that the others are compared with.")
+    baseline: str | None = flag(None, "Compare the others with this model.")
     trust_remote_code: bool = flag(False, TRUST_HELP)
     prompt: list[str] = flag(
-        None, "What stands for a class, {} for its name: 'this is a sound of {}'. Of several, the mean.", several=True
+        None,
+        "The text for a class, with {} for its name: 'this is a sound of {}'. Of several, the mean embedding counts.",
+        several=True,
     )
     class_descriptions: str | None = flag(
-        None, "A .yaml, .json or .csv file: texts that take the place of each class's name."
+        None, "A .yaml, .json or .csv file with texts that replace the classes' names."
     )
-    zste_scenes: int = flag(1000, "Scenes to draw for a task zste=…, the same each time.")
-    zste_manifest: str | None = flag(None, "A csv of scenes that an earlier run left, in place of drawn ones.")
+    zste_scenes: int = flag(1000, "Scenes to draw for a task zste=…, the same in each run.")
+    zste_manifest: str | None = flag(None, "A csv of scenes from an earlier run, instead of drawn ones.")
     probe: int | None = flag(
-        None, "Also train a linear probe on so many clips of each class, ten times, and test it on the others: 8."
+        None,
+        "Also train a linear probe on this many clips of each class, such as 8, and test it on the others, ten times.",
     )
     plot_embeddings: bool = flag(False, "Draw each task's clips and classes in a plane.")
-    plot_reliability: bool = flag(False, "Draw whether each task's classes are right as often as the model is sure.")
+    plot_reliability: bool = flag(False, "Draw whether the model is right as often as it is sure.")
     window_scores: bool = flag(
         False,
-        "Write where in each labelled clip its classes are: window_scores.csv, the probabilities of each window. "
-        "Without --window_seconds windows are as long as the model's own.",
+        "Write where in each labelled clip its classes are: window_scores.csv has the probabilities of each "
+        "window. Default length of a window: the model's own.",
     )
-    output_dir: str = flag("outputs/eval", "Where results.json, .md and charts go.")
-    output_json: str | None = flag(None, "Another place for results.json.")
+    output_dir: str = flag("outputs/eval", "Folder for results.json, results.md and charts.")
+    output_json: str | None = flag(None, "Write results.json here instead.")
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO, DTYPE_HELP, choices=[AUTO, *DTYPES])
-    seed: int = flag(0, "Of the bootstrap intervals; embedding draws nothing.")
+    seed: int = flag(0, "Seed of the bootstrap intervals. Embedding draws nothing at random.")
 
     def __post_init__(self):
         super().__post_init__()

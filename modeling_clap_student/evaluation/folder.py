@@ -53,7 +53,7 @@ def refuse_other_folder(folder: Path) -> None:
     if not is_evaluation(folder / "details.json", {"models", "tasks", "results"}):
         for pattern in ("details.json", *_LEFT):
             for file in folder.glob(pattern):
-                raise InputError(f"{file} was left by no evaluation: name another --output_dir")
+                raise InputError(f"{file} does not come from an evaluation: name another --output_dir")
 
 
 def refuse_other_file(file: Path) -> None:
@@ -61,7 +61,7 @@ def refuse_other_file(file: Path) -> None:
     if file.is_dir():
         raise InputError(f"--output_json {file} is a folder: name a file")
     if file.exists() and not is_evaluation(file, {"model", "task", "metric", "value"}):
-        raise InputError(f"--output_json {file} was left by no evaluation: name another file")
+        raise InputError(f"--output_json {file} does not come from an evaluation: name another file")
     if is_begun(file.parent):
         raise InputError(f"{file.parent} is a model's own folder: name another for the evaluation")
 
@@ -133,6 +133,7 @@ def write_evaluation(
             write_manifest(folder / manifest_name(task), task.scenes)
     _draw(folder, args, results, rows, list(names.values()))
     save_arguments(folder, args)
+    say(f"saved in {args.output_dir}: results.md has all tables, results.json every score")
     return rows_to_write
 
 

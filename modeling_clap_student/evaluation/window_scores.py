@@ -54,7 +54,7 @@ def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tu
         if taken := set(PLACE_COLUMNS) & set(task.class_names):
             raise InputError(f"--window_scores can't name a column after the class {min(taken)!r} of {task.name}")
     for model, _ in checkpoints.values():
-        _ = model.logit_scale  # where it has none, that is told before hours of work
+        _ = model.logit_scale  # a model without one fails here, before hours of work
     extractor = next(iter(checkpoints.values()))[1].feature_extractor
     windows = args.windows_of(args.window_seconds or extractor.window_samples / extractor.sampling_rate)
     cut = [WindowedTask(task, windows, window_spans(task.clips, windows)) for task in benchmarks]
@@ -74,7 +74,7 @@ def write_window_scores(
     skipped: SkippedClips,
     batch_size: int,
 ) -> None:
-    """Writes a row a window and model, each as soon as it is known. All processes must call it, and see the folder.
+    """Writes one row per window and model, as soon as it is known. All processes must call it, and see the folder.
 
     Columns are `task`, `model`, `audio_id`, `start`, `end` (s), and of each class the probability, as `classify` gives
     it; empty for a class of another task. Windows that can't be read are listed in `skipped` and have no row.

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import yaml
-from accelerate import PartialState
 
 from ..checkpoints.embedding import embed_clips, embed_texts, side_by_side
 from ..checkpoints.inference import for_inference
@@ -23,7 +22,8 @@ from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.arguments import load_yaml
 from ..utils.precision import AUTO, usable_dtype
-from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision
+from ..utils.processes import own_device
+from .metrics import Accuracy, MacroAccuracy, MeanAveragePrecision, computed
 from .statistics import (
     ItemScores,
     average_precision_interval,
@@ -81,7 +81,7 @@ def read_descriptions(path: str | Path) -> dict[str, list[str]]:
 
     Args:
         path: a .yaml or .json file with a mapping from class names to a text or a list of texts; or a .csv with the
-            columns `label` and `description`, a row a text.
+            columns `label` and `description`, one text per row.
     """
     path = Path(path)
     if path.suffix == ".csv":
@@ -110,13 +110,14 @@ def _read_mapping(path: Path) -> dict:
 
 
 def _check_texts(path: Path, name: str, texts: object) -> list[str]:
-    texts = texts if isinstance(texts, list) else [texts]
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    given = texts if isinstance(texts, list) else [texts]
+    words = [text for text in given if isinstance(text, str) and text.strip()]
+    if not given or len(words) < len(given):
         raise InputError(f"{path}: {name!r} needs a text, or a list of texts, none of them blank")
-    for text in (name, *texts):
+    for text in (name, *words):
         if not is_unicode(text) or len(text) > LONGEST_TEXT:
             raise InputError(f"{path}: {ascii(text)[:80]} is no Unicode text, or {TOO_LONG}")
-    return texts
+    return words
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class ZeroShotResult:
 
     Attributes:
         benchmark: the clips and their classes.
-        rows: (kept,) int, the clips that could be read, of which all scores speak.
+        rows: (kept,) int, the clips that could be read. All scores are about these.
         truth, predicted: (kept,) int, numbers of `benchmark.class_names`.
         clip_embeds: (kept, dim) float32 unit vectors.
         class_embeds: (classes, dim) the same of the classes' prompts.
@@ -272,7 +273,7 @@ def evaluate_zero_shot(
     """
     prompts = Prompts((prompt,) if isinstance(prompt, str) else tuple(prompt or [PROMPT + PLACE]))
     benchmark = task if isinstance(task, Benchmark) else read_benchmark(str(task))
-    device = PartialState().device
+    device = own_device()
     models = {"model": model} | ({} if baseline is None else {"baseline": baseline})
     checkpoints = {name: as_checkpoint(given, trust_remote_code=trust_remote_code) for name, given in models.items()}
     checkpoints = {
@@ -338,7 +339,7 @@ def _classify(
     names, truth = benchmark.class_names, class_numbers(benchmark, rows)
     cosines = clips @ classes.T
     predicted = cosines.argmax(axis=1)
-    scores = Accuracy().compute(predictions=predicted, references=truth)
+    scores = computed(Accuracy(), predictions=predicted, references=truth)
     return ZeroShotResult(
         benchmark,
         rows,
@@ -347,8 +348,8 @@ def _classify(
         clips,
         classes,
         accuracy=scores["accuracy"],
-        macro_accuracy=MacroAccuracy().compute(predictions=predicted, references=truth)["macro_accuracy"],
-        mean_average_precision=MeanAveragePrecision().compute(predictions=cosines, references=truth)["mAP"],
+        macro_accuracy=computed(MacroAccuracy(), predictions=predicted, references=truth)["macro_accuracy"],
+        mean_average_precision=computed(MeanAveragePrecision(), predictions=cosines, references=truth)["mAP"],
         by_class={names[place]: value for place, value in scores["class_accuracy"].items()},
         logit_scale=scale,
     )

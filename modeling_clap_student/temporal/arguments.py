@@ -34,37 +34,44 @@ class TemporalTrainingArguments(ClapTrainingArguments):
         "validation_scenes": Range(2),
     }
 
-    alpha_same: float = flag(1.0, "Weight of the same sounds in the other order among the negatives; 0: left out.")
-    alpha_cross: float = flag(1.0, "The same of other sounds in the other order.")
-    alpha_same_overlay: float | None = flag(None, "The same of the same sounds at once; by default --alpha_same.")
-    alpha_cross_overlay: float | None = flag(None, "The same of other sounds at once; by default --alpha_cross.")
+    alpha_same: float = flag(
+        1.0, "Weight, among the negatives, of the same sounds in the other order. 0: leave them out."
+    )
+    alpha_cross: float = flag(1.0, "The same weight for other sounds in the other order.")
+    alpha_same_overlay: float | None = flag(
+        None, "The same weight for the same sounds at once. Default: --alpha_same."
+    )
+    alpha_cross_overlay: float | None = flag(None, "The same weight for other sounds at once. Default: --alpha_cross.")
     reverse_weight: float = flag(1.0, "Weight of the loss of reversed scenes.")
     overlay_weight: float = flag(1.0, "Weight of the loss of overlays.")
     retention_weight: float = flag(
-        10.0, "How firmly single sounds and their prompts stay where they were embedded; 0: not at all."
+        10.0, "How firmly single sounds and their prompts stay where they were. 0: not at all."
     )
-    encoder_learning_rate: float = flag(1e-5, "Of the towers' layers; --learning_rate is of what lies above them.")
-    freeze_audio_encoder: bool = flag(False, "Leave the convolutions as they are, which is many times as fast.")
-    freeze_text_encoder: bool = flag(False, "Leave the text tower as it is.")
+    encoder_learning_rate: float = flag(
+        1e-5, "Learning rate of the towers' layers. --learning_rate is for the layers above them."
+    )
+    freeze_audio_encoder: bool = flag(False, "Do not train the convolutions. This is many times as fast.")
+    freeze_text_encoder: bool = flag(False, "Do not train the text tower.")
     frozen_pooling: bool = flag(
         False,
-        "The authors' arm: CLAP's pooling, which is blind to order, and only what lies behind it learns, "
-        "with the last layer of the text tower.",
+        "Repeat the authors' arm: keep CLAP's pooling, which hears no order, and train only what lies above "
+        "it and the last layer of the text tower.",
     )
-    num_scenes: int = flag(4000, "Different scenes; with --freeze_audio_encoder each is rendered once.")
+    num_scenes: int = flag(4000, "Different scenes to make. With --freeze_audio_encoder each is rendered once.")
     validation_scenes: int = flag(200, "Scenes that select the checkpoint.")
-    max_steps: int = flag(600, "Optimiser steps.")
-    per_device_train_batch_size: int = flag(32, "Scenes, in all orders, a process and step.")
-    max_grad_norm: float = flag(0.5, "Longest gradient; longer ones are cut.")
+    max_steps: int = flag(600, "Steps to train.")
+    per_device_train_batch_size: int = flag(32, "Scenes per process and step, each in all orders.")
+    max_grad_norm: float = flag(0.5, "Cut gradients that are longer than this.")
     eval_strategy: str = flag("steps", "When to score the model on validation scenes.")
-    eval_steps: float | None = flag(100, "Score it every so many steps.")
+    eval_steps: float | None = flag(100, "Score the model every this many steps.")
     save_strategy: str = flag("steps", "When to save a checkpoint.", choices=[moment.value for moment in SaveStrategy])
-    save_steps: float = flag(100, "Save one every so many steps.")
+    save_steps: float = flag(100, "Save a checkpoint every this many steps.")
     load_best_model_at_end: bool = flag(True, "End with the best checkpoint.")
     metric_for_best_model: str | None = flag(
-        "selection", "What is best: selection, of single sounds and order; order; accuracy_1a, for stage A."
+        "selection",
+        "What selects the checkpoint: selection (single sounds and order), order, or for stage A accuracy_1a.",
     )
-    greater_is_better: bool | None = flag(True, "Whether more is better.")
+    greater_is_better: bool | None = flag(True, "More of that metric is better.")
 
     def loss_weights(self, num_blocks: int) -> dict:
         """For `temporal_contrastive_loss` of stage B: each α (between orders, with overlays), and the blocks'."""
@@ -82,30 +89,32 @@ class TemporalArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
 
     stage: str = flag(
-        help="a: one sound or two; b: their order; ab: b after a; joint: both in each batch.", choices=[*STAGES, "ab"]
+        help="a: one sound or two. b: their order. ab: a, then b. joint: both in each batch.", choices=[*STAGES, "ab"]
     )
-    model: str | None = flag(None, "What to start from: checkpoint folder or Hub id.")
-    base: str | None = flag(None, "The checkpoint whose knowledge of single sounds is kept; by default --model.")
+    model: str | None = flag(None, "Start from this checkpoint: a folder or Hub id.")
+    base: str | None = flag(None, "Keep what this checkpoint knows of single sounds. Default: --model.")
     clips: list[str] | None = flag(
-        None, "Labelled clips to make scenes of: NAME[:FOLDS]=PATH, or a folder a class.", several=True
+        None,
+        "Labelled clips to make scenes of: NAME[:FOLDS]=PATH, or a folder with one folder per class.",
+        several=True,
     )
     validation_clips: str | None = flag(
-        None, "Others that select the checkpoint; by default a tenth of the recordings is held out."
+        None, "Labelled clips that select the checkpoint. Default: a tenth of the recordings is held out."
     )
-    task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out.", several=True)
+    task: list[str] | None = flag(None, "Evaluation sets. Their clips are left out of the training.", several=True)
     held_out_classes: list[str] = flag(help="Classes that training never hears.", default_factory=list, nargs="+")
-    overlays: bool = flag(True, "Whether stage B has both sounds at once (while).")
+    overlays: bool = flag(True, "Let stage B also play both sounds at once (while).")
     doubles: str = flag(
         "mixed",
-        "Two sounds of stage A: half of them at once, or all one after the other.",
+        "Two sounds of stage A: mixed plays half of them at once; concat plays all one after the other.",
         choices=["mixed", "concat"],
     )
     paraphrase_from: float = flag(
-        0.5, "When captions begin to say before and while in other words too, as a share of the run; 1: never."
+        0.5, "From this share of the run on, say before and while in other words too. 1: never."
     )
-    prompted: bool = flag(True, "Whether half of stage B's captions begin with 'this is a sound of'.")
+    prompted: bool = flag(True, "Begin half of stage B's captions with 'this is a sound of'.")
     construction: str = flag(
         "ours",
-        "How scenes are made; authors: 5 s and 5 s as they are, the plain sum for while.",
+        "How to make scenes. authors: 5 s and 5 s as they are, and the plain sum for while.",
         choices=list(CONSTRUCTIONS),
     )

@@ -156,7 +156,7 @@ class SceneRenderer:
         if relation not in RELATIONS:
             raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
         if relation == OVERLAY and second_gain_db:
-            raise ValueError("of two sounds heard at once none is the second")
+            raise ValueError("two sounds at once have no second one")
         parts = self._parts(scene)
         if relation == OVERLAY:
             return limit_peak(self._overlay(*parts)) if self.construction == "ours" else self._sum(*parts)
@@ -223,7 +223,7 @@ def _scene(path: Path | str, number: int, row: dict) -> Scene:
             **names,
         )
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: row {number} has a value that is none: {error}") from error
+        raise InputError(f"{path}: row {number} has an invalid value: {error}") from error
     if not SHORTEST <= scene.border <= SECONDS - SHORTEST or scene.seed < 0 or not all(names.values()):
         raise InputError(f"{path}: row {number} is no scene of two clips, with a border inside and a seed")
     return scene

@@ -64,13 +64,13 @@ def read_model(args: TemporalArguments, training_args: TemporalTrainingArguments
     """The model to train, its processor, and the model before, whose single sounds are kept."""
     start, processor = as_student(args.model)
     if not start.poolings:
-        say(f"{args.model} pools over time in its own way, which hardly tells order: {_OWN_POOLING}")
+        say(f"{args.model} pools over time in its own way, and hardly hears order: {_OWN_POOLING}")
     pooling = "mean_max" if training_args.frozen_pooling else "attention"
     model = order_aware(start, processor, pooling)
     model.config._name_or_path, model.config._commit_hash = args.model, start.config._commit_hash
     base = start if args.base is None else as_student(args.base)[0]
     if type(base) is not type(start) or _senses(base) != _senses(start):
-        raise InputError(f"--base {args.base} hears or reads otherwise than {args.model}: it must be of its kind")
+        raise InputError(f"--base {args.base} hears or reads differently from {args.model}: it must be of its kind")
     return model, model.processor, base
 
 

@@ -228,7 +228,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         """Scenes go through convolutions that do not learn once, with a faster copy of them, and are kept."""
         if self.args.dataloader_num_workers:
             raise InputError(
-                "--dataloader_num_workers has no use where the convolutions do not learn: scenes are kept as heard"
+                "--dataloader_num_workers is useless with --freeze_audio_encoder: each scene is heard once, and kept"
             )
 
         @torch.no_grad()

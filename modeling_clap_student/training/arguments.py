@@ -63,30 +63,35 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
     }
 
     resume_from_checkpoint: str | None = flag(
-        None, "Go on: from this checkpoint, by default the last one.", nargs="?", const="last"
+        None, "Continue a run, from this checkpoint. Default: the last one.", nargs="?", const="last"
     )
     license: str = flag("unknown", "Licence of the weights, for the model card.")
-    seed: int = flag(0, "Of weights, dropout, crops and the order of the data.")
-    learning_rate: float = flag(1e-4, "The initial learning rate of AdamW.")
-    num_train_epochs: float = flag(20.0, "Total number of training epochs.")
-    per_device_train_batch_size: int = flag(64, "Pairs a process and step.")
+    seed: int = flag(0, "Seed of weights, dropout, crops and the order of the data.")
+    learning_rate: float = flag(1e-4, "Highest learning rate of AdamW.")
+    num_train_epochs: float = flag(20.0, "Epochs to train.")
+    per_device_train_batch_size: int = flag(64, "Pairs per process and step.")
     lr_scheduler_type: str = flag(
-        "cosine", "The learning rate's course.", choices=[course.value for course in SchedulerType]
+        "cosine", "How the learning rate falls.", choices=[course.value for course in SchedulerType]
     )
-    warmup_steps: float = flag(0.05, "Steps of warm-up; below 1, a share of all steps.")
-    logging_steps: float = flag(10, "Log every so many steps.")
+    warmup_steps: float = flag(0.05, "Warm-up steps. Below 1: a share of all steps.")
+    logging_steps: float = flag(10, "Log the loss every this many steps.")
     # Hidden NaN losses would train on; the rows carry columns that no model takes.
     logging_nan_inf_filter: bool = flag(False, "Leave NaN losses out of the log.")
-    remove_unused_columns: bool = flag(False, "Must stay off: the collator needs them.")
-    ddp_find_unused_parameters: bool | None = flag(False, "All parameters are used.")
+    remove_unused_columns: bool = flag(False, "Must stay off: the collator needs all columns.")
+    ddp_find_unused_parameters: bool | None = flag(False, "Look for parameters that got no gradient: there are none.")
     disable_tqdm: bool | None = flag(False, "Hide the progress bars.")
-    report_to: str | None = flag("none", "Where to report: tensorboard, wandb, trackio …")
-    save_strategy: str | None = flag(
+    # A command line takes one; what is None is settled in `__post_init__`.
+    report_to: str | None = flag(  # ty: ignore[incompatible-mutable-override]
+        "none", "Report to tensorboard, wandb, trackio …"
+    )
+    save_strategy: str | None = flag(  # ty: ignore[incompatible-attribute-override]
         None,
-        "When to save a checkpoint: by default each epoch; with --save_steps, every so many steps.",
+        "When to save a checkpoint. Default: after each epoch, or with --save_steps every that many steps.",
         choices=[moment.value for moment in SaveStrategy],
     )
-    save_steps: float | None = flag(None, "Save a checkpoint every so many steps; below 1, a share of all steps.")
+    save_steps: float | None = flag(  # ty: ignore[incompatible-attribute-override]
+        None, "Save a checkpoint every this many steps. Below 1: a share of all steps."
+    )
     hub_strategy: str = flag(
         "end", "When to push, with --push_to_hub.", choices=[moment.value for moment in HubStrategy]
     )
@@ -134,7 +139,7 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
         """
         if self.n_gpu > 1:
             raise InputError(
-                f"{self.n_gpu} GPUs without a launcher would not share negatives: start with "
+                f"{self.n_gpu} GPUs without a launcher would each compare only their own pairs: start with "
                 f"`accelerate launch --num_processes {self.n_gpu} …` or set CUDA_VISIBLE_DEVICES=0"
             )
 
@@ -192,45 +197,47 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     }
 
     soft_label_weight: float = flag(
-        0.3, "Weight of the teacher's similarities in the targets, in [0, 1]. 0: hard labels."
+        0.3, "Weight of the teacher's similarities in the targets, from 0 (hard labels) to 1."
     )
     soft_label_normalization: str = flag("l1", "How similarities become target rows.", choices=list(NORMALIZATIONS))
     soft_label_temperature: float | None = flag(None, "Temperature of the softmax normalization.")
     distillation_weight: float = flag(
-        0.0, "Weight of a further loss: the cosine distance of the student's embeddings from the teacher's; 0: none."
+        0.0, "Weight of a second loss: the cosine distance between student's and teacher's embeddings. 0: off."
     )
-    replay_probability: float = flag(0.5, "Probability that an optimiser step is drawn from the replay set.")
+    replay_probability: float = flag(
+        0.5, "Probability that a step rehearses instead of learning from the Improvement-Set."
+    )
     contrastive_batch_size: int | None = flag(
         None,
-        "Pairs that the loss compares, over all processes: a multiple of what they hold at a time. More "
-        "than that is embedded in parts, twice (gradient caching).",
+        "Pairs that the loss compares, over all processes: a multiple of the pairs that they hold at a time. "
+        "Larger batches are embedded in parts, twice (gradient caching).",
     )
-    sync_batch_norm: bool = flag(True, "Batch norms see the batch of all processes.")
-    random_gain_db: float = flag(0.0, "Change each clip's level by up to so many dB.")
-    mixup_alpha: float = flag(0.0, "Mix clips and their targets by Beta(α, α); 0: don't.")
-    time_mask: int = flag(0, "SpecAugment: mask two stripes of up to so many frames.")
-    frequency_mask: int = flag(0, "SpecAugment: mask two stripes of up to so many bins.")
+    sync_batch_norm: bool = flag(True, "Let batch norms see the batch of all processes.")
+    random_gain_db: float = flag(0.0, "Change each clip's level by up to this many dB.")
+    mixup_alpha: float = flag(0.0, "Mix clips and their targets by Beta(α, α). 0: off.")
+    time_mask: int = flag(0, "SpecAugment: mask two stripes of up to this many frames.")
+    frequency_mask: int = flag(0, "SpecAugment: mask two stripes of up to this many mel bins.")
     spectrogram_cache: str | None = flag(
         None,
-        "Folder where clips' spectrograms are kept, so that each is decoded and analysed once: 35 kB a "
-        "second of audio at the paper's rate. Crops then begin at whole frames.",
+        "Folder that keeps the clips' spectrograms, so that each clip is decoded and analysed once. It takes "
+        "35 kB per second of audio at the paper's rate. Crops then begin at whole frames.",
     )
-    freeze_audio_encoder: bool = flag(False, "Train the audio projection alone.")
-    freeze_text_encoder: bool = flag(False, "Train the text projection alone.")
-    freeze_batch_norm: bool = flag(
-        False, "Batch norms keep the mean and variance that they start with; their weights learn."
-    )
+    freeze_audio_encoder: bool = flag(False, "Train only the audio projection, not the audio tower.")
+    freeze_text_encoder: bool = flag(False, "Train only the text projection, not the text tower.")
+    freeze_batch_norm: bool = flag(False, "Keep the batch norms' first mean and variance; train their weights.")
     layer_wise_lr_decay: float = flag(
-        1.0, "Each layer's learning rate is this times that of the layer above, in (0, 1]."
+        1.0, "Multiply each layer's learning rate by this, from the top layer down, in (0, 1]."
     )
-    ema_decay: float | None = flag(None, "End with a moving average of the weights that keeps this much in a step.")
+    ema_decay: float | None = flag(
+        None, "End with a moving average of the weights, which keeps this share at each step."
+    )
     start_share: float = flag(
         0.0,
         "Share of the starting weights in those that the training ends with (WiSE-FT): between what a model knew and "
         "what it learnt from few pairs often lies a better one than either.",
     )
     validation_fraction: float = flag(
-        0.0, "Share of the captioned corpus' recordings to hold out: retrieval on them selects the checkpoint."
+        0.0, "Hold out this share of the captioned recordings. Retrieval on them selects the checkpoint."
     )
 
     def __post_init__(self):
@@ -291,15 +298,15 @@ class TeacherArguments(LeakageArguments):
     ranges: ClassVar[dict[str, Range]] = {"subset_fraction": Range(0, 1, above=True)}
 
     corpus: list[str] | None = flag(
-        None, "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. May be given again.", several=True
+        None, "Captioned audio: NAME[:FOLDS]=PATH, a folder, a csv or a Hub id. Takes several.", several=True
     )
-    task: list[str] | None = flag(None, "Evaluation sets, whose clips are left out of the training.", several=True)
+    task: list[str] | None = flag(None, "Evaluation sets. Their clips are left out of the training.", several=True)
     init: str = flag(
         "fresh",
-        "What the teacher starts from: a checkpoint (folder or Hub id) of this package or of transformers' CLAP; or "
-        "fresh: a new model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
+        "Start from a checkpoint (folder or Hub id) of this package or of transformers' CLAP, or fresh: from "
+        "a new model, which --text_model, --audio_weights, --base_channels … describe.",
     )
-    subset_fraction: float = flag(1.0, "Share of the pairs to train on.")
+    subset_fraction: float = flag(1.0, "Train on this share of the pairs.")
 
     def __post_init__(self):
         super().__post_init__()
@@ -310,23 +317,25 @@ class TeacherArguments(LeakageArguments):
 class StudentArguments(LeakageArguments):
     title: ClassVar[str] = "Data and strategy"
 
-    strategy: str = flag(help="Which pairs to train on.", choices=[*STRATEGIES, "none"])
-    teacher: str | None = flag(None, f"{TEACHER_HELP} By default the one that curated the set.")
+    strategy: str = flag(help="How the pairs were curated.", choices=[*STRATEGIES, "none"])
+    teacher: str | None = flag(None, f"{TEACHER_HELP} Default: the one that curated the set.")
     trust_remote_code: bool = flag(False, TRUST_HELP)
-    improvement_set: str | None = flag(None, "What curate.py made: folder or Hub id.")
+    improvement_set: str | None = flag(None, "The pairs that curate.py made: a folder or Hub id.")
     replay: list[str] | None = flag(
         None,
-        "Corpora to rehearse, instead of what the Improvement-Set brings; with --strategy none the "
-        "corpora to train on, instead of the teacher's own.",
+        "Corpora to rehearse, instead of the Improvement-Set's own. With --strategy none: the corpora to "
+        "train on, instead of the teacher's.",
         several=True,
     )
     task: list[str] | None = flag(
-        None, "Evaluation sets for teacher and student: NAME[:FOLDS]=PATH. Never trained on.", several=True
+        None,
+        "Evaluation sets for teacher and student: NAME[:FOLDS]=PATH. Their clips are never trained on.",
+        several=True,
     )
     init: str = flag(
         "teacher",
-        "What the student starts from: the teacher, a checkpoint (folder or Hub id), or fresh: a new "
-        "model of the sizes and weights that --text_model, --audio_weights, --base_channels … say.",
+        "Start from the teacher, from a checkpoint (folder or Hub id), or fresh: from a new model, which "
+        "--text_model, --audio_weights, --base_channels … describe.",
     )
 
     def __post_init__(self):

@@ -92,7 +92,7 @@ def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> No
         return
     if own and not (folder / "results.json").exists():
         raise InputError(
-            f"{folder} holds an unfinished run: go on with it, --resume_from_checkpoint, or name another --output_dir"
+            f"{folder} holds an unfinished run: --resume_from_checkpoint continues it. Or name another --output_dir"
         )
     if (folder / SAFE_WEIGHTS_NAME).exists():
         raise InputError(f"{folder} holds a trained model already: name another --output_dir, or delete it")
@@ -159,7 +159,7 @@ class CheckpointingMixin:
             self.args.save_total_limit = limit
         if self.state.global_step > self._first_step:
             return result
-        say(f"the run was over at step {self.state.global_step}: nothing is trained, what is missing is written")
+        say(f"the run had ended at step {self.state.global_step}: no step is trained, and missing files are written")
         return result._replace(training_loss=_mean_loss(self.state.log_history))
 
     def _run_epoch(self, *args, **kwargs) -> None:
@@ -200,9 +200,13 @@ class CheckpointingMixin:
         check_state(checkpoint, self.accelerator.unwrap_model(self.model))
         return str(checkpoint)
 
-    def _init_training_state(self, max_steps, steps, epochs, resume_from_checkpoint, trial) -> tuple[int, int]:
+    def _init_training_state(
+        self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+    ) -> tuple[int, int]:
         """As `Trainer._init_training_state`; the best checkpoint is looked for where the run is now."""
-        trained = super()._init_training_state(max_steps, steps, epochs, resume_from_checkpoint, trial)
+        trained = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
         if resume_from_checkpoint is not None and self.state.best_global_step:
             best = Path(resume_from_checkpoint).with_name(f"checkpoint-{self.state.best_global_step}")
             self.state.best_model_checkpoint = str(best) if best in whole_checkpoints(best.parent) else None
@@ -320,7 +324,7 @@ def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_di
     """
     if not loss.isfinite():
         raise InputError(
-            f"the loss is {loss.item()} at step {step}, nothing was learnt from it: look at this process's clips "
+            f"the loss is {loss.item()} at step {step}, nothing was learned from it: look at this process's clips "
             f"{', '.join(dict.fromkeys(audio_ids))}; {last_whole(run_dir)}"
         )
 

@@ -19,7 +19,7 @@ def check_alike(teacher, student) -> None:
     theirs, ours = teacher.config, student.config
     if theirs.model_type != ours.model_type:
         raise InputError(
-            f"a {theirs.model_type!r} teacher hears and reads otherwise: give its processor to the collator, "
+            f"a {theirs.model_type!r} teacher hears and reads differently: give its processor to the collator, "
             "ClapCollator(…, teacher_processor=…)"
         )
     rates = [getattr(config.audio_config, "sampling_rate", None) for config in (theirs, ours)]
@@ -52,7 +52,7 @@ def make_collator(
     skipped: SkippedClips | None = None,
     leakage: LeakageFilter | None = None,
 ) -> ClapCollator:
-    """Makes crops for a model, and for a teacher that hears or reads otherwise; lists what can't be read."""
+    """Makes crops for a model, and for a teacher that hears or reads differently; lists what can't be read."""
     if skipped is None:
         make_folder(Path(args.output_dir))
         skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
 
@@ -49,12 +50,12 @@ class RecordMixin:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"can't make the Hub repository {self.args.hub_model_id}: {reason}") from error
 
-    def create_model_card(self, model_name: str | None = None, license: str | None = None, **kwargs) -> None:
+    def create_model_card(self, *args: Any, license: str | None = None, **kwargs: Any) -> None:
         """Writes README.md into the output folder from the model's record.
 
         Args:
             license: instead of the one in the arguments.
-            model_name, kwargs: as in `Trainer`; the record tells better.
+            args, kwargs: as in `Trainer`; the record tells better.
         """
         if self.is_world_process_zero():
             model, folder = self.accelerator.unwrap_model(self.model), Path(self.args.output_dir)

@@ -12,11 +12,12 @@ from transformers import Trainer
 from ..checkpoints.loading import push_folder
 from ..data.skipping import ReadingArguments, SkippedClips, report_skipped, skipped_clips
 from ..utils.arguments import save_arguments
-from ..utils.console import Stopwatch, heading, say
+from ..utils.console import Stopwatch, heading, in_words, say
 from ..utils.outputs import output_folder, probe_folder, write_json
 from .arguments import ClapTrainingArguments
 from .checkpointing import refuse_used_folder
 from .curves import draw_curves
+from .progress import tell_progress
 
 
 RESULTS = "results.json"
@@ -54,6 +55,8 @@ class TrainingRun:
 
     def train(self, trainer: Trainer) -> float:
         """Trains, or goes on, and saves the model; returns the mean loss."""
+        args = self.training_args
+        tell_progress(trainer, args.train_batch_size * args.world_size * args.gradient_accumulation_steps)
         result = trainer.train(resume_from_checkpoint=self.training_args.resume_from_checkpoint)
         trainer.save_model(_internal_call=True)  # pushed once, at the end
         return result.training_loss
@@ -79,7 +82,7 @@ class TrainingRun:
         Raises:
             InputError: the upload broke off.
         """
-        say(f"{kind} saved in {self.training_args.output_dir} after {self.watch.seconds:.0f} s")
+        say(f"{kind} saved in {self.training_args.output_dir} after {in_words(self.watch.seconds)}")
         push_if_asked(self.training_args)
 
 

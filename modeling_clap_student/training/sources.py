@@ -55,7 +55,8 @@ class TrainingData:
 
     def __str__(self) -> str:
         rehearsed = "" if self.replay is None else f", {_size(self.replay)} to rehearse"
-        return f"{_size(self.pairs)}{rehearsed}, {len(self.validation or [])} held out for validation"
+        held_out = f", {len(self.validation)} held out for validation" if self.validation else ""
+        return f"{_size(self.pairs)} to learn from{rehearsed}{held_out}"
 
 
 def _size(pairs: Pairs | None) -> str:
@@ -82,7 +83,7 @@ def read_teacher_data(
     corpus, validation = read_corpora(args.corpus, exclusions=exclusions, leakage=leakage, streams=True), None
     if isinstance(corpus, IterableDataset):
         if args.subset_fraction < 1:
-            raise InputError("--subset_fraction needs a corpus that can be counted, and a stream can't")
+            raise InputError("--subset_fraction needs a corpus with a length, and a stream has none")
         check_steps(training_args)
         return TrainingData(corpus)
     if training_args.validation_fraction > 0:
@@ -128,7 +129,7 @@ def _student_pairs(
     if provenance.get("strategy", args.strategy) != args.strategy:
         raise InputError(f"{args.improvement_set} was curated with {provenance['strategy']}, not {args.strategy}")
     if leakage and isinstance(pairs, Dataset) and "origin_id" not in pairs.column_names:
-        say(f"{args.improvement_set} tells no recordings: evaluation clips in it are found by their bytes alone")
+        say(f"{args.improvement_set} names no recordings: evaluation clips in it are found only by their bytes")
     pairs = _without_leaks(pairs, leakage, args.improvement_set, exclusions)
     if args.replay:
         return pairs, read_corpora(args.replay, exclusions=exclusions, leakage=leakage, streams=True)

@@ -22,11 +22,11 @@ def check_steps(args) -> None:
         InputError: nothing says when to stop, or when to save.
     """
     if args.max_steps <= 0:
-        raise InputError("--max_steps is missing: a stream can't be counted, so that no epoch ends the training")
+        raise InputError("--max_steps is missing: a stream has no length, so no epoch would end")
     if args.save_strategy == "epoch":
         args.save_strategy = IntervalStrategy.STEPS
     if args.validation_fraction > 0:
-        raise InputError("--validation_fraction needs a corpus that can be counted, and a stream can't")
+        raise InputError("--validation_fraction needs a corpus with a length, and a stream has none")
 
 
 def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None = None) -> MixedStream:
@@ -37,7 +37,7 @@ def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None 
         curated: pairs with `audio audio_id caption origin_id`.
         replay: likewise.
     """
-    # Where a resumed run goes on is told by the stream's own state, not by reading all up to there once more.
+    # A resumed run continues from the stream's own state, without reading all up to there again.
     args.ignore_data_skip = True
     return MixedStream(
         curated.select_columns(_COLUMNS),

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from accelerate.utils import broadcast
@@ -59,8 +60,9 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     Without a teacher, or with `soft_label_weight=0`, the objective is the plain contrastive loss.
 
-    >>> trainer = ClapStudentTrainer(student, ClapStudentTrainingArguments("out"), improvement, teacher=teacher)
-    >>> trainer.train()
+    Examples:
+        >>> trainer = ClapStudentTrainer(student, ClapStudentTrainingArguments("out"), improvement, teacher=teacher)
+        >>> trainer.train()
 
     Args:
         model: a `ClapStudentModel`, transformers' `ClapModel`, the name of a checkpoint, or a pair of a model and its
@@ -90,13 +92,19 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             launcher, or a teacher of another sampling rate or vocabulary whose processor the collator does not know.
     """
 
+    args: ClapStudentTrainingArguments
+    model: Any  # a student, perhaps wrapped
+    data_collator: Any
+    processing_class: Any
+    validation: Any
+
     def __init__(
         self,
         model,
         args: ClapStudentTrainingArguments,
         train_dataset,
         replay_dataset: Dataset | IterableDataset | None = None,
-        teacher=None,
+        teacher: Any = None,
         validation: Callable[[nn.Module], dict[str, float]] | None = None,
         record: dict | None = None,
         column_mapping: Mapping[str, str] | None = None,
@@ -120,7 +128,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             teacher, teacher_processor = as_checkpoint(teacher) if taught else (None, None)
             data_collator = make_collator(model, processing_class, args, teacher_processor)
             self.list_of_skipped = data_collator.reader.skipped
-        sets = [data for data in (train_dataset, replay_dataset) if data is not None]
+        sets: list[Any] = [data for data in (train_dataset, replay_dataset) if data is not None]
         self.num_curated, self.num_replay = (
             _count(train_dataset),
             0 if replay_dataset is None else _count(replay_dataset),
@@ -140,7 +148,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             model=model.to(memory_format=torch.channels_last),
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset if validation is None else validation.pairs,
+            eval_dataset=eval_dataset if validation is None else getattr(validation, "pairs", None),
             processing_class=processing_class,
             data_collator=data_collator,
             **kwargs,
@@ -148,7 +156,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         needs_whole_weights = bool(args.ema_decay or args.start_share)
         fit_for_sharding(model, self.accelerator, needs_whole_weights)
         self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
-        self.teacher = self._frozen(teacher) if taught else None
+        self.teacher = self._frozen(teacher) if taught and teacher is not None else None
         self.distillation = self._make_distillation()
         self._epochs = _TellEpoch()
         self.add_callback(self._epochs)
@@ -252,6 +260,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _get_train_sampler(self, train_dataset=None) -> ReplaySampler:
         args = self.args
+        assert self.num_curated is not None and self.num_replay is not None  # a stream is sampled otherwise
         self._epochs.sampler = ReplaySampler(
             self.num_curated,
             self.num_replay,
@@ -271,9 +280,11 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             optimizer, options = self.get_optimizer_cls_and_kwargs(args, model)
             self.optimizer = optimizer(groups, **options)
         super().create_optimizer(model)
+        optimizer = self.optimizer
+        assert optimizer is not None
         if self.distillation is not None and is_new:
-            self.distillation.add_to(self.optimizer, args.learning_rate)
-        return self.optimizer
+            self.distillation.add_to(optimizer, args.learning_rate)
+        return optimizer
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """As `Trainer.get_batch_samples`; remembers the parts of a batch whose gradients are cached."""
@@ -292,10 +303,11 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         """Puts what the second pass needs in place of each chunk's batch."""
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
-        inputs_of_chunks, facts = zip(*(self._prepared(self._prepare_inputs(chunk)) for chunk in chunks), strict=True)
+        prepared = [self._prepared(self._prepare_inputs(chunk)) for chunk in chunks]
+        inputs_of_chunks, facts = [inputs for inputs, _ in prepared], [fact for _, fact in prepared]
         scale, loss_of = self.accelerator.unwrap_model(model).logit_scales, self._loss()
         cached = cache_gradients(model, inputs_of_chunks, facts, scale, loss_of)
-        stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, self.args.output_dir)
+        stop_at_bad_loss(cached[0].loss, clips, self.state.global_step + 1, str(self.args.output_dir))
         for chunk, inputs, gradient in zip(chunks, inputs_of_chunks, cached, strict=True):
             chunk.clear()
             chunk |= inputs | {"cached": gradient}
@@ -319,7 +331,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             inputs, facts = self._prepared(inputs)
             outputs = model(**inputs)
             loss = self._loss()(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts)
-            stop_at_bad_loss(loss, clips, self.state.global_step + 1, self.args.output_dir)
+            stop_at_bad_loss(loss, clips, self.state.global_step + 1, str(self.args.output_dir))
         return (loss, outputs) if return_outputs else loss
 
     def _loss(self) -> Callable[..., Tensor]:
@@ -331,7 +343,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         args, student = self.args, self.accelerator.unwrap_model(self.model)
         facts = {name: batch[name] for name in ("audio_key", "caption_key")}
         waveforms = mixture = batch.get("input_values")
-        if args.mixup_alpha:
+        if args.mixup_alpha and waveforms is not None:
             mixture, mixing = mixed(waveforms, args.mixup_alpha)
             facts |= mixing
         spectrograms = batch["input_features"] if mixture is None else student.log_mel(mixture)
@@ -372,7 +384,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        if self.final_weights is not None:
+        if self.final_weights is not None and self.state.best_model_checkpoint is not None:
             self.final_weights.load(self.state.best_model_checkpoint)
 
     def weights_to_score(self) -> AbstractContextManager:

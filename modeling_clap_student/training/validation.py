@@ -36,7 +36,7 @@ class ValidatingMixin:
 
     def validation_on(self, dataset) -> Callable[[nn.Module], dict[str, float]]:
         """What scores a model on a dataset; by default there is no such thing."""
-        raise InputError(f"what to evaluate on comes with {type(self).__name__}(validation=…) alone")
+        raise InputError(f"give {type(self).__name__}(validation=…) to evaluate")
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
         """Scores the model: on a dataset, on each of a dict of them, or with what the Trainer was made with.

@@ -1,9 +1,11 @@
 """What commands say: lines, headings and tables, from the main process alone."""
 
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 from accelerate import PartialState
 from rich.console import Console
@@ -27,9 +29,9 @@ def printable(message: str) -> str:
 
 
 def say(message: str) -> None:
-    """Prints a line, from the main process alone."""
+    """Prints a line, from the main process alone. A terminal breaks it between words; a file gets it whole."""
     if PartialState().is_main_process:
-        console.print(Text(printable(message)))
+        console.print(Text(printable(message)), soft_wrap=not console.is_terminal)
 
 
 def heading(message: str) -> None:
@@ -44,6 +46,7 @@ def heading(message: str) -> None:
 
 
 _bars = {"shown": True}
+_LOGGED_EVERY = 30  # seconds between two lines of a bar that goes to a file
 
 
 @contextmanager
@@ -62,15 +65,19 @@ def quiet(progress: bool = True) -> Iterator[None]:
 
 
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
-    """A progress bar, with tqdm's arguments, unless `quiet` hides it."""
-    return tqdm(*args, disable=disable or not _bars["shown"], **options)
+    """A progress bar, with tqdm's arguments, unless `quiet` hides it. It leaves the terminal when it is full."""
+    if not sys.stderr.isatty():
+        options = {"mininterval": _LOGGED_EVERY} | options
+    return tqdm(*args, disable=disable or not _bars["shown"], **{"leave": False} | options)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table, first column left-aligned, from the main process alone."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], justify: Literal["left", "right"] = "right"
+) -> None:
+    """Prints a table, first column left-aligned, from the main process alone; `justify` aligns the others."""
     table = Table(title=Text(printable(title), style="italic"), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(Text(printable(column)), justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(Text(printable(column)), justify="left" if number == 0 else justify, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     if PartialState().is_main_process:
@@ -92,6 +99,14 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
         return next(lengths, deepest)
 
     return {path: "/".join(tail(path, length(path))) or path for path in paths}
+
+
+def in_words(seconds: float) -> str:
+    """A duration as one says it: `40 s`, `12 minutes`, `5 hours`, `3 days`."""
+    for unit, length, enough in (("days", 86400, 2), ("hours", 3600, 1.5), ("minutes", 60, 1.5)):
+        if seconds >= enough * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 class Stopwatch:

@@ -8,10 +8,10 @@ from .console import say
 AUTO = "auto"
 DTYPES = ("float32", "bfloat16")
 DTYPE_HELP = (
-    "What the towers compute in. auto: bfloat16 on GPUs that have it (a cosine of 0.999 or more with float32), "
-    "float32 on CPUs. On a CPU bfloat16 is faster if it has instructions for it; if it has none, float32 is taken."
+    "Number format of the towers. auto: bfloat16 on GPUs that have it (a cosine of 0.999 or more with float32), "
+    "float32 on CPUs. bfloat16 is faster on CPUs with instructions for it; on others float32 is used."
 )
-NO_BFLOAT16 = "this processor has no bfloat16 instructions and would be many times slower: going on in float32"
+NO_BFLOAT16 = "this processor has no bfloat16 instructions, and would be many times slower: using float32"
 
 _CPUINFO = Path("/proc/cpuinfo")  # of Linux
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's

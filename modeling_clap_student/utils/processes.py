@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from filelock import lock_descriptor
@@ -18,6 +19,13 @@ from ..errors import InputError
 
 
 T = TypeVar("T")
+
+
+def own_device() -> torch.device:
+    """What this process computes on."""
+    device = PartialState().device
+    assert device is not None
+    return device
 
 
 def from_main_process(function: Callable[[], T]) -> T:

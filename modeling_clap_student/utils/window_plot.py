@@ -1,6 +1,7 @@
 """Where in a recording a sound is, as a picture: time × class, below the recording's spectrogram."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -22,7 +23,7 @@ _COLUMNS, _MOST_FRAMES = 800, 4  # of the spectrogram; spectra whose mean is a c
 _DECIBELS = 70  # below the loudest, where the spectrogram is black
 _FREQUENCIES = (300, 1000, 3000, 10_000)  # Hz, that are marked
 _LONG = 120  # s, from which on times are written as minutes
-_STYLE = (
+_STYLE: Any = (
     FILE_STYLE | {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left", "right", "top", "bottom")}
 )
 
@@ -92,7 +93,7 @@ def as_grid(rows: Sequence[Mapping]) -> tuple[np.ndarray, list[str], np.ndarray]
         raise InputError("scores holds windows that are not in the order of time: are they of one clip?")
     names = [name for name in rows[0] if name not in PLACE_COLUMNS]
     values = np.array([[row[name] for name in names] for row in rows], np.float64).T
-    scored = ~np.isnan(values).all(axis=1)  # a csv of several tasks has other tasks' classes too
+    scored = np.asarray(~np.isnan(values).all(axis=1))  # a csv of several tasks has other tasks' classes too
     middles = (starts + ends) / 2
     edges = np.concatenate([starts[:1], (middles[1:] + middles[:-1]) / 2, ends[-1:]])
     return edges, [name for name, kept in zip(names, scored, strict=True) if kept], values[scored]
@@ -126,7 +127,8 @@ def _draw_spectrogram(axes: Axes, source) -> None:
     axes.imshow(
         decibels.clip(highest - _DECIBELS), cmap="magma", origin="lower", aspect="auto", extent=(0, seconds, 0, 1)
     )
-    low, *marks, high = hertz_to_mel(np.array([_LOWEST, *_FREQUENCIES, _RATE / 2], np.float64), "slaney")
+    frequencies = np.array([_LOWEST, *_FREQUENCIES, _RATE / 2], np.float64)
+    low, *marks, high = np.asarray(hertz_to_mel(frequencies, "slaney"))
     axes.set_yticks([(mark - low) / (high - low) for mark in marks], [f"{f / 1000:g}" for f in _FREQUENCIES])
     axes.tick_params(axis="y", labelsize=8)
     axes.set_ylabel("kHz")

@@ -137,7 +137,7 @@ def test_a_run_that_is_over_stays_over(captioned_folder, tmp_path, options, caps
     result = again.train("last")
     again.save_model()
     assert weights(tmp_path / "out") == expected and result.global_step == 4 and result.training_loss > 0
-    assert "the run was over at step 4" in capsys.readouterr().out
+    assert "the run had ended at step 4" in capsys.readouterr().out
     assert trainer(max_steps=5).train("last").global_step == 5
 
 
@@ -176,7 +176,7 @@ def test_a_finished_run_is_resumed(kind, command, captioned_folder, shards, made
         capsys.readouterr()
         assert command(module, *flags, "--resume_from_checkpoint") == 0
         said = capsys.readouterr().out
-        assert "was over at step 4" in said or (kind == "student" and not missing and "reusing the student" in said)
+        assert "had ended at step 4" in said or (kind == "student" and not missing and "reusing the student" in said)
         assert weights("run") == expected and Path("run/results.json").exists()
 
 
@@ -196,7 +196,7 @@ def test_a_finished_run_of_two_processes(captioned_folder, tmp_path):
             expected = weights(tmp_path / "run")
             for name in ("model.safetensors", "results.json"):
                 (tmp_path / "run" / name).unlink()
-    assert weights(tmp_path / "run") == expected and done.stdout.count("was over at step 4") == 1
+    assert weights(tmp_path / "run") == expected and done.stdout.count("had ended at step 4") == 1
 
 
 class Bomb:

@@ -113,7 +113,7 @@ def test_an_evaluation_replaces_evaluations_alone(command, evaluation, tiny_fold
     for name in ("skipped.csv", "results.json", "results.md", "details.json", "arguments.json"):
         Path("mine").mkdir()
         Path("mine", name).write_text('{"mine": 1}')
-        check_failure(command(run_eval, *evaluation, "mine"), capsys, name, "was left by no evaluation")
+        check_failure(command(run_eval, *evaluation, "mine"), capsys, name, "does not come from an evaluation")
         assert tree(Path("mine")) == {name: b'{"mine": 1}'}
         shutil.rmtree("mine")
     Path("free").mkdir()
@@ -128,7 +128,7 @@ def test_an_evaluation_replaces_evaluations_alone(command, evaluation, tiny_fold
     [
         ("file/below.json", "can't"),
         ("folder", "is a folder: name a file"),
-        ("file", "was left by no evaluation"),
+        ("file", "does not come from an evaluation"),
         ("/proc/none.json", "can't"),
         ("x" * 4500, "File name too long"),
     ],

@@ -89,7 +89,7 @@ def leakage(folder: Path) -> LeakageFilter:
 def test_every_kind_of_corpus_tells_its_recordings(kind, column, tmp_path):
     """Guards against a corpus of other cuts of the evaluation set's recordings, of which the model is trained."""
     spec, exclusions = write(tmp_path / "c", kind, column, 900), ExclusionLog()
-    with pytest.raises(ValueError, match="kept out"):
+    with pytest.raises(ValueError, match="left out"):
         read_corpora([spec], exclusions=exclusions, leakage=leakage(tmp_path / "e"))
     assert list(exclusions.counts.values()) == [COUNT] and next(iter(exclusions.counts))[1] == SAME_RECORDING
     if not kind.startswith("list"):
@@ -161,7 +161,7 @@ def test_older_sets_are_read_and_say_that_they_tell_no_recordings(tiny_folder, t
     task = write(tmp_path / "task", "list.csv", "fsID", 300)
     flags = ["--strategy", "ads", "--teacher", tiny_folder, "--improvement_set", made, "--task", task, "--dry_run"]
     assert command(run_student, *flags) == 0
-    assert capsys.readouterr().out.count("tells no recordings") == 1
+    assert capsys.readouterr().out.count("names no recordings") == 1
 
 
 def test_a_curated_set_carries_its_recordings(tiny_folder, captioned_folder, tmp_path, command):

@@ -16,6 +16,7 @@ from ...encoding_clap_student import iter_embeddings
 from ...errors import ClipError, InputError
 from ...temporal.captions import FORWARD, RELATIONS, REVERSE
 from ...temporal.scenes import Scene, SceneRenderer
+from ...utils.console import progress_bar
 from ..zero_shot import Prompts, class_numbers, embed_classes
 from .questions import FIRST, SECOND, Questions, ask, bag_of_words
 from .result import SceneSet, ZsteResult
@@ -66,7 +67,7 @@ def embed_scenes(
     share = range(bounds[state.process_index], bounds[state.process_index + 1])
     scene_numbers: list[int] = []  # of each waveform
     embeddings: list[tuple[int, list[np.ndarray]]] = []  # of each waveform: its scene, each model's vector
-    with tqdm(total=len(share), desc=description, unit="scene", disable=not state.is_main_process) as bar:
+    with progress_bar(total=len(share), desc=description, unit="scene", disable=not state.is_main_process) as bar:
         streams = tee(_waveforms(scenes, share, render, scene_numbers, bar), len(checkpoints))
         vectors = [
             iter_embeddings(model.eval(), map(processor.feature_extractor.windows, stream), batch_size)

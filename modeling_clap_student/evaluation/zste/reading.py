@@ -213,7 +213,7 @@ def _read_reasonaudio(source: Source, place: str) -> PublishedTest:
         answers = _answers(queries, corpus, own, lent)
         if not any(answers.values()):
             raise InputError(
-                f"{source.spec}: which audio {part}'s texts mean nothing says: add query-id,corpus-id,score"
+                f"{source.spec}: nothing says which audio {part}'s texts mean: add query-id,corpus-id,score"
             )
         kept = {query: np.array(sorted(corpus[key] for key in keys)) for query, keys in answers.items() if keys}
         _leave_out(source, part, "a text without its recording", len(answers) - len(kept), len(answers))
