@@ -59,7 +59,7 @@ def test_a_renamed_flag_in_a_page_is_found(monkeypatch, tmp_path):
     """Guards against blocks whose commands are not taken apart as they stand."""
     monkeypatch.chdir(tmp_path)
     text = "\n".join(block.text for block in SHELL if block.place.startswith("README"))
-    for flag in ("--num_captions", "--improvement_set", "--baseline"):
+    for flag in ("--captions_per_label", "--improvement_set", "--baseline"):
         assert flag in text
         mutated = Block("mutated", "bash", text.replace(flag, f"{flag}_x"))
         with pytest.raises(AssertionError):
