@@ -169,7 +169,7 @@ def test_a_csv_names_files_anywhere(tmp_path):
 @pytest.mark.parametrize(
     ("files", "spec", "words"),
     [
-        ({"own/a.wav": ""}, "own", "audio files, but no folder a class"),
+        ({"own/a.wav": ""}, "own", "audio files, but no folder for each class"),
         ({"own/dog/a.txt": ""}, "own", "holds no audio files"),
         ({"own/dog/a.wav": ""}, "own", "names 1 class:"),
         ({"l.csv": "file_name,caption\na.wav,rain\n"}, "l.csv", r"no column label: .*#label=COLUMN"),

@@ -337,7 +337,7 @@ def test_gain_of_the_second_sound(two_clips, skipped):
     assert np.abs(loudest).max() == pytest.approx(0.99, abs=1e-6)
     ratio = np.linalg.norm(loudest[border:]) / np.linalg.norm(loudest[:border])
     assert ratio == pytest.approx(100 * np.linalg.norm(plain[border:]) / np.linalg.norm(plain[:border]), rel=1e-4)
-    with pytest.raises(ValueError, match="none is the second"):
+    with pytest.raises(ValueError, match="two sounds at once have no second one"):
         renderer.render(scene(), "overlay", 6)
     with pytest.raises(ValueError, match="unknown relation"):
         renderer.render(scene(), "while")

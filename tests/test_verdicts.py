@@ -193,7 +193,7 @@ def test_what_nobody_can_tell_is_left_out():
     loosest = verdicts.cuts[-1]
     assert drawn(replace(verdicts, pairs=pairs), loosest) == Sample(loosest.sample - 2, loosest.sample - 2, None)
     nothing = tuple(replace(p, verdict=CANT_TELL) for p in verdicts.pairs)
-    with pytest.raises(InputError, match="of no pair could a listener tell"):
+    with pytest.raises(InputError, match="the listeners could judge no pair"):
         decide(replace(verdicts, pairs=nothing), 0.8)
 
 

@@ -201,7 +201,7 @@ def test_a_model_without_probabilities_is_told_of_at_once(command, task, monkeyp
     """Guards against hours of scoring before a line that could have come first."""
 
     def no_scale(self):
-        raise InputError("no probability follows")
+        raise InputError("no probability can be computed")
 
     monkeypatch.setattr(
         run_eval,
@@ -209,7 +209,7 @@ def test_a_model_without_probabilities_is_told_of_at_once(command, task, monkeyp
         lambda args: ({"one": (type("Deaf", (), {"logit_scale": property(no_scale)})(), None)}, []),
     )
     code = command(run_eval, "--model", "one", "--task", task, "--window_scores", "--output_dir", "eval")
-    check_failure(code, capsys, "no probability follows")
+    check_failure(code, capsys, "no probability can be computed")
 
 
 def test_cells_of_the_picture():

@@ -34,7 +34,7 @@ def test_a_set_made_again_takes_the_method_alone(command, made, capsys, monkeypa
     assert command(curate, "--remake", made, "--output_dir", "ours") == 0
     shown = capsys.readouterr().out
     assert Path("ours/provenance.json").exists() and not Path("elsewhere").exists() and not Path("there").exists()
-    assert "push_to_hub" in shown and "not taken" in shown  # said, and not done
+    assert "push_to_hub" in shown and "ignored" in shown  # said, and not done
     assert all(f"--{name}" in shown for name in ("teacher", "captions", "audio", "labels"))
     assert json.loads(Path("ours/provenance.json").read_text())["num_pairs"] == 8
 
