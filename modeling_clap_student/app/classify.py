@@ -152,6 +152,8 @@ def draw(heard: Heard | None, models: Sequence[Model], names: str, prompt: str) 
         ]
     )
     so_far = "" if heard.is_done else note(f"Heard {clock(heard.spans[-1][1])} of {clock(heard.seconds)} …")
+    order = sorted(range(len(labels)), key=lambda n: -answers[0].shares[labels[n]])
+    labels, shares = [labels[n] for n in order], shares[..., order]
     picture = heard.spectrogram + strips(models, labels, heard.spans, shares, heard.seconds)
     return told, f'<div class="when">{picture}</div>{so_far}'
 

@@ -125,5 +125,6 @@ class OrderTab:
             is_right = max(shares, key=shares.get) == truth
             told.append(f"{model.role}: {'right' if is_right else 'wrong'}")
         drawn = bars(self.models, [Answer(shares, None) for shares in answers])
-        return f"<h3>Played: {escape(truth)}</h3>{player(address, 'the two sounds')}{drawn}{note('. '.join(told) + '.')}"
-
+        return (
+            f"<h3>Played: {escape(truth)}</h3>{player(address, 'the two sounds')}{drawn}{note('. '.join(told) + '.')}"
+        )

@@ -17,7 +17,7 @@ from ..curation.report import page as report
 from ..errors import InputError
 from ..soundscapes import demo
 from ..soundscapes.corpus import TEST_CLASSES
-from ..utils.console import say
+from ..utils.console import say, short_names
 from .about import AboutTab
 from .arguments import AppArguments
 from .classify import ClassifyTab, read_names
@@ -67,8 +67,12 @@ def with_demo(args: AppArguments) -> AppArguments:
     if args.baseline or args.pool:
         raise InputError("--model is missing: name the checkpoint that the page is to show")
     args.model, args.baseline, args.pool = demo_folders()
-    if missing := next((folder for folder in (args.model, args.baseline, args.pool) if not Path(folder).exists()), None):
-        raise InputError(f"no model: {missing} is not there. `make demo` makes it in minutes; or name one with --model")
+    if missing := next(
+        (folder for folder in (args.model, args.baseline, args.pool) if not Path(folder).exists()), None
+    ):
+        raise InputError(
+            f"no model: {missing} is not there. `make demo` makes it in minutes; or name one with --model"
+        )
     say(f"the built-in demo: --model {args.model} --baseline {args.baseline} --pool {args.pool}")
     return args
 
@@ -90,7 +94,7 @@ def open_content(args: AppArguments, scratch: Path) -> Content:
     """
     labels = None if args.labels is None else read_names(args.labels)
     pool = None if args.pool is None else open_pool(args.pool)
-    models = open_models(args.model, args.baseline or _teacher_of(pool, args.model))
+    models = open_models(args.model, args.baseline or teacher_of(pool, args.model))
     search = review = None
     no_search = "No pool is open: start clap-app with --pool and an Improvement-Set that curate.py made."
     no_review = no_search
@@ -110,7 +114,7 @@ def open_content(args: AppArguments, scratch: Path) -> Content:
     return Content(models, labels, pool, search, review, no_search, no_review)
 
 
-def _teacher_of(pool: Pool | None, model: str) -> str | None:
+def teacher_of(pool: Pool | None, model: str) -> str | None:
     """The folder of the model that made a set, where it is on this machine and not the one on the page already."""
     teacher = None if pool is None else pool.provenance.get("teacher")
     is_here = isinstance(teacher, str) and (Path(teacher) / "config.json").is_file()
@@ -140,8 +144,7 @@ def build(content: Content, args: AppArguments) -> FastAPI:
     add_routes(app, shelf, players)
     return gr.mount_gradio_app(
         app, blocks(content, args, shelf), "/", server_name=args.host, footer_links=[], run_history=False,
-        allowed_paths=[], max_file_size=f"{args.max_upload_mb}mb", ssr_mode=False, theme=theme(), css=style(),
-        head=f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>", show_error=True,
+        allowed_paths=[], max_file_size=f"{args.max_upload_mb}mb", ssr_mode=False, theme=theme(), head=head(), show_error=True,
         enable_monitoring=False, mcp_server=False, pwa=False,
     )  # fmt: skip
 
@@ -149,9 +152,10 @@ def build(content: Content, args: AppArguments) -> FastAPI:
 def blocks(content: Content, args: AppArguments, shelf: Shelf) -> gr.Blocks:
     """All tabs; that of order where a model has heard it."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CLEAN_UP) as page:
-        names = " beside ".join(f"{model.role.lower()} {model.name}" for model in content.models)
-        gr.HTML(f'<h1>{TITLE}</h1><p class="note">{escape(names)}</p>', elem_id="title")
-        gr.HTML('<p class="wrong" id="microphone" role="alert" hidden></p>')
+        short = short_names(model.name for model in content.models)
+        names = " beside ".join(short[model.name] for model in content.models)
+        refused = '<p class="wrong" id="microphone" role="alert" hidden></p>'
+        gr.HTML(f'<h1>{TITLE}</h1><p class="note">{escape(names)}</p>{refused}', elem_id="title")
         with gr.Tabs():
             with gr.Tab("Classify"):
                 ClassifyTab(content.models, content.labels, args.max_minutes).build()
@@ -174,10 +178,10 @@ def theme() -> gr.themes.Base:
         "body_text_color": "ink", "body_text_color_subdued": "muted", "block_background_fill": "card",
         "block_border_color": "rule", "block_label_text_color": "muted", "block_title_text_color": "ink",
         "block_info_text_color": "muted", "block_label_background_fill": "card", "border_color_primary": "rule",
-        "border_color_accent": "accent", "color_accent_soft": "tint", "input_background_fill": "card",
+        "border_color_accent": "accent", "color_accent": "accent", "color_accent_soft": "tint", "input_background_fill": "card",
         "input_border_color": "rule", "input_border_color_focus": "accent", "input_placeholder_color": "muted",
         "button_primary_background_fill": "accent", "button_primary_background_fill_hover": "accent",
-        "button_primary_text_color": "card", "button_secondary_background_fill": "card",
+        "button_primary_text_color": "card", "button_primary_border_color": "accent", "button_secondary_background_fill": "card",
         "button_secondary_background_fill_hover": "page", "button_secondary_text_color": "ink",
         "button_secondary_border_color": "rule", "slider_color": "accent", "loader_color": "accent",
         "checkbox_background_color": "card", "checkbox_border_color": "muted",
@@ -190,15 +194,17 @@ def theme() -> gr.themes.Base:
     base = gr.themes.Base(font=_FONT, font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"])
     values = {name + mode: f"var(--{color})" for name, color in look.items() for mode in ("", "_dark")}
     known = {name: value for name, value in values.items() if hasattr(base, name)}
-    return base.set(**known, block_shadow="none", block_radius="12px", input_shadow="none", button_large_radius="10px")
+    lines = {f"{part}_border_width{mode}": "1px" for part in ("input", "button") for mode in ("", "_dark")}
+    return base.set(**known, **lines, block_shadow="none", block_radius="12px", button_large_radius="10px")
 
 
-def style() -> str:
-    """The report's colours, light and dark, and how the page's own parts look."""
+def head() -> str:
+    """The report's colours, light and dark, how the page's own parts look, and what keys and players do."""
     css = (Path(report.__file__).parent / "base.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", css, re.S)
     own = (_HERE / "page.css").read_text(encoding="utf-8")
-    return f":root {{{light}}}\n.dark {{{dark}}}\n{own}"
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    return f"<style>:root {{{light}}}\n.dark {{{dark}}}\n{own}</style><script>{script}</script>"
 
 
 def serve(args: AppArguments, scratch: Path) -> None:

@@ -63,19 +63,22 @@ def _bar_row(label: str, shares: Sequence[float], kind: str = "") -> str:
 
 
 def strips(
-    models: Sequence[Model], labels: Sequence[str], spans: Sequence[tuple[float, float]], shares: np.ndarray, end: float
+    models: Sequence[Model],
+    labels: Sequence[str],
+    spans: Sequence[tuple[float, float]],
+    shares: np.ndarray,
+    end: float,
 ) -> str:
     """Time × class, a strip a model and class.
 
     Args:
-        labels: in their order.
+        labels: those that are drawn stand first.
         spans: start and end of each part that was heard so far, s.
         shares: (models, parts, labels) probabilities.
         end: of the recording, s.
     """
-    shown = np.sort(np.argsort(-shares[0].max(axis=0), kind="stable")[:MOST_LABELS])
     rows = []
-    for n in shown.tolist():
+    for n in range(min(len(labels), MOST_LABELS)):
         strip = "".join(
             f'<div class="strip"><img src="{_strip(spans, of[:, n], end, color)}" alt="{_in_words(spans, of[:, n])}">'
             "<i></i></div>"

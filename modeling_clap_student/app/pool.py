@@ -58,7 +58,7 @@ def open_pool(name: str) -> Pool:
     try:
         return Pool(name, pairs, replay, provenance, _whole_pool(provenance))
     except InputError as error:
-        clips = _clips_of(pairs)
+        clips = clips_of(pairs)
         note = f"These are the {len(clips)} clips of the pairs, not the whole pool: {error}."
         return Pool(name, pairs, replay, provenance, clips, note)
 
@@ -76,7 +76,7 @@ def _whole_pool(provenance: dict) -> Dataset:
     return clips
 
 
-def _clips_of(pairs: Dataset) -> Dataset:
+def clips_of(pairs: Dataset) -> Dataset:
     """Each clip of some pairs once."""
     _, first = np.unique(pairs["audio_id"][:], return_index=True)
     columns = ["audio", "audio_id", "source", *WINDOW_COLUMNS]

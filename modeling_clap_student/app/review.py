@@ -14,7 +14,16 @@ import numpy as np
 from filelock import lock_descriptor
 
 from ..curation.curate import Improvement
-from ..curation.promise import CONFIDENCE, Promise, decide, describe, drawn, fitted_precisions, weighted_precision
+from ..curation.promise import (
+    CONFIDENCE,
+    GroupCut,
+    Promise,
+    decide,
+    describe,
+    drawn,
+    fitted_precisions,
+    weighted_precision,
+)
 from ..curation.report.pictures import ACCENT, BAR, MARK, chart
 from ..curation.review import draw_review
 from ..curation.verdict_cut import keep_promised
@@ -187,12 +196,20 @@ def findings(verdicts: Verdicts, wanted: float) -> str:
     if share is None:
         return note("Precision and its curve stand here after the first verdict.")
     promise = decide(verdicts, wanted, CONFIDENCE)
-    lines = "".join(note(describe(group, promise)) for group in promise.groups)
+    lines = "".join(note(_line(group, promise)) for group in promise.groups)
     return (
         f'<p class="figure"><b>{percent(share["precision"])}</b> of the set fit, as judged so far '
         f'<span class="note">(95 % interval {percent(share["low"])} to {percent(share["high"])})</span></p>'
         f'<div class="chart">{precision_chart(verdicts, promise)}</div>{lines}'
     )
+
+
+def _line(group: GroupCut, promise: Promise) -> str:
+    if group.cut is not None:
+        return describe(group, promise).capitalize()
+    whose = "" if group.labels is None else f"{', '.join(group.labels)}: "
+    more = "a lower share may do" if group.missing is None else f"about {group.missing} more verdicts may do"
+    return f"{whose}no threshold holds {percent(promise.precision)} yet: {more}.".capitalize()
 
 
 def precision_chart(verdicts: Verdicts, promise: Promise) -> str:
@@ -204,9 +221,12 @@ def precision_chart(verdicts: Verdicts, promise: Promise) -> str:
     def draw(axes) -> None:
         axes.set_ylim(0, 104)
         axes.plot(cosines, 100 * fitted_precisions(verdicts), "o-", color=ACCENT, markersize=4, label="fit")
-        axes.plot(cosines, least, "v", color=BAR, markersize=5, label=f"at least, {promise.confidence:.0%} sure")
+        axes.plot(cosines, least, "v", color=BAR, markersize=5, label=f"at least ({promise.confidence:.0%} sure)")
         axes.axhline(100 * promise.precision, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)), label="wanted")
-        axes.legend(loc="lower left", frameon=False, fontsize=8, ncols=3, columnspacing=1, handlelength=1.4)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1), frameon=False, fontsize=9, ncols=3, columnspacing=1,
+            handlelength=1.3, handletextpad=0.4,
+        )  # fmt: skip
 
     return chart(draw, "threshold", "pairs that fit, %", "Precision against threshold", _INCHES, "{:g}".format)
 

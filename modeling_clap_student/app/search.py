@@ -208,14 +208,14 @@ class SearchTab:
                 [_ANY, *self.search.sources], value=_ANY, label="Source", min_width=160,
                 visible=len(self.search.sources) > 1,
             )  # fmt: skip
-            least = gr.Slider(-0.2, 1, -0.2, step=0.05, label="Score at least", min_width=160, buttons=[])
+            least = gr.Slider(0, 1, 0, step=0.05, label="Score at least", min_width=160, buttons=[])
             once = gr.Checkbox(label="One part of a recording", visible=self.search.has_windows, min_width=160)
-        about = f"{len(index.rows):,} clips, by the vectors of {index.model.role.lower()} {index.model.name}."
+        about = f"{len(index.rows):,} clips, by the vectors that the {index.model.role.lower()} gave them."
         if index.lacking:
             about += f" {index.lacking:,} clips of the pool have none: curate.py did not embed them."
         gr.HTML(note(f"{about} {self.pool.note}"))
         hits = gr.HTML(_WELCOME, js_on_load=_ON_LOAD, elem_id="hits")
-        more = gr.Button("Show more", visible=False)
+        more = gr.Button("Show more", visible=False, size="sm")
         filters, outputs = [name, source, least, once], [hits, more, query]
         options = {"show_progress": "minimal", "show_progress_on": hits, "api_visibility": "private"}
         gr.on([words.submit, find.click], self.find_words, [words, *filters], outputs, **options)
@@ -250,7 +250,7 @@ class SearchTab:
         except InputError as error:
             return complaint(error), gr.update(visible=False), None
         name, source, least, once = filters
-        least = -1.0 if least is None or least <= -0.2 else float(least)
+        least = -1.0 if not least else float(least)
         hits = self.search.find(query, Filters(name or "", "" if source == _ANY else source, least, bool(once)))
         shown = hits[: query.shown]
         return self.draw(shown, query), gr.update(visible=len(hits) > len(shown)), query
