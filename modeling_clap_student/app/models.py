@@ -1,4 +1,4 @@
-"""The models on the page, side by side: clips and texts to vectors, one at a time, and what sounds of no class at all."""
+"""The models on the page, side by side: clips and texts to vectors, and what sounds of no class at all."""
 
 import threading
 from collections import OrderedDict

@@ -144,8 +144,8 @@ def build(content: Content, args: AppArguments) -> FastAPI:
     add_routes(app, shelf, players)
     return gr.mount_gradio_app(
         app, blocks(content, args, shelf), "/", server_name=args.host, footer_links=[], run_history=False,
-        allowed_paths=[], max_file_size=f"{args.max_upload_mb}mb", ssr_mode=False, theme=theme(), head=head(), show_error=True,
-        enable_monitoring=False, mcp_server=False, pwa=False,
+        allowed_paths=[], max_file_size=f"{args.max_upload_mb}mb", ssr_mode=False, theme=theme(), head=head(),
+        show_error=True, enable_monitoring=False, mcp_server=False, pwa=False,
     )  # fmt: skip
 
 
@@ -178,10 +178,12 @@ def theme() -> gr.themes.Base:
         "body_text_color": "ink", "body_text_color_subdued": "muted", "block_background_fill": "card",
         "block_border_color": "rule", "block_label_text_color": "muted", "block_title_text_color": "ink",
         "block_info_text_color": "muted", "block_label_background_fill": "card", "border_color_primary": "rule",
-        "border_color_accent": "accent", "color_accent": "accent", "color_accent_soft": "tint", "input_background_fill": "card",
+        "border_color_accent": "accent", "color_accent": "accent", "color_accent_soft": "tint",
+        "input_background_fill": "card",
         "input_border_color": "rule", "input_border_color_focus": "accent", "input_placeholder_color": "muted",
         "button_primary_background_fill": "accent", "button_primary_background_fill_hover": "accent",
-        "button_primary_text_color": "card", "button_primary_border_color": "accent", "button_secondary_background_fill": "card",
+        "button_primary_text_color": "card", "button_primary_border_color": "accent",
+        "button_secondary_background_fill": "card",
         "button_secondary_background_fill_hover": "page", "button_secondary_text_color": "ink",
         "button_secondary_border_color": "rule", "slider_color": "accent", "loader_color": "accent",
         "checkbox_background_color": "card", "checkbox_border_color": "muted",

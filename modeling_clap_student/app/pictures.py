@@ -131,9 +131,9 @@ def spectrogram_row(source) -> str:
 
 
 def player(address: str, label: str, plays: bool = False) -> str:
-    """The browser's own player."""
-    auto = " autoplay" if plays else ""
-    return f'<audio controls preload="{"auto" if plays else "none"}"{auto} src="{quote(address)}" aria-label="{escape(label)}"></audio>'
+    """The browser's own player; of what is soon to be played the sound is fetched at once."""
+    preload = "auto" if plays else "none"
+    return f'<audio controls preload="{preload}" src="{quote(address)}" aria-label="{escape(label)}"></audio>'
 
 
 def dictionary(rows: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The tab Review: a person judges pairs of an Improvement-Set one by one, and the set is cut where the verdicts say."""
+"""The tab Review: a person judges pairs of a set one by one, and the set is cut where the verdicts say."""
 
 import os
 from collections import defaultdict
@@ -157,7 +157,7 @@ class Review:
         try:
             refuse_detour(audio)
             with open_clip(audio, 24_000) as clip:
-                return f'<div class="bare">{spectrogram_row(clip.source)}</div>{player(f"pairs/{row}", "the clip")}'
+                return f'<div class="bare">{spectrogram_row(clip.source)}</div>{player(f"pairs/{row}", "the clip", plays=True)}'
         except (ClipError, InputError) as error:
             return complaint(f"this clip can't be read: {error}")
 
@@ -165,13 +165,14 @@ class Review:
         """The pair at hand, with buttons for a finger or a mouse."""
         pair, word = self._drawn.pairs[place], self.words(verdicts)[place]
         buttons = "".join(
-            f'<button type="button" data-word="{escape(one)}" data-key="{key}" aria-pressed="{str(one == word).lower()}">'
-            f"{escape(one.capitalize())}<kbd>{key}</kbd></button>"
+            f'<button type="button" data-word="{escape(one)}" data-key="{key}" '
+            f'aria-pressed="{str(one == word).lower()}">{escape(one.capitalize())}<kbd>{key}</kbd></button>'
             for one, key in _KEYS.items()
         )
         label = note(f"chosen for: {pair.label}") if pair.label else ""
+        number = note(f"Pair {place + 1} of {len(self.rows)}")
         return (
-            f'<div class="card pair stage" data-place="{place}"><p class="note">Pair {place + 1} of {len(self.rows)}</p>'
+            f'<div class="card pair stage" data-place="{place}">{number}'
             f'<p class="caption">{escape(pair.caption)}</p>{label}{self.picture(self.rows[place])}'
             f'<div class="verdicts" role="group" aria-label="Does it fit?">{buttons}</div>'
             f'<div class="steps"><button type="button" data-go="-1" data-key="←">Back<kbd>←</kbd></button>'

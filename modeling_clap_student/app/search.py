@@ -117,7 +117,7 @@ class PoolSearch:
         vector = np.array(self.index.vectors[self.index.place_of(row)])
         return Query(vector, f"more like {self._columns['audio_id'][row]}")
 
-    def find(self, query: Query, filters: Filters = Filters(), count: int = _MOST) -> list[Hit]:  # noqa: B008
+    def find(self, query: Query, filters: Filters = Filters(), count: int = _MOST) -> list[Hit]:
         """The nearest clips, the best first."""
         scores = self.index.scores(query.vector)
         may = scores >= filters.least
@@ -279,10 +279,11 @@ element.addEventListener("click", event => {
 
 
 def _draw_hit(rank: int, hit: Hit) -> str:
-    about = " · ".join(filter(None, (hit.source, hit.place)))
+    source = "" if hit.audio_id.startswith(f"{hit.source}/") else hit.source
+    about = " · ".join(filter(None, (source, hit.place)))
     return (
         f'<li class="card hit"><div class="head"><span class="name">{rank}. {escape(hit.audio_id)}</span>'
-        f'<b title="cosine">{hit.score:.3f}</b></div><p class="note">{escape(about)}</p>'
+        f'<b title="cosine">{hit.score:.3f}</b></div>{note(about) if about else ""}'
         f"{player(f'clips/{hit.row}', f'hit {rank}: {hit.audio_id}')}"
         f'<button type="button" data-like="{hit.row}">More like this</button></li>'
     )

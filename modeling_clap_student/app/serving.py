@@ -114,7 +114,7 @@ class PoolPlayer:
 
 
 def refuse_detour(audio: dict | None) -> None:
-    """A ClipError for a path that leads elsewhere than it says: since the pool was read, a link may have come there."""
+    """A ClipError for a path that leads elsewhere than it says: a link may have come there since the pool was read."""
     path = without_part((audio or {}).get("path") or "")
     if not path or (audio or {}).get("bytes") is not None or is_soundscape(path):
         return
@@ -179,7 +179,7 @@ def partial_content(content: bytes, kind: str, request: Request) -> Response:
 
 
 def protect(app: FastAPI, is_local: bool) -> None:
-    """The page loads nothing from elsewhere and sends nothing there; on this machine it goes by this machine's names."""
+    """The page loads nothing from elsewhere and sends nothing there; a local one goes by this machine's names alone."""
 
     @app.middleware("http")
     async def with_policy(request: Request, call_next):
