@@ -144,10 +144,10 @@ class Review:
             raise InputError(describe(promise.groups[-1], promise))
         made_by = self.pool.provenance
         pairs, promised = keep_promised(self.pool.pairs, made_by, verdicts, promise, drop_rejected)
-        asked = {"pair_threshold": str(self.file), "precision": precision, "confidence": CONFIDENCE}
-        arguments = (made_by.get("arguments") or {}) | asked | {"drop_rejected": drop_rejected}
+        asked = {"pair_threshold": str(self.file), "precision": precision, "drop_rejected": drop_rejected}
+        arguments = (made_by.get("arguments") or {}) | asked
         counts = {"num_pairs": len(pairs), "num_clips": len(pairs.unique("audio_id"))}
-        made_by = made_by | promised | counts | {"pair_threshold": promise.lowest, "arguments": arguments}
+        made_by = made_by | promised | counts | {"arguments": arguments}
         Improvement(pairs, self.pool.replay, made_by, {"selected": None}, self.folder, True).save(folder)
         return folder, len(pairs)
 
@@ -157,7 +157,8 @@ class Review:
         try:
             refuse_detour(audio)
             with open_clip(audio, 24_000) as clip:
-                return f'<div class="bare">{spectrogram_row(clip.source)}</div>{player(f"pairs/{row}", "the clip", plays=True)}'
+                picture = f'<div class="bare">{spectrogram_row(clip.source)}</div>'
+            return picture + player(f"pairs/{row}", "the clip", plays=True)
         except (ClipError, InputError) as error:
             return complaint(f"this clip can't be read: {error}")
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from html import escape
@@ -10,7 +9,9 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
+import pyarrow as pa
 from datasets import Audio, Dataset, Features, Value
+from pyarrow.parquet import write_table
 
 from ..classification_clap_student import PROMPT
 from ..clips_clap_student import clip_windows
@@ -170,9 +171,9 @@ def as_parquet(hits: list[Hit], query: Query, clips: Dataset) -> bytes:
             continue
         of_hit = {name: getattr(hit, name) for name in ("audio_id", "source", "start", "end", "score")}
         rows.append({"audio": encoded, **of_hit, "query": query.words})
-    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-        Dataset.from_list(rows, features=_COLUMNS).to_parquet(file.name)
-        return Path(file.name).read_bytes()
+    file = io.BytesIO()
+    write_table(pa.Table.from_pylist(rows, _COLUMNS.arrow_schema), file)  # the schema tells readers the features
+    return file.getvalue()
 
 
 class SearchTab:

@@ -33,7 +33,7 @@ from ..windows_clap_student import without_part
 
 MOST_SECONDS = 30  # of a clip that is played
 _RATE = 32_000
-_LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]", "testserver")
+_LOCAL = ("127.0.0.1", "localhost", "::1", "[::1]")
 _POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; "
     "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
@@ -179,7 +179,7 @@ def partial_content(content: bytes, kind: str, request: Request) -> Response:
 
 
 def protect(app: FastAPI, is_local: bool) -> None:
-    """The page loads nothing from elsewhere and sends nothing there; a local one goes by this machine's names alone."""
+    """The page loads nothing from elsewhere and sends nothing there; a local one goes by local names alone."""
 
     @app.middleware("http")
     async def with_policy(request: Request, call_next):
