@@ -1,4 +1,4 @@
-"""The tab Classify: what it says is what `classify` says, of short clips and long ones, and again under other names."""
+"""The tab Classify: what it says is what `classify` says, of short clips and long ones, under any names."""
 
 from html import unescape
 
@@ -96,7 +96,7 @@ def test_names_and_prompt():
     ):
         with pytest.raises(InputError, match=words):
             read_names(text)
-    with pytest.raises(InputError, match="needs {} where"):
+    with pytest.raises(InputError, match=r"needs \{\} where"):
         read_prompt("a sound")
 
 
@@ -117,7 +117,7 @@ def test_what_can_not_be_heard_is_a_sentence(models, tmp_path):
 
 
 def test_another_clip_takes_its_place(models, tmp_path):
-    """Guards against the answers of a long recording that was taken away, and one visitor's clip that ends another's."""
+    """Guards against the answers of a recording that was taken away, and a clip that ends another visitor's."""
     clip = str(write_tone(tmp_path / "long.wav", 500, seconds=60))
     tab = ClassifyTab(models, LABELS, 60)
     running, others = (tab.listen(clip, "dog, rain", PROMPT, Visitor(name)) for name in ("one", "two"))

@@ -86,12 +86,12 @@ def test_another_models_pool_is_told(world, models):
     student = models[:1]
     with pytest.raises(InputError, match=r"another model's, .*teacher: start with --baseline .*teacher"):
         open_index(pool, student, world / "embeddings")
-    with pytest.raises(InputError, match="keeps no vectors of this pool .* --embedding_store"):
+    with pytest.raises(InputError, match=r"keeps no vectors of this pool .* --embedding_store"):
         open_index(pool, models, world / "nowhere")
 
 
 def test_vectors_of_another_batch_size_serve(world, models, tmp_path):
-    """Guards against a pool that was embedded on another machine and is not found: the fingerprint tells whose it is."""
+    """Guards against a pool that was embedded on another machine and is not found."""
     pool, teacher = open_pool(str(world / "set")), models[1]
     (made,) = (world / "embeddings").iterdir()
     store = EmbeddingStore(tmp_path, teacher.original, teacher.processor, 7)

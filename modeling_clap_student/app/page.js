@@ -36,20 +36,20 @@
     if (event.key === " ") {
       const audio = card.querySelector("audio");
       // Space on a control of its own does what it does everywhere.
-      if (!audio || event.target.closest("button:not(#pair button), [role=tab], [role=checkbox], input, summary, audio")) return;
+      if (!audio || event.target.closest("button:not(#pair button, [role=tab]), [role=checkbox], input, summary, audio")) return;
       event.preventDefault();
       if (audio.paused) audio.play().catch(() => {}); else audio.pause();
       return;
     }
     const key = {arrowleft: "←", arrowright: "→"}[event.key.toLowerCase()] || event.key.toUpperCase();
-    if (event.target.matches("[type=range], [role=tab]") && "←→".includes(key)) return;
+    if (event.target.matches("[type=range]") && "←→".includes(key)) return;
     const button = card.querySelector(`[data-key="${CSS.escape(key)}"]`);
     if (!button) return;
     event.preventDefault();
     button.click();
   }, true);
   document.addEventListener("keyup", event => {  // else a focused button of the card is pressed too
-    if (event.key === " " && event.target.closest?.("#pair button")) event.preventDefault();
+    if (event.key === " " && event.target.closest?.("#pair button, [role=tab]") && visible(document.querySelector("#pair .pair"))) event.preventDefault();
   }, true);
 
   // gradio tells of a refused microphone nowhere on the page.

@@ -274,7 +274,7 @@ class ReviewTab:
         except InputError as error:
             return complaint(error), "", "", 0
 
-    def judge(self, place: int, wanted: float, event: gr.EventData = None):
+    def judge(self, place: int, wanted: float, event: gr.EventData):
         try:
             place = int(event.place)
             now = self.review.judge(place, str(event.word))
@@ -283,7 +283,7 @@ class ReviewTab:
         except InputError as error:
             return complaint(error), gr.skip(), gr.skip(), place
 
-    def go(self, place: int, wanted: float, event: gr.EventData = None):
+    def go(self, place: int, wanted: float, event: gr.EventData):
         place = min(max(0, place + int(event.step)), len(self.review.rows) - 1)
         return self._show(place, wanted)
 

@@ -221,7 +221,7 @@ class SearchTab:
         options = {"show_progress": "minimal", "show_progress_on": hits, "api_visibility": "private"}
         gr.on([words.submit, find.click], self.find_words, [words, *filters], outputs, **options)
         sound.change(self.find_sound, [sound, *filters], outputs, **options)
-        hits.like(self.find_like, filters, outputs, **options)
+        hits.similar(self.find_like, filters, outputs, **options)
         more.click(self.show_more, [query, *filters], outputs, **options)
         gr.on(
             [one.change for one in filters], self.show, [query, *filters], outputs, trigger_mode="always_last",
@@ -236,8 +236,8 @@ class SearchTab:
             return gr.skip(), gr.skip(), gr.skip()
         return self._answer(lambda: self.search.by_sound(path), filters)
 
-    def find_like(self, *filters, event: gr.EventData = None):
-        return self._answer(lambda: self.search.like(int(event.row)), filters)
+    def find_like(self, name, source, least, once, event: gr.EventData):
+        return self._answer(lambda: self.search.like(int(event.row)), (name, source, least, once))
 
     def show_more(self, query: Query, *filters):
         return self._answer(lambda: replace(query, shown=query.shown + _AT_ONCE), filters)
@@ -274,7 +274,7 @@ _PARQUET = ("application/vnd.apache.parquet", "hits.parquet")
 _ON_LOAD = """
 element.addEventListener("click", event => {
   const button = event.target.closest("[data-like]");
-  if (button) trigger("like", {row: Number(button.dataset.like)});
+  if (button) trigger("similar", {row: Number(button.dataset.like)});
 });
 """
 
