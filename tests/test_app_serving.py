@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 
 import pytest
 import soundfile
@@ -167,3 +168,21 @@ def test_a_temporary_folder_goes(monkeypatch):
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
         (folder / "upload.wav").write_text("x")
     assert not folder.exists() and os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_uploads_are_removed_while_the_page_is_open(world, monkeypatch):
+    """Guards against recordings of visitors that lie there as long as the server runs."""
+    from modeling_clap_student.app import page
+
+    monkeypatch.setattr(page, "_CLEAN_UP", (1, 1))
+    with temporary_folder() as scratch:
+        app, _ = application(world, scratch)
+        with TestClient(app, base_url="http://127.0.0.1") as client:
+            answer = client.post("/gradio_api/upload", files={"files": ("x.wav", b"0" * 1000, "audio/wav")})
+            (path,) = answer.json()
+            assert os.path.exists(path)
+            for _ in range(60):
+                time.sleep(0.25)
+                if not os.path.exists(path):
+                    break
+            assert not os.path.exists(path)

@@ -103,7 +103,8 @@ class OrderTab:
                     names.append(gr.Textbox(label=f"What the {which.lower()} sound is", placeholder="dog"))
         played = gr.Radio(_PLAYED, value=_PLAYED[0], label="Played")
         button = gr.Button("What came first?", variant="primary")
-        answer = gr.HTML(_WELCOME, elem_id="order", elem_classes="card stage")
+        with gr.Column(elem_classes="card"):
+            answer = gr.HTML(_WELCOME, elem_id="order")
         options = {"show_progress": "minimal", "api_visibility": "private"}
         gr.on(
             [button.click, played.change, *(name.submit for name in names)], self.answer, [*sounds, *names, played],

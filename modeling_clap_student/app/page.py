@@ -183,7 +183,7 @@ def theme() -> gr.themes.Base:
         "input_border_color": "rule", "input_border_color_focus": "accent", "input_placeholder_color": "muted",
         "button_primary_background_fill": "accent", "button_primary_background_fill_hover": "accent",
         "button_primary_text_color": "card", "button_primary_border_color": "accent",
-        "button_secondary_background_fill": "card",
+        "button_primary_border_color_hover": "accent", "button_secondary_background_fill": "card",
         "button_secondary_background_fill_hover": "page", "button_secondary_text_color": "ink",
         "button_secondary_border_color": "rule", "slider_color": "accent", "loader_color": "accent",
         "checkbox_background_color": "card", "checkbox_border_color": "muted",
