@@ -3,8 +3,8 @@
 python benchmarks/app_load.py --model outputs/student --baseline outputs/teacher --pool outputs/pairs
 With nothing but its own flags it takes the built-in demo's outputs.
 
-Each visitor uploads a 5-s recording, has it classified, searches by words and plays the first hit, over and over, as the
-browser does: through the page's own queue. `--seconds 5 --visitors 2` is a short form.
+Each visitor uploads a 5-s recording, has it classified, searches by words and plays the first hit, over and over, as
+the browser does: through the page's own queue. `--seconds 5 --visitors 2` is a short form.
 """
 
 import argparse
@@ -82,9 +82,9 @@ class Visitor:
         """The number of a handler, by the name of its function."""
         return next(one["id"] for one in self.config["dependencies"] if one["api_name"].startswith(name))
 
-    def timed(self, name: str, act):
+    def timed(self, name: str, act, *arguments):
         start = time.perf_counter()
-        result = act()
+        result = act(*arguments)
         self.times[name].append(time.perf_counter() - start)
         return result
 
@@ -93,11 +93,11 @@ class Visitor:
         listen, find = self.handler("listen"), self.handler("find_words")
         while time.monotonic() < until:
             clip = self.upload(sound)
-            self.timed("classify", lambda: self.call(listen, [clip, "dog, rain, siren", "this is a sound of {}"]))
+            self.timed("classify", self.call, listen, [clip, "dog, rain, siren", "this is a sound of {}"])
             words = WORDS[self.number % len(WORDS)]
-            html, *_ = self.timed("search", lambda: self.call(find, [words, "", "any", 0, False]))
+            html, *_ = self.timed("search", self.call, find, [words, "", "any", 0, False])
             if found := re.search(r"clips/\d+", html):
-                self.timed("play", lambda: self._get(found[0]))
+                self.timed("play", self._get, found[0])
 
 
 def memory_of(process: int) -> float:
@@ -132,7 +132,7 @@ def start(flags: list[str], port: int, scratch: str) -> subprocess.Popen:
 
 
 def measure(flags: list[str], visitors: int, seconds: float, port: int) -> dict:
-    """Visits an app of its own; returns times in ms, failures, and the server's memory in MiB as the minute goes by."""
+    """Visits an app of its own; returns times in ms, failures, and the server's memory in MiB as time goes by."""
     with tempfile.TemporaryDirectory() as scratch:
         server = start(flags, port, scratch)
         try:
