@@ -2,17 +2,19 @@
 
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from app_world import make_world
 from datasets import Dataset, load_dataset
 
-from modeling_clap_student import ClapStudentModel, InputError
+from modeling_clap_student import ClapStudentModel, ClipError, InputError
 from modeling_clap_student.app.models import open_models
-from modeling_clap_student.app.pool import Index, Pool, open_index, open_pool
+from modeling_clap_student.app.pool import Index, Pool, _whole_pool, open_index, open_pool
 from modeling_clap_student.app.search import Filters, PoolSearch, Query, SearchTab
 from modeling_clap_student.app.serving import Shelf
+from modeling_clap_student.checkpoints.loading import load_checkpoint
 from modeling_clap_student.curation.embedding_store import EmbeddingStore
 
 
@@ -92,9 +94,9 @@ def test_another_models_pool_is_told(world, models):
 
 def test_vectors_of_another_batch_size_serve(world, models, tmp_path):
     """Guards against a pool that was embedded on another machine and is not found."""
-    pool, teacher = open_pool(str(world / "set")), models[1]
+    pool = open_pool(str(world / "set"))
     (made,) = (world / "embeddings").iterdir()
-    store = EmbeddingStore(tmp_path, teacher.original, teacher.processor, 7)
+    store = EmbeddingStore(tmp_path, *load_checkpoint(world / "teacher"), 7)
     for file in made.glob("clips-*"):
         shutil.copy(file, store.folder)
     assert store.folder.name != made.name
@@ -181,3 +183,14 @@ def test_the_tab_says_why_there_is_none():
         SearchTab(None, None, "no pool is open", Shelf()).build()
     values = [block.value for block in page.blocks.values() if isinstance(block, gr.HTML)]
     assert values == ['<p class="wrong" role="alert">No pool is open</p>']
+
+
+def test_a_strangers_set_opens_no_file_here(world):
+    """Guards against a set from the Hub that names folders of this machine, and has the page play what is in them."""
+    pool = replace(open_pool(str(world / "set")), is_ours=False)
+    with pytest.raises(ClipError, match="of whoever made the set"):
+        pool.check(pool.clips[0]["audio"])
+    pool.check({"bytes": b"fLaC", "path": "/etc/passwd"})
+    pool.check({"bytes": None, "path": "soundscapes://pool/1"})
+    with pytest.raises(InputError, match="from the Hub"):
+        _whole_pool(pool.provenance, is_ours=False)

@@ -58,7 +58,6 @@ class Model:
         self.role, self.name, self.processor = role, name, processor
         self.fingerprint, self.config = fingerprint(model), model.config
         self.model = for_inference(model)
-        self.original = model  # which a store is known by
         self.usual: torch.Tensor | None = None  # (clips, dim) of clips as they come
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()
 

@@ -2,7 +2,6 @@
 // Players move the line over what is drawn of them, one sounds at a time, and keys do what buttons do.
 (() => {
   const stageOf = audio => audio.closest(".stage") || (audio.closest("#clip") ? document.getElementById("when") : null);
-  const playing = new Set();
 
   function follow(audio) {
     stageOf(audio)?.style.setProperty("--at", `${100 * audio.currentTime / (audio.duration || 1)}%`);
@@ -10,7 +9,6 @@
   }
   document.addEventListener("play", event => {
     for (const other of document.querySelectorAll("audio")) if (other !== event.target) other.pause();
-    playing.add(event.target);
     follow(event.target);
   }, true);
   for (const name of ["pause", "seeked", "timeupdate"]) {

@@ -138,7 +138,11 @@ def build(content: Content, args: AppArguments) -> FastAPI:
     """The server's application."""
     shelf, is_local = Shelf(), is_loopback(args.host)
     pool = content.pool
-    players = {} if pool is None else {"clips": PoolPlayer(pool.clips), "pairs": PoolPlayer(pool.pairs)}
+    players = (
+        {}
+        if pool is None
+        else {name: PoolPlayer(table, pool.check) for name, table in (("clips", pool.clips), ("pairs", pool.pairs))}
+    )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     protect(app, is_local)
     add_routes(app, shelf, players)

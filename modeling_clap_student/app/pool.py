@@ -1,9 +1,10 @@
 """The clips to search and to judge: the pool behind an Improvement-Set, and its vectors, which curate.py kept."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from datasets import Dataset
@@ -14,9 +15,10 @@ from ..data.identity import clip_keys
 from ..data.pools import read_pools
 from ..data.sources import ExclusionLog
 from ..data.windows import WINDOW_COLUMNS, cut_pool
-from ..errors import InputError, reading
+from ..errors import ClipError, InputError, reading
+from ..soundscapes.corpus import is_soundscape
 from ..utils.console import quiet
-from ..windows_clap_student import Windows
+from ..windows_clap_student import Windows, without_part
 from .models import Model
 
 
@@ -32,6 +34,7 @@ class Pool:
         pairs, replay, provenance: the set.
         clips: `audio audio_id source`, and of windows `start end`.
         note: where the clips come from, if not from the whole pool; else empty.
+        is_ours: whether the set lies on this machine, so that files of this machine that it names may be played.
     """
 
     name: str
@@ -40,10 +43,25 @@ class Pool:
     provenance: dict
     clips: Dataset
     note: str = ""
+    is_ours: bool = True
 
     @property
     def labels(self) -> list[str]:
         return self.provenance.get("labels") or []
+
+    def check(self, audio: dict | None) -> None:
+        """Whether a clip, undecoded, may be played.
+
+        Raises:
+            ClipError: a stranger's set names a file of this machine, or a link took the place of a file.
+        """
+        path = without_part((audio or {}).get("path") or "")
+        if not path or (audio or {}).get("bytes") is not None or is_soundscape(path):
+            return
+        if not self.is_ours:
+            raise ClipError("is a file of whoever made the set")
+        if ".." in PurePath(path).parts or os.path.islink(path):
+            raise ClipError("is a link, or leads through ..: links are not served")
 
 
 def open_pool(name: str) -> Pool:
@@ -55,16 +73,19 @@ def open_pool(name: str) -> Pool:
     if name.startswith(STREAMED):
         raise InputError(f"--pool takes a whole set: name {name.removeprefix(STREAMED)} without {STREAMED}")
     pairs, replay, provenance = load_improvement_set(name)
+    is_ours = Path(name).is_dir()
     try:
-        return Pool(name, pairs, replay, provenance, _whole_pool(provenance))
+        return Pool(name, pairs, replay, provenance, _whole_pool(provenance, is_ours))
     except InputError as error:
         clips = clips_of(pairs)
         note = f"These are the {len(clips)} clips of the pairs, not the whole pool: {error}."
-        return Pool(name, pairs, replay, provenance, clips, note)
+        return Pool(name, pairs, replay, provenance, clips, note, is_ours)
 
 
-def _whole_pool(provenance: dict) -> Dataset:
+def _whole_pool(provenance: dict, is_ours: bool) -> Dataset:
     specs = provenance.get("audio")
+    if not is_ours:  # it would name folders of this machine, or have others downloaded
+        raise InputError("the set is from the Hub")
     if not specs or not isinstance(specs, list):
         raise InputError("the set doesn't say what its pool was")
     with quiet(progress=False):

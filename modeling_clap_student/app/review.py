@@ -33,7 +33,6 @@ from ..errors import ClipError, InputError
 from ..utils.outputs import make_folder
 from .pictures import complaint, note, percent, player, spectrogram_row
 from .pool import Pool
-from .serving import refuse_detour
 
 
 NUM_VERDICTS = 100
@@ -155,7 +154,7 @@ class Review:
         """The spectrogram of a pair's clip, or why it can't be read."""
         audio = self.pool.pairs[row]["audio"]
         try:
-            refuse_detour(audio)
+            self.pool.check(audio)
             with open_clip(audio, 24_000) as clip:
                 picture = f'<div class="bare">{spectrogram_row(clip.source)}</div>'
             return picture + player(f"pairs/{row}", "the clip", plays=True)
@@ -310,7 +309,7 @@ let busy = false;
 element.addEventListener("click", event => {
   const button = event.target.closest("button");
   if (!button || busy) return;
-  const place = Number(element.querySelector("[data-place]").dataset.place);
+  const place = Number(element.querySelector("[data-place]")?.dataset.place);
   busy = true;
   if (button.dataset.word) trigger("judge", {place, word: button.dataset.word});
   else if (button.dataset.go) trigger("go", {step: Number(button.dataset.go)});

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 import pyarrow as pa
-from datasets import Audio, Dataset, Features, Value
+from datasets import Audio, Features, Value
 from pyarrow.parquet import write_table
 
 from ..classification_clap_student import PROMPT
@@ -21,7 +21,7 @@ from ..windows_clap_student import without_part
 from .classify import without_path
 from .pictures import clock, complaint, note, player
 from .pool import Index, Pool
-from .serving import Made, Shelf, refuse_detour
+from .serving import Made, Shelf
 
 
 _AT_ONCE, _MOST = 12, 240  # hits that are shown at first, and that are kept
@@ -159,13 +159,13 @@ def as_csv(hits: list[Hit], query: Query) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(hits: list[Hit], query: Query, clips: Dataset) -> bytes:
+def as_parquet(hits: list[Hit], query: Query, pool: Pool) -> bytes:
     """The hits as a dataset with their audio in it; clips that can't be read are left out."""
     rows = []
     for hit in hits:
-        audio = clips[hit.row]["audio"]
+        audio = pool.clips[hit.row]["audio"]
         try:
-            refuse_detour(audio)
+            pool.check(audio)
             encoded = encoded_audio(audio)
         except (ClipError, InputError):
             continue
@@ -262,7 +262,7 @@ class SearchTab:
             return complaint("no clip passes these filters: lower the score, or clear the name")
         table = self.shelf.put(Made(as_csv(hits, query), "text/csv", "hits.csv"))
         rows = "".join(_draw_hit(rank, hit) for rank, hit in enumerate(hits, 1))
-        whole = self.shelf.put_later(lambda: Made(as_parquet(hits, query, self.pool.clips), *_PARQUET))
+        whole = self.shelf.put_later(lambda: Made(as_parquet(hits, query, self.pool), *_PARQUET))
         return (
             f'<div class="head"><h3>Nearest to “{escape(query.words)}”</h3><p class="links">Save these {len(hits)}: '
             f'<a href="{table}" download>csv</a> <a href="{whole}" download>dataset with audio</a></p></div>'

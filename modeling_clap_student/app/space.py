@@ -161,8 +161,7 @@ def _write_pool(folder: Path, pool: Pool, models: list[Model], root: str) -> Non
     ids = {audio_id: row for row, audio_id in enumerate(pool.clips["audio_id"][:])}
     clips = clips_of(open_pool(str(inside)).pairs).select_columns(["audio", "audio_id"])
     keys = clip_keys(clips)
-    model = vectors.model
-    store = EmbeddingStore(folder / _STORE, model.original, model.processor, 32)
+    store = EmbeddingStore(folder / _STORE, *load_checkpoint(vectors.model.name), 32)
     for key, audio_id in zip(keys, clips["audio_id"], strict=True):
         if audio_id in ids:
             store.add(CLIPS, bytes(key), np.asarray(vectors.vectors[vectors.place_of(ids[audio_id])]))
