@@ -53,11 +53,14 @@
   // gradio tells of a refused microphone nowhere on the page.
   const media = navigator.mediaDevices, ask = media?.getUserMedia?.bind(media);
   if (ask) media.getUserMedia = async wanted => {
-    try { return await ask(wanted); }
-    catch (error) {
+    const place = document.getElementById("microphone");
+    try {
+      const stream = await ask(wanted);
+      if (place) place.hidden = true;
+      return stream;
+    } catch (error) {
       const words = error.name === "NotFoundError" ? "This machine has no microphone: upload a recording instead."
         : "The browser may not use the microphone: allow it in the address bar, or upload a recording instead.";
-      const place = document.getElementById("microphone");
       if (place) { place.textContent = words; place.hidden = false; }
       throw error;
     }

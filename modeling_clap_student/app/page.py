@@ -138,11 +138,8 @@ def build(content: Content, args: AppArguments) -> FastAPI:
     """The server's application."""
     shelf, is_local = Shelf(), is_loopback(args.host)
     pool = content.pool
-    players = (
-        {}
-        if pool is None
-        else {name: PoolPlayer(table, pool.check) for name, table in (("clips", pool.clips), ("pairs", pool.pairs))}
-    )
+    tables = {} if pool is None else {"clips": pool.clips, "pairs": pool.pairs}
+    players = {name: PoolPlayer(table, pool.check) for name, table in tables.items()}
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     protect(app, is_local)
     add_routes(app, shelf, players)
@@ -197,7 +194,13 @@ def theme() -> gr.themes.Base:
         "link_text_color": "accent", "link_text_color_hover": "accent", "code_background_fill": "page",
         "table_border_color": "rule", "table_even_background_fill": "card", "table_odd_background_fill": "page",
     }  # fmt: skip
-    base = gr.themes.Base(font=_FONT, font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"])
+    base = gr.themes.Base(
+        primary_hue="violet",
+        secondary_hue="violet",
+        neutral_hue="stone",
+        font=_FONT,
+        font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+    )
     values = {name + mode: f"var(--{color})" for name, color in look.items() for mode in ("", "_dark")}
     known = {name: value for name, value in values.items() if hasattr(base, name)}
     lines = {f"{part}_border_width{mode}": "1px" for part in ("input", "button") for mode in ("", "_dark")}

@@ -115,7 +115,7 @@ def axis(end: float) -> str:
 def clock(seconds: float) -> str:
     """2.5 -> 2.5 s, 75 -> 1:15, 3725 -> 1:02:05."""
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{round(seconds, 2):g} s"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
