@@ -140,3 +140,33 @@ def test_a_dry_run_leaves_nothing(world, tmp_path, command, capsys):
     assert command(app, *flags(world), "--dry_run", "--push_to_hub", "me/space") == 0
     told = capsys.readouterr().out
     assert "files, " in told and "requirements.txt" in told and not [*tmp_path.iterdir()]
+
+
+def test_the_space_is_pushed(world, command, capsys, monkeypatch):
+    """Guards against a model repository in a Space's place, and files that say where this machine keeps things."""
+    from huggingface_hub import HfApi
+
+    asked, sent = {}, {}
+
+    def create_repo(self, repo_id, **options):
+        asked.update(options, repo_id=repo_id)
+        return type("Repository", (), {"repo_id": repo_id})
+
+    def create_commit(self, repo_id, operations, **options):
+        for operation in operations:
+            with operation.as_file() as file:
+                sent[operation.path_in_repo] = file.read()
+        asked.update(commit=options)
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+    store = ["--embedding_store", world / "embeddings"]
+    assert command(app, *flags(world), *store, "--push_to_hub", "me/space", "--private") == 0
+    assert asked["repo_type"] == "space" and asked["space_sdk"] == "gradio" and asked["private"] is True
+    assert asked["commit"]["repo_type"] == "space"
+    assert {"app.py", "README.md", "requirements.txt", "student/config.json", "pairs/provenance.json"} <= sent.keys()
+    assert "modeling_clap_student/app/__init__.py" in sent
+    assert any(name.startswith("embeddings/") and name.endswith(".vectors") for name in sent)
+    texts = [content for name, content in sent.items() if name.endswith((".json", ".md", ".py", ".txt"))]
+    assert not [text for text in texts if str(world).encode() in text]
+    assert "/spaces/me/space" in capsys.readouterr().out
