@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..classes_clap_student import NONE
-from ..curation.report.pictures import data_uri, picture
+from ..curation.report.pictures import data_uri, spectrogram_png
 from ..evaluation.window_plot import spectrogram
 from .models import Answer, Model
 
@@ -123,7 +123,7 @@ def clock(seconds: float) -> str:
 
 def spectrogram_row(source) -> str:
     """The spectrogram of a source with `rate`, `frames` and `read`, as the first row above strips."""
-    image = data_uri("image/png", picture(spectrogram(source)))
+    image = data_uri("image/png", spectrogram_png(spectrogram(source)))
     return (
         '<div class="answer"><span class="name">spectrogram</span><div><div class="strip spectrogram">'
         f'<img src="{image}" alt="Log-mel spectrogram: 0 to 12 kHz"><i></i></div></div></div>'

@@ -24,7 +24,7 @@ from ..curation.promise import (
     fitted_precisions,
     weighted_precision,
 )
-from ..curation.report.pictures import ACCENT, BAR, MARK, chart
+from ..curation.report.pictures import ACCENT, BAR, MARK, chart_of
 from ..curation.review import draw_review
 from ..curation.verdict_cut import keep_promised
 from ..curation.verdicts import CANT_TELL, DOES_NOT, FITS, NAME, Verdicts, read_verdicts, write_verdicts
@@ -37,7 +37,6 @@ from .pool import Pool
 
 NUM_VERDICTS = 100
 _KEYS = {FITS: "Y", DOES_NOT: "N", CANT_TELL: "?"}
-_INCHES = (4.2, 2.5)
 
 
 @contextmanager
@@ -229,7 +228,7 @@ def precision_chart(verdicts: Verdicts, promise: Promise) -> str:
             handlelength=1.3, handletextpad=0.4,
         )  # fmt: skip
 
-    return chart(draw, "threshold", "pairs that fit, %", "Precision against threshold", _INCHES, "{:g}".format)
+    return chart_of("slim", draw, "threshold", "pairs that fit, %", "Precision against threshold")
 
 
 class ReviewTab:
