@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..classes_clap_student import NONE
 from ..curation.report.pictures import data_uri, spectrogram_png
-from ..evaluation.window_plot import spectrogram
+from ..utils import window_plot
 from .models import Answer, Model
 
 
@@ -114,16 +114,12 @@ def axis(end: float) -> str:
 
 def clock(seconds: float) -> str:
     """2.5 -> 2.5 s, 75 -> 1:15, 3725 -> 1:02:05."""
-    if seconds < 60:
-        return f"{round(seconds, 2):g} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f"{round(seconds, 2):g} s" if seconds < 60 else window_plot.clock(seconds)
 
 
 def spectrogram_row(source) -> str:
     """The spectrogram of a source with `rate`, `frames` and `read`, as the first row above strips."""
-    image = data_uri("image/png", spectrogram_png(spectrogram(source)))
+    image = data_uri("image/png", spectrogram_png(window_plot.spectrogram(source)))
     return (
         '<div class="answer"><span class="name">spectrogram</span><div><div class="strip spectrogram">'
         f'<img src="{image}" alt="Log-mel spectrogram: 0 to 12 kHz"><i></i></div></div></div>'
