@@ -157,7 +157,7 @@ def measure(flags: list[str], visitors: int, seconds: float, port: int) -> dict:
         finally:
             server.terminate()
             server.wait(20)
-        left = len([file for file in Path(scratch).rglob("*") if file.is_file()])
+        left = [str(file.relative_to(scratch)) for file in Path(scratch).rglob("*") if file.is_file()]
     times = {name: sorted(time for one in people for time in one.times[name]) for name in people[0].times}
     return {
         "visitors": visitors, "seconds": seconds, "failures": failures, "memory_mib": memory,

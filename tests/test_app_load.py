@@ -16,6 +16,6 @@ def test_visitors_side_by_side(tmp_path, monkeypatch):
     flags = ["--model", "student", "--baseline", "teacher", "--pool", "set", "--embedding_store", "embeddings"]
     flags = [flag if flag.startswith("--") else str(world / flag) for flag in flags]
     found = measure(flags, visitors=3, seconds=5, port=7980)
-    assert found["failures"] == [] and found["files_left"] == 0
+    assert found["failures"] == [] and found["files_left"] == []
     assert all(found[what]["count"] >= 3 for what in ("classify", "search", "play"))
     assert max(found["memory_mib"]) < min(found["memory_mib"]) + 300
