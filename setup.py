@@ -1,6 +1,6 @@
 """Installs the package. `.[app]` adds what the page of clap-app needs, `.[onnx]` what ONNX export needs, `.[st]`
-sentence-transformers, `.[mteb]` mteb with what decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the site,
-`.[test]` all for tests.
+sentence-transformers, `.[mteb]` mteb with what decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the
+site, `.[test]` all for tests.
 
 `.[compat]` pins the oldest versions.
 """
