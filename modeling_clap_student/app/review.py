@@ -137,9 +137,11 @@ class Review:
             InputError: nothing can be promised, or the folder can't be written.
         """
         verdicts, folder = self.verdicts(), Path(f"{self.pool.name.rstrip('/').split('@')[0]}_judged")
+        if weighted_precision(verdicts.pairs) is None:
+            raise InputError("judge some pairs first: without a verdict there is nowhere to cut")
         promise = decide(verdicts, precision, CONFIDENCE)
         if not np.isfinite(promise.lowest):
-            raise InputError(describe(promise.groups[-1], promise))
+            raise InputError(_line(promise.groups[-1], promise))
         made_by = self.pool.provenance
         pairs, promised = keep_promised(self.pool.pairs, made_by, verdicts, promise, drop_rejected)
         asked = {"pair_threshold": str(self.file), "precision": precision, "drop_rejected": drop_rejected}
