@@ -1,5 +1,6 @@
-"""Installs the package. `.[onnx]` adds what ONNX export needs, `.[st]` sentence-transformers, `.[mteb]` mteb with what
-decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the site, `.[test]` all for tests.
+"""Installs the package. `.[app]` adds what the page of clap-app needs, `.[onnx]` what ONNX export needs, `.[st]`
+sentence-transformers, `.[mteb]` mteb with what decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the
+site, `.[test]` all for tests.
 
 `.[compat]` pins the oldest versions.
 """
@@ -45,6 +46,8 @@ ST = ["sentence-transformers>=6.1,<7"]
 # A version below 1 may change what it builds, or finds wrong, with each release.
 DOCS = ["zensical>=0.0.73,<0.1", "mkdocstrings[python]>=1.0.8,<2"]
 TYPES = "ty>=0.0.108,<0.0.109"
+# gradio 6 takes what a page looks like in another place than 5; a release may change its own parts of the page.
+APP = ["gradio>=6.31,<7"]
 MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
 # onnxruntime 1.23 is the last for Python 3.10.
 # scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
@@ -61,8 +64,10 @@ TEST = [
         TYPES,
     ),
     "setuptools>=77",
+    *("nbclient>=0.10", "nbformat>=5.10", "ipykernel>=6.29"),  # for examples/quickstart.ipynb
     *ONNX,
     *ST,
+    *APP,
     f"mteb{MTEB}",  # the clips of its tests are decoded already
 ]
 
@@ -103,6 +108,7 @@ setup(
     package_data={
         "modeling_clap_student": ["py.typed"],
         "modeling_clap_student.curation.report": ["*.jinja", "*.css", "*.js"],
+        "modeling_clap_student.app": ["*.css", "*.js"],
         "modeling_clap_student.soundscapes": ["captions.json"],
     },
     install_requires=REQUIRES,
@@ -117,10 +123,12 @@ setup(
                 ("temporal", "temporal"),
                 ("convert", "convert"),
                 ("export", "export"),
+                ("app", "app"),
             )
         ]
     },
     extras_require={
+        "app": APP,
         "onnx": ONNX,
         "st": ST,
         "mteb": [f"mteb[audio]{MTEB}", *ST],

@@ -5,6 +5,7 @@ from inspect import get_annotations
 
 import pytest
 
+from modeling_clap_student.app.arguments import AppArguments
 from modeling_clap_student.checkpoints.arguments import ModelArguments
 from modeling_clap_student.commands.command_line import _Parser
 from modeling_clap_student.commands.help_page import _SETTLED
@@ -35,7 +36,15 @@ TEMPORAL = (TemporalArguments, TemporalTrainingArguments)
 
 @pytest.mark.parametrize(
     "types",
-    [TYPES, (TeacherArguments, ModelArguments), (CurateArguments,), (EvalArguments,), TEMPORAL, (ReviewArguments,)],
+    [
+        TYPES,
+        (TeacherArguments, ModelArguments),
+        (CurateArguments,),
+        (EvalArguments,),
+        TEMPORAL,
+        (ReviewArguments,),
+        (AppArguments,),
+    ],
 )
 def test_all_of_ours_are_there_once(capsys, types):
     """Guards against a flag that nobody finds."""

@@ -59,11 +59,12 @@ print(json.dumps([*sys.modules]))
 """
 
 
-@pytest.mark.parametrize("name", ["teacher", "curate", "student", "evaluate", "temporal", "convert", "export"])
+@pytest.mark.parametrize("name", ["teacher", "curate", "student", "evaluate", "temporal", "convert", "export", "app"])
 def test_help_loads_neither_models_nor_data(name):
     """Guards against flags that wait for what a run needs: seconds."""
     loaded = set(json.loads(run(HELP, name)))
-    assert not loaded & {"transformers.modeling_utils", "datasets", "soundfile", "matplotlib", "pandas", "evaluate"}
+    heavy = {"transformers.modeling_utils", "datasets", "soundfile", "matplotlib", "pandas", "evaluate", "gradio"}
+    assert not loaded & heavy
 
 
 def test_public_names():

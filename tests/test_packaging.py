@@ -70,14 +70,15 @@ def test_the_wheel_holds_the_package_and_its_commands(wheel):
     """Guards against a report without its page, and a command that is not installed."""
     for name in ("page.html.jinja", "review.html.jinja", "base.css", "verdicts.js"):
         assert (wheel / "modeling_clap_student/curation/report" / name).is_file()
+    assert all((wheel / "modeling_clap_student/app" / f"page.{kind}").is_file() for kind in ("css", "js"))
     assert not (wheel / "tests").exists()
     (about,) = wheel.glob("*.dist-info")
     scripts = ConfigParser()
     scripts.read(about / "entry_points.txt")
     commands = dict(scripts["console_scripts"])
-    assert {f"clap-{name}" for name in ("teacher", "curate", "student", "eval", "temporal", "convert", "export")} <= {
-        *commands
-    }
+    assert {
+        f"clap-{name}" for name in ("teacher", "curate", "student", "eval", "temporal", "convert", "export", "app")
+    } <= {*commands}
     for place in commands.values():
         module, function = place.split(":")
         assert (wheel / f"{module.replace('.', '/')}.py").is_file() and function == "main"

@@ -223,11 +223,13 @@ def push_folder(
     """Uploads a finished folder in one commit; returns its address."""
     api = HfApi(token=token)
     try:
-        repo_id = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True).repo_id
+        sdk = "gradio" if repo_type == "space" else None
+        repo = api.create_repo(repo_id, private=private, repo_type=repo_type, exist_ok=True, space_sdk=sdk)
+        repo_id = repo.repo_id
         commit_folder(folder, repo_id, "Upload", token, repo_type=repo_type)
     except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(
             f"can't push to {repo_id}: {reason}. What was made is whole; run the same command again to push it"
         ) from error
-    return f"{api.endpoint}/{'datasets/' * (repo_type == 'dataset')}{repo_id}"
+    return f"{api.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"

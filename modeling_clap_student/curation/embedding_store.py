@@ -55,6 +55,13 @@ class EmbeddingStore:
         self._files: dict[str, KeyedFiles] = {}
         self._indices: dict[str, _Index] = {}
 
+    @classmethod
+    def kept(cls, folder: Path, dim: int) -> "EmbeddingStore":
+        """A store that is there, to read: on whatever device, and in whatever batches, it was written."""
+        store = cls.__new__(cls)
+        store.folder, store.dim, store._files, store._indices = folder, dim, {}, {}
+        return store
+
     def add(self, kind: str, key: bytes, vector: np.ndarray | None, reason: str = "") -> None:
         """Writes an embedding, or that there is none because the clip can't be read."""
         readable = vector is not None

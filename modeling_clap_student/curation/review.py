@@ -49,6 +49,20 @@ def write_review(
     Raises:
         InputError: a set without a teacher's cosines, or earlier verdicts on another one.
     """
+    rows, asked = draw_review(pairs, provenance, number, earlier, promise)
+    clips = [pairs[row]["audio"] for row in rows]
+    tasks = as_label_studio(asked, [clip["path"] or "" for clip in clips])
+    (folder / PAGE).write_text(render_review(asked, clips), encoding="utf-8")
+    (folder / TASKS).write_text(json.dumps(tasks, indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(LABEL_STUDIO_CONFIG, encoding="utf-8")
+    write_verdicts(folder / NAME, asked)
+    return asked
+
+
+def draw_review(
+    pairs: Dataset, provenance: dict, number: int, earlier: Verdicts | None = None, promise: Promise | None = None
+) -> tuple[list[int], Verdicts]:
+    """The rows of the pairs to ask about, and these pairs with what was said before; raises as `write_review`."""
     if not can_be_reviewed(provenance):
         raise InputError("a review needs a set of du or ads with its provenance, matched by cosines alone")
     table = pairs.select_columns(["audio_id", "caption", "label", "similarity"]).with_format("arrow")[:]
@@ -60,14 +74,7 @@ def write_review(
             raise InputError(f"{earlier.place} holds verdicts of another set, of other pairs: review that one")
         likely = likely_cut(earlier, promise)
     draw = draw_pairs(table, number, set_id, earlier, likely)
-    asked = Verdicts(set_id, draw.cuts, with_earlier(draw.pairs, earlier), len(draw.pairs))
-    clips = [pairs[int(row)]["audio"] for row in draw.rows]
-    tasks = as_label_studio(asked, [clip["path"] or "" for clip in clips])
-    (folder / PAGE).write_text(render_review(asked, clips), encoding="utf-8")
-    (folder / TASKS).write_text(json.dumps(tasks, indent=2) + "\n", encoding="utf-8")
-    (folder / CONFIG).write_text(LABEL_STUDIO_CONFIG, encoding="utf-8")
-    write_verdicts(folder / NAME, asked)
-    return asked
+    return draw.rows.tolist(), Verdicts(set_id, draw.cuts, with_earlier(draw.pairs, earlier), len(draw.pairs))
 
 
 def likely_cut(verdicts: Verdicts, promise: Promise) -> float:

@@ -130,11 +130,12 @@ def identify(provenance: dict) -> str:
     return hashlib.blake2b(method.encode(), digest_size=8).hexdigest()
 
 
-def read_verdicts(paths: Sequence[str | Path]) -> Verdicts:
+def read_verdicts(paths: Sequence[str | Path], may_be_empty: bool = False) -> Verdicts:
     """Reads files of verdicts on one review.
 
     Args:
         paths: csv files as the page saves them, or Label Studio's exports, `.json`: JSON or JSON-MIN.
+        may_be_empty: take files in which nothing has been judged yet.
 
     Raises:
         InputError: a file that is missing or malformed, another word than `WORDS`, verdicts that contradict each
@@ -157,7 +158,7 @@ def read_verdicts(paths: Sequence[str | Path]) -> Verdicts:
             )
         if pair.verdict:
             pairs[pair.key] = pair
-    if not any(pair.verdict for pair in pairs.values()):
+    if not pairs or not (may_be_empty or any(pair.verdict for pair in pairs.values())):
         raise InputError(f"{where} holds no verdict: judge the pairs of review.html, and save")
     ((set_id, cuts, drawn),) = plans
     by_lot = tuple(sorted(pairs.values(), key=lambda pair: pair.lot))

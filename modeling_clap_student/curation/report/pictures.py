@@ -29,10 +29,10 @@ _PAGE_COLORS = {
     "#050505": "var(--accent)",
     "#060606": "var(--mark)",
 }
-_INK, _MUTED, _RULE, _BAR, _ACCENT, _MARK = _PAGE_COLORS
+INK, MUTED, RULE, BAR, ACCENT, MARK = _PAGE_COLORS
 _MAX_BARS = 110
 _INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its words can be read
-_STYLE = {"svg.fonttype": "none"} | chart_style(_INK, _MUTED, _RULE)  # text stays text
+_STYLE = {"svg.fonttype": "none"} | chart_style(INK, MUTED, RULE)  # text stays text
 
 MAX_SECONDS = 10
 RATE = 24_000
@@ -64,7 +64,7 @@ def similarity_charts(
     occupied = np.flatnonzero(pairs if compared is None else pairs + compared)
     first, last = (occupied[0], occupied[-1]) if len(occupied) else (0, 0)
     edges, num_pairs = edges[first : last + 2], int(pairs.sum())
-    layers = [(compared, _BAR), (pairs, _ACCENT)]  # the pairs in front
+    layers = [(compared, BAR), (pairs, ACCENT)]  # the pairs in front
     layers = [(counts[first : last + 1], color) for counts, color in layers if counts is not None and counts.any()]
 
     def histogram(axes) -> None:
@@ -84,7 +84,7 @@ def similarity_charts(
             axes.step(edges[first : last + 1], numbers, where="post", color=color, linewidth=2)
         axes.set_ylim(0.7, max(axes.dataLim.y1, 10) ** 1.15)  # room for words above the curve
         if threshold is not None:
-            axes.plot([threshold], [num_pairs], "o", color=_MARK, markersize=5)
+            axes.plot([threshold], [num_pairs], "o", color=MARK, markersize=5)
             _mark(axes, threshold, f"{num_pairs:,} pairs at {threshold:.3f}")
 
     return (
@@ -95,10 +95,11 @@ def similarity_charts(
 
 def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
     """The same in each of the sizes."""
-    return "".join(_chart_of(size, draw, xlabel, ylabel, title) for size in _INCHES)
+    return "".join(chart_of(size, draw, xlabel, ylabel, title) for size in _INCHES)
 
 
-def _chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
+def chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
+    """SVG in the page's colours, `broad` or `slim`, of what `draw` puts into the axes."""
     # The same chart is the same to the byte, and names its parts otherwise than any other.
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{title} {size}"}):
         figure = Figure(figsize=_INCHES[size], layout="constrained")
@@ -115,7 +116,7 @@ def _chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -
 
 def _mark(axes, threshold: float, words: str) -> None:
     """A line, with words on the side that has more room."""
-    axes.axvline(threshold, color=_MARK, linewidth=1.2, linestyle=(0, (4, 2)))
+    axes.axvline(threshold, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)))
     on_the_left = threshold > sum(axes.get_xlim()) / 2
     axes.annotate(
         words,
@@ -125,7 +126,7 @@ def _mark(axes, threshold: float, words: str) -> None:
         textcoords="offset points",
         ha="right" if on_the_left else "left",
         va="top",
-        color=_MARK,
+        color=MARK,
     )
 
 

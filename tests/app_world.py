@@ -1,0 +1,74 @@
+"""What the tests of the app show: two tiny models, recordings, an Improvement-Set, and a server for them."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conftest import CAPTIONS, save_models, write_tone
+
+from modeling_clap_student import curate
+
+
+LABELS = ["low hum", "high whistle", "soft hiss"]
+
+
+def make_world(folder: Path, **options) -> Path:
+    """`teacher`, `student`, `captioned`, `pool` (one clip of seven is none), `embeddings` and `set` in a folder."""
+    save_models(folder, ["teacher", "student"])
+    rows = ["file_name,caption"]
+    for number in range(12):
+        write_tone(folder / "captioned" / f"{number}.wav", 200 * (number + 1))
+        rows.append(f"{number}.wav,{CAPTIONS[number // 3]}")
+    (folder / "captioned" / "metadata.csv").write_text("\n".join(rows) + "\n")
+    for number in range(6):
+        write_tone(folder / "pool" / f"{number}.flac", 300 * (number + 1))
+    (folder / "pool" / "broken.wav").write_text("this is not audio")
+    settings = {"num_captions": 3, "num_pairs": 18, "max_skipped_fraction": 0.5} | options
+    curate(
+        str(folder / "teacher"), strategy="ads", captions=str(folder / "captioned"), audio=str(folder / "pool"),
+        labels=LABELS, embedding_store=str(folder / "embeddings"), fingerprint_store=str(folder / "fingerprints"),
+        progress=False, **settings,
+    ).save(folder / "set")  # fmt: skip
+    return folder
+
+
+def arguments(world: Path, **options):
+    """The command's, for such a folder."""
+    from modeling_clap_student.app.arguments import AppArguments
+
+    named = {"model": world / "student", "baseline": world / "teacher", "pool": world / "set"}
+    named = {name: str(path) for name, path in named.items()} | {"embedding_store": str(world / "embeddings")}
+    return AppArguments(**(named | {"open_browser": False} | options))
+
+
+def application(world: Path, scratch: Path, **options):
+    """The server's application, and its content."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    from modeling_clap_student.app.page import build, open_content
+
+    args = arguments(world, **options)
+    content = open_content(args, scratch)
+    return build(content, args), content
+
+
+@contextmanager
+def running(world: Path, **options) -> Iterator[str]:
+    """The address of a page that is open."""
+    import uvicorn
+
+    from modeling_clap_student.app.serving import free_port, temporary_folder
+
+    with temporary_folder() as scratch:
+        app, _ = application(world, scratch, **options)
+        port = free_port("127.0.0.1", None, 7900)
+        server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join(10)
