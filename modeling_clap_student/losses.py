@@ -156,6 +156,7 @@ def temporal_contrastive_loss(
     alpha_cross: float | tuple[float, float] = 1.0,
     block_weights: Sequence[float] | None = None,
     keys: Tensor | None = None,
+    facts: Tensor | None = None,
 ) -> Tensor:
     """Temporal contrastive loss (TNCE) over scenes that hold the same sounds in another order.
 
@@ -171,6 +172,8 @@ def temporal_contrastive_loss(
             (between forward and reversed, with the overlays).
         block_weights: weight b ≥ 0 of each block's rows; 1 each by default.
         keys: (num_blocks · B,) whole numbers, equal for captions that say the same: such pairs are no negatives.
+        facts: (num_blocks · B, any), the keys of all that is true of each scene: captions that say one of them are no
+            negatives of it. By default its own caption's key.
 
     Returns:
         a scalar.
@@ -188,10 +191,11 @@ def temporal_contrastive_loss(
     weights = _block_weights(block_weights, num_blocks).to(logits_per_audio).repeat_interleave(rows // num_blocks)
     negatives = _negative_weights(num_blocks, rows // num_blocks, alpha_same, alpha_cross).to(logits_per_audio)
     if keys is not None:
-        if keys.shape != (rows,):
-            raise ValueError(f"keys must have shape ({rows},), got {tuple(keys.shape)}")
-        off_diagonal = ~torch.eye(rows, dtype=torch.bool, device=keys.device)
-        negatives = negatives.masked_fill((keys[:, None] == keys) & off_diagonal, 0)
+        facts = keys[:, None] if facts is None else facts
+        if keys.shape != (rows,) or facts.shape[:-1] != (rows,):
+            raise ValueError(f"keys must have shape ({rows},), got {tuple(keys.shape)}; facts {tuple(facts.shape)}")
+        is_true = (facts[:, None, :] == keys[None, :, None]).any(dim=2)
+        negatives = negatives.masked_fill(is_true & ~torch.eye(rows, dtype=torch.bool, device=keys.device), 0)
     # A weight of 0 becomes −inf: such a pair is left out, to the last bit. The diagonal is never left out.
     logits = logits_per_audio + negatives.log()
     own = logits_per_audio.diagonal()

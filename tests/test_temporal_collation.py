@@ -7,6 +7,7 @@ that the clips are.
 import pickle
 import re
 from collections import Counter
+from dataclasses import fields
 from itertools import combinations, product
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from datasets import Dataset
 from modeling_clap_student import InputError
 from modeling_clap_student.checkpoints.initialization import scratch_tokenizer
 from modeling_clap_student.data.skipping import SkippedClips
-from modeling_clap_student.temporal.captions import PARAPHRASES
 from modeling_clap_student.temporal.collation import SceneCollator, SceneKinds
+from modeling_clap_student.temporal.narration import Narrator
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer, is_held_out
 
 
@@ -28,21 +29,53 @@ RATE = 8000
 PITCHES = {"low hum": 300, "whistle": 640, "hiss": 980, "tone": 1320, "bell": 1660, "siren": 2000, "cricket": 2340}
 PROMPT = "this is a sound of "
 
-# Which of the two that are named is heard first: 1, 2, or 0 for both at once.
-HEARD_FIRST = dict.fromkeys(
-    ("before", "prior to", "ahead of", "preceding", "earlier than", "sooner than", "in advance of", "in front of",
-     "until", "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
-     "turning into", "changing to", "succeeded by", "trailed by", "chased by", "pursued by", "replaced by",
-     "superseded by", "and next", "and later", "and soon", "and eventually", "and subsequently", "and finally",
-     "and in turn"), 1,
+# Which of the two that are named is heard first: 1, 2, or 0 for both at once. Those held out of training first.
+COMMON = dict.fromkeys(
+    ("X then Y", "X and then Y", "X and after that Y", "X, after that Y", "first X then Y", "first X and then Y",
+     "starts with X and ends with Y", "begins with X and ends with Y", "X first, Y second",
+     "X at the beginning, Y at the end", "after X, Y",
+     "X comes before Y", "X goes before Y", "X happens before Y",
+     "X followed by Y", "X is followed by Y", "X, followed by Y"), 1,
 ) | dict.fromkeys(
-    ("preceded by", "subsequent to", "later than", "succeeding", "in the wake of", "on the heels of", "behind",
-     "right behind", "since", "ever since", "upon", "directly upon", "past", "immediately past", "shortly past",
-     "once past", "once there was", "only once there was",
-     "as soon as there was", "not before", "not until there was", "coming out of", "at the end of", "at the close of",
-     "at the finish of",
-     "in response to"), 2,
-) | dict.fromkeys(("while", "and at the same time"), 0)  # fmt: skip
+    ("X after Y", "X following Y", "X, before that Y", "X, and before that Y", "last X, first Y",
+     "ends with X and starts with Y", "X last, Y first", "ends with X and begins with Y", "X second, Y first",
+     "X at the end, Y at the beginning", "before X, Y",
+     "X comes after Y", "X follows Y", "X happens after Y",
+     "X which is preceded by Y", "X is preceded by Y", "X, preceded by Y"), 2,
+)  # fmt: skip
+RARE = dict.fromkeys(
+    [f"X {words} Y" for words in (
+     "before", "prior to", "ahead of", "earlier than", "sooner than", "in advance of", "in front of",
+     "until", "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
+     "turning into", "changing to", "and next", "and later", "and soon", "and eventually", "and subsequently",
+     "and in turn", "precedes", "heralds", "introduces", "announces", "ushers in", "prefaces",
+     "succeeded by", "trailed by", "chased by", "pursued by", "replaced by", "superseded by")], 1,
+) | dict.fromkeys(
+    [f"X {words} Y" for words in (
+     "subsequent to", "later than", "in the wake of", "on the heels of", "behind",
+     "right behind", "since", "ever since", "upon", "past", "shortly past", "once past", "once there was",
+     "only once there was", "as soon as there was", "not before", "not until there was", "coming out of",
+     "at the end of", "at the close of", "at the finish of", "in response to",
+     "succeeds", "trails", "chases", "pursues", "replaces", "supersedes",
+     "preceded by", "heralded by", "introduced by", "announced by", "ushered in by", "prefaced by")], 2,
+)  # fmt: skip
+AT_ONCE = dict.fromkeys(("X while Y", "X and at the same time Y"), 0)
+HEARD_FIRST = COMMON | RARE | AT_ONCE
+_NAME = f"({'|'.join(PITCHES)})"
+
+
+# What is said of one place: 0 for the first sound, 1 for the last, or the second of two.
+PLACED = dict.fromkeys(
+    ("the first sound is X", "first there is X", "it starts with X", "it begins with X", "X is heard first"), 0
+) | dict.fromkeys(
+    ("the second sound is X", "X is heard second", "X is the second sound", "the last sound is X",
+     "at the end there is X", "it ends with X", "it stops with X", "X is heard last"), 1,
+)  # fmt: skip
+
+
+def as_pattern(form: str) -> str:
+    """What a caption of a form looks like; the tokenizer puts blanks before commas."""
+    return form.replace(",", " ?,").replace("X", _NAME).replace("Y", _NAME)
 
 
 def clip_table(folder: Path, clips_each: int = 2, silent: tuple[str, ...] = ()) -> Dataset:
@@ -67,7 +100,7 @@ def clips(tmp_path_factory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return scratch_tokenizer([*PITCHES, *HEARD_FIRST])
+    return scratch_tokenizer([*PITCHES, *HEARD_FIRST, *PLACED])
 
 
 @pytest.fixture
@@ -77,7 +110,9 @@ def collate(clips, tokenizer, tmp_path):
     def make(stage="b", clips=clips, renderer=None, pairs="seen", without=(), **kinds) -> SceneCollator:
         renderer = renderer or SceneRenderer(clips, RATE, SkippedClips(tmp_path / "skipped.csv"))
         deck = Deck(clips, seed=4, pairs=pairs, without=without)
-        return SceneCollator(deck, renderer, tokenizer, SceneKinds(stage, **kinds))
+        said = {name: kinds.pop(name) for name in [*kinds] if name in {field.name for field in fields(Narrator)}}
+        said = {"paraphrase_from": 1.0, "positions": 0.0, "names": 0.0} | said
+        return SceneCollator(deck, renderer, tokenizer, SceneKinds(stage, **kinds), Narrator(**said))
 
     return make
 
@@ -111,17 +146,28 @@ def captions_of(collator: SceneCollator, batch: dict) -> list[str]:
 
 
 def meaning(caption: str) -> tuple:
-    """(`order`, first, second), (`at once`, the two sorted), (`single`, A) or (`double`, the two sorted)."""
-    text = caption.lower().removeprefix(PROMPT)
+    """(`order`, first, second), (`at once`, the two sorted), (`single`, A), (`double`, the two sorted), or (`place`,
+    0 for the first or 1, A)."""
+    text = caption.lower().removeprefix(PROMPT).removeprefix("in this concatenated sound , ")
+    for form, place in PLACED.items():
+        if found := re.fullmatch(as_pattern(form), text):
+            return "place", place, found[1]
     names = "|".join(PITCHES)
     if found := re.fullmatch(f"(?:single sound of )?({names})", text):
         return "single", found[1]
     if found := re.fullmatch(f"combined sound of ({names}) and ({names})", text):
         return "double", *sorted(found.groups())
-    one, words, other = re.fullmatch(f"({names}) (.+) ({names})", text).groups()
-    if HEARD_FIRST[words] == 0:
+    form, one, other = form_of(text)
+    if HEARD_FIRST[form] == 0:
         return "at once", *sorted((one, other))
-    return ("order", one, other) if HEARD_FIRST[words] == 1 else ("order", other, one)
+    return ("order", one, other) if HEARD_FIRST[form] == 1 else ("order", other, one)
+
+
+def form_of(text: str) -> tuple[str, str, str]:
+    """The form of a caption of two sounds, and these as they are named."""
+    found = [(form, *match.groups()) for form in HEARD_FIRST if (match := re.fullmatch(as_pattern(form), text))]
+    (only,) = found
+    return only
 
 
 def pitches(waveform: torch.Tensor, count: int) -> list[str]:
@@ -177,28 +223,29 @@ def test_joint_batches_hold_both_stages(collate):
 
 
 def test_captions_say_what_is_heard(collate):
-    """Guards against a connective that is worded the wrong way round, in one block or in all."""
-    collator, count = collate(retention=False), 60
+    """Guards against a connective that is worded the wrong way round, in one block or in all, and other captions of
+    the wrong rows."""
+    collator, count = collate(retention=False, paraphrase_from=0.0), 60
     batch = collator(numbers(*range(count)))
     captions = captions_of(collator, batch)
-    unheard, names = collate(retention=False, renderer=Unheard()), "|".join(PITCHES)
+    assert batch["parts"] == [("b", 3, count), ("again", 2, count)] and len(captions) == 5 * count
+    assert len(batch["input_values"]) == len(batch["facts"]) == 3 * count
+    unheard = collate(retention=False, renderer=Unheard(), paraphrase_from=0.0)
     used = Counter(
-        re.fullmatch(f"(?:{names}) (.+) (?:{names})", caption.removeprefix(PROMPT))[1]
+        form_of(caption.removeprefix(PROMPT))[0]
         for start in range(0, 1500, 50)
-        for caption in captions_of(unheard, unheard(numbers(*range(start, start + 50))))[:50]
+        for caption in captions_of(unheard, unheard(numbers(*range(start, start + 50))))[150:200]
     )
-    assert set(used) | {"while", "and at the same time"} == set(HEARD_FIRST)
-    assert all(PARAPHRASES[words].kind == ("while", "before", "after")[heard] for words, heard in HEARD_FIRST.items())
+    assert set(used) == set(COMMON | RARE)
     by_kind = [sum(used[words] for words in used if HEARD_FIRST[words] == kind) / 1500 for kind in (1, 2)]
-    assert by_kind == pytest.approx([0.5, 0.5], abs=0.04) and used["before"] == pytest.approx(375, abs=60)
+    assert by_kind == pytest.approx([0.5, 0.5], abs=0.04) and used["X before Y"] == pytest.approx(132, abs=40)
     for row, caption in enumerate(captions):
         kind, one, other = meaning(caption)
-        assert kind == ("order", "order", "at once")[row // count]
-        first, last = heard(batch["input_values"][row], pair=kind == "at once")
+        assert kind == ("order", "order", "at once", "order", "order")[row // count]
+        first, last = heard(batch["input_values"][row % (3 * count)], pair=kind == "at once")
         assert (first, last) == (([one], [other]) if kind == "order" else ([one, other], [one, other])), caption
     with_prompt = sum(caption.startswith(PROMPT) for caption in captions) / len(captions)
-    plain = sum(" before " in caption for caption in captions[: 2 * count]) / (2 * count)
-    assert 0.3 < with_prompt < 0.7 and 0.1 < plain < 0.45
+    assert 0.35 < with_prompt < 0.65 and all(" before " in caption for caption in captions[: 2 * count])
 
 
 @pytest.mark.parametrize("doubles", ["mixed", "concat"])
@@ -226,13 +273,72 @@ def test_captions_of_stage_a_say_what_is_heard(collate, doubles):
 @pytest.mark.parametrize("stage", ["a", "b", "joint"])
 def test_keys_are_equal_where_captions_mean_the_same(collate, stage):
     """Guards against negatives that are true: "B after A" beside "A before B", or one class twice in stage A."""
-    collator = collate(stage, renderer=Unheard())
+    collator = collate(stage, renderer=Unheard(), paraphrase_from=0.0)
     batch = collator(numbers(*range(80)))
     meanings = [meaning(caption) for caption in captions_of(collator, batch)]
     assert len(set(meanings)) < len(meanings)
     one = {key: {m for k, m in zip(batch["keys"].tolist(), meanings, strict=True) if k == key} for key in
            batch["keys"].tolist()}  # fmt: skip
     assert all(len(same) == 1 for same in one.values()) and len(one) == len(set(meanings))
+
+
+@pytest.mark.parametrize("max_sounds", [2, 3])
+def test_facts_are_all_that_is_true(collate, max_sounds):
+    """Guards against a true caption that counts as a negative, such as "the first sound is A" beside "A before B", and
+    against a false one that does not: by what captions say of pairs of sounds and of places, over all rows."""
+    shares = {"paraphrase_from": 0.0, "positions": 0.4, "names": 0.2}
+    collator = collate(renderer=Unheard3(), retention=False, max_sounds=max_sounds, **shares)
+    batch = collator(numbers(*range(60)))
+    scenes = [collator.deck.scene(number) for number in range(60)]
+    heard = [way for ways in zip(*map(collator._ways, scenes), strict=True) for way in ways]
+    assert {len(way.classes) for way in heard} == set(range(2, max_sounds + 1))
+    true = (batch["facts"][:, None, :] == batch["keys"][None, :, None]).any(dim=2)
+    captions, counted = captions_of(collator, batch), Counter()
+    said = [*heard, *heard[:120]]  # whose captions
+    for row, way in enumerate(heard):
+        for column, caption in enumerate(captions):
+            if len(said[column].classes) == 2:
+                kind, *rest = meaning(caption)
+                counted[kind] += 1
+                assert true[row, column] == is_true(kind, rest, way, caption), (way, caption)
+    assert set(counted) == {"order", "at once", "place", "single"}
+    assert true[:, :180].diagonal().all() and true[:120, 180:].diagonal().all()
+
+
+def is_true(kind: str, said: list, way, caption: str) -> bool:
+    classes, at_once = way.classes, way.at_once
+    if kind == "single":
+        return said[0] in classes
+    if kind == "at once":
+        return at_once and set(said) == set(classes)
+    if at_once:
+        return False
+    if kind == "place":
+        last = "second" not in caption
+        return classes[0 if said[0] == 0 else -1 if last else 1] == said[1]
+    return set(said) <= set(classes) and classes.index(said[0]) < classes.index(said[1])
+
+
+class Unheard3(Unheard):
+    def sequence(self, clips, order, seed):
+        return np.zeros(4, np.float32)
+
+
+def test_three_sounds_are_heard_as_said(collate):
+    """Guards against orders that are told otherwise than rendered: tones tell which is when."""
+    collator, wanted = collate(retention=False, max_sounds=3), range(40)
+    batch, size = collator(numbers(*wanted)), 40
+    three = 0
+    for number in wanted:
+        ways = collator._ways(collator.deck.scene(number))
+        if len(ways[0].classes) == 3:
+            three += 1
+            for block, way in enumerate(ways):
+                sound = batch["input_values"][block * size + number]
+                parts = [sound[round(place * RATE) : round((place + 1.5) * RATE)] for place in (0.5, 4.25, 8)]
+                assert [pitches(part, 1) for part in parts] == [[name] for name in way.classes]
+            assert ways[0].classes == ways[1].classes[::-1] and len({way.classes for way in ways}) == 3
+    assert 5 < three < 25
 
 
 def test_rows_for_retention_are_of_every_other_scene(collate):
@@ -254,10 +360,21 @@ def test_prompts_and_paraphrases_are_apart(collate, paraphrase, prompted):
         paraphrase_from=0.0 if paraphrase else 1.0, prompted=prompted, renderer=Unheard(), retention=False
     )
     captions = captions_of(collator, collator(numbers(*range(100))))
-    with_prompt = sum(caption.startswith(PROMPT) for caption in captions) / 300
-    plain = sum(" before " in caption or " while " in caption for caption in captions) / 300
+    with_prompt = sum(caption.startswith(PROMPT) for caption in captions) / len(captions)
     assert (0.35 < with_prompt < 0.65) if prompted else with_prompt == 0
-    assert (0.35 < plain < 0.65) if paraphrase else plain == 1
+    assert len(captions) == (500 if paraphrase else 300)
+    assert paraphrase is any(" and at the same time " in caption for caption in captions)
+
+
+def test_paraphrases_begin_when_they_are_told_to(collate):
+    """Guards against words that turn sounds around before an order is learnt, and words that stay the same."""
+    collator = collate(paraphrase_from=0.4, renderer=Unheard(), retention=False)
+    early, late, later = (
+        collator([{"number": 1, "progress": progress, "visit": visit} for _ in range(2)])
+        for progress, visit in ((0.39, 0), (0.4, 0), (0.9, 1))
+    )
+    assert early["parts"] == [("b", 3, 2)] and late["parts"] == [("b", 3, 2), ("again", 2, 2)]
+    assert captions_of(collator, late)[6:] != captions_of(collator, later)[6:]
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -302,12 +419,14 @@ def test_training_neither_reads_nor_hears_what_tests_are_for(clips, collate, par
         paraphrase_from=0.0 if paraphrase else 1.0,
         overlays=overlays,
         doubles="concat",
+        hold_out=True,
     )
     batches = [collator(numbers(*range(start, start + 50))) for start in range(0, 2000, 50)]
     captions = [caption for batch in batches for caption in captions_of(collator, batch)]
     assert not any(re.search(r"\b(after|then|followed)\b", caption) for caption in captions)
-    said = {words for words in HEARD_FIRST for caption in captions if f" {words} " in caption}
-    assert said == set(collator.kinds.connectives)
+    orders = [caption for caption in captions if meaning(caption)[0] in ("order", "at once")]
+    said = {form_of(caption.removeprefix(PROMPT))[0].strip("XY ") for caption in orders}
+    assert said == set(collator.narrator.connectives(overlays))
     pairs = {frozenset(meaning(caption)[1:]) for caption in captions if meaning(caption)[0] != "single"}
     held_out = {frozenset(pair) for pair in combinations(PITCHES, 2) if is_held_out(*pair)}
     allowed = {frozenset(pair) for pair in combinations(sorted(set(PITCHES) - {"low hum"}), 2)} - held_out

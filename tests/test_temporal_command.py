@@ -31,7 +31,7 @@ PITCHES = {"low_hum": 150, "tone": 500, "whistle": 1500, "hiss": 5000}
 SCORES = {"accuracy_1a", "order", "selection"}
 QUICK = [
     "--max_steps", "2", "--per_device_train_batch_size", "2", "--validation_scenes", "4", "--disable_tqdm", "true",
-    "--eval_steps", "2", "--save_steps", "2", "--warmup_steps", "0",
+    "--word_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--warmup_steps", "0",
 ]  # fmt: skip
 
 
@@ -91,9 +91,15 @@ def check_saved(folder: str | Path) -> ClapStudentModel:
         ("a", ["--doubles", "concat", "--num_scenes", "3"]),
         ("b", []),
         ("joint", ["--freeze_audio_encoder", "true"]),
+        ("b", ["--hold_out_connectives", "true", "--position_captions", "0", "--name_captions", "0"]),
+        ("b", ["--max_sounds", "3"]),
+        ("b", ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true"]),
         (
             "b",
-            ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"],
+            [
+                *("--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false"),
+                *("--retention_weight", "0", "--position_captions", "0", "--name_captions", "0"),
+            ],
         ),
         ("b", ["--overlays", "false", "--alpha_same", "0", "--alpha_cross", "0.5", "--reverse_weight", "0.5"]),
         ("b", ["--construction", "authors", "--alpha_same_overlay", "0", "--held_out_classes", "low_hum", "hiss"]),
@@ -121,7 +127,10 @@ def test_a_stage_from_files_to_a_model(command, made, inputs, stage, flags, caps
     record = model.config.record
     assert record["stage"] == stage and record["start"]["name"] == "model"
     assert record["hyperparameters"]["frozen_pooling"] is frozen_pooling
-    assert set(record["connectives"]) & {"after", "then", "followed by"} == set()
+    said = {"after", "then", "followed by"}
+    is_paraphrased = stage != "a" and not {"--hold_out_connectives", "--frozen_pooling"} & {*flags}
+    assert set(record["connectives"]) & said == (said if is_paraphrased else set())
+    assert record["class_names"] == sorted({name.replace("_", " ") for name in PITCHES if name not in flags})
     assert ("while" in record["connectives"]) is (stage != "a" and "--overlays" not in flags)
     assert "TeminAL" in Path("out/README.md").read_text()
     assert not same_weights("out", made / "model")
@@ -282,6 +291,15 @@ def test_wrong_inputs(command, made, inputs, files, capsys, tmp_path):
         "hears or reads differently": [*inputs, "--base", clap],
         "no such checkpoint folder: ./gone": ["--model", "./gone", *files, *QUICK],
         "no such file or folder": [*model, "--clips", "nowhere/at/all", *files[2:]],
+        "needs three classes that may be heard together, and there are 2": [
+            *inputs,
+            "--held_out_classes",
+            "tone",
+            "hiss",
+            "--max_sounds",
+            "3",
+        ],
+        "--max_sounds must lie in [2, 3], got 4": [*inputs, "--max_sounds", "4"],
         "--alpha_same must lie in [0, 100], got -1": [*inputs, "--alpha_same", "-1"],
     }
     before = set(tmp_path.rglob("*"))
@@ -353,3 +371,13 @@ def test_transformers_clap_is_trained_with_its_own_pooling(command, tmp_path, fi
     assert {name for name in before if name.startswith(frozen)} <= same and "logit_scale_t" not in same
     short = tiny_clap(tmp_path / "short")
     check_failure(command(run_temporal, "--stage", "b", "--model", short, *files, *QUICK), capsys, "windows of 2 s")
+
+
+def test_a_text_tower_too_short_for_three_sounds_is_told(command, files, tmp_path, capsys):
+    """Guards against captions of three sounds whose end, and with it their order, is cut."""
+    model, processor = tiny_model()
+    processor.tokenizer.model_max_length = 12
+    save(tmp_path / "short", settle(model), processor)
+    flags = ["--model", "short", *files, *QUICK, "--max_sounds", "3", "--output_dir", "out"]
+    check_failure(command(run_temporal, "--stage", "b", *flags), capsys, "tokens, and short reads 12", "three sounds")
+    assert not Path("out").exists()

@@ -120,3 +120,25 @@ def test_low_precision_is_computed_as_given():
 def test_wrong_input_is_refused(shape, arguments, message):
     with pytest.raises(ValueError, match=message):
         temporal_contrastive_loss(torch.zeros(shape), **arguments)
+
+
+def test_captions_that_are_true_are_no_negatives():
+    """Guards against "the first sound is A" that pushes "A before B" away, or a false caption that is left out: the
+    definition in float64, with several facts a scene."""
+    generator = torch.Generator().manual_seed(11)
+    logits = torch.randn(9, 9, generator=generator, dtype=torch.float64)
+    keys = torch.tensor([1, 2, 3, 4, 5, 6, 7, 8, 1])
+    facts = torch.tensor(
+        [[1, 5, 5], [2, 2, 2], [3, 7, 1], [4, 1, 8], [5, 1, 1], [6, 6, 6], [7, 3, 3], [8, 2, 2], [1, 9, 9]]
+    )
+    total = 0.0
+    for i in range(9):
+        row = sum(math.exp(logits[i, j]) for j in range(9) if j == i or keys[j] not in facts[i])
+        column = sum(math.exp(logits[j, i]) for j in range(9) if j == i or keys[i] not in facts[j])
+        total += math.log(row) + math.log(column) - 2 * logits[i, i].item()
+    loss = temporal_contrastive_loss(logits, 3, keys=keys, facts=facts)
+    assert loss.item() == pytest.approx(total / 18, abs=1e-12)
+    own = temporal_contrastive_loss(logits, 3, keys=keys, facts=keys[:, None])
+    assert own.item() == temporal_contrastive_loss(logits, 3, keys=keys).item() != loss.item()
+    with pytest.raises(ValueError, match="facts"):
+        temporal_contrastive_loss(logits, 3, keys=keys, facts=facts[:8])

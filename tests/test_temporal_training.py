@@ -20,8 +20,10 @@ from transformers import TrainerCallback
 from modeling_clap_student import InputError
 from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
+from modeling_clap_student.losses import temporal_contrastive_loss
 from modeling_clap_student.temporal.arguments import TemporalTrainingArguments
 from modeling_clap_student.temporal.collation import SceneCollator, SceneKinds
+from modeling_clap_student.temporal.narration import Narrator
 from modeling_clap_student.temporal.scenes import Deck, SceneRenderer
 from modeling_clap_student.temporal.trainer import TemporalTrainer, order_aware, temporal_objective
 
@@ -60,13 +62,15 @@ def make_trainer(clips, tmp_path, stage="b", model=None, kinds=None, validation=
     args = TemporalTrainingArguments(output_dir=str(tmp_path / "out"), **{**options, **arguments})
     table = read_benchmark(str(clips)).clips
     renderer = SceneRenderer(table, 44100, SkippedClips(tmp_path / "skipped.csv"))
-    kinds = SceneKinds(stage, retention=args.retention_weight > 0, **(kinds or {}))
+    kinds = dict(kinds or {})
+    narrator = Narrator(**{name: kinds.pop(name) for name in ("paraphrase_from", "prompted") if name in kinds})
+    kinds = SceneKinds(stage, retention=args.retention_weight > 0, **kinds)
     return TemporalTrainer(
         model=aware,
         args=args,
         base=base,
         validation=validation,
-        data_collator=SceneCollator(Deck(table, 0, "seen"), renderer, aware.processor.tokenizer, kinds),
+        data_collator=SceneCollator(Deck(table, 0, "seen"), renderer, aware.processor.tokenizer, kinds, narrator),
         processing_class=aware.processor,
         callbacks=callbacks,
     )
@@ -111,7 +115,7 @@ def objective(given: dict, scenes: list[int], args) -> tuple[torch.Tensor, torch
     weight, scale = (given[name].clone().requires_grad_() for name in ("weight", "scale"))
     audio, text = (torch.nn.functional.normalize(given[name][rows] @ weight, dim=1) for name in ("inputs", "texts"))
     parts = [("a", 2, len(scenes)), ("b", 3, len(scenes))]
-    loss = temporal_objective(audio, text, scale, given["keys"][rows], parts, args)
+    loss = temporal_objective(audio, text, scale, given["keys"][rows], given["keys"][rows, None], parts, args)
     loss.backward()
     return loss.detach(), weight.grad, scale.grad
 
@@ -127,6 +131,29 @@ def test_the_objective_is_the_sum_of_its_stages(tmp_path):
     expected = sum(by_loops(logits[a, a], 2, (1, 1), (1, 1), (1, 1), keys[a])) / 2
     expected += sum(by_loops(logits[b, b], 3, (0.5, 0.3), (2.0, 1.5), (1, 0.7, 0.4), keys[b])) / 2
     assert found.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_other_captions_are_compared_with_scenes_and_with_the_method_s_captions(tmp_path):
+    """Guards against captions beside another part's scenes, and a target that gives way: its gradient is none."""
+    generator, scenes, args = torch.Generator().manual_seed(4), 3, arguments(tmp_path)
+    audio, text, again = (
+        torch.nn.functional.normalize(torch.randn(rows, 4, dtype=torch.float64, generator=generator), dim=1)
+        for rows in (15, 15, 6)
+    )
+    keys, facts = torch.arange(21), torch.arange(15)[:, None]
+    keys[15] = keys[6]  # which says what the first scene's own caption says
+    scale, parts = torch.tensor(2.0, dtype=torch.float64), [("a", 2, scenes), ("b", 3, scenes), ("again", 2, scenes)]
+    text, again = text.requires_grad_(), again.requires_grad_()
+    whole = temporal_objective(audio, torch.cat([text, again]), scale, keys, facts, parts, args)
+    without = temporal_objective(audio, text, scale, keys[:15], facts, parts[:2], args)
+    b = slice(6, 12)
+    rest = [
+        temporal_contrastive_loss(math.exp(2.0) * source @ again.T, 2, keys=keys[15:], facts=facts[b])
+        for source in (audio[b], text[b].detach())
+    ]
+    assert (whole - without).item() == pytest.approx(sum(rest).item(), rel=1e-12)
+    of_text = [torch.autograd.grad(loss, text, retain_graph=True)[0] for loss in (whole, without)]
+    assert torch.equal(*of_text) and torch.autograd.grad(whole, again)[0].abs().sum() > 0
 
 
 def test_overlays_weigh_as_orders_unless_told(tmp_path):

@@ -16,10 +16,11 @@ from temporal_tables import BASE, scores, write_tables
 CLIPS = ["--clips", "esc50:1,2,3={data}/esc10", "--validation_clips", "esc50:4={data}/esc10"]
 CLIPS += ["--task", "esc50:5={data}/esc10"]
 SIZES = ["--max_steps", "1200", "--eval_steps", "200", "--save_steps", "200", "--num_scenes", "1000"]
-SIZES += ["--per_device_train_batch_size", "24", "--learning_rate", "2e-3", "--paraphrase_from", "0.3"]
+SIZES += ["--per_device_train_batch_size", "24", "--learning_rate", "2e-3"]
 SIZES += ["--freeze_audio_encoder", "true", "--freeze_text_encoder", "true"]
 AUTHORS = ["--frozen_pooling", "true", "--paraphrase_from", "1", "--prompted", "false", "--retention_weight", "0"]
-AUTHORS += ["--doubles", "concat"]
+AUTHORS += ["--doubles", "concat", "--word_steps", "0"]
+MORE_CLASSES = ["--clips", "esc50:1,2,3={data}/esc50_16k", "--num_scenes", "2000"]  # on top of ESC-10's
 
 
 def stage(name: str, which: str, start: str, *flags: str, base: str = "teacher") -> Step:
@@ -42,6 +43,8 @@ STEPS = [
     teacher(SECOND, "teacher"),
     stage("temporal_a", "a", "teacher"),
     stage("temporal_b", "b", "teacher"),
+    stage("temporal_held_out", "b", "teacher", "--hold_out_connectives", "true"),
+    stage("temporal_50", "b", "teacher", *MORE_CLASSES),
     stage("temporal_ab", "b", "temporal_a"),
     stage("temporal_frozen_a", "a", "teacher", *AUTHORS),
     stage("temporal_frozen_ab", "b", "temporal_frozen_a", *AUTHORS),
@@ -49,7 +52,7 @@ STEPS = [
     stage("temporal_no_while", "b", "temporal_a", "--overlays", "false"),
     stage("temporal_same0", "b", "temporal_a", "--alpha_same", "0"),
     stage("temporal_cross0", "b", "temporal_a", "--alpha_cross", "0"),
-    stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1"),
+    stage("temporal_plain", "b", "temporal_a", "--paraphrase_from", "1", "--word_steps", "0"),
     pairs(SECOND, "pairs_ads_esc10", "ads", "teacher", "esc10"),
     IMPROVED,
     stage("temporal_improved", "b", IMPROVED.name, base=IMPROVED.name),
@@ -60,6 +63,8 @@ ARMS = {
     BASE: "teacher",
     "A": "temporal_a",
     "B": "temporal_b",
+    "B, common words held out": "temporal_held_out",
+    "B, scenes of ESC-50's classes too": "temporal_50",
     "A→B": "temporal_ab",
     "A→B, frozen pooling (the authors')": "temporal_frozen_ab",
     "A and B joint": "temporal_joint",

@@ -14,10 +14,13 @@ from tables import apart, free_name
 
 CONTROLS = "3C/control/"
 BASE = "base"
-MAIN = (BASE, "A", "B", "A→B", "A→B, frozen pooling (the authors')")
+MAIN = (
+    *(BASE, "A", "B", "B, common words held out", "B, scenes of ESC-50's classes too"),
+    *("A→B", "A→B, frozen pooling (the authors')"),
+)
 COMBINED = (BASE, "B", "ADS+SL", "ADS+SL, then B", "B, then ADS+SL")
-SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "6A", "6B", "unseen_connectives")
-FEW = ("1A", "2C", "3A", "3C", "3C/unseen", "4B", "unseen_connectives")
+SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "6A", "6B", "6D", "6E")
+FEW = ("1A", "2C", "3A", "3C", "3C/unseen", "4B", "6D")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from ..data.listening import Sound
 from ..data.skipping import SkippedClips
 from ..encoding_clap_student import embed_distinct_texts, iter_embeddings
 from ..errors import ClipError, InputError
+from ..processing_clap_student import MAX_TEXT_LENGTH, longest_text
 from ..utils.console import progress_bar
 from .foreign import ForeignModel
 
@@ -197,3 +198,11 @@ def text_vectors(
     if isinstance(model, ForeignModel):
         return model.embed_texts(texts, description)
     return embed_distinct_texts(model, tokenizer, texts, batch_size, description)
+
+
+def first_too_long(model, processor, texts: Iterable[str]) -> tuple[str, int, int] | None:
+    """The first text that a model can't read to its end, its tokens and how many it reads; None where it reads all."""
+    sizes = getattr(model.config, "text_config", None)
+    positions = min(longest_text(processor.tokenizer), getattr(sizes, "max_position_embeddings", MAX_TEXT_LENGTH))
+    counts = ((text, len(processor.tokenizer(text)["input_ids"])) for text in texts)
+    return next(((text, count, positions) for text, count in counts if count > positions), None)

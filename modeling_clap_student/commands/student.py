@@ -12,6 +12,7 @@ With nothing but --strategy it runs the whole chain on the built-in soundscapes:
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -123,7 +124,8 @@ def train_student(
             validation=data.validation and validation,
             data_collator=make_collator(student, processor, training_args, teacher_processor, skipped, leakage),
             processing_class=processor,
-            record=origin(args, model_args) | student_sources(args),
+            retention=order_retention(args, student, processor, data.captions, training_args.seed),
+            record=origin(args, model_args, student) | student_sources(args),
         )
         run.train(trainer)
         scores = score_both((teacher, teacher_processor), (student, processor), benchmarks, skipped)
@@ -161,9 +163,38 @@ def check_selection(args: StudentArguments, training_args: ClapStudentTrainingAr
         raise InputError("--metric_for_best_model accuracy needs --task, labelled clips, and --validation_fraction")
 
 
-def origin(args: StudentArguments, model_args: ModelArguments) -> dict:
+# Of the record of what was taught order: what those who keep it, and those who ask for it, must know.
+_OF_ORDER = ("connectives", "class_names", "hold_out_connectives")
+
+
+def order_retention(
+    args: StudentArguments, student, processor, captions: list[str] | None, seed: int
+) -> Callable | None:
+    """What keeps the start's knowledge of order, where it is wanted.
+
+    Raises:
+        InputError: it is asked for, and there is none.
+    """
+    from ..temporal.retention import OrderRetention, knows_order
+
+    if not (knows_order(student) if args.retain_order is None else args.retain_order):
+        return None
+    if not knows_order(student):
+        raise InputError(
+            f"--retain_order: --init {args.init} knows nothing of the order of sounds: run_temporal.py teaches it"
+        )
+    record = student.config.record or {}
+    names = record.get("class_names") or sorted(set(captions or ()))
+    say(f"the start tells the order of sounds: it is kept, with {len(names)} names of sounds (--retain_order)")
+    is_held_out = bool(record.get("hold_out_connectives"))
+    return OrderRetention(student, processor.tokenizer, names, args.retain_order_weight, is_held_out, seed)
+
+
+def origin(args: StudentArguments, model_args: ModelArguments, student) -> dict:
     """For the model card: what the student started from."""
     facts = {"origin": f"A student of the strategy {args.strategy}.", "init": args.init}
+    taught = getattr(student.config, "record", None) or {}
+    facts |= {name: taught[name] for name in _OF_ORDER if name in taught}
     if args.init == "fresh":
         facts |= {"text_model": model_args.text_model, "audio_weights": model_args.audio_weights}
     return facts

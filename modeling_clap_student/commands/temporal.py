@@ -55,8 +55,10 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
     from ..evaluation.validation import TemporalValidation
     from ..temporal.collation import SceneCollator, SceneKinds
     from ..temporal.scenes import Deck, SceneRenderer
-    from ..temporal.sources import place_of, read_clips, read_model
+    from ..temporal.sources import check_three_sounds, place_of, read_clips, read_model
     from ..temporal.trainer import TemporalTrainer
+    from ..temporal.vocabulary import add_words
+    from ..temporal.words import teach_words
     from ..training.run import TrainingRun
 
     run = TrainingRun(f"Temporal post-training, stage {args.stage}: {args.model}", args, training_args)
@@ -75,14 +77,20 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         model, processor, base = read_model(args, training_args)
         rate = processor.feature_extractor.sampling_rate
         retains = training_args.retention_weight > 0
-        kinds = SceneKinds(args.stage, args.overlays, args.doubles, args.paraphrase_from, args.prompted, retains)
+        kinds = SceneKinds(args.stage, args.overlays, args.doubles, retains, args.max_sounds)
+        narrator = narrator_of(args)
+        can_learn = model.poolings and not training_args.frozen_pooling
+        if can_learn and args.stage != "a" and not training_args.freeze_text_encoder:
+            add_words(model, narrator.phrases, training_args.seed)
+        if args.max_sounds > 2:
+            check_three_sounds(args, deck, model, processor, narrator)
         validation = TemporalValidation(
             processor,
             Benchmark("validation", "", held_out, sorted(set(held_out["label"]))),
             validation_deck.scenes(training_args.validation_scenes),
             SceneRenderer(held_out, rate, skipped, args.construction),
             skipped,
-            kinds.orders,
+            narrator.orders,
         )
         renderer = SceneRenderer(clips, rate, skipped, args.construction)
         trainer = TemporalTrainer(
@@ -90,11 +98,15 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             args=training_args,
             base=base,
             validation=validation,
-            data_collator=SceneCollator(deck, renderer, processor.tokenizer, kinds),
+            data_collator=SceneCollator(deck, renderer, processor.tokenizer, kinds, narrator),
             processing_class=processor,
-            record=record(args, kinds.connectives, model),
+            record=record(args, narrator, deck.class_names, model),
         )
         before = validation(model)
+        if args.word_steps and can_learn and args.stage != "a" and not resumes(training_args):
+            say(f"teaching the words for an order first, {args.word_steps} steps")
+            rate, seed, read = training_args.learning_rate, training_args.seed, trainer.read
+            teach_words(model, processor.tokenizer, narrator, deck.class_pairs, args.word_steps, rate, seed, read)
         run.train(trainer)
         results = {
             "stage": args.stage,
@@ -109,7 +121,21 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
     return results
 
 
-def record(args: TemporalArguments, connectives, model) -> dict:
+def resumes(training_args: TemporalTrainingArguments) -> bool:
+    """Whether a checkpoint is gone on from, whose words are taught."""
+    from ..training.checkpointing import whole_checkpoints
+
+    return bool(training_args.resume_from_checkpoint and whole_checkpoints(training_args.output_dir))
+
+
+def narrator_of(args: TemporalArguments):
+    from ..temporal.narration import Narrator
+
+    shares = args.position_captions, args.name_captions
+    return Narrator(args.hold_out_connectives, args.paraphrase_from, args.prompted, *shares)
+
+
+def record(args: TemporalArguments, narrator, class_names: list[str], model) -> dict:
     """For the model card: how the model was post-trained, and what it was before."""
     from ..data.sources import dataset_source
 
@@ -117,7 +143,10 @@ def record(args: TemporalArguments, connectives, model) -> dict:
         "origin": f"Post-trained on the order of sounds (TeminAL, stage {args.stage}).",
         "stage": args.stage,
         "datasets": [dataset_source(spec) for spec in args.clips],
-        "connectives": connectives,
+        "connectives": [] if args.stage == "a" else narrator.connectives(args.overlays),
+        "hold_out_connectives": args.hold_out_connectives,
+        "class_names": class_names,
+        "max_sounds": args.max_sounds,
         "construction": args.construction,
         "doubles": args.doubles,
         "held_out_classes": args.held_out_classes,

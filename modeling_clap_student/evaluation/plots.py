@@ -161,7 +161,7 @@ _INK = "#1b1e23"
 _WIDTH = 0.8  # of a task's bars together
 
 
-def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
+def draw_tasks(rows: Sequence[dict], task: str, path: Path | str, metrics: Sequence[str] = _TASKS) -> None:
     """Draws the tasks of one set of scenes, with 95 % intervals: `rows` of `compare`, but for the mean of models."""
     if not PartialState().is_main_process:
         return
@@ -170,17 +170,17 @@ def draw_tasks(rows: Sequence[dict], task: str, path: Path | str) -> None:
         if row["task"] == task and "deviation" not in row:
             scores.setdefault(row["model"], {})[row["metric"]] = row
     first = next(iter(scores.values()))
-    width = max(9.0, 0.17 * len(_TASKS) * (len(scores) + 1.5))
+    width = max(9.0, 0.17 * len(metrics) * (len(scores) + 1.5))
     with chart(path, (width, 4.0), {}) as figure:
         axes = figure.add_subplot()
         for number, (model, by_metric) in enumerate(scores.items()):
-            _draw_bars(axes, [by_metric[metric] for metric in _TASKS], number, len(scores), model)
-        places = np.arange(len(_TASKS))
-        chance = [100 * first[metric]["chance"] for metric in _TASKS]
+            _draw_bars(axes, [by_metric[metric] for metric in metrics], number, len(scores), model)
+        places = np.arange(len(metrics))
+        chance = [100 * first[metric]["chance"] for metric in metrics]
         half = _WIDTH / 2 + 0.04
         axes.hlines(chance, places - half, places + half, colors=_INK, linewidth=1.2, label="chance")
-        axes.set_xticks(places, [metric.replace("unseen_connectives", "unseen\nconnect.") for metric in _TASKS])
-        axes.set_xlim(-0.6, len(_TASKS) - 0.4)
+        axes.set_xticks(places, metrics)
+        axes.set_xlim(-0.6, len(metrics) - 0.4)
         axes.set_ylim(0, 100)
         axes.set_ylabel("%")
         title = f"{short_name(task)}: {first['3C']['n']} scenes, {first['1A']['n']} single clips"

@@ -18,9 +18,9 @@ from .paper import paper_rows
 from .plots import most_confused
 from .zero_shot import ZeroShotResult
 from .zste.published import PublishedTest
-from .zste.questions import CONNECTIVES
+from .zste.questions import ASKED
 from .zste.result import CONTROL, MAIN_TASKS, SCORE, SceneSet, ZsteResult
-from .zste.tasks import CONTROLS, metric_of
+from .zste.tasks import CONTROLS, MEANS, metric_of
 
 
 CLASSIFICATION = {"accuracy": "Accuracy", "macro_accuracy": "Macro accuracy", "mAP": "Mean average precision"}
@@ -152,10 +152,12 @@ TITLES = {
     "5B/swapped": "5B both swapped",
     "6A": "6A order by “after”",
     "6B": "6B order by other connectives",
-    "unseen_connectives": "connectives kept from training",
+    "6D": "6D order by “after”, “then”, “followed by”",
+    "6E": "6E order by whole sentences",
+    "7A": "7A order of three sounds, of 6 captions",
     **{f"6C/{words}_gap_R@{k}": f"6C swap gap, {words}, R@{k}" for words in ("reversed", "replaced") for k in CUTOFFS},
 }
-_CONTROLLED = [metric for metric in MAIN_TASKS if metric != "1A"]
+_CONTROLLED = [metric for metric in MAIN_TASKS if metric not in ("1A", "7A")]
 _OF_ORDER = ("3A", "3C", "3D", "4A", "4B", "5A", "5B", "6A", "6B")
 
 
@@ -237,11 +239,12 @@ def _words(metric: str) -> str:
 
 def _connective_table(scores: dict, models: list[str], name: str) -> ReportTable:
     cells = []
-    for words in CONNECTIVES:
-        metric = metric_of(words)
+    asked = {metric_of(words): words for words in ASKED} | {metric: f"all of {metric}" for metric in MEANS}
+    for metric, words in asked.items():
         for model in models:
             row, agreement = scores[model, metric], scores.get((model, f"{metric}/consistency"))
-            answer = "–" if "deviation" in row else {True: "yes", False: "no", None: "unknown"}[row["trained_on"]]
+            answers = {True: "yes", False: "no", None: "unknown"}
+            answer = "–" if "deviation" in row else answers.get(row["trained_on"], row["trained_on"])
             cells.append([words, model, answer, percent(row), percent(agreement) if agreement else "–"])
     heads = ["connective", "model", "trained on", "order, %", "same verdict as “before”, %"]
     return ReportTable(f"{name}: connectives (chance 50 %)", heads, cells)

@@ -9,7 +9,8 @@ import numpy as np
 from ..checkpoints.inference import for_inference
 from ..data.benchmarks import Benchmark
 from ..data.skipping import SkippedClips
-from ..temporal.captions import BEFORE, FORWARD, REVERSE, scene_caption
+from ..temporal.captions import FORWARD, REVERSE, scene_caption
+from ..temporal.connectives import BEFORE
 from ..temporal.scenes import Scene, SceneRenderer
 from ..training.validation import PairValidation
 from ..utils.console import say

@@ -86,7 +86,13 @@ class TemporalTrainingArguments(ClapTrainingArguments):
 @dataclass
 class TemporalArguments(LeakageArguments):
     title: ClassVar[str] = "Data and stage"
-    ranges: ClassVar[dict[str, Range]] = {"paraphrase_from": SHARE}
+    ranges: ClassVar[dict[str, Range]] = {
+        "paraphrase_from": SHARE,
+        "position_captions": SHARE,
+        "name_captions": SHARE,
+        "max_sounds": Range(2, 3),
+        "word_steps": Range(0),
+    }
 
     stage: str = flag(
         help="a: one sound or two. b: their order. ab: a, then b. joint: both in each batch.", choices=[*STAGES, "ab"]
@@ -110,11 +116,31 @@ class TemporalArguments(LeakageArguments):
         choices=["mixed", "concat"],
     )
     paraphrase_from: float = flag(
-        0.5, "From this share of the run on, say before and while in other words too. 1: never."
+        0.0,
+        "From this share of the run on, give scenes a second caption: other words for the order, a place, or a name. 1: "
+        "never. With --word_steps 0 take 0.45: before, a model has no order to tell in other words.",
+    )
+    hold_out_connectives: bool = flag(
+        False,
+        "Keep 'after', 'then', 'followed by' and other common words from training. Task 6D then tells whether their "
+        "meaning was learnt without them.",
+    )
+    word_steps: int = flag(
+        400, "First teach the text tower the words for an order, without sounds, in so many steps. 0: don't."
     )
     prompted: bool = flag(True, "Begin half of stage B's captions with 'this is a sound of'.")
+    position_captions: float = flag(0.25, "Share of the second captions that say one sound's place: 'it ends with …'.")
+    name_captions: float = flag(0.15, "Share of the second captions that name one of the sounds.")
+    max_sounds: int = flag(2, "3: give a third of stage B's scenes three sounds. That takes three classes.")
     construction: str = flag(
         "ours",
         "How to make scenes. authors: 5 s and 5 s as they are, and the plain sum for while.",
         choices=list(CONSTRUCTIONS),
     )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.position_captions + self.name_captions > 1:
+            raise ValueError("--position_captions and --name_captions are shares of the same captions: 1 at the most")
+        if self.max_sounds > 2 and self.construction != "ours":
+            raise ValueError("--max_sounds 3 goes with --construction ours: the authors have two sounds")

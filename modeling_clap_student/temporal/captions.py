@@ -1,62 +1,22 @@
-"""Captions of two-sound scenes: what comes first, what comes second, or that both sound at once.
+"""Captions of scenes of two sounds: what comes first, what comes second, or that both sound at once."""
 
-The words `before` and `while` are those of TeminAL (Sinha et al., arXiv 2408.09269), as its public code uses them. The
-other ways to say it are for training with paraphrases, or for tests alone: which is which is fixed here.
-"""
-
-from typing import NamedTuple
+from collections.abc import Sequence
+from itertools import combinations
 
 from ..data.texts import exact_key
 from ..errors import InputError
 from ..processing_clap_student import label_text
+from .connectives import AFTER, BEFORE, CONNECTIVES, WHILE
 
-
-BEFORE, AFTER, WHILE = "before", "after", "while"
 
 # Of the sounds A and B of a scene: A then B, B then A, both at once. Always in this order.
 RELATIONS = FORWARD, REVERSE, OVERLAY = "forward", "reverse", "overlay"
 
+# Kinds of captions that name one sound, or two and no order.
+SINGLE, DOUBLE, NAMED = "single", "double", "named"
+PLACES = FIRST, SECOND, THIRD, LAST = "first", "second", "third", "last"
 
-class Connective(NamedTuple):
-    """The words between two class names, `{x} {words} {y}`."""
-
-    words: str
-    kind: str  # `before` where x is heard first, `after` where y is, `while` where both are heard at once
-
-
-# Never in training, so that a test with them tells whether the meaning was learnt or the word.
-UNSEEN_CONNECTIVES = ("after", "then", "followed by")
-
-# For training, where it paraphrases. Many of either kind: a model that reads few of them learns these words, and takes
-# any other for one or the other kind by chance. None shares its stem with an unseen word.
-TRAINING = {
-    BEFORE: (
-        "prior to", "ahead of", "preceding", "earlier than", "sooner than", "in advance of", "in front of", "until",
-        "till", "right until", "until there is", "leading into", "leading up to", "giving way to", "ending in",
-        "turning into", "changing to", "succeeded by", "trailed by", "chased by", "pursued by", "replaced by",
-        "superseded by", "and next", "and later", "and soon", "and eventually", "and subsequently", "and finally",
-        "and in turn",
-    ),
-    AFTER: (
-        "preceded by", "subsequent to", "later than", "succeeding", "in the wake of", "on the heels of", "behind",
-        "right behind", "since", "ever since", "upon", "directly upon", "past", "immediately past", "shortly past",
-        "once past", "once there was", "only once there was",
-        "as soon as there was", "not before", "not until there was", "coming out of", "at the end of",
-        "at the close of", "at the finish of", "in response to",
-    ),
-    WHILE: ("and at the same time",),
-}  # fmt: skip
-TRAINING_CONNECTIVES = tuple(words for ways in TRAINING.values() for words in ways)
-
-_OTHERS = {BEFORE: (BEFORE, "then", "followed by", "and then"), AFTER: (AFTER, "following"), WHILE: (WHILE, "during")}
-
-# The connectives that are known, by their words.
-PARAPHRASES: dict[str, Connective] = {
-    words: Connective(words, kind) for kind in _OTHERS for words in (*_OTHERS[kind], *TRAINING[kind])
-}
-
-SINGLE, DOUBLE = "single", "double"
-_CLASSES = {SINGLE: 1, DOUBLE: 2, BEFORE: 2, AFTER: 2, WHILE: 2}
+_ONE = (SINGLE, NAMED, *PLACES)
 
 
 def scene_caption(class_a: str, class_b: str, relation: str, connective: str = BEFORE) -> str:
@@ -68,15 +28,15 @@ def scene_caption(class_a: str, class_b: str, relation: str, connective: str = B
     """
     if relation not in RELATIONS:
         raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
-    if connective not in PARAPHRASES:
-        raise InputError(f"unknown connective {connective!r}: known are {', '.join(PARAPHRASES)}")
-    kind = PARAPHRASES[connective].kind
+    if connective not in CONNECTIVES:
+        raise InputError(f"unknown connective {connective!r}: known are {', '.join(CONNECTIVES)}")
+    known = CONNECTIVES[connective]
     if relation == OVERLAY:
-        return f"{class_a} {connective if kind == WHILE else WHILE} {class_b}"
-    if kind == WHILE:
+        return (known if known.kind == WHILE else CONNECTIVES[WHILE]).join(class_a, class_b)
+    if known.kind == WHILE:
         raise InputError(f"{connective!r} tells no order: it can't caption a scene that is {relation}")
     first, second = (class_a, class_b) if relation == FORWARD else (class_b, class_a)
-    return f"{first} {connective} {second}" if kind == BEFORE else f"{second} {connective} {first}"
+    return known.join(first, second) if known.kind == BEFORE else known.join(second, first)
 
 
 def key_of(kind: str, *classes: str) -> int:
@@ -84,11 +44,13 @@ def key_of(kind: str, *classes: str) -> int:
     `A before B`.
 
     Args:
-        kind: of a connective; `single` or `double` for captions that name one or two sounds and no order.
-        classes: as the caption has them, one for `single`, else two. Case, underscores and slashes do not count;
-            neither does the order of those of `while` and `double`.
+        kind: of a connective; of captions that name one sound and no other `single`, or `named` where there may be
+            others, or its place; `double` for two and no order.
+        classes: as the caption has them: one, two, or three one after the other, with `before` or `after`. Case,
+            underscores and slashes do not count; neither does the order of those of `while` and `double`.
     """
-    if len(classes) != _CLASSES.get(kind):
+    counts = {1} if kind in _ONE else {2, 3} if kind in (BEFORE, AFTER) else {2} if kind in (WHILE, DOUBLE) else {}
+    if len(classes) not in counts:
         raise ValueError(f"no caption has the kind {kind!r} and {len(classes)} classes")
     names = [label_text(name).lower() for name in classes]
     if kind == AFTER:
@@ -96,3 +58,14 @@ def key_of(kind: str, *classes: str) -> int:
     elif kind != BEFORE:
         names.sort()
     return int(exact_key("\n".join((kind, *names))), 16) >> 1
+
+
+def facts_of(classes: Sequence[str], at_once: bool = False) -> list[int]:
+    """The keys of all that is true of two or three different sounds, one after the other or two at once; the first is
+    that of the whole."""
+    named = [key_of(NAMED, name) for name in classes]
+    if at_once:
+        return [key_of(WHILE, *classes), *named]
+    pairs = [key_of(BEFORE, *pair) for pair in combinations(classes, 2)] if len(classes) > 2 else []
+    places = [key_of(place, name) for place, name in zip(PLACES, classes, strict=False)]
+    return [key_of(BEFORE, *classes), *pairs, *places, key_of(LAST, classes[-1]), *named]

@@ -1,7 +1,8 @@
 """Batches of scenes with their captions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -10,24 +11,12 @@ from ..curation.strategies import PROMPT
 from ..errors import ClipError, InputError
 from ..processing_clap_student import tokenize
 from ..utils.threads import ThreadedMap
-from .captions import (
-    AFTER,
-    BEFORE,
-    DOUBLE,
-    FORWARD,
-    OVERLAY,
-    RELATIONS,
-    REVERSE,
-    SINGLE,
-    TRAINING,
-    WHILE,
-    key_of,
-    scene_caption,
-)
+from .captions import DOUBLE, FORWARD, OVERLAY, RELATIONS, REVERSE, SINGLE, key_of
+from .narration import Heard, Narrator
 from .scenes import Deck, Scene, SceneRenderer
 
 
-_BEFORE, _AFTER, _AT_ONCE = (TRAINING[kind] for kind in (BEFORE, AFTER, WHILE))
+AGAIN = "again"
 _TRIES = 20  # scenes that are drawn in place of one that can't be read
 
 
@@ -38,30 +27,8 @@ class SceneKinds:
     stage: str = "b"  # `a`, one sound or two; `b`, their order; `joint`, both in each batch
     overlays: bool = True  # whether stage B has both sounds at once as a third block
     doubles: str = "mixed"  # pairs of stage A: half one after the other and half at once, or `concat`
-    # When captions begin to say `before` and `while` in other words too, as a share of the run; 1: never. "A preceded
-    # by B" turns the sounds around: from the start, a model would learn no order at all.
-    paraphrase_from: float = 0.5
-    prompted: bool = True  # whether half of the captions begin with evaluations' prompt, "this is a sound of"
     retention: bool = True  # whether single sounds are added, for which the model shall stay as it was
-
-    @property
-    def connectives(self) -> list[str]:
-        """The words that captions use."""
-        if self.stage == "a":
-            return []
-        kinds = [BEFORE, AFTER, WHILE] if self.overlays else [BEFORE, AFTER]
-        paraphrases = [words for kind in kinds for words in TRAINING[kind]] if self.paraphrase_from < 1 else []
-        return [BEFORE, *([WHILE] if self.overlays else []), *paraphrases]
-
-    @property
-    def orders(self) -> list[str]:
-        """The words for an order, as often as captions use them once they paraphrase: half of them name first what is
-        heard second, a quarter are `before`."""
-        if self.paraphrase_from == 1:
-            return [BEFORE]
-        turns = range(max(len(_BEFORE), len(_AFTER)))
-        afters = [_AFTER[n % len(_AFTER)] for n in range(2 * len(turns))]
-        return [w for n in turns for w in (BEFORE, afters[2 * n], _BEFORE[n % len(_BEFORE)], afters[2 * n + 1])]
+    max_sounds: int = 2  # 3: a third of stage B's scenes have three, in three of their orders
 
 
 # Of a scene, for stages `a` and `b` and for retention (`single`): waveforms, or what a tower made of them.
@@ -81,8 +48,11 @@ class SceneCollator:
             hold what it makes of the waveforms, and a scene is rendered and heard once, as long as memory lasts.
     """
 
-    def __init__(self, deck: Deck, renderer: SceneRenderer, tokenizer, kinds: SceneKinds):
+    def __init__(
+        self, deck: Deck, renderer: SceneRenderer, tokenizer, kinds: SceneKinds, narrator: Narrator | None = None
+    ):
         self.deck, self.renderer, self.tokenizer, self.kinds = deck, renderer, tokenizer, kinds
+        self.narrator = narrator or Narrator()
         self.listen: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._cache: dict[int, tuple[Scene, Sounds]] = {}
         self._bytes = 0
@@ -93,37 +63,42 @@ class SceneCollator:
 
         Returns:
             `input_values` (N, samples) float32, or `input_frames` (N, frames, hidden size) where the collator listens;
-            `input_ids` and `attention_mask` (N, tokens); `keys` (N,) int64;
-            `parts`, for each loss (stage, blocks, scenes); `num_single`, how many of the last rows are for retention;
+            `facts` (N, any) int64, the keys of all that is true of what is heard;
+            `input_ids` and `attention_mask` (M, tokens), and `keys` (M,) int64, of captions and what they say;
+            `parts`, for each loss (stage, blocks, scenes), where stage `again` has other captions of the first blocks
+            of the part before it; `num_single`, how many of the last rows are for retention;
             `prompts`, their texts, and `audio_id`, the clips.
         """
         scenes = self._map(self._scene, [row["number"] for row in rows])
-        items, parts = [], []
+        audio, said, facts, parts = [], [], [], []
         for stage in ("a", "b"):
             if self.kinds.stage in (stage, "joint"):
-                blocks = [
-                    list(zip(sounds[stage], self._captions(stage, scene, row), strict=True))
-                    for (scene, sounds), row in zip(scenes, rows, strict=True)
-                ]
-                items += [item for block in zip(*blocks, strict=True) for item in block]
-                parts.append((stage, len(blocks[0]), len(blocks)))
+                told = [self._captions(stage, scene, row) for (scene, _), row in zip(scenes, rows, strict=True)]
+                audio += _by_block(sounds[stage] for _, sounds in scenes)
+                said += _by_block(captions for captions, _ in told)
+                facts += _by_block(true for _, true in told)
+                parts.append((stage, len(told[0][0]), len(told)))
+        if self.kinds.stage != "a":
+            others = [self._paraphrases(scene, row) for (scene, _), row in zip(scenes, rows, strict=True)]
+            if all(others):
+                said += _by_block(others)
+                parts.append((AGAIN, len(others[0]), len(others)))
         # Of every other scene: what a model knows of single sounds is kept at half the price.
-        single = [
-            (audio, (PROMPT + scene.class_a, key_of(SINGLE, scene.class_a)))
-            for scene, sounds in scenes[::2]
-            for audio in sounds["single"]
-        ]
-        items += single
-        tokens = tokenize(self.tokenizer, [caption for _, (caption, _) in items])
-        audio = [torch.as_tensor(audio) for audio, _ in items]
+        single = [(sound, scene.class_a) for scene, sounds in scenes[::2] for sound in sounds["single"]]
+        audio += [sound for sound, _ in single]
+        said += [(PROMPT + name, key_of(SINGLE, name)) for _, name in single]
+        facts += [[key_of(SINGLE, name)] for _, name in single]
+        most = max(map(len, facts))
+        tokens = tokenize(self.tokenizer, [caption for caption, _ in said])
         return {
-            "input_values" if self.listen is None else "input_frames": torch.stack(audio),
+            "input_values" if self.listen is None else "input_frames": torch.stack(list(map(torch.as_tensor, audio))),
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
-            "keys": torch.tensor([key for _, (_, key) in items]),
+            "keys": torch.tensor([key for _, key in said]),
+            "facts": torch.tensor([true + true[:1] * (most - len(true)) for true in facts]),
             "parts": parts,
             "num_single": len(single),
-            "prompts": [caption for _, (caption, _) in single],
+            "prompts": [PROMPT + name for _, name in single],
             "audio_id": [clip for scene, _ in scenes for clip in (scene.clip_a, scene.clip_b)],
         }
 
@@ -154,7 +129,7 @@ class SceneCollator:
                         self.renderer.render(scene, double),
                     ]
                 if self.kinds.stage != "a":
-                    sounds["b"] = [self.renderer.render(scene, relation) for relation in self._relations]
+                    sounds["b"] = self._render_orders(scene)
                 if self.kinds.retention:  # of clips as evaluations hear them: scenes have another level
                     sounds["single"] = [self.renderer.original(scene.clip_a, scene.seed)]
                 return scene, sounds
@@ -162,39 +137,53 @@ class SceneCollator:
                 continue
         raise InputError(f"{_TRIES} scenes in a row can't be heard; for instance {scene.clip_a} and {scene.clip_b}")
 
+    def _render_orders(self, scene: Scene) -> list[np.ndarray]:
+        third = self._third(scene)
+        if third is None:
+            return [self.renderer.render(scene, relation) for relation in self._relations]
+        clips = (scene.clip_a, scene.clip_b, third[0])
+        return [self.renderer.sequence(clips, order, scene.seed) for order in self._orders(scene)]
+
+    def _third(self, scene: Scene) -> tuple[str, str] | None:
+        """The clip and the class of its third sound, if it is to have one."""
+        return self.deck.third(scene) if self.kinds.max_sounds > 2 and scene.seed % 3 == 0 else None
+
+    def _orders(self, scene: Scene) -> list[tuple[int, int, int]]:
+        """Of three sounds: forward, reversed and one of the other orders, as many as there are relations."""
+        forward, *others, reverse = permutations(range(3))
+        return [forward, reverse, others[scene.seed // 3 % len(others)]][: len(self._relations)]
+
     @property
     def _relations(self) -> tuple[str, ...]:
         return RELATIONS if self.kinds.overlays else (FORWARD, REVERSE)
 
-    def _captions(self, stage: str, scene: Scene, row: dict) -> list[tuple[str, int]]:
-        """(caption, key) of each block's row."""
+    def _captions(self, stage: str, scene: Scene, row: dict) -> tuple[list[tuple[str, int]], list[list[int]]]:
+        """(caption, key) of each block's row, and what is true of each."""
         classes = (scene.class_a, scene.class_b)
         if stage == "a":
-            return [
-                (f"Single sound of {scene.class_a}", key_of(SINGLE, scene.class_a)),
-                (f"Combined sound of {scene.class_a} and {scene.class_b}", key_of(DOUBLE, *classes)),
-            ]
-        prompt, order, at_once = self._wording(scene.seed, row)
-        meanings = {
-            FORWARD: (order, key_of(BEFORE, *classes)),
-            REVERSE: (order, key_of(BEFORE, *reversed(classes))),
-            OVERLAY: (at_once, key_of(WHILE, *classes)),
-        }
-        return [
-            (prompt + scene_caption(*classes, relation, words), key)
-            for relation, (words, key) in meanings.items()
-            if relation in self._relations
-        ]
+            keys = key_of(SINGLE, scene.class_a), key_of(DOUBLE, *classes)
+            captions = f"Single sound of {scene.class_a}", f"Combined sound of {' and '.join(classes)}"
+            return list(zip(captions, keys, strict=True)), [[key] for key in keys]
+        ways = self._ways(scene)
+        return self.narrator.narrate(ways, *_moment(scene, row)), [heard.facts for heard in ways]
 
-    def _wording(self, seed: int, row: dict) -> tuple[str, str, str]:
-        """What captions begin with, and the words for an order and for both at once; all orders of a scene share them.
+    def _paraphrases(self, scene: Scene, row: dict) -> list[tuple[str, int]]:
+        """Another (caption, key) of the rows of the first two blocks, if there is one."""
+        return self.narrator.paraphrase(self._ways(scene)[:2], *_moment(scene, row))
 
-        Half of them are bare. Once they paraphrase, half say an order the other way round, a quarter `before`.
-        """
-        rng = np.random.default_rng([seed, 1, row.get("visit", 0)])
-        prompt = PROMPT if self.kinds.prompted and rng.random() < 0.5 else ""
-        if not row.get("progress", 1.0) >= self.kinds.paraphrase_from < 1:
-            return prompt, BEFORE, WHILE
-        orders = ([BEFORE], _BEFORE, _AFTER, _AFTER)[rng.integers(4)]
-        at_once = ([WHILE], _AT_ONCE)[rng.integers(2)]
-        return prompt, orders[rng.integers(len(orders))], at_once[rng.integers(len(at_once))]
+    def _ways(self, scene: Scene) -> list[Heard]:
+        """What is heard in each block of stage B."""
+        classes = (scene.class_a, scene.class_b)
+        if third := self._third(scene):
+            return [Heard(tuple((*classes, third[1])[n] for n in order)) for order in self._orders(scene)]
+        return [Heard(classes), Heard(classes[::-1]), Heard(classes, at_once=True)][: len(self._relations)]
+
+
+def _by_block(of_scenes: Iterable[Sequence]) -> list:
+    """What each scene has for its blocks, block by block."""
+    return [item for block in zip(*of_scenes, strict=True) for item in block]
+
+
+def _moment(scene: Scene, row: dict) -> tuple[float, list[int]]:
+    """How much of the run is over, and what draws the words."""
+    return row.get("progress", 1.0), [scene.seed, row.get("visit", 0)]

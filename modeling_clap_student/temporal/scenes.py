@@ -7,7 +7,7 @@ so that a model has nothing but the order to tell `forward` from `reverse` by. T
 
 import csv
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
 from pathlib import Path
@@ -102,8 +102,8 @@ class Deck:
                 f"{len(clips)} clip{'s' * (len(clips) != 1)}"
             )
         allowed = {"all": (False, True), "seen": (False,), "unseen": (True,)}[pairs]
-        self._pairs = [pair for pair in combinations(self.class_names, 2) if is_held_out(*pair) in allowed]
-        if not self._pairs:
+        self.class_pairs = [pair for pair in combinations(self.class_names, 2) if is_held_out(*pair) in allowed]
+        if not self.class_pairs:
             raise InputError(
                 f"not one pair of the {len(self.class_names)} classes is {pairs}: more classes are needed in {place}"
             )
@@ -111,13 +111,30 @@ class Deck:
     def scene(self, number: int) -> Scene:
         """A scene: the same for equal clips, seed and number, whatever was drawn before."""
         rng = np.random.default_rng([self.seed, number])
-        pair = self._pairs[rng.integers(len(self._pairs))]
+        pair = self.class_pairs[rng.integers(len(self.class_pairs))]
         class_a, class_b = rng.permutation(2).tolist()
         classes = pair[class_a], pair[class_b]
         clips = [self._clips[name][rng.integers(len(self._clips[name]))] for name in classes]
         border = float(rng.uniform(*_BORDER)) * SECONDS
         seed = int(rng.integers(MOST_DRAWS))
         return Scene(number, *clips, *classes, border, seed, not is_held_out(*classes))
+
+    def third(self, scene: Scene) -> tuple[str, str] | None:
+        """A third sound for a scene: the `audio_id` of its clip, and its class, which may be heard with both others.
+
+        None where there is no such class. The same for equal clips and scenes.
+        """
+        pairs = {frozenset(pair) for pair in self.class_pairs}
+        classes = [
+            name
+            for name in self.class_names
+            if {frozenset((name, a)) for a in (scene.class_a, scene.class_b)} <= pairs
+        ]
+        if not classes:
+            return None
+        rng = np.random.default_rng([scene.seed, 3])
+        name = classes[rng.integers(len(classes))]
+        return self._clips[name][rng.integers(len(self._clips[name]))], name
 
     def scenes(self, count: int) -> list[Scene]:
         return [self.scene(number) for number in range(count)]
@@ -164,6 +181,19 @@ class SceneRenderer:
         if not second_gain_db:
             return np.concatenate([first, second])
         return limit_peak(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
+
+    def sequence(self, clips: Sequence[str], order: Sequence[int], seed: int) -> np.ndarray:
+        """(10 s,) float32: parts of several clips one behind the other, in an order of their numbers.
+
+        Parts differ in length by half at the most; they are the same whatever the order.
+        """
+        shares = np.random.default_rng([seed, 4]).uniform(0.8, 1.2, len(clips))
+        ends = np.round(np.cumsum(shares / shares.sum()) * self._size).astype(int)
+        parts = [
+            fade_ends(set_level(excerpt(self._clips[clip], size, [seed, number])), self.sampling_rate)
+            for number, (clip, size) in enumerate(zip(clips, np.diff(ends, prepend=0).tolist(), strict=True))
+        ]
+        return np.concatenate([parts[number] for number in order])
 
     def single(self, audio_id: str, seed: int = 0) -> np.ndarray:
         """(10 s,) float32: one clip, prepared, or as it is for `authors`; a part of a longer one, which the seed

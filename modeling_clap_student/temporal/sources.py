@@ -2,6 +2,7 @@
 
 from datasets import Dataset, concatenate_datasets
 
+from ..checkpoints.embedding import first_too_long
 from ..checkpoints.loading import as_student
 from ..checkpoints.protocol import AudioTextModel
 from ..data.benchmarks import read_benchmark, task_clips
@@ -11,11 +12,13 @@ from ..errors import InputError
 from ..processing_clap_student import label_text
 from ..utils.console import say
 from .arguments import TemporalArguments, TemporalTrainingArguments
+from .scenes import Deck
 from .trainer import order_aware
 
 
 # Task 3C, 1000 scenes: `benchmarks/any_clap.py --order`, and docs/temporal.md.
 _OWN_POOLING = "a small HTSAT told 51 % of orders after stage B, a guess tells 50 %, this package's pooling 94 %"
+_LOOKED_AT = 100  # scenes that are asked for a third sound
 _COLUMNS = ["audio", "audio_id", "source", "origin_id", "label"]
 
 
@@ -45,6 +48,21 @@ def read_clips(args: TemporalArguments) -> tuple[Dataset, Dataset]:
     if unknown:
         raise InputError(f"--held_out_classes {sorted(unknown)[0]!r} is no class of {', '.join(args.clips)}")
     return clips, validation
+
+
+def check_three_sounds(args: TemporalArguments, deck: Deck, model: AudioTextModel, processor, narrator) -> None:
+    """An InputError where scenes of three sounds can't be made of the clips, or not be read."""
+    if all(deck.third(scene) is None for scene in deck.scenes(_LOOKED_AT)):
+        raise InputError(
+            f"--max_sounds 3 needs three classes that may be heard together, and there are {len(deck.class_names)} "
+            f"classes in {place_of(args, 'training')}"
+        )
+    if too_long := first_too_long(model, processor, narrator.longest(deck.class_names)):
+        text, tokens, positions = too_long
+        raise InputError(
+            f"--max_sounds 3: {text!r} has {tokens} tokens, and {args.model} reads {positions}: it can't tell three "
+            "sounds"
+        )
 
 
 def place_of(args: TemporalArguments, use: str) -> str:

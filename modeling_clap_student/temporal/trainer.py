@@ -22,6 +22,7 @@ from ..training.optimization import batch_norms, groups_by_rate
 from ..training.record import RecordMixin, hyperparameters, model_source
 from ..training.validation import ValidatingMixin
 from ..version import __version__
+from .collation import AGAIN
 from .scenes import SECONDS
 
 
@@ -194,7 +195,8 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         self.base = None
         if base is not None and args.retention_weight > 0:
-            self.base = FrozenTeacher(base.to(args.device), self.processing_class.tokenizer, dtype)
+            own = getattr(base, "processor", None) or self.processing_class  # a word may be new to the model
+            self.base = FrozenTeacher(base.to(args.device), own.tokenizer, dtype)
         self.read = None
         if model.poolings:  # what lies below them can be kept where it does not learn
             if not learns(model.audio_model.bn0, model.audio_model.blocks) and same_convolutions(model, base):
@@ -261,7 +263,7 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
         outputs = model(**features)
         audio, text = outputs.audio_embeds, outputs.text_embeds
         loss = temporal_objective(
-            audio, text, unwrapped.logit_scales.mean(), inputs["keys"], inputs["parts"], self.args
+            audio, text, unwrapped.logit_scales.mean(), inputs["keys"], inputs["facts"], inputs["parts"], self.args
         )
         if self.base is not None and inputs["num_single"]:
             loss = loss + self.args.retention_weight * self._drift(audio, text, inputs)
@@ -306,30 +308,40 @@ def temporal_objective(
     text_embeds: Tensor,
     logit_scale: Tensor,
     keys: Tensor,
+    facts: Tensor,
     parts: list[tuple[str, int, int]],
     args,
 ) -> Tensor:
     """The sum of the stages' losses over the scenes of all processes; the same in each of them.
 
+    Other captions of scenes (`again`) are compared with the scenes, and with what the method's captions of them say, a
+    target that does not give way: the words are learnt from these, with none of the audio's errors.
+
     Args:
-        audio_embeds, text_embeds: (N, dim) normalised, of this process, block by block.
+        audio_embeds, text_embeds: (N, dim) and (M, dim) normalised, of this process, block by block.
         logit_scale: scalar, its logarithm; it acts within [0, log 100].
-        keys, parts: as `SceneCollator` gives them.
+        keys, facts, parts: as `SceneCollator` gives them.
     """
     scale = logit_scale.clamp(0, math.log(100)).exp()
-    total, start = audio_embeds.new_zeros((), dtype=torch.float32), 0
+    total = audio_embeds.new_zeros((), dtype=torch.float32)
+    heard, said = slice(0, 0), slice(0, 0)  # the rows of a part, in what is heard and in captions
     for stage, num_blocks, scenes in parts:
-        counts, stop = row_counts(scenes, audio_embeds.device), start + num_blocks * scenes
-        audio, text, key = (
-            torch.cat([gather(block, counts) for block in rows[start:stop].tensor_split(num_blocks)])
-            for rows in (audio_embeds, text_embeds, keys)
+        rows, counts = num_blocks * scenes, row_counts(scenes, audio_embeds.device)
+        told = slice(said.start, said.start + rows)
+        said = slice(said.stop, said.stop + rows)
+        start = heard.start if stage == AGAIN else heard.stop
+        heard = slice(start, start + rows)
+        sources = [audio_embeds[heard]] + ([text_embeds[told].detach()] if stage == AGAIN else [])
+        text, key, true, *sources = (
+            torch.cat([gather(block, counts) for block in of_part.tensor_split(num_blocks)])
+            for of_part in (text_embeds[said], keys[said], facts[heard], *sources)
         )
-        start = stop
-        # In bfloat16 a logit of 15 comes in steps of 1/16: coarser than what two orders differ by at first.
-        with torch.autocast(audio.device.type, enabled=False):
-            exact = torch.promote_types(audio.dtype, torch.float32)
-            logits = scale.to(exact) * audio.to(exact) @ text.to(exact).T
         # Stage A's negatives are all alike.
         weights = {} if stage == "a" else args.loss_weights(num_blocks)
-        total = total + temporal_contrastive_loss(logits, num_blocks, keys=key, **weights)
+        for source in sources:
+            # In bfloat16 a logit of 15 comes in steps of 1/16: coarser than what two orders differ by at first.
+            with torch.autocast(source.device.type, enabled=False):
+                exact = torch.promote_types(source.dtype, torch.float32)
+                logits = scale.to(exact) * source.to(exact) @ text.to(exact).T
+            total = total + temporal_contrastive_loss(logits, num_blocks, keys=key, facts=true, **weights)
     return total

@@ -316,6 +316,7 @@ class TeacherArguments(LeakageArguments):
 @dataclass
 class StudentArguments(LeakageArguments):
     title: ClassVar[str] = "Data and strategy"
+    ranges: ClassVar[dict[str, Range]] = {"retain_order_weight": Range(0, 1000, above=True)}
 
     strategy: str = flag(help="How the pairs were curated.", choices=[*STRATEGIES, "none"])
     teacher: str | None = flag(None, f"{TEACHER_HELP} Default: the one that curated the set.")
@@ -337,6 +338,12 @@ class StudentArguments(LeakageArguments):
         "Start from the teacher, from a checkpoint (folder or Hub id), or fresh: from a new model, which "
         "--text_model, --audio_weights, --base_channels … describe.",
     )
+
+    retain_order: bool | None = flag(
+        None,
+        "Keep what the start knows of the order of sounds, by soft targets of scenes. Default: where it knows any.",
+    )
+    retain_order_weight: float = flag(10.0, "Weight of these soft targets.")
 
     def __post_init__(self):
         super().__post_init__()

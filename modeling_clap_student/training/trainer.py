@@ -81,6 +81,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         column_mapping: columns of the datasets that are called otherwise, theirs -> ours:
             `{"file": "audio", "text": "caption"}`.
         eval_dataset: a table, or a dict of them, to evaluate on: its loss and the recall of retrieval.
+        retention: a further term of the loss, what the student shall keep: called with it, the spectrograms of a
+            batch's crops and the number of the step.
         compute_metrics: further scores, of `predictions`, the unit vectors of clips and captions, and `label_ids`,
             the row of each caption's clip.
         processing_class: by default the model's own processor.
@@ -111,6 +113,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class=None,
         data_collator: Callable[[list[dict]], dict] | None = None,
+        retention: Callable[[nn.Module, Tensor, int], Tensor] | None = None,
         **kwargs,
     ):
         _check_arguments(args)
@@ -164,6 +167,9 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         if needs_whole_weights:
             self.final_weights = FinalWeights(self.model, args.ema_decay, args.start_share)
             self.add_callback(self.final_weights)
+        self.retention = retention
+        if retention is not None and self.is_fsdp_enabled:
+            raise InputError("--retain_order needs the whole model in each process: not with FSDP")
         self.facts = record or {}
         self._chunks: list[dict] | None = None
         self._logged = (time.perf_counter(), 0)
@@ -332,6 +338,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             outputs = model(**inputs)
             loss = self._loss()(outputs.audio_embeds, outputs.text_embeds, student.logit_scales, facts)
             stop_at_bad_loss(loss, clips, self.state.global_step + 1, str(self.args.output_dir))
+        if self.retention is not None and model.training:
+            loss = loss + self.retention(student, inputs["input_features"], self.state.global_step)
         return (loss, outputs) if return_outputs else loss
 
     def _loss(self) -> Callable[..., Tensor]:

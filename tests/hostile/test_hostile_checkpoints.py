@@ -166,7 +166,16 @@ def test_a_finished_run_is_resumed(kind, command, captioned_folder, shards, made
     }[kind]
     flags = [*flags, *STEPS, *EVERY, "--learning_rate", "1e-2", "--output_dir", "run"]
     if kind == "temporal":
-        flags += ["--validation_scenes", "4", "--eval_steps", "2", "--per_device_train_batch_size", "2"]
+        flags += [
+            "--validation_scenes",
+            "4",
+            "--word_steps",
+            "2",
+            "--eval_steps",
+            "2",
+            "--per_device_train_batch_size",
+            "2",
+        ]
     assert command(module, *flags) == 0, capsys.readouterr().err
     expected = weights("run")
     assert json.loads(Path("run/results.json").read_text())["num_threads"] == torch.get_num_threads()

@@ -85,7 +85,19 @@ def clips(tmp_path) -> Path:
     return tmp_path / "clips"
 
 
-STEPS = [*FAST, "--eval_steps", "1", "--save_steps", "1", "--num_scenes", "8", "--validation_scenes", "4"]
+STEPS = [
+    *FAST,
+    "--eval_steps",
+    "1",
+    "--save_steps",
+    "1",
+    "--num_scenes",
+    "8",
+    "--validation_scenes",
+    "4",
+    "--word_steps",
+    "2",
+]
 
 
 def test_post_training_on_names_that_mean_something(command, tiny_folder, clips, capsys):

@@ -10,22 +10,35 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 
-from ...checkpoints.embedding import embed_clips, embed_texts, nothing_readable, side_by_side
+from ...checkpoints.embedding import embed_clips, embed_texts, first_too_long, nothing_readable, side_by_side
 from ...data.skipping import SkippedClips
 from ...encoding_clap_student import iter_embeddings
 from ...errors import ClipError, InputError
 from ...temporal.captions import FORWARD, RELATIONS, REVERSE
-from ...temporal.scenes import Scene, SceneRenderer
-from ...utils.console import progress_bar
+from ...temporal.scenes import Deck, Scene, SceneRenderer
+from ...utils.console import progress_bar, say
 from ..zero_shot import Prompts, class_numbers, embed_classes
-from .questions import FIRST, SECOND, Questions, ask, bag_of_words
-from .result import SceneSet, ZsteResult
-from .tasks import GAIN_DB, ControlAudio, SceneAudio, Texts, confusion, control_tasks, scene_tasks, single_sounds
+from .questions import FIRST, ORDERS_OF_THREE, SECOND, Questions, ask, bag_of_words
+from .result import SEED, SceneSet, ZsteResult
+from .tasks import (
+    GAIN_DB,
+    ControlAudio,
+    SceneAudio,
+    Texts,
+    confusion,
+    control_tasks,
+    derangement,
+    scene_tasks,
+    single_sounds,
+    three_sounds,
+)
 
 
+_LONGEST = 20  # captions of three sounds whose tokens are counted
 _AT_ONCE = 4  # scenes that are rendered side by side; with all variants they take 64 MB at 44.1 kHz
 
 Render = Callable[[Scene], list[np.ndarray]]
+Embedded = tuple[np.ndarray, np.ndarray]  # vectors, and the places of what they are of
 
 
 def every_variant(renderer: SceneRenderer) -> Render:
@@ -137,6 +150,31 @@ def by_sampling_rate(checkpoints: Mapping[str, tuple]) -> dict[int, list[str]]:
     return by_rate
 
 
+def third_sounds(scene_set: SceneSet) -> list[tuple[str, str]]:
+    """A third sound for each scene, its clip and its class; none where there are but two classes."""
+    deck = Deck(scene_set.clips, SEED)
+    return [third for scene in scene_set.scenes if (third := deck.third(scene)) is not None]
+
+
+def in_order(
+    renderer: SceneRenderer, scenes: Sequence[Scene], thirds: Sequence[tuple[str, str]], heard: np.ndarray
+) -> Render:
+    """What renders three sounds of each scene, in the order that is heard."""
+    sounds = {
+        scene.id: ((scene.clip_a, scene.clip_b, clip), ORDERS_OF_THREE[number])
+        for scene, (clip, _), number in zip(scenes, thirds, heard, strict=True)
+    }
+    return lambda scene: [renderer.sequence(*sounds[scene.id], scene.seed)]
+
+
+def reads_three(model, processor, questions: Questions, name: str) -> bool:
+    """Whether a model reads captions of three sounds to their end; if not, it says so."""
+    longest = sorted((questions.captions[number] for number in np.unique(questions.three)), key=len)[-_LONGEST:]
+    if too_long := first_too_long(model, processor, longest):
+        say(f"{name}: 7A is left out: a caption of three sounds has {too_long[1]} tokens, and {too_long[2]} are read")
+    return too_long is None
+
+
 def evaluate_scenes(
     checkpoints: dict[str, tuple],
     scene_set: SceneSet,
@@ -150,22 +188,29 @@ def evaluate_scenes(
     A scene with a clip that can't be read is left out.
     """
     prompts = prompts or Prompts()
-    questions = ask(scene_set.scenes, scene_set.class_names)
-    scenes: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # model -> embeddings, and their rows; so are clips
+    thirds = third_sounds(scene_set)
+    questions = ask(scene_set.scenes, scene_set.class_names, [name for _, name in thirds])
+    scenes: dict[str, Embedded] = {}
+    three: dict[str, Embedded] = {}
     for rate, names in by_sampling_rate(checkpoints).items():
-        render = every_variant(SceneRenderer(scene_set.clips, rate, skipped))
+        renderer = SceneRenderer(scene_set.clips, rate, skipped)
+        render = every_variant(renderer)
         models = [checkpoints[name] for name in names]
         embeds, rows = embed_scenes(models, scene_set.scenes, render, skipped, batch_size, f"scenes at {rate} Hz")
         if len(rows) < 2:
             raise InputError(f"{scene_set.name}: only one scene can be heard, and at least 2 are needed")
         scenes |= {name: (model_embeds, rows) for name, model_embeds in zip(names, embeds, strict=True)}
-    clips: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        if thirds:
+            render = in_order(renderer, scene_set.scenes, thirds, questions.three_heard)
+            embeds, rows = embed_scenes(models, scene_set.scenes, render, skipped, batch_size, "scenes of three")
+            three |= {name: (model_embeds[:, 0], rows) for name, model_embeds in zip(names, embeds, strict=True)}
+    clips: dict[str, Embedded] = {}
     for names, models, processor in side_by_side(checkpoints):
         description = f"single sounds of {scene_set.name}"
         embeds, rows = embed_clips(models, processor, scene_set.clips, skipped, batch_size, description)
         clips |= {name: (embeds[:, place], rows) for place, name in enumerate(names)}
     return {
-        name: _result(checkpoint, scene_set, questions, scenes[name], clips[name], prompts)
+        name: _result(checkpoint, scene_set, questions, scenes[name], three.get(name), clips[name], prompts)
         for name, checkpoint in checkpoints.items()
     }
 
@@ -174,8 +219,9 @@ def _result(
     checkpoint: tuple,
     scene_set: SceneSet,
     questions: Questions,
-    scenes: tuple[np.ndarray, np.ndarray],
-    clips: tuple[np.ndarray, np.ndarray],
+    scenes: Embedded,
+    three: Embedded | None,
+    clips: Embedded,
     prompts: Prompts,
 ) -> ZsteResult:
     (model, processor), (scene_embeds, rows), (clip_embeds, clip_rows) = checkpoint, scenes, clips
@@ -183,6 +229,14 @@ def _result(
     texts = embed_questions(model, processor, questions, prompts)
     truth = class_numbers(scene_set.benchmark, clip_rows)
     sorted_texts = embed_questions(model, processor, questions, prompts, bag_of_words)
+    controls = control_tasks(audio, texts, sorted_texts, questions)
+    sounds, places = np.empty((0, 0)), np.empty(0, int)
+    if three is not None and reads_three(model, processor, questions, scene_set.name):
+        heard = np.isin(three[1], rows)
+        sounds, places = three[0][heard], np.searchsorted(rows, three[1][heard])
+        strangers = derangement(len(sounds), 0)
+        controls["shuffled_audio"]["7A"] = three_sounds(sounds[strangers], texts.captions, questions, places)
+        controls["bag_of_words"]["7A"] = three_sounds(sounds, sorted_texts.captions, questions, places)
     record = getattr(model.config, "record", None) or {}
     return ZsteResult(
         scene_set=scene_set,
@@ -192,8 +246,9 @@ def _result(
         outcomes={
             "1A": single_sounds(clip_embeds, texts.classes, truth),
             **scene_tasks(audio.plain, texts, questions),
+            "7A": three_sounds(sounds, texts.captions, questions, places),
         },
-        controls=control_tasks(audio, texts, sorted_texts, questions),
+        controls=controls,
         confusion=confusion(audio.plain, texts, questions),
         trained_connectives=record.get("connectives"),
     )

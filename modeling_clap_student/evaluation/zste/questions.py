@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import permutations
 from math import factorial
 
 import numpy as np
 
-from ...temporal.captions import AFTER, BEFORE, FORWARD, OVERLAY, REVERSE, WHILE, scene_caption
+from ...temporal.captions import FORWARD, OVERLAY, REVERSE, scene_caption
+from ...temporal.connectives import AFTER, BEFORE, CONNECTIVES, WHILE
 from ...temporal.scenes import Scene
 
 
@@ -141,7 +143,9 @@ def _group_share(ranks: tuple[int, ...], size: int) -> float:
     return share
 
 
-CONNECTIVES = (BEFORE, AFTER, "then", "followed by", "preceded by")  # of tasks 3, 6A and 6B
+WORDS = (BEFORE, AFTER, "then", "followed by", "preceded by")  # of tasks 3, 6A and 6B
+SENTENCES = ("first … then …", "starts with … and ends with …", "ends with … and starts with …", "…, before that …")
+ASKED = (*WORDS, *SENTENCES)  # the sentences are task 6E's
 NUM_CANDIDATES = 50
 _OTHER_CLASSES = 5  # beside a scene's own two, whose captions stand among its candidates
 _SEED = 0
@@ -161,6 +165,8 @@ class Questions:
     overlay: np.ndarray  # (n,) int, the caption "A while B"
     candidates_4a: np.ndarray  # (n, c) int, captions: of `forward`, `overlay`, others
     candidates_4b: np.ndarray  # (n, c) int, captions: of `forward`, `reverse`, `overlay`, others
+    three: np.ndarray  # (n, 6) int, captions of the orders of three sounds; (n, 0) where there is no third class
+    three_heard: np.ndarray  # (n,) int, the one of these orders that is heard; each as often
 
     def select(self, rows: np.ndarray) -> "Questions":
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.type is np.ndarray}
@@ -182,11 +188,21 @@ def hears_forward(count: int) -> np.ndarray:
     return np.random.default_rng(_SEED).permutation(count) % 2 == 0
 
 
-def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
+ORDERS_OF_THREE = tuple(permutations(range(3)))
+_THREE = CONNECTIVES["…, then …, then …"]
+
+
+def hears_three(count: int) -> np.ndarray:
+    """(count,) int: which of `ORDERS_OF_THREE` is heard of a scene with a third sound, drawn from a seed."""
+    return np.random.default_rng(_SEED + 1).permutation(count) % len(ORDERS_OF_THREE)
+
+
+def ask(scenes: Sequence[Scene], class_names: Sequence[str], thirds: Sequence[str] = ()) -> Questions:
     """The questions of some scenes, a pure function of them and of the classes (at least 2, theirs among them).
 
     The candidates of tasks 4A and 4B are `NUM_CANDIDATES` captions "X before Y" and "X while Y" over the scene's two
     classes and five others, drawn from a seed. In a set with too few classes, all such captions are candidates.
+    `thirds` are the classes of the scenes' third sounds, if they have any.
     """
     number = {name: place for place, name in enumerate(class_names)}
     captions: dict[str, int] = {}
@@ -197,7 +213,7 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
     names = [(scene.class_a, scene.class_b) for scene in scenes]
     orders = {
         words: np.array([[caption(*pair, way, words) for way in (FORWARD, REVERSE)] for pair in names])
-        for words in CONNECTIVES
+        for words in ASKED
     }
     overlay = np.array([caption(*pair, OVERLAY, WHILE) for pair in names])
     pairs = [(number[a], number[b]) for a, b in names]
@@ -219,6 +235,10 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
         np.array([candidates(with_reversal, scene, *pair) for scene, pair in zip(scenes, pairs, strict=True)])
         for with_reversal in (False, True)
     )
+    three = [
+        [captions.setdefault(_THREE.join(*(sounds[n] for n in order)), len(captions)) for order in ORDERS_OF_THREE]
+        for sounds in ((*pair, third) for pair, third in zip(names, thirds, strict=False))
+    ]
     return Questions(
         class_names=list(class_names),
         captions=list(captions),
@@ -229,6 +249,8 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str]) -> Questions:
         overlay=overlay,
         candidates_4a=candidates_4a,
         candidates_4b=candidates_4b,
+        three=np.array(three) if three else np.empty((len(scenes), 0), int),
+        three_heard=hears_three(len(scenes)),
     )
 
 

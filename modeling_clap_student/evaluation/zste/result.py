@@ -1,7 +1,7 @@
 """What ZSTE evaluates on, a labelled set and scenes of its clips, and one model's result on it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from ...data.sources import ExclusionLog
 from ...errors import InputError
 from ...temporal.scenes import Deck, Scene, read_manifest
 from ..statistics import ItemScores, mean_row, resampled_means, score_row
-from .questions import CONNECTIVES, Outcome, Questions
-from .tasks import metric_of
+from .questions import ASKED, Outcome, Questions
+from .tasks import MEANS, metric_of
 
 
 SEED = 0  # of all scenes that are drawn, so that two runs hear the same
@@ -91,10 +91,10 @@ SCORE = "score"
 SUMMARISED = ("1A", "2A", "3A", "4A", "5A")  # what the score is the mean of
 MAIN_TASKS = (
     *("1A", "2A", "2B", "2C", "2D", "3A", "3B", "3C", "3D", "3E", "4A", "4B", "5A", "5B", "6A", "6B"),
-    *("unseen_connectives", "6C/reversed_gap_R@1", "6C/replaced_gap_R@1"),
+    *("6D", "6E", "7A", "6C/reversed_gap_R@1", "6C/replaced_gap_R@1"),
 )
 CONTROL = "control"
-_CONNECTIVE_OF = {metric_of(words): words for words in CONNECTIVES}
+_CONNECTIVES_OF = {metric_of(words): (words,) for words in ASKED} | MEANS
 _OF_ERRORS = ("4B/reversal_share",)
 
 
@@ -118,9 +118,9 @@ class ZsteResult:
     def as_rows(self, seed: int = 0) -> list[dict]:
         """`{task, metric, value, n, low, high, chance, order_blind}` of all scores.
 
-        `order_blind` is what a model reaches that can't hear order and is perfect but for that. A metric of a
-        connective has `trained_on`, null where nothing is known. Ties are wrong, and in controls their share.
-        Intervals are Wilson's where items are right or wrong, else a bootstrap's of this seed.
+        `order_blind` is what a model reaches that can't hear order and is perfect but for that. A metric of
+        connectives has `trained_on`, true, false or "in part", and null where nothing is known. Ties are wrong, and in
+        controls their share. Intervals are Wilson's where items are right or wrong, else a bootstrap's of this seed.
         """
         rows = [self._score(seed)]
         for metric, outcome in self.outcomes.items():
@@ -138,7 +138,7 @@ class ZsteResult:
         ids = np.array([self.scene_set.scenes[row].id for row in self.rows])
         scores = {}
         for metric, outcome in self.outcomes.items():
-            if metric not in _OF_ERRORS:  # each model's errors are others
+            if metric not in _OF_ERRORS and len(outcome.shares):  # each model's errors are others
                 items = self.clip_ids if metric == "1A" else ids if outcome.rows is None else ids[outcome.rows]
                 scores[metric] = ItemScores(items, outcome.values())
         return scores
@@ -150,10 +150,15 @@ class ZsteResult:
         else:  # nothing is known: of 4B's errors where there are none, of scenes that could not be heard
             row = score_row(self.task, metric, 0.0, 0, (0.0, 1.0))
         row |= {"chance": outcome.chance, "order_blind": outcome.order_blind}
-        if metric in _CONNECTIVE_OF:
-            trained = self.trained_connectives
-            row["trained_on"] = None if trained is None else _CONNECTIVE_OF[metric] in trained
+        if metric in _CONNECTIVES_OF:
+            row["trained_on"] = self._trained_on(_CONNECTIVES_OF[metric])
         return row
+
+    def _trained_on(self, connectives: Sequence[str]) -> bool | str | None:
+        if self.trained_connectives is None:
+            return None
+        known = [words in self.trained_connectives for words in connectives]
+        return all(known) if all(known) or not any(known) else "in part"
 
     def _rows_by_pair(self, metric: str, outcome: Outcome, seed: int) -> Iterator[dict]:
         """A row for pairs of classes that may occur in training, and one for those that may not, if there are any."""

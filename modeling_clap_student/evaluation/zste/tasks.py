@@ -1,14 +1,16 @@
 """The tasks of ZSTE, the swap gap, and the controls that must stay at chance."""
 
+import re
 from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 
-from ...temporal.captions import AFTER, BEFORE, UNSEEN_CONNECTIVES
+from ...temporal.connectives import AFTER, BEFORE, HELD_OUT_CONNECTIVES
 from ...utils.ranking import CUTOFFS
 from .questions import (
-    CONNECTIVES,
+    SENTENCES,
+    WORDS,
     Outcome,
     Questions,
     choice,
@@ -138,9 +140,28 @@ def _positions(sounds: np.ndarray, texts: Texts, questions: Questions) -> dict[s
     }
 
 
+def three_sounds(audio: np.ndarray, captions: np.ndarray, questions: Questions, rows: np.ndarray) -> Outcome:
+    """Task 7A, which of the six orders of three sounds is heard.
+
+    Args:
+        audio: (items, dim), of scenes with a third sound, in the order that `questions` says.
+        captions: (captions, dim), of `Questions.captions`.
+        rows: (items,) int, which scenes of the questions these are; perhaps none.
+    """
+    if not len(rows) or not questions.three.shape[1]:
+        return outcome(np.empty(0), 1 / 6, 1 / 6, rows=np.empty(0, int))
+    scores = cosines_at(audio, captions, questions.three[rows])
+    return outcome(choice(scores, questions.three_heard[rows]), 1 / 6, 1 / 6, rows=rows)
+
+
 def metric_of(connective: str) -> str:
     """The metric of order accuracy with a connective."""
-    return {BEFORE: "3C", AFTER: "6A"}.get(connective, f"6B/{connective.replace(' ', '_')}")
+    words = "_".join(re.findall(r"\w+", connective))
+    return {BEFORE: "3C", AFTER: "6A"}.get(connective, f"{'6E' if connective in SENTENCES else '6B'}/{words}")
+
+
+# Task -> the connectives that it is the mean over.
+MEANS = {"6B": WORDS[2:], "6D": HELD_OUT_CONNECTIVES, "6E": SENTENCES}
 
 
 def _connectives(sounds: np.ndarray, texts: Texts, questions: Questions) -> dict[str, Outcome]:
@@ -152,12 +173,12 @@ def _connectives(sounds: np.ndarray, texts: Texts, questions: Questions) -> dict
     before = shares[BEFORE]
     consistency = {words: share * before + (1 - share) * (1 - before) for words, share in shares.items()}
     rights = {}
-    for words in CONNECTIVES[1:]:
+    for words in (*WORDS[1:], *SENTENCES):
         rights[metric_of(words)] = shares[words]
         rights[f"{metric_of(words)}/consistency"] = consistency[words]
-    rights["6B"] = np.column_stack([shares[words] for words in CONNECTIVES[2:]])
-    rights["6B/consistency"] = np.column_stack([consistency[words] for words in CONNECTIVES[2:]])
-    rights["unseen_connectives"] = np.column_stack([shares[words] for words in UNSEEN_CONNECTIVES])
+    for metric, connectives in MEANS.items():
+        rights[metric] = np.column_stack([shares[words] for words in connectives])
+        rights[f"{metric}/consistency"] = np.column_stack([consistency[words] for words in connectives])
     return {metric: outcome(right, 1 / 2, 1 / 2) for metric, right in rights.items()}
 
 
