@@ -117,7 +117,7 @@ class TemporalArguments(LeakageArguments):
     )
     paraphrase_from: float = flag(
         0.0,
-        "From this share of the run on, give scenes a second caption: other words for the order, a place, or a name. 1: "
+        "From this share of the run on, give scenes a second caption: other words for the order, a place, a name. 1: "
         "never. With --word_steps 0 take 0.45: before, a model has no order to tell in other words.",
     )
     hold_out_connectives: bool = flag(
