@@ -1,6 +1,7 @@
 """What the tests of the app show: two tiny models, recordings, an Improvement-Set, and a server for them."""
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -54,16 +55,23 @@ def application(world: Path, scratch: Path, **options):
     return build(content, args), content
 
 
+def unused_port() -> int:
+    """One that no other test takes at the same time."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def running(world: Path, **options) -> Iterator[str]:
     """The address of a page that is open."""
     import uvicorn
 
-    from modeling_clap_student.app.serving import free_port, temporary_folder
+    from modeling_clap_student.app.serving import temporary_folder
 
     with temporary_folder() as scratch:
         app, _ = application(world, scratch, **options)
-        port = free_port("127.0.0.1", None, 7900)
+        port = unused_port()
         server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -1,7 +1,7 @@
 """The load program in its short form."""
 
 import pytest
-from app_world import make_world
+from app_world import make_world, unused_port
 from conftest import ROOT
 
 
@@ -15,7 +15,7 @@ def test_visitors_side_by_side(tmp_path, monkeypatch):
     world = make_world(tmp_path)
     flags = ["--model", "student", "--baseline", "teacher", "--pool", "set", "--embedding_store", "embeddings"]
     flags = [flag if flag.startswith("--") else str(world / flag) for flag in flags]
-    found = measure(flags, visitors=3, seconds=5, port=7980)
+    found = measure(flags, visitors=3, seconds=5, port=unused_port())
     assert found["failures"] == [] and found["files_left"] == []
     assert all(found[what]["count"] >= 3 for what in ("classify", "search", "play"))
     assert max(found["memory_mib"]) < min(found["memory_mib"]) + 300
