@@ -173,13 +173,14 @@ def known_flags() -> frozenset[str]:
     """Every flag of the commands, of transformers' arguments, of the launcher and of the benchmarks."""
     from accelerate.commands.launch import launch_command_parser
 
+    from modeling_clap_student.app.arguments import AppArguments
     from modeling_clap_student.commands import export, student, teacher, temporal
     from modeling_clap_student.commands.review import ReviewArguments
     from modeling_clap_student.curation.arguments import CurateArguments
     from modeling_clap_student.evaluation.arguments import EvalArguments
 
     kinds = {*student._TYPES, *teacher._TYPES, *temporal._TYPES, CurateArguments, EvalArguments, ReviewArguments}
-    kinds.add(export.ExportArguments)
+    kinds |= {export.ExportArguments, AppArguments}
     ours = {f"--{field.name}" for kind in kinds for field in fields(kind)}
     ours |= {"--config", "--help", "--help_all", "--list_corpora", "--tokenizer"}
     launcher = {flag for action in launch_command_parser()._actions for flag in action.option_strings}
