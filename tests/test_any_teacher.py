@@ -135,9 +135,9 @@ class TinyModel(PreTrainedModel):
 
 
 @pytest.fixture(autouse=True)
-def own_cache_of_code(tmp_path, monkeypatch):
-    """Code from checkpoints is copied into the test's own folder."""
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+def own_cache_of_code(tmp_path_factory, monkeypatch):
+    """Code from checkpoints is copied into a folder that stays: transformers reads it again in later tests."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path_factory.mktemp("modules")))
     monkeypatch.setattr(sys, "path", list(sys.path))
 
 

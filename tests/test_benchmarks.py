@@ -201,7 +201,7 @@ CLASSES = {"dog/a.wav": "", "cat/b.wav": ""}
     ("files", "words"),
     [
         ({}, "holds no audio files: put each class's files in a folder of its name"),
-        ({"a.wav": "", "b.wav": ""}, "holds audio files, but no folder a class: put"),
+        ({"a.wav": "", "b.wav": ""}, "holds audio files, but no folder for each class: put"),
         ({"train/dog/a.wav": "", "train/cat/b.wav": ""}, "names 1 class: at least 2 are needed, not 'train' alone"),
         ({"train/dog/a.wav": "", "Test/cat/b.wav": ""}, "holds the splits Test, train, no classes: give .*own/Test"),
         (CLASSES | {"metadata.csv": "file_name,caption\ndog/a.wav,x\n"}, "no column label.* Then say folder=.*own"),

@@ -29,7 +29,7 @@ def test_the_best_checkpoint_on_held_out_recordings_is_kept(command, captioned_f
     flags = ["--corpus", captioned_folder, "--output_dir", "t", *SMALL, *FAST, *VALIDATED]
     assert command(run_teacher, *flags, "--save_total_limit", "9", "--learning_rate", "0.01") == 0
     train, held_out = split_validation(read_corpora([str(captioned_folder)]), 0.4)
-    assert f"{len(train)} pairs, {len(held_out)} held out" in capsys.readouterr().out
+    assert f"{len(train)} pairs to learn from, {len(held_out)} held out" in capsys.readouterr().out
     recalls = history("t", "eval_recall")
     assert sorted(recalls) == [2, 4, 6] and {"eval_loss", "eval_text_to_audio_R@5"} <= set(last_scores("t"))
     best = max(recalls, key=recalls.get)

@@ -211,7 +211,7 @@ def test_equal_ids_belong_together_where_there_is_nothing_else(tmp_path):
     write_csv(root / "corpus.csv", [["_id", "audio"], *clips])
     assert asked(read(f"zste=reasonaudio={root}"), "order") == {"first": ["a"], "second": ["b"]}
     write_csv(root / "corpus.csv", [["_id", "audio"], *clips, ["c", clip(root, "c.wav", 2)]])
-    with pytest.raises(InputError, match="which audio order's texts mean nothing says"):
+    with pytest.raises(InputError, match="nothing says which audio order's texts mean"):
         read(f"zste=reasonaudio={root}")
 
 

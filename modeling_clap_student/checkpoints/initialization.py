@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from string import ascii_lowercase
@@ -27,17 +28,22 @@ _SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CL
                    "mask_token": "[MASK]"}  # fmt: skip
 
 
-def new_model(args: ModelArguments, captions: list[str] | None) -> tuple[ClapStudentModel, ClapStudentProcessor]:
+def new_model(
+    args: ModelArguments, captions: list[str] | None, tell: Callable[[str], None] | None = None
+) -> tuple[ClapStudentModel, ClapStudentProcessor]:
     """Makes a model with the chosen towers and random projections, and its processor.
 
-    The `scratch` vocabulary is made from `captions`, which are None where nobody knows them all.
+    Args:
+        captions: what the `scratch` vocabulary is made from; None where nobody knows them all.
+        tell: takes a line that says what will be made, before anything is downloaded.
 
     Raises:
         InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
     """
     audio_weights = load_audio_weights(args) if args.audio_weights else None
     audio_config = _audio_config(args, audio_weights)
-    say(_plan(args, audio_config))
+    if tell is not None:
+        tell(_plan(args, audio_config))
     if args.text_model == SCRATCH:
         if captions is None:
             raise InputError(f"--text_model {SCRATCH} needs all captions beforehand: with a stream name a text model")
@@ -105,7 +111,7 @@ def start_model(
         InputError: a checkpoint that can't be loaded, or arguments of a new model where there is none.
     """
     if init == FRESH:
-        return new_model(args, captions)
+        return new_model(args, captions, say)
     if args != ModelArguments():
         raise InputError(f"--text_model, --audio_weights and the sizes go with a new model, not with --init {init}")
     return as_student(init)
