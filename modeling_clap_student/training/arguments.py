@@ -343,7 +343,7 @@ class StudentArguments(LeakageArguments):
         None,
         "Keep what the start knows of the order of sounds, by soft targets of scenes. Default: where it knows any.",
     )
-    retain_order_weight: float = flag(10.0, "Weight of these soft targets.")
+    retain_order_weight: float = flag(3.0, "Weight of these soft targets.")
 
     def __post_init__(self):
         super().__post_init__()
