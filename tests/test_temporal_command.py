@@ -149,7 +149,9 @@ def test_both_stages(command, made, inputs, capsys):
         assert command(run_temporal, *flags, "whole", "--push_to_hub", "--hub_model_id", "me/whole") == 0
     assert pushed == [False, "whole", True]  # stage A is no repository of its own, nor what the user's holds at first
     assert results_of("whole/stage_a")["stage"] == "a" and results_of("whole")["stage"] == "b"
-    assert results_of("whole")["before"] == results_of("whole/stage_a")["after"]
+    # Stage B gives this tokenizer words of order, so that captions of order are read otherwise before it begins.
+    before, after = results_of("whole")["before"], results_of("whole/stage_a")["after"]
+    assert before["accuracy_1a"] == after["accuracy_1a"] and set(before) == set(after)
     model, first = check_saved("whole"), check_saved("whole/stage_a")
     assert model.config.record["start"]["name"] == "whole/stage_a" and not same_weights("whole", "whole/stage_a")
     assert model.config.record["before"]["stage"] == "a" and first.config.record["before"] is None
