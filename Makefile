@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-INSTALL = $(BIN)/pip --disable-pip-version-check --quiet install --root-user-action=ignore --no-warn-script-location
+INSTALL = $(BIN)/pip --disable-pip-version-check -qq install --root-user-action=ignore --no-warn-script-location
 
 .PHONY: demo test test-all compat quality docs bench gpu clean
 

@@ -131,7 +131,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
                 return weight.reshape(())
         raise InputError(
             f"{self.origin} does not tell its logit scale, so no probability can be computed: curate "
-            "with --pair_threshold as a cosine, --pair_quantile or --num_pairs"
+            "with --pair_threshold as a cosine, --pair_quantile or --num_pairs, and without --contrast_labels"
         )
 
     def num_parameters(self) -> int:

@@ -247,7 +247,8 @@ def run_curation(
             signs += from_main_process(lambda: pool_signs(*looked_at))
         replay = strategies.replay_set(inputs, selected, skipped if publishes else None)
         if PartialState().is_main_process:
-            facts |= similarities(clip_embeds, caption_embeds, selected)
+            rows = slice(None) if selected is None else selected.indices
+            facts |= similarity_histogram(clip_embeds, caption_embeds[rows]).facts
     if selected is not None:
         made_by |= {"caption_threshold": selected.threshold, "num_captions": len(selected.indices)}
     signs += pair_signs(pairs, selected, inputs.class_names)
@@ -388,14 +389,3 @@ def match_clips(
     decision = {"pair_threshold": curated.threshold, "highest_similarity": curated.highest}
     contrast = {"contrast_labels": True} if args.contrast_labels else {}
     return curated, decision | args.matching_options() | contrast | precisions
-
-
-def similarities(clip_embeds: StoredVectors, caption_embeds: StoredVectors, selected: SelectedCaptions | None) -> dict:
-    """How all similarities are spread, for the report."""
-    rows = slice(None) if selected is None else selected.indices
-    histogram = similarity_histogram(clip_embeds, caption_embeds[rows])
-    is_sampled = histogram.clips < histogram.of_clips
-    return {
-        "histogram": (histogram.edges, histogram.counts),
-        "sampled_clips": histogram.clips if is_sampled else None,
-    }

@@ -250,6 +250,12 @@ class Histogram:
     def edges(self) -> np.ndarray:
         return np.linspace(-1, 1, len(self.counts) + 1)
 
+    @property
+    def facts(self) -> dict:
+        """What the report shows: the histogram, and of how many clips where that is a sample."""
+        is_sampled = self.clips < self.of_clips
+        return {"histogram": (self.edges, self.counts), "sampled_clips": self.clips if is_sampled else None}
+
     def floor_for(self, number: float) -> float:
         """The highest edge with about `number` pairs or more of all clips above it; -inf where no inner edge has."""
         above = np.cumsum(self.counts[::-1])[::-1] * (self.of_clips / self.clips)
