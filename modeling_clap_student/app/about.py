@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from ..card_clap_student import model_card
 from ..curation.report.page import facts
-from ..hub_clap_student import model_card
 from .models import Model
 from .pictures import dictionary
 from .pool import Pool

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, PreTrainedModel
 
+from ..card_clap_student import model_card
 from ..configuration_clap_student import ClapStudentAudioConfig, ClapStudentConfig
 from ..errors import InputError, reading
 from ..feature_extraction_clap_student import ClapStudentFeatureExtractor
-from ..hub_clap_student import model_card
 from ..modeling_clap_student import ClapStudentAudioModel, ClapStudentModel, mel_matrix
 from ..processing_clap_student import MAX_TEXT_LENGTH, ClapStudentProcessor
 from ..utils.outputs import whole_folder

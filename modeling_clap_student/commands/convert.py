@@ -43,8 +43,8 @@ def main():
     if args.push_to_hub:
         from transformers import AutoConfig
 
+        from ..card_clap_student import model_card
         from ..checkpoints.loading import push_folder
-        from ..hub_clap_student import model_card
 
         config = AutoConfig.from_pretrained(converted.output_dir)
         config.record["license"] = args.license

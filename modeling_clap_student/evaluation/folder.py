@@ -7,9 +7,9 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from ..card_clap_student import markdown_text
 from ..data.benchmarks import short_name
 from ..errors import InputError, reading
-from ..hub_clap_student import markdown_text
 from ..temporal.scenes import write_manifest
 from ..utils.arguments import ARGUMENTS, save_arguments
 from ..utils.console import print_table, say, short_names

@@ -9,9 +9,9 @@ import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from ..card_clap_student import markdown_text
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, short_name
 from ..data.sources import split_revision
-from ..hub_clap_student import markdown_text
 from ..temporal.captions import RELATIONS
 from ..utils.ranking import CUTOFFS, DIRECTIONS
 from .paper import paper_rows

@@ -6,8 +6,9 @@ from typing import Any
 
 from transformers import TrainingArguments
 
+from ..card_clap_student import model_card
 from ..errors import InputError
-from ..hub_clap_student import fingerprint, model_card
+from ..hub_clap_student import fingerprint
 from ..utils.outputs import whole_file
 
 

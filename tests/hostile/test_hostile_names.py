@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from conftest import FAST, numbers, write_tone
 
+from modeling_clap_student.card_clap_student import markdown_text
 from modeling_clap_student.commands import curate
 from modeling_clap_student.commands import evaluate as run_eval
 from modeling_clap_student.commands import student as run_student
 from modeling_clap_student.evaluation.report import ReportTable, as_markdown
-from modeling_clap_student.hub_clap_student import markdown_text
 from modeling_clap_student.utils.console import heading, print_table, printable, say
 
 
