@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from ..errors import InputError
 
 
-_PATIENCE = 5  # seconds in which the Hub must answer
+_PATIENCE = 10  # seconds in which the Hub must answer
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _MODULES = "modules.json"  # of a SentenceTransformer, whose weights may lie in folders
 
