@@ -62,8 +62,8 @@ def main():
         of_more = [predict(further, folder, args.data, protocol.sets) for folder in more]
         parts = tables_of([row for row in rows if row.table != "seeds"], predictions)
         write_tables(parts + tables_of(further, predictions + of_more), args.output_dir)
-        if "2" in tables:
-            write_classes(protocol, predictions, folders, args.data, args.output_dir)
+        if {"2", "seeds"} & set(tables):
+            write_classes(protocol, predictions + of_more, folders + more, args.data, args.output_dir)
 
 
 if __name__ == "__main__":

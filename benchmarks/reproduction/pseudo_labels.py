@@ -1,0 +1,69 @@
+"""How true a teacher's pseudo-labels of the pool are, by how clips are ranked: its cosine to a label's prompt, or the
+label's probability among all labels, as `curate.py --contrast_labels` has it.
+
+    python benchmarks/reproduction/pseudo_labels.py DATA_DIR TEACHER [TEACHER …]
+
+Of each of ESC-50's and UrbanSound8K's classes the first clips are taken, of ESC-50's fold 2 and UrbanSound8K's fold 1
+together; true is a clip of that class. A class that both sets have counts as one. Nothing is trained on these labels.
+"""
+
+import argparse
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from classes import same
+from protocols import THIRD
+
+from modeling_clap_student.checkpoints.embedding import embed_clips, text_vectors
+from modeling_clap_student.checkpoints.inference import for_inference
+from modeling_clap_student.checkpoints.loading import load_checkpoint
+from modeling_clap_student.curation.strategies import label_offsets, label_prompts
+from modeling_clap_student.data.benchmarks import read_benchmark
+from modeling_clap_student.data.skipping import SkippedClips
+
+
+FIRST = {"esc50": (4, 8), "urbansound8k": (8, 32)}  # clips of a class; ESC-50's fold has 8 of each
+
+
+def shares(scores: np.ndarray, names: list[str], labels: list[str], counts: tuple[int, ...]) -> list[float]:
+    """Mean over the classes of the share of true clips among the first ones of each.
+
+    Args:
+        scores: (clips, classes).
+        labels: of the clips.
+    """
+    order = np.argsort(-scores, axis=0, kind="stable")
+    true = np.array([[same(label, name) for name in names] for label in labels])
+    return [float(np.take_along_axis(true, order[:count], axis=0).mean()) for count in counts]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="The folder of real recordings.")
+    parser.add_argument("teachers", nargs="+")
+    args = parser.parse_args()
+    pool = [read_benchmark(spec.format(data=args.data)).clips for spec in THIRD.pool_sets.values()]
+    labels = [label for clips in pool for label in clips["label"]]
+    for teacher in args.teachers:
+        model, processor = load_checkpoint(teacher)
+        model = for_inference(model)
+        with TemporaryDirectory() as folder:
+            skipped = SkippedClips(Path(folder, "skipped.csv"))
+            vectors = [embed_clips(model, processor, part, skipped, description="clips")[0] for part in pool]
+        clips = np.concatenate(vectors)
+        scale = model.logit_scale.exp().item()
+        for domain, spec in THIRD.domains.items():
+            names, counts = read_benchmark(spec.format(data=args.data)).class_names, FIRST[domain]
+            prompts = text_vectors(model, processor.tokenizer, label_prompts(names), len(names)).numpy()
+            cosines = clips @ prompts.T
+            ways = {"cosine": cosines, "probability": cosines - label_offsets(clips, prompts, scale)[:, None]}
+            for way, scores in ways.items():
+                told = zip(counts, shares(scores, names, labels, counts), strict=True)
+                print(
+                    f"{teacher} {domain} {way}:", ", ".join(f"first {k} {share:.1%}" for k, share in told), flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()
