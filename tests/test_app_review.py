@@ -13,6 +13,7 @@ from modeling_clap_student import InputError, curate
 from modeling_clap_student.app.pool import open_pool
 from modeling_clap_student.app.review import Review, ReviewTab, findings, progress
 from modeling_clap_student.curation.improvement_set import load_improvement_set
+from modeling_clap_student.curation.review import beside_set
 from modeling_clap_student.curation.verdicts import CANT_TELL, DOES_NOT, FITS, read_verdicts
 
 
@@ -155,3 +156,11 @@ def test_a_clip_that_has_gone_is_told(world, review):
     (world / "pool").rename(world / "moved")
     card = review.card(0, review.verdicts())
     assert "This clip can&#x27;t be read" in card and "data-word" in card
+
+
+def test_a_folder_with_an_at_sign_keeps_its_verdicts_beside_it(tmp_path):
+    """Guards against verdicts of /home/jane@corp/set in /home/jane_review."""
+    folder = tmp_path / "jane@corp" / "set"
+    folder.mkdir(parents=True)
+    assert beside_set(f"{folder}/", "review") == tmp_path / "jane@corp" / "set_review"
+    assert beside_set("me/set@main", "judged") == Path("me/set_judged")

@@ -25,7 +25,7 @@ from ..curation.promise import (
     weighted_precision,
 )
 from ..curation.report.pictures import ACCENT, BAR, MARK, chart_of
-from ..curation.review import draw_review
+from ..curation.review import beside_set, draw_review
 from ..curation.verdict_cut import keep_promised
 from ..curation.verdicts import CANT_TELL, DOES_NOT, FITS, NAME, Verdicts, read_verdicts, write_verdicts
 from ..data.decoding import open_clip
@@ -68,7 +68,7 @@ class Review:
 
     def __init__(self, pool: Pool, folder: Path | None = None, number: int = NUM_VERDICTS):
         self.pool = pool
-        self.folder = folder or Path(f"{pool.name.rstrip('/').split('@')[0]}_review")
+        self.folder = folder or beside_set(pool.name, "review")
         self.file = self.folder / NAME
         if self.file.exists():
             self._drawn = read_verdicts([self.file], may_be_empty=True)
@@ -136,7 +136,7 @@ class Review:
         Raises:
             InputError: nothing can be promised, or the folder can't be written.
         """
-        verdicts, folder = self.verdicts(), Path(f"{self.pool.name.rstrip('/').split('@')[0]}_judged")
+        verdicts, folder = self.verdicts(), beside_set(self.pool.name, "judged")
         if weighted_precision(verdicts.pairs) is None:
             raise InputError("judge some pairs first: without a verdict there is nowhere to cut")
         promise = decide(verdicts, precision, CONFIDENCE)

@@ -48,7 +48,7 @@ def review(args: ReviewArguments) -> None:
     """Draws pairs, writes the page, and says what earlier verdicts promise."""
     from ..curation.improvement_set import load_improvement_set
     from ..curation.promise import decide
-    from ..curation.review import FILES, write_review
+    from ..curation.review import FILES, beside_set, write_review
     from ..curation.verdicts import NAME, read_verdicts
 
     heading(f"Review of {args.improvement_set}")
@@ -57,7 +57,7 @@ def review(args: ReviewArguments) -> None:
     earlier = read_verdicts(args.verdicts) if args.verdicts else None
     pairs, _, provenance = load_improvement_set(args.improvement_set)
     promise = None if earlier is None else decide(earlier, args.precision, args.confidence)
-    output = Path(args.output_dir or f"{args.improvement_set.rstrip('/').split('@')[0]}_review")
+    output = Path(args.output_dir or beside_set(args.improvement_set, "review"))
     with whole_folder(output, replaces=lambda folder: {file.name for file in folder.iterdir()} <= FILES) as folder:
         asked = write_review(folder, pairs, provenance, args.num_verdicts, earlier, promise)
     if promise is not None:

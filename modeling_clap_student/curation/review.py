@@ -59,6 +59,12 @@ def write_review(
     return asked
 
 
+def beside_set(name: str, suffix: str) -> Path:
+    """The folder that is made next to a set; a revision on the Hub is no part of its name."""
+    name = name.rstrip("/")
+    return Path(f"{name if Path(name).is_dir() else name.split('@')[0]}_{suffix}")
+
+
 def draw_review(
     pairs: Dataset, provenance: dict, number: int, earlier: Verdicts | None = None, promise: Promise | None = None
 ) -> tuple[list[int], Verdicts]:
