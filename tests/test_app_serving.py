@@ -121,6 +121,25 @@ def test_another_name_for_this_machine_is_refused(visit):
     assert visit.get("/clips/0", headers={"Host": "evil.example:7860"}).status_code == 400
 
 
+def test_another_address_of_this_machine_is_answered(world):
+    """Guards against --host 127.0.0.2 that opens a page which refuses everybody."""
+    with temporary_folder() as scratch:
+        app, _ = application(world, scratch, host="127.0.0.2")
+        with TestClient(app, base_url="http://127.0.0.2") as client:
+            assert client.get("/clips/0").status_code != 400
+            assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_another_website_sends_nothing_here(visit):
+    """Guards against a form on any website that fills the disk with uploads."""
+    foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+    file = {"files": ("x.wav", b"0" * 1000, "audio/wav")}
+    assert visit.post("/gradio_api/upload", files=file, headers=foreign).status_code == 403
+    own = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    assert visit.post("/gradio_api/upload", files=file, headers=own).status_code == 200
+    assert visit.get("/", headers=foreign | {"Sec-Fetch-Mode": "navigate"}).status_code == 200  # a link leads here
+
+
 def test_the_handlers_are_no_public_service(visit):
     assert visit.get("/gradio_api/info").json()["named_endpoints"] == {}
 

@@ -138,12 +138,11 @@ def hear_usual(models: Sequence[Model], pool: Pool | None, search: PoolSearch | 
 
 def build(content: Content, args: AppArguments) -> FastAPI:
     """The server's application."""
-    shelf, is_local = Shelf(), is_loopback(args.host)
-    pool = content.pool
+    shelf, pool = Shelf(), content.pool
     tables = {} if pool is None else {"clips": pool.clips, "pairs": pool.pairs}
     players = {name: PoolPlayer(table, pool.check) for name, table in tables.items()}
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    protect(app, is_local)
+    protect(app, args.host)
     add_routes(app, shelf, players)
     return gr.mount_gradio_app(
         app, blocks(content, args, shelf), "/", server_name=args.host, footer_links=[], run_history=False,

@@ -168,19 +168,27 @@ def partial_content(content: bytes, kind: str, request: Request) -> Response:
     return Response(content[start:stop], 206, media_type=kind, headers=headers)
 
 
-def protect(app: FastAPI, is_local: bool) -> None:
-    """The page loads nothing from elsewhere and sends nothing there; a local one goes by local names alone."""
+def protect(app: FastAPI, host: str) -> None:
+    """The page loads nothing from elsewhere and sends nothing there.
+
+    A local one goes by local names alone, and takes nothing from other websites.
+    """
+    is_local = is_loopback(host)
 
     @app.middleware("http")
     async def with_policy(request: Request, call_next):
-        response = await call_next(request)
+        is_foreign = request.headers.get("sec-fetch-site") == "cross-site" and request.method != "GET"
+        if is_local and is_foreign:  # a form of any website may send a file to this machine
+            response = PlainTextResponse("this page takes nothing from other websites", 403)
+        else:
+            response = await call_next(request)
         response.headers["Content-Security-Policy"] = _POLICY + ("; frame-ancestors 'none'" if is_local else "")
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
     if is_local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(_LOCAL))
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOCAL, host])
 
 
 def is_loopback(host: str) -> bool:
