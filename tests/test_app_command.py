@@ -99,7 +99,8 @@ def test_the_space_is_whole(world, tmp_path, command, capsys):
     assert about["sdk"] == "gradio" and about["app_file"] == "app.py" and about["sdk_version"].startswith("6.")
     needed = (folder / "requirements.txt").read_text()
     assert f"gradio=={about['sdk_version']}" in needed and "torch" in needed
-    assert str(world) not in (folder / "app.py").read_text() + (folder / "README.md").read_text()
+    texts = [file for file in folder.rglob("*") if file.suffix in (".py", ".md", ".json", ".txt", ".csv")]
+    assert not [file for file in texts if str(world) in file.read_text(encoding="utf-8")]
     assert (folder / "modeling_clap_student/app/page.js").is_file() and not [*folder.rglob("__pycache__")]
     told = capsys.readouterr().out
     assert "pairs/data/train-00000-of-00001.parquet" in told and "modeling_clap_student/…" in told

@@ -12,6 +12,7 @@ from ..curation.embedding_store import CLIPS, EmbeddingStore
 from ..curation.improvement_set import save_improvement_set
 from ..data.identity import clip_keys
 from ..errors import InputError
+from ..redaction_clap_student import public
 from ..utils.console import print_table, say
 from ..utils.outputs import whole_folder
 from .arguments import AppArguments
@@ -151,10 +152,8 @@ def _write_pool(folder: Path, pool: Pool, models: list[Model], root: str) -> Non
         say(f"no search in the Space: {error}")
     inside = folder / _POOL
     inside.mkdir()
-    provenance = pool.provenance | {
-        "audio": None,
-        "num_replay": 0,
-    }  # the pool stays here: the clips of the pairs are searched
+    # The pool stays here, and where it lies: the clips of the pairs are searched.
+    provenance = public(pool.provenance | {"audio": None, "num_replay": 0})
     save_improvement_set(inside, pool.pairs, None, provenance, _POOL, with_audio=True)
     if vectors is None:
         return
