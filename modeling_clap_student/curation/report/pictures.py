@@ -31,6 +31,8 @@ _PAGE_COLORS = {
 }
 INK, MUTED, RULE, BAR, ACCENT, MARK = _PAGE_COLORS
 _MAX_BARS = 110
+# Inches. matplotlib would measure the words, which takes as long as drawing does.
+_MARGINS = {"left": 0.62, "right": 0.1, "bottom": 0.5, "top": 0.1}
 _INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its words can be read
 _STYLE = {"svg.fonttype": "none"} | chart_style(INK, MUTED, RULE)  # text stays text
 
@@ -102,8 +104,15 @@ def chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) ->
     """SVG in the page's colours, `broad` or `slim`, of what `draw` puts into the axes."""
     # The same chart is the same to the byte, and names its parts otherwise than any other.
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{title} {size}"}):
-        figure = Figure(figsize=_INCHES[size], layout="constrained")
+        width, height = _INCHES[size]
+        figure = Figure(figsize=(width, height))
         axes = figure.add_subplot()
+        figure.subplots_adjust(
+            left=_MARGINS["left"] / width,
+            right=1 - _MARGINS["right"] / width,
+            bottom=_MARGINS["bottom"] / height,
+            top=1 - _MARGINS["top"] / height,
+        )
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         axes.margins(x=0.02)
