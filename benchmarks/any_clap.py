@@ -154,7 +154,7 @@ def teach_order(folder: Path, seed: int, epochs: int) -> None:
             print("{model} {metric}: {value:.1%} ({low:.1%} – {high:.1%}), n = {n}".format(**row))
 
 
-def scored(domain: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> tuple[list[str], np.ndarray]:
+def scored(domain: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Prints a line a seed; returns the clips and (seeds, 2, clips), whether teacher and student are right."""
     print(f"\n| {domain}, seed | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
     outcomes = []
@@ -167,7 +167,7 @@ def scored(domain: str, spec: str, models: list[tuple[Path, Path]], seeds: list[
     return outcomes[0][0].items, np.array([[scores.values for scores in pair] for pair in outcomes])
 
 
-def print_mean(name: str, items: list[str], correct: np.ndarray) -> None:
+def print_mean(name: str, items: np.ndarray, correct: np.ndarray) -> None:
     """Prints mean ± s.d. over the seeds, the gain's interval over clips, and McNemar's test over the clips of all."""
     before, after = (ItemScores(items, correct[:, place].mean(axis=0)) for place in (0, 1))
     difference = paired_difference([after], before)
@@ -208,7 +208,7 @@ def main():
     if data and len(args.seeds) > 1:
         items, correct = zip(outcomes["esc50"], outcomes["esc50_fold_2"], strict=True)
         print("\n| | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
-        print_mean("both folds of ESC-50, ", sum(items, []), np.concatenate(correct, axis=2))
+        print_mean("both folds of ESC-50, ", np.concatenate(items), np.concatenate(correct, axis=2))
 
 
 if __name__ == "__main__":
