@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conftest import CAPTIONS, save_models, write_tone
+from conftest import save_models, write_captioned, write_pool
 
 from modeling_clap_student import curate
 
@@ -19,14 +19,8 @@ LABELS = ["low hum", "high whistle", "soft hiss"]
 def make_world(folder: Path, **options) -> Path:
     """`teacher`, `student`, `captioned`, `pool` (one clip of seven is none), `embeddings` and `set` in a folder."""
     save_models(folder, ["teacher", "student"])
-    rows = ["file_name,caption"]
-    for number in range(12):
-        write_tone(folder / "captioned" / f"{number}.wav", 200 * (number + 1))
-        rows.append(f"{number}.wav,{CAPTIONS[number // 3]}")
-    (folder / "captioned" / "metadata.csv").write_text("\n".join(rows) + "\n")
-    for number in range(6):
-        write_tone(folder / "pool" / f"{number}.flac", 300 * (number + 1))
-    (folder / "pool" / "broken.wav").write_text("this is not audio")
+    write_captioned(folder / "captioned")
+    write_pool(folder / "pool")
     settings = {"num_captions": 3, "num_pairs": 18, "max_skipped_fraction": 0.5} | options
     curate(
         str(folder / "teacher"), strategy="ads", captions=str(folder / "captioned"), audio=str(folder / "pool"),

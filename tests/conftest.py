@@ -156,10 +156,8 @@ def write_tone(path: Path, frequency: float, seconds: float = 1.0, rate: int = R
     return path
 
 
-@pytest.fixture
-def captioned_folder(tmp_path) -> Path:
+def write_captioned(folder: Path) -> Path:
     """An audiofolder of 12 captioned tones."""
-    folder = tmp_path / "captioned"
     lines = ["file_name,caption"]
     for number in range(12):
         write_tone(folder / f"{number}.wav", 200 * (number + 1))
@@ -168,14 +166,22 @@ def captioned_folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture
-def pool_folder(tmp_path) -> Path:
-    """A plain folder of 6 tones, one of them no audio at all."""
-    folder = tmp_path / "pool"
+def write_pool(folder: Path) -> Path:
+    """A plain folder of 6 tones, and a file that is no audio at all."""
     for number in range(6):
         write_tone(folder / f"{number}.flac", 300 * (number + 1))
     (folder / "broken.wav").write_text("this is not audio")
     return folder
+
+
+@pytest.fixture
+def captioned_folder(tmp_path) -> Path:
+    return write_captioned(tmp_path / "captioned")
+
+
+@pytest.fixture
+def pool_folder(tmp_path) -> Path:
+    return write_pool(tmp_path / "pool")
 
 
 @pytest.fixture
@@ -190,20 +196,22 @@ def labelled_folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.fixture
-def command(monkeypatch, tmp_path):
-    """Runs a script's main with flags, in tmp_path; returns its exit code."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(module, *flags):
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
+def run_command(module, *flags) -> int:
+    """Runs a script's main with flags; returns its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module.__name__, *map(str, flags)])
         try:
             module.main()
         except SystemExit as stop:
             return stop.code
-        return 0
+    return 0
 
-    return call
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """`run_command` in tmp_path."""
+    monkeypatch.chdir(tmp_path)
+    return run_command
 
 
 # What Linux tells of processors with and without instructions for bfloat16.

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,9 +18,19 @@ from modeling_clap_student.curation.review import beside_set
 from modeling_clap_student.curation.verdicts import CANT_TELL, DOES_NOT, FITS, read_verdicts
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(a world, a copy of it)"""
+    world = make_world(tmp_path_factory.mktemp("world"))
+    return world, shutil.copytree(world, tmp_path_factory.mktemp("copies") / "world")
+
+
 @pytest.fixture
-def world(tmp_path):
-    return make_world(tmp_path)
+def world(made):
+    """The same to begin each test with, in the same place: a set knows where its clips are."""
+    place, copy = made
+    shutil.rmtree(place)
+    return shutil.copytree(copy, place)
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from conftest import check_failure
+from conftest import check_failure, run_command, tiny_model, write_captioned, write_pool
 
 from modeling_clap_student.commands import curate
 from modeling_clap_student.curation.improvement_set import load_improvement_set
@@ -23,20 +24,48 @@ from modeling_clap_student.curation.verdicts import (
 )
 
 
-@pytest.fixture
-def flags(tiny_folder, captioned_folder, pool_folder):
-    Path(tiny_folder.parent, "labels.txt").write_text("low hum\nhigh whistle\n")
-    files = ["--captions", captioned_folder, "--audio", pool_folder, "--labels", tiny_folder.parent / "labels.txt"]
-    skipped = ["--max_skipped_fraction", 0.5, "--num_captions", 3]
-    return ["--strategy", "ads", "--teacher", tiny_folder, *files, *skipped, "--embedding_store", "embeddings"]
+FLAGS = ["--strategy", "ads", "--teacher", "tiny", "--captions", "captioned", "--audio", "pool"]
+FLAGS += ["--labels", "labels.txt"]
+FLAGS += ["--max_skipped_fraction", 0.5, "--num_captions", 3, "--embedding_store", "embeddings"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(a folder with a set of all 18 pairs and its review, a copy of it)"""
+    place = tmp_path_factory.mktemp("review")
+    for part in tiny_model():
+        part.save_pretrained(place / "tiny")
+    write_captioned(place / "captioned")
+    write_pool(place / "pool")
+    (place / "labels.txt").write_text("low hum\nhigh whistle\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        assert run_command(curate, *FLAGS, "--num_pairs", 18, "--output_dir", "set") == 0
+        assert run_command(curate, "review", "set") == 0
+    return place, shutil.copytree(place, tmp_path_factory.mktemp("copies") / "review")
 
 
 @pytest.fixture
-def reviewed(command, flags):
-    """A set of all 18 pairs and its review, in the working folder."""
-    assert command(curate, *flags, "--num_pairs", 18, "--output_dir", "set") == 0
-    assert command(curate, "review", "set") == 0
+def command(made, monkeypatch):
+    """`run_command` in that folder, which is as it was."""
+    place, copy = made
+    shutil.rmtree(place)
+    monkeypatch.chdir(shutil.copytree(copy, place))
+    return run_command
+
+
+@pytest.fixture
+def reviewed(command):
+    """The review's folder, beside its set."""
     return Path("set_review")
+
+
+@pytest.fixture
+def unreviewed(command):
+    """`run_command` where there is no set yet."""
+    for folder in ("set", "set_review"):
+        shutil.rmtree(folder)
+    return command
 
 
 def judge_all(path: Path, words) -> Path:
@@ -69,7 +98,7 @@ def page(reviewed, browser):
     return page
 
 
-def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, command, flags, capsys):
+def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, command, capsys):
     """Guards against a page that loses or mixes up verdicts, and a set that is not cut where they say."""
     asked = list(csv.DictReader((reviewed / "verdicts.csv").open(newline="")))
     bad = asked[2]["audio_id"], asked[2]["caption"]
@@ -94,7 +123,7 @@ def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, 
     verdicts = read_verdicts(["verdicts.csv"])
     assert verdicts.counts == {FITS: len(asked) - 1, DOES_NOT: 1, CANT_TELL: 0}
     judgement = ["--pair_threshold", "verdicts.csv", "--precision", 0.8]
-    assert command(curate, *flags, *judgement, "--drop_rejected", "true", "--output_dir", "again") == 0
+    assert command(curate, *FLAGS, *judgement, "--drop_rejected", "true", "--output_dir", "again") == 0
     told = capsys.readouterr().out
     assert "at least 80.0% of the pairs fit, with 95.0% confidence" in told
     before, after = pairs_of("set"), pairs_of("again")
@@ -111,7 +140,7 @@ def test_judged_with_the_keyboard_saved_imported_and_made_again(page, reviewed, 
     assert pairs_of("third") == pytest.approx(after, abs=1e-6)
 
 
-def test_verdicts_of_the_report(reviewed, browser, command, flags, capsys):
+def test_verdicts_of_the_report(reviewed, browser, command, capsys):
     """Guards against a report whose file no curation reads, or that a review of the same set does not go on with."""
     page = browser.new_page()
     page.goto(Path("set/report.html").resolve().as_uri())
@@ -124,7 +153,7 @@ def test_verdicts_of_the_report(reviewed, browser, command, flags, capsys):
         page.click("#save")
     download.value.save_as("verdicts.csv")
     judgement = ["--pair_threshold", "verdicts.csv", "--precision", 0.3]
-    assert command(curate, *flags, *judgement, "--output_dir", "again") == 0
+    assert command(curate, *FLAGS, *judgement, "--output_dir", "again") == 0
     assert pairs_of("again").keys() == pairs_of("set").keys()
     assert "3 of 3 judged pairs fit" in capsys.readouterr().out
     page.goto((reviewed / "review.html").resolve().as_uri())  # the browser remembers them there
@@ -165,41 +194,41 @@ def test_label_studio_and_back(reviewed, command, capsys):
     assert read_verdicts(["second/verdicts.csv"]).counts[FITS] == 5
 
 
-def test_a_review_of_a_part(reviewed, command, flags, capsys):
+def test_a_review_of_a_part(reviewed, command, capsys):
     """Guards against a promise from the verdicts on a few, chosen by whoever exported them."""
     path = judge_all(reviewed / "verdicts.csv", lambda row: FITS)
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:8]))
-    check_failure(command(curate, *flags, "--pair_threshold", path, "--output_dir", "x"), capsys, "verdicts.csv lacks")
+    check_failure(command(curate, *FLAGS, "--pair_threshold", path, "--output_dir", "x"), capsys, "verdicts.csv lacks")
 
 
-def test_what_can_not_be_promised_is_told(reviewed, command, flags, capsys):
+def test_what_can_not_be_promised_is_told(reviewed, command, capsys):
     path = judge_all(reviewed / "verdicts.csv", lambda row: DOES_NOT)
-    code = command(curate, *flags, "--pair_threshold", path, "--output_dir", "x")
+    code = command(curate, *FLAGS, "--pair_threshold", path, "--output_dir", "x")
     check_failure(code, capsys, "no threshold holds --precision 0.5", "0 of", "would hardly help")
     assert command(curate, "review", "set", "--verdicts", path, "--output_dir", "second") == 0
     assert "left out, no threshold holds 80.0%" in capsys.readouterr().out
     assert not Path("x").exists()
 
 
-def test_another_pool_is_another_set(reviewed, command, flags, pool_folder, capsys):
+def test_another_pool_is_another_set(reviewed, command, capsys):
     """Guards against a promise about pairs that nobody drew from."""
     path = judge_all(reviewed / "verdicts.csv", lambda row: FITS)
     for number in (0, 1, 2):
-        (pool_folder / f"{number}.flac").unlink()
-    code = command(curate, *flags, "--pair_threshold", path, "--output_dir", "x")
+        Path("pool", f"{number}.flac").unlink()
+    code = command(curate, *FLAGS, "--pair_threshold", path, "--output_dir", "x")
     check_failure(code, capsys, "verdicts.csv holds verdicts of another set", "are not found")
 
 
-def test_pairs_without_labels(command, flags):
+def test_pairs_without_labels(unreviewed):
     """Guards against a review that only ads can have."""
-    du = ["--strategy", "du", *flags[2:]]
+    du = ["--strategy", "du", *FLAGS[2:]]
     du = du[: du.index("--labels")] + du[du.index("--labels") + 2 :]
     du = du[: du.index("--num_captions")] + du[du.index("--num_captions") + 2 :]
-    assert command(curate, *du, "--num_pairs", 20, "--output_dir", "set") == 0
-    assert command(curate, "review", "set") == 0
+    assert unreviewed(curate, *du, "--num_pairs", 20, "--output_dir", "set") == 0
+    assert unreviewed(curate, "review", "set") == 0
     path = judge_all(Path("set_review/verdicts.csv"), lambda row: FITS)
-    assert command(curate, *du, "--pair_threshold", path, "--output_dir", "again") == 0
+    assert unreviewed(curate, *du, "--pair_threshold", path, "--output_dir", "again") == 0
     assert pairs_of("again").keys() == pairs_of("set").keys()
     assert json.loads(Path("again/provenance.json").read_text())["label_precision"] == {}
 
@@ -216,12 +245,12 @@ def test_hostile_captions_are_only_text():
     assert not re.search(r"https?:", page)
 
 
-def test_a_balanced_set_is_made_again_and_cut(command, flags, monkeypatch):
+def test_a_balanced_set_is_made_again_and_cut(unreviewed, monkeypatch):
     """Guards against a review that only a plain threshold can follow: here each label's pairs are chosen apart."""
     monkeypatch.setattr("modeling_clap_student.curation.sampling.LEAST_PAIRS", 2)
-    chosen = [*flags, "--num_pairs", 8, "--balance_labels", "true"]
-    assert command(curate, *chosen, "--output_dir", "set") == 0
-    assert command(curate, "review", "set") == 0
+    chosen = [*FLAGS, "--num_pairs", 8, "--balance_labels", "true"]
+    assert unreviewed(curate, *chosen, "--output_dir", "set") == 0
+    assert unreviewed(curate, "review", "set") == 0
     pairs = pairs_of("set")
     similarities = sorted(pairs.values())
     path = judge_all(
@@ -229,15 +258,15 @@ def test_a_balanced_set_is_made_again_and_cut(command, flags, monkeypatch):
         lambda row: FITS if float(row["similarity"]) >= similarities[len(pairs) // 2] else DOES_NOT,
     )
     judgement = ["--pair_threshold", path, "--precision", 0.95]
-    assert command(curate, *chosen, *judgement, "--output_dir", "again") == 0
+    assert unreviewed(curate, *chosen, *judgement, "--output_dir", "again") == 0
     kept = pairs_of("again")
     assert kept.keys() < pairs.keys() and min(kept.values()) >= similarities[len(pairs) // 2] - 1e-6
 
 
-def test_another_teacher_is_another_set(reviewed, command, flags, capsys):
+def test_another_teacher_is_another_set(reviewed, command, capsys):
     path = judge_all(reviewed / "verdicts.csv", lambda row: FITS)
     path.write_text(path.read_text().replace(read_verdicts([path]).set_id, "0123456789abcdef"))
-    code = command(curate, *flags, "--pair_threshold", path, "--output_dir", "x")
+    code = command(curate, *FLAGS, "--pair_threshold", path, "--output_dir", "x")
     check_failure(code, capsys, "verdicts.csv holds verdicts of another set", "teacher")
     check_failure(command(curate, "review", "set", "--verdicts", path, "--output_dir", "y"), capsys, "another set")
 
