@@ -84,6 +84,7 @@ def test_the_wheel_holds_the_package_and_its_commands(wheel):
         assert (wheel / f"{module.replace('.', '/')}.py").is_file() and function == "main"
 
 
+@pytest.mark.slow
 def test_an_installed_command_runs_from_an_empty_folder(wheel, tmp_path):
     """Guards against a command that works only where the repository lies."""
     done = subprocess.run(

@@ -69,6 +69,7 @@ def tables(folder) -> dict[str, Dataset]:
     }
 
 
+@pytest.mark.slow
 def test_every_kind_of_table_trains_alike(captioned_folder, tmp_path):
     """Guards against torchcodec, a missing audio_id, and audio that another kind of column turns into another."""
 

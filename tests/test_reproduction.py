@@ -169,6 +169,7 @@ def test_a_clap_model_is_pretrained(pretraining, tmp_path):
     assert len(results["probe"]) == 5 and results["settings"]["model"] == clap
 
 
+@pytest.mark.slow
 def test_an_interrupted_pretraining_goes_on(pretraining, monkeypatch):
     """Guards against steps that are lost or done twice, and mixtures that are made again."""
     pretrain, run, opened = pretraining

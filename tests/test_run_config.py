@@ -166,6 +166,7 @@ def test_no_token_is_saved():
     assert "resume_from_checkpoint" not in json.loads(Path(ARGUMENTS).read_text())
 
 
+@pytest.mark.slow
 def test_every_command_leaves_its_arguments(command, captioned_folder, pool_folder, labelled_folder, capsys):
     """Guards against a command that forgets them, and a set that its own arguments make unrecognisable."""
     flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST, "--logging_steps", 1]

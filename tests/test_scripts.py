@@ -58,6 +58,7 @@ def test_the_lower_bound_of_python_is_the_first_classifier(setup):
     assert f"Python {named[0]} to {named[-1]}" in readme
 
 
+@pytest.mark.slow
 def test_losses_reach_trackio_without_a_network(command, captioned_folder, tmp_path, monkeypatch):
     """Guards against a tracker that needs an account, or gets other numbers than the run."""
     pytest.importorskip("trackio")

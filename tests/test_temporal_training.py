@@ -271,6 +271,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_two_processes_train_as_one(of_two, way, clips, tmp_path, one_thread):
     """Guards against other scenes, a retention term of one process alone, and weights that DDP waits for."""

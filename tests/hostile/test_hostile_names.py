@@ -67,6 +67,7 @@ def labelled(tmp_path) -> Path:
     return tmp_path / "labelled"
 
 
+@pytest.mark.slow
 def test_every_command_shows_such_names(command, tiny_folder, captioned_folder, pool_folder, labelled, capsys):
     """Guards against a command that dies of the name of a class or a clip, or a page that runs it."""
     shutil.move(pool_folder / "broken.wav", pool_folder / "[bold]broken\x1b[31m.wav")

@@ -116,6 +116,7 @@ def test_a_password_in_an_error(command, tiny_folder, captioned_folder, labelled
     assert "Traceback" in shown and "127.0.0.1" in shown and SECRET not in shown
 
 
+@pytest.mark.slow
 def test_folders_of_the_machine_stay_out_of_cards(
     command, tiny_folder, captioned_folder, pool_folder, labelled_folder
 ):

@@ -35,6 +35,7 @@ def test_nothing_lies_in_the_temporary_folder(tmp_path, monkeypatch):
     assert not hidden(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_elsewhere_and_the_next_takes_its_tables_away(tmp_path):
     """Guards against 2 MB in the temporary folder for each run that was killed."""
     (tmp_path / "tmp").mkdir()
