@@ -140,8 +140,8 @@ class AudioFile:
         """Checks that the file is whole, if it was not read to its end. Call it last.
 
         The evidence depends on the format. wav and similar: libsndfile reports it on opening. Ogg: the last page.
-        flac: the last samples. mp3: the size in the header, where the encoder wrote one. Other compressed files are not
-        checked. Neither is anything between the parts that were read.
+        flac: the last samples. mp3: the size in the header, where the encoder wrote one. Other compressed files are
+        not checked. Neither is anything between the parts that were read.
 
         Raises:
             ClipError: truncated.
@@ -286,8 +286,7 @@ class Samples:
         rate: Hz.
 
     Raises:
-        ClipError: anything that `mono` refuses; no samples; NaN, infinite or absurdly loud samples; an impossible
-        rate.
+        ClipError: anything that `mono` refuses; no samples; NaN, infinite or absurdly loud samples; a bad rate.
     """
 
     def __init__(self, samples, rate: float):

@@ -72,8 +72,7 @@ def best_thresholds(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labe
         labels: the classes' names.
 
     Raises:
-        InputError: answers and clips differ in number, an answer has an unknown label, or a label has no clip that
-        fits.
+        InputError: answers and clips differ in number, a label is unknown, or no clip fits a label.
     """
     if len(answers) != len(cosines):
         raise InputError(f"{len(answers)} answers for {len(cosines)} clips: give one mapping per clip")

@@ -79,8 +79,7 @@ def rows_at_once(batch_size: int) -> int:
 
 @dataclass
 class _Clip:
-    """A clip in progress: whether all its windows were read, how many are not embedded yet, and the embeddings so
-    far."""
+    """A clip in progress: whether all windows were read, how many are not embedded yet, the embeddings so far."""
 
     read: bool = False
     missing: int = 0

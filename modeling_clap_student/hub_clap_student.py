@@ -57,8 +57,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def follow_umask(file: Path) -> None:
-    """Gives a file the permissions that the umask sets for new files. safetensors makes its files private to the
-    user."""
+    """Gives a file the permissions of the umask. safetensors makes its files private to the user."""
     mask = os.umask(0o077)
     os.umask(mask)
     file.chmod(0o666 & ~mask)

@@ -105,8 +105,7 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 class Resampled:
-    """A source of samples, seen at another rate. It reads only the part asked for, and the little that its filter
-    needs.
+    """A source of samples, seen at another rate. It reads little more than the part asked for.
 
     Args:
         source: with `rate`, `frames` and `read(start, stop)`: an `AudioFile`, for instance.
@@ -128,8 +127,8 @@ class Resampled:
         return _resample_part(self.source.read(begin, end), begin, start, stop, filters)
 
     def windows(self, size: int) -> Iterator[np.ndarray]:
-        """Windows of `size` samples side by side. The last one ends where the signal ends. A shorter signal comes
-        whole.
+        """Windows of `size` samples side by side. The last one ends where the signal ends. A shorter one
+        comes whole.
 
         One window is read at a time.
         """

@@ -125,8 +125,7 @@ def as_text(seconds: float) -> str:
 
 
 def split_part(name: str) -> tuple[str, tuple[float, float] | None]:
-    """Splits the name of a part: the path or id, and where the part begins and ends, s; None where it means the
-    whole."""
+    """Splits the name of a part: the path or id, and where the part begins and ends, s; None for a whole file."""
     match = _NAMED_PART.search(name)
     if match is None:
         return name, None
