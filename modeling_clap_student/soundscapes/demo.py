@@ -1,4 +1,4 @@
-"""The built-in demo: where it keeps what it makes, and sizes and schedules that suit two CPU cores."""
+"""The built-in demo: the folders of its results, and sizes and schedules for two CPU cores."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def teacher(seed: int) -> dict:
 
 
 def curation(strategy: str, seed: int) -> dict:
-    """The thresholds are numbers of captions and pairs, for this teacher's cosines are not the paper's."""
+    """The thresholds are numbers of captions and pairs: this teacher's cosines have another scale than the paper's."""
     return {
         "seed": seed, "output_dir": _folder(f"improvement_set_{strategy}", seed), "strategy": strategy,
         "teacher": _folder("teacher", seed), "captions": [NAME], "audio": [NAME], "labels": NAME,
