@@ -1,11 +1,11 @@
-"""What `--spectrogram_cache` saves: batches from files and the model's step, with and without it.
+"""What `--spectrogram_cache` saves: batches from files and the model's step, with and without the cache.
 
     python benchmarks/spectrogram_cache.py [--base_channels 8] [--hop_length 640] [--batch_size 32] [--rounds 5]
 
-A step is the audio tower forward and backward, with bfloat16 autocast where the processor has it, behind the batch
-that it takes: crops of waveforms, or of spectrograms that are kept. Both take turns in each round; medians. The clips,
-5 s of tones in noise, lie in a temporary folder as 44.1 kHz FLAC; what a first epoch pays to make the spectrograms is
-measured apart.
+A step is a batch and the audio tower's forward and backward, with bfloat16 autocast if the processor has it. The batch
+has crops of waveforms, or of cached spectrograms. Both take turns in each round; medians. The clips, 5 s of tones in
+noise, are 44.1 kHz FLAC files in a temporary folder. The first epoch's cost of making the spectrograms is measured
+separately.
 """
 
 import argparse
