@@ -89,7 +89,7 @@ def main():
     torch.set_num_threads(1)
     readers = [ours, whole_file, *([with_librosa] if find_spec("librosa") else [])]
     names = ["ours", "whole file", "librosa"][: len(readers)]
-    print(f"{processor_name()}, {os.cpu_count()} cores, one used; clips a second, median of {rounds} rounds\n")
+    print(f"{processor_name()}, {os.cpu_count()} cores, one used; clips per second, median of {rounds} rounds\n")
     print("| format | rate | length | " + " | ".join(names) + " | " + " | ".join(f"× {n}" for n in names[1:]) + " |")
     print("|---" * (2 + 2 * len(names)) + "|")
     with tempfile.TemporaryDirectory() as folder:

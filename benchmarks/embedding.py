@@ -146,7 +146,7 @@ def compare(contestants: dict[str, Callable], count: int, rounds: int, device: s
     """Clips per second from files, and how near the embeddings are to the reference's."""
     expected = contestants["reference"]()
     times = interleaved(contestants, rounds, device)
-    print("| encoder | clips a second | × reference (range over rounds) | largest difference | lowest cosine |")
+    print("| encoder | clips per second | × reference (range over rounds) | largest difference | lowest cosine |")
     print("|---|---|---|---|---|")
     for name, work in contestants.items():
         got = work()
@@ -186,7 +186,7 @@ def break_down(paths: list[str], rate: int, model, encoders: dict, reference, ro
         works[f"tower, {dtype}"] = lambda tower=tower: tower(input_features=log_mel)
         floors |= floor_works(dtype, device)
     times = {name: statistics.median(seconds) for name, seconds in interleaved(works | floors, rounds, device).items()}
-    print("\n| part | ms a clip |\n|---|---|")
+    print("\n| part | ms per clip |\n|---|---|")
     for name in works:
         print(f"| {name} | {1000 * times[name] / len(paths):.2f} |")
     flop = {"matmul": 2 * 4096**3, "conv": 2 * 9 * 256**2 * BATCH * 172 * 16}

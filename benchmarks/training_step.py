@@ -175,7 +175,7 @@ def compare(args, folder: Path) -> None:
     losses = {title: contestant.step(batch) for title, contestant in contestants.items()}
     works = {title: lambda one=contestant: one.step(batch) for title, contestant in contestants.items()}
     times = interleaved(works, args.rounds, args.device)
-    print("| step | samples a second | × plain (range over rounds) | first loss |\n|---|---|---|---|")
+    print("| step | samples per second | × plain (range over rounds) | first loss |\n|---|---|---|---|")
     plain = times["plain, float32"]
     for title, seconds in times.items():
         ratios = [theirs / ours for ours, theirs in zip(seconds, plain, strict=True)]
@@ -222,7 +222,7 @@ def break_down(contestants: dict, batch: dict, args) -> None:
         some, weights = image.to(getattr(torch, dtype)), kernel.to(getattr(torch, dtype))
         works[f"floor, {dtype}"] = lambda some=some, weights=weights: F.conv2d(some, weights, padding=1)
     times = {name: statistics.median(each) for name, each in interleaved(works, args.rounds, args.device).items()}
-    print("\n| part | ms a clip |\n|---|---|")
+    print("\n| part | ms per clip |\n|---|---|")
     for name, seconds in times.items():
         if not name.startswith("floor"):
             print(f"| {name} | {1000 * seconds / args.batch_size:.1f} |")
@@ -235,7 +235,7 @@ def break_down(contestants: dict, batch: dict, args) -> None:
 
 def measure_loader(ours: Ours, args) -> None:
     """Samples per second of the loader alone."""
-    print("\n| loader | samples a second |\n|---|---|")
+    print("\n| loader | samples per second |\n|---|---|")
     for workers in args.workers:
         ours.trainer.args.dataloader_num_workers = workers
         count, start = 0, None
@@ -271,7 +271,7 @@ def compare_memory(args) -> None:
     """A contrastive batch in parts, beside undivided batches as large as one part and two. Each in its own process."""
     count, at_once = args.memory
     context = multiprocessing.get_context("spawn")
-    print("| pairs in the loss | embedded at a time | peak memory, MiB | seconds a step |\n|---|---|---|---|")
+    print("| pairs in the loss | embedded at a time | peak memory, MiB | seconds per step |\n|---|---|---|---|")
     for pairs, parts in ((at_once, 1), (2 * at_once, 1), (count, count // at_once)):
         results = context.Queue()
         process = context.Process(target=peak, args=(pairs, parts, args.base_channels, args.device, results))

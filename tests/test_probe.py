@@ -95,7 +95,7 @@ def test_the_command_prints_and_keeps_it(command, tiny_folder, labelled_folder, 
     task = ["--task", labelled_folder, "--output_dir", "eval"]
     assert command(run_eval, "--model", tiny_folder, *task, "--probe", "1") == 0
     printed = capsys.readouterr().out
-    assert "linear probe on 1 clips a class" in printed
+    assert "linear probe on 1 clips per class" in printed
     rows = json.loads(Path("eval/results.json").read_text())
     (row,) = [row for row in rows if row["metric"].startswith("probe")]
     assert row["metric"] == "probe_1" and 0 <= row["value"] <= 1 and row["model"] == str(tiny_folder)

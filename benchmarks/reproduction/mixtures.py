@@ -101,7 +101,7 @@ class Mixtures:
                 self._write(chunk, "targets", np.concatenate(targets))
                 rate = done * _CHUNK / (time.perf_counter() - start)
                 left = (len(missing) - done) * _CHUNK / rate / 60
-                print(f"mixtures: {done}/{len(missing)} files, {rate:.1f} a second, {left:.0f} min left", flush=True)
+                print(f"mixtures: {done}/{len(missing)} files, {rate:.1f} per second, {left:.0f} min left", flush=True)
 
     def waveform(self, number: int) -> np.ndarray:
         """(samples,) float32 with a peak of 1."""

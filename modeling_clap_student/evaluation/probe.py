@@ -158,6 +158,6 @@ def probe_tables(rows: Sequence[dict]) -> list[ReportTable]:
     tasks, models = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "model"))
     cells = {(row["model"], row["task"]): percent(row) for row in rows}
     examples = rows[0]["metric"].removeprefix("probe_")
-    title = f"Accuracy of a linear probe on {examples} clips a class, % ± s.d. over {DRAWS} draws"
+    title = f"Accuracy of a linear probe on {examples} clips per class, % ± s.d. over {DRAWS} draws"
     lines = [[model, *(cells[model, task] for task in tasks)] for model in models]
     return [ReportTable(title, ["model", *map(short_name, tasks)], lines)]

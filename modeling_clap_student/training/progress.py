@@ -58,7 +58,7 @@ class TrainingProgress(TrainerCallback):
             if self.bar is not None:
                 self.bar.set_postfix_str(told, refresh=False)
             if self.as_lines:
-                rate = f", {logs['samples_per_second']:.3g} pairs a second" if "samples_per_second" in logs else ""
+                rate = f", {logs['samples_per_second']:.3g} pairs per second" if "samples_per_second" in logs else ""
                 say(f"step {state.global_step} of {state.max_steps}: {told}{rate}")
         elif scores:
             chosen = (args.metric_for_best_model or "").removeprefix("eval_")
