@@ -72,6 +72,7 @@ def train_student(
     from ..training.hearing import make_collator
     from ..training.run import TrainingRun, push_if_asked
     from ..training.sources import find_teacher, read_results, read_student_data, student_sources
+    from ..training.tracked_pairs import TrackedPairs
     from ..training.trainer import ClapStudentTrainer
 
     run = TrainingRun(f"Student ({args.strategy}): learns from the pairs and its teacher", args, training_args)
@@ -127,6 +128,8 @@ def train_student(
             retention=order_retention(args, student, processor, data.captions, training_args.seed),
             record=origin(args, model_args, student) | student_sources(args),
         )
+        if "trackio" in training_args.report_to and not data.is_streamed:
+            trainer.add_callback(TrackedPairs(data.pairs, training_args.seed))
         run.train(trainer)
         scores = score_both((teacher, teacher_processor), (student, processor), benchmarks, skipped)
         student.config.record["results"] = [
