@@ -173,7 +173,7 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
             rate = (training.step - first) / (now - start)
             left, each = (total - training.step) / rate / 60, rate * args.batch_size
             print(
-                f"step {training.step}/{total}: cosine distance {np.mean(losses):.4f}, {each:.0f} mixtures per second, "
+                f"step {training.step}/{total}: cosine distance {np.mean(losses):.4f}, {each:.0f} mixtures/s, "
                 f"{left:.0f} min left",
                 flush=True,
             )
