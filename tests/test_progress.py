@@ -77,7 +77,7 @@ def test_a_model_that_does_not_exist_is_left_to_the_loader(monkeypatch):
 
 
 def test_a_training_tells_what_it_trains_and_its_losses(command, captioned_folder, capsys):
-    """Guards against dicts on the screen, and a run of which nobody knows how long it is."""
+    """Guards against dicts on the screen, and a run whose length nobody knows."""
     flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, "--max_steps", 2, "--logging_steps", 1]
     assert command(run_teacher, *flags, "--per_device_train_batch_size", 4) == 0
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The commands as scripts of `uv run` and `hf jobs uv run`, and trackio as what they report to."""
+"""The commands as scripts of `uv run` and `hf jobs uv run`, and trackio as their tracker."""
 
 import csv
 import json
