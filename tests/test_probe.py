@@ -63,7 +63,7 @@ def test_accuracies_are_those_of_a_loop():
 
 
 def test_parts_of_a_drawn_recording_are_not_tested_on():
-    """Guards against a probe that knows its test clips by heart: two clips per recording, which differ from all others.
+    """Guards against a probe that knows its test clips by heart: two clips per recording, unlike all others.
     Labels are random, so that nothing but the recording tells them."""
     rng = np.random.default_rng(2)
     recordings = np.repeat(np.arange(60), 2)
