@@ -1,5 +1,4 @@
-"""How fast clips on disk become embeddings, through the full CNN14 of CLAP 2022: clips per second, and where time
-goes.
+"""How fast clips on disk become embeddings, through the full CNN14 of CLAP 2022, and where time goes.
 
     python benchmarks/embedding.py [--clips 64] [--rounds 5] [--format flac] [--rate 44100] [--device cpu]
 

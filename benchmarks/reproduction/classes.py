@@ -1,5 +1,7 @@
-"""Results by class: how true its curated pairs are, its accuracy before and after, and its confusions. The pool's
-labels are read only here and for ranking options, after everything is trained."""
+"""Results by class: how true its curated pairs are, its accuracy before and after, and its confusions.
+
+The pool's labels are read only here and for ranking options, after everything is trained.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,7 @@
-"""How true a teacher's pseudo-labels of the pool are, for two rankings of clips: by the cosine to a label's prompt, or
-by the label's probability among all labels, as in `curate.py --contrast_labels`.
+"""How true a teacher's pseudo-labels of the pool are, for two rankings of clips.
+
+One ranks by the cosine to a label's prompt; the other by the label's probability among all labels, as in
+`curate.py --contrast_labels`.
 
     python benchmarks/reproduction/pseudo_labels.py DATA_DIR TEACHER [TEACHER …]
 

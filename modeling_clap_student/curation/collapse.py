@@ -1,5 +1,4 @@
-"""Signs that a curation collapsed: few labels, captions or clips make up most of it, or the pool lacks the labels'
-sounds.
+"""Signs that a curation collapsed: few labels, captions or clips make up most of it, or sounds are missing.
 
 Each sign is one sentence with the option that helps. The limits are defined in this file.
 """

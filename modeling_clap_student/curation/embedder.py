@@ -33,8 +33,7 @@ _STREAM_COLUMNS = {"audio": UNDECODED, **dict.fromkeys(POOL_COLUMNS[1:], Value("
 
 
 class StoredEmbedder:
-    """A teacher with its store. Every process embeds its share of what is missing. All processes must call it
-    together.
+    """A teacher with its store. Every process embeds its share of what is missing, so all must call it together.
 
     The store belongs to this model and batch size. `skipped` gets the clips that can't be read, including those of
     earlier runs. With `sounds`, clips are listened to while they are read, and their sounds are kept there.

@@ -1,5 +1,4 @@
-"""Finds all pairs of two sets of vectors whose inner product reaches a floor: a fast product finds, float64
-decides."""
+"""Finds all pairs of two sets of vectors whose inner product reaches a floor, fast and exactly."""
 
 import warnings
 from collections import deque

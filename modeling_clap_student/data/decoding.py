@@ -1,5 +1,4 @@
-"""Decodes clips from files, bytes or the built-in corpus to mono waveforms at the model's rate: whole, a crop, or
-windows.
+"""Decodes clips from files, bytes or the built-in corpus to mono waveforms: whole, a crop, or windows.
 
 A crop or a window decodes only the seconds it needs. It also checks what needs no decoding: the header, the length of
 the data, the last page or the last sample. Damage in another part of the clip is found when a later crop reads that
@@ -162,8 +161,7 @@ def _decode_through(row: dict) -> None:
 
 
 class ClipWindows:
-    """The windows of one clip. The first ones are read at once and may raise a ClipError. The others are read on
-    demand.
+    """The windows of one clip. The first ones are read at once and may raise a ClipError. The others are read later.
 
     If a later window can't be read, the clip ends early and must not be used. `error` then has the reason, and
     `report` is called with it.

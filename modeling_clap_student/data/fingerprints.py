@@ -1,5 +1,4 @@
-"""Fingerprints of recordings: two bits for each 20 ms and band, and keys to look them up. Encoding does not change
-them.
+"""Fingerprints of recordings: two bits for each 20 ms and band, and keys to look them up.
 
 A clip at 16 kHz becomes the power in 33 bands between 200 and 7000 Hz, every 10 ms, in windows of 80 ms. Levels are
 relative to the clip's mean power, and everything 42 dB below it counts as silence. So neither gain nor faint noise

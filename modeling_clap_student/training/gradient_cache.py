@@ -1,5 +1,4 @@
-"""Contrastive batches larger than memory: chunks are embedded twice, and the loss over all of them is computed
-between.
+"""Contrastive batches larger than memory: chunks are embedded twice, with the loss over all of them between.
 
 First, every chunk is embedded without a graph. The loss over all chunks of all processes gives the gradient of each
 embedding, which is kept. Then every chunk is embedded again, with a graph, and the kept gradients go backward through

@@ -1,5 +1,4 @@
-"""Heat maps of time × label for some long recordings in the report: pictures with one pixel row per label, and
-texts."""
+"""Heat maps of time × label for some long recordings in the report: one pixel row per label, and texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -154,8 +154,7 @@ FIRST, SECOND = (f"In this concatenated sound, the {place} sound is {{}}" for pl
 
 @dataclass(frozen=True)
 class Questions:
-    """The questions about n scenes. Classes and captions are indices into the two lists. A scene's candidates
-    differ."""
+    """The questions about n scenes. Classes and captions are indices into the two lists. Candidates differ."""
 
     class_names: list[str]
     captions: list[str]  # all captions that any scene needs, each once
