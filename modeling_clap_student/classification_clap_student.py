@@ -145,7 +145,7 @@ class ClassifyingMixin(EncodingMixin):
         rows = []
         for (label, vector), text in zip(labels.items(), texts, strict=True):
             if vector is not None and tuple(torch.as_tensor(vector).shape) != tuple(text.shape):
-                raise InputError(f"the vector of {label!r} has not this model's {len(text)} numbers: fit it anew")
+                raise InputError(f"the vector of {label!r} lacks this model's {len(text)} numbers: fit it again")
             rows.append(text if vector is None else torch.as_tensor(vector, dtype=torch.float32))
         return torch.stack(rows)
 
@@ -165,7 +165,7 @@ def _check_thresholds(labels: Labels, multi_label: bool, thresholds: Mapping[str
     if NONE in labels:
         raise InputError(f"{NONE!r} is the answer where no label fits: leave it out of the labels")
     if missing := [label for label in labels if label not in thresholds]:
-        raise InputError(f"thresholds say nothing of {missing[0]!r}: calibrate with the same labels")
+        raise InputError(f"thresholds lack {missing[0]!r}: calibrate with the same labels")
     return torch.tensor([float(thresholds[label]) for label in labels])
 
 

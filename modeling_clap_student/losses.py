@@ -101,7 +101,7 @@ def soft_targets(
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
     if (temperature is not None) != (normalization == "softmax"):
-        raise ValueError("temperature goes with normalization='softmax', and with it alone")
+        raise ValueError("temperature is for normalization='softmax', which needs it")
     if temperature is not None and temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
 

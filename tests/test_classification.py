@@ -84,7 +84,7 @@ def test_what_does_not_do(model, tones):
         (lambda: model.fit_classes({"low hum": [clip]}), "at least 2 are needed"),
         (lambda: model.fit_classes({"low hum": [clip], "high tone": []}), "'high tone' has no list of clips"),
         (lambda: model.fit_classes({"low hum": [clip], "high tone": clip}), "'high tone' has no list of clips"),
-        (lambda: model.classify(clip, {"a": torch.zeros(3), "b": None}), "the vector of 'a' has not this model's"),
+        (lambda: model.classify(clip, {"a": torch.zeros(3), "b": None}), "the vector of 'a' lacks this model's"),
         (lambda: model.classify(clip, LABELS, multi_label=True), "multi_label needs thresholds"),
         (lambda: model.classify(clip, LABELS, thresholds=cuts), "give multi_label=True too"),
         (lambda: model.classify(clip, [*LABELS, "x"], multi_label=True, thresholds=cuts), "say nothing of 'x'"),

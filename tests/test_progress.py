@@ -121,7 +121,7 @@ def test_nothing_is_said_of_a_small_model_where_it_is_one():
     torch.manual_seed(0)
     said = []
     new_model(tiny_arguments(), CAPTIONS, said.append)
-    assert len(said) == 1 and "a small BERT from nothing" in said[0] and "For a small model" not in said[0]
+    assert len(said) == 1 and "a small BERT from random weights" in said[0] and "For a small model" not in said[0]
     arguments = tiny_arguments()
     arguments.text_model = "./gone"
     with pytest.raises(InputError, match="no such folder"):

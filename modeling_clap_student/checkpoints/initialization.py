@@ -87,11 +87,11 @@ def _plan(args: ModelArguments, audio_config: dict) -> str:
     with torch.device("meta"):
         tower = ClapStudentAudioModel(ClapStudentAudioConfig(**audio_config))
     size = sum(weight.numel() for weight in tower.parameters()) / 1e6
-    start = args.audio_weights or "nothing"
+    start = args.audio_weights or "random weights"
     smaller = [f"{_SMALL[0]} {_SMALL[1]}"] if args.base_channels > _SMALL[1] and not args.audio_weights else []
     smaller += [f"--text_model {SCRATCH}"] if args.text_model != SCRATCH else []
     offer = f". For a small model that trains on a CPU: {' '.join(smaller)}" if smaller else ""
-    text = "a small BERT from nothing" if args.text_model == SCRATCH else args.text_model
+    text = "a small BERT from random weights" if args.text_model == SCRATCH else args.text_model
     return f"new model: a CNN14 of {size:.3g} million weights, from {start}; for text {text}{offer}"
 
 

@@ -188,7 +188,7 @@ def order_retention(
         )
     record = student.config.record or {}
     names = record.get("class_names") or sorted(set(captions or ()))
-    say(f"the start tells the order of sounds: it is kept, with {len(names)} names of sounds (--retain_order)")
+    say(f"the start knows the order of sounds: it is kept, with {len(names)} names of sounds (--retain_order)")
     is_held_out = bool(record.get("hold_out_connectives"))
     return OrderRetention(student, processor.tokenizer, names, args.retain_order_weight, is_held_out, seed)
 

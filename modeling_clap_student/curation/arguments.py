@@ -145,7 +145,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
     num_captions: int | None = flag(None, "Keep this many captions.")
     captions_per_label: int | None = flag(
-        None, "Keep this many nearest captions for each label, so that no label goes without."
+        None, "Keep this many nearest captions for each label, so that every label has some."
     )
     label_prompts: bool = flag(
         False, "Add each label's own prompt, 'this is a sound of …', to the captions. Some sounds have no caption."
@@ -182,9 +182,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     max_pairs: int = flag(MAX_PAIRS, "Stop if there are more pairs than this.")
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO_DTYPE, DTYPE_HELP, choices=[AUTO_DTYPE, *DTYPES])
-    embedding_store: str = flag(
-        "outputs/embeddings", "Folder that keeps embeddings. What is there is not computed again."
-    )
+    embedding_store: str = flag("outputs/embeddings", "Folder that keeps embeddings. None in it is computed again.")
     embed_audio: bool = flag(False, "Put the audio itself into the set's files, not only paths.")
     remake: str | None = flag(
         None, "Make this Improvement-Set (folder or Hub id) again, with the arguments that it was made with."
@@ -304,7 +302,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
             raise ValueError("--csls_neighbours and --contrast_labels both correct for hubs: give one of them")
         if self.correction and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
             raise ValueError(
-                f"--{self.correction} changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
+                f"--{self.correction} changes the scale: give --pair_threshold, --pair_quantile or --num_pairs"
             )
         if self.pair_threshold == AUTO and self.strategy != "ads":
             raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")

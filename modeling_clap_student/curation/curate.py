@@ -299,7 +299,7 @@ def select(
     else:
         threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
         selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
-    say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
+    say(f"{len(selected.indices)} captions have a cosine of {selected.threshold:.3f} or more with a label")
     if len(selected.indices) == 0:
         raise strategies.none_reached("caption", selected)
     return selected

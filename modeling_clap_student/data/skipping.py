@@ -39,7 +39,7 @@ class ReadingArguments(CheckedArguments):
     max_skipped_fraction: float = flag(
         0.1, "Stop when more than this share of the clips can't be read, once 20 were tried. 1: never stop."
     )
-    dry_run: bool = flag(False, "Read the inputs, print what is there, and stop.")
+    dry_run: bool = flag(False, "Read the inputs, print their size, and stop.")
     allow_outside_paths: bool = flag(
         False, "Also read files outside the folder that you named, where a table or a link points to them."
     )

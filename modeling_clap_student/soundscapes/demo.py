@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 NAME = "soundscapes"
-STAGES = "teacher (2 minutes), pairs (1 minute), student and scores (1 minute), on one core; what is there is reused"
+STAGES = "teacher (2 minutes), pairs (1 minute), student and scores (1 minute), on one core; results are reused"
 
 # The paper's towers would take days. `scratch` is a small text tower with a vocabulary of its own.
 _MODEL = {"text_model": "scratch", "base_channels": 8, "hop_length": 882, "projection_dim": 256, "dropout": 0.0}

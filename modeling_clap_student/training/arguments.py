@@ -233,8 +233,8 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     )
     start_share: float = flag(
         0.0,
-        "Share of the starting weights in those that the training ends with (WiSE-FT): between what a model knew and "
-        "what it learnt from few pairs often lies a better one than either.",
+        "Share of the starting weights in the final ones (WiSE-FT). With few pairs, a mixture is often better than "
+        "the starting or the trained weights.",
     )
     validation_fraction: float = flag(
         0.0, "Hold out this share of the captioned recordings. Retrieval on them selects the checkpoint."
@@ -250,9 +250,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
             self.metric_for_best_model = self.metric_for_best_model or "recall"
         super().__post_init__()
         if (self.soft_label_temperature is not None) != (self.soft_label_normalization == "softmax"):
-            raise ValueError(
-                "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
-            )
+            raise ValueError("--soft_label_temperature is for --soft_label_normalization softmax, which needs it")
         if self.spectrogram_cache and self.mixup_alpha:
             raise ValueError("--mixup_alpha mixes waveforms, and --spectrogram_cache keeps none: give one of them")
         if self.per_device_train_batch_size < 2:

@@ -251,7 +251,7 @@ def _begin(folder: Path) -> None:
     """Marks the folder of a new checkpoint as ours, before anything else is written there."""
     if folder.exists() and _read_mark(folder) is None and any(folder.iterdir()):
         raise InputError(
-            f"can't save {folder}: another program's files lie there. Move them, and go on with "
+            f"can't save {folder}: another program's files are there. Move them, and continue with "
             f"--resume_from_checkpoint; {last_whole(folder.parent)}"
         )
     write_json(folder / _MARK, _UNFINISHED)
