@@ -87,7 +87,7 @@ def test_what_does_not_do(model, tones):
         (lambda: model.classify(clip, {"a": torch.zeros(3), "b": None}), "the vector of 'a' lacks this model's"),
         (lambda: model.classify(clip, LABELS, multi_label=True), "multi_label needs thresholds"),
         (lambda: model.classify(clip, LABELS, thresholds=cuts), "give multi_label=True too"),
-        (lambda: model.classify(clip, [*LABELS, "x"], multi_label=True, thresholds=cuts), "say nothing of 'x'"),
+        (lambda: model.classify(clip, [*LABELS, "x"], multi_label=True, thresholds=cuts), "thresholds lack 'x'"),
         (lambda: model.classify(clip, [NONE], multi_label=True, thresholds={NONE: 0}), "leave it out of the labels"),
         (lambda: model.calibrate(LABELS, [clip]), "give more clips, or a larger share"),
         (lambda: model.calibrate([], [clip]), "at least 1 are needed"),
