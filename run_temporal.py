@@ -37,8 +37,8 @@ Several GPUs:       accelerate launch --num_processes 2 run_temporal.py --stage 
 Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
                         run_temporal.py --stage b …
 
-`--stage ab` runs A and then B from A's best weights. With nothing but --stage it takes the built-in soundscapes and
-their teacher, which is made first when it is not there. `run_eval.py --task zste=…` tells what was learnt.
+`--stage ab` runs A, and then B from A's best weights. With nothing but --stage it uses the built-in soundscapes and
+their teacher, and first makes the teacher if it does not exist. `run_eval.py --task zste=…` measures what was learnt.
 """
 
 from modeling_clap_student.commands.temporal import main

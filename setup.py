@@ -1,8 +1,6 @@
-"""Installs the package. `.[app]` adds what the page of clap-app needs, `.[onnx]` what ONNX export needs, `.[st]`
-sentence-transformers, `.[mteb]` mteb with what decodes its clips, `.[trackio]` a tracker, `.[docs]` what builds the
-site, `.[test]` all for tests.
-
-`.[compat]` pins the oldest versions.
+"""Installs the package. Extras: `.[app]` for the page of clap-app, `.[onnx]` for ONNX export, `.[st]` for
+sentence-transformers, `.[mteb]` for mteb with decoding of its clips, `.[trackio]` for that tracker, `.[docs]` for
+building the site, `.[test]` for the tests. `.[compat]` pins the oldest versions.
 """
 
 from pathlib import Path
@@ -22,8 +20,8 @@ REQUIRES = [
     "torch>=2.11,<2.15",
     "torchaudio>=2.11,<2.12",
     "torchdata>=0.11",
-    # A release of transformers may change what is relied on of its inside: tests/test_internals.py lists it. The bound
-    # is raised when the tests pass with the release. The others keep theirs within a major version.
+    # A release of transformers may change internals that the package uses: tests/test_internals.py lists them. The
+    # bound is raised when the tests pass with the release. The others keep theirs within a major version.
     "transformers>=5.17,<5.25",
     "datasets>=5.1,<6",
     "accelerate>=1.12,<2",
@@ -41,16 +39,16 @@ REQUIRES = [
     "tqdm>=4.67",
 ]
 ONNX = ["onnx>=1.18", "onnxscript>=0.6"]  # onnxscript 0.6 is the first that torch 2.11 and later can use
-# A release may change which code of a checkpoint it loads, and how.
+# A release may change which code of a checkpoint is loaded, and how.
 ST = ["sentence-transformers>=6.1,<7"]
-# A version below 1 may change what it builds, or finds wrong, with each release.
+# With a version below 1, each release may change what it builds or reports as an error.
 DOCS = ["zensical>=0.0.73,<0.1", "mkdocstrings[python]>=1.0.8,<2"]
 TYPES = "ty>=0.0.108,<0.0.109"
-# gradio 6 takes what a page looks like in another place than 5; a release may change its own parts of the page.
+# gradio 6 takes a page's style in another place than gradio 5. A release may change its own parts of the page.
 APP = ["gradio>=6.31,<7"]
-MTEB = ">=2.26"  # older ones were not tried with checkpoints as they are now
+MTEB = ">=2.26"  # older ones were not tried with the present checkpoints
 # onnxruntime 1.23 is the last for Python 3.10.
-# scikit-learn and, through it, scipy: what the metrics and statistics are compared with.
+# Metrics and statistics are compared with scikit-learn and, through it, scipy.
 TEST = [
     *(
         "pytest>=8.0",
@@ -68,7 +66,7 @@ TEST = [
     *ONNX,
     *ST,
     *APP,
-    f"mteb{MTEB}",  # the clips of its tests are decoded already
+    f"mteb{MTEB}",  # the clips in its tests are already decoded
 ]
 
 

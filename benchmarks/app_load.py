@@ -1,10 +1,10 @@
-"""Visitors of the app, side by side: does everyone get an answer, how soon, and does the server's memory stay flat?
+"""Simulates visitors of the app in parallel. Does everyone get an answer, how fast, and does memory stay flat?
 
 python benchmarks/app_load.py --model outputs/student --baseline outputs/teacher --pool outputs/pairs
-With nothing but its own flags it takes the built-in demo's outputs.
+Without --model and the like, it uses the outputs of the built-in demo.
 
-Each visitor uploads a 5-s recording, has it classified, searches by words and plays the first hit, over and over, as
-the browser does: through the page's own queue. `--seconds 5 --visitors 2` is a short form.
+Each visitor uploads a 5-s recording, classifies it, searches by words and plays the first hit, repeatedly. Requests go
+through the page's own queue, as from a browser. `--seconds 5 --visitors 2` is a short form.
 """
 
 import argparse
@@ -35,8 +35,8 @@ class Visitor:
     """A browser without a screen.
 
     Args:
-        address: of the page.
-        number: of the visitor.
+        address: the page's.
+        number: the visitor's.
     """
 
     def __init__(self, address: str, number: int):
@@ -54,7 +54,7 @@ class Visitor:
             return answer.read()
 
     def upload(self, sound: bytes) -> dict:
-        """A file as the page sends it; what the page then gives to its handlers."""
+        """Uploads a file as the page does. Returns what the page then gives to its handlers."""
         mark = uuid4().hex
         head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="clip.wav"\r\n\r\n'
         body = head.encode() + sound + f"\r\n--{mark}--\r\n".encode()
@@ -62,7 +62,7 @@ class Visitor:
         return {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "clip.wav"}
 
     def call(self, handler: int, data: list) -> list:
-        """What a handler ends with, through the queue; RuntimeError where it fails."""
+        """The final result of a handler, through the queue. RuntimeError if it fails."""
         event = {"fn_index": handler, "data": data, "session_hash": self.session, "trigger_id": None}
         event = json.loads(self._post("gradio_api/queue/join", json.dumps(event).encode()))["event_id"]
         with urllib.request.urlopen(
@@ -89,7 +89,7 @@ class Visitor:
         return result
 
     def visit(self, sound: bytes, until: float) -> None:
-        """One round after the other, until the time is up."""
+        """Repeats rounds until the time is up."""
         listen, find = self.handler("listen"), self.handler("find_words")
         while time.monotonic() < until:
             clip = self.upload(sound)
@@ -101,7 +101,7 @@ class Visitor:
 
 
 def memory_of(process: int) -> float:
-    """MiB of a process."""
+    """MiB of memory of a process."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
@@ -115,7 +115,7 @@ def tone() -> bytes:
 
 
 def start(flags: list[str], port: int, scratch: str) -> subprocess.Popen:
-    """The command, until its page answers."""
+    """Starts the command, and waits until its page answers."""
     command = [sys.executable, "-m", "modeling_clap_student.commands.app", *flags]
     server = subprocess.Popen(
         [*command, "--port", str(port), "--open_browser", "false"], env=os.environ | {"TMPDIR": scratch}
@@ -132,13 +132,13 @@ def start(flags: list[str], port: int, scratch: str) -> subprocess.Popen:
 
 
 def measure(flags: list[str], visitors: int, seconds: float, port: int) -> dict:
-    """Visits an app of its own; returns times in ms, failures, and the server's memory in MiB as time goes by."""
+    """Visits an app started for this. Returns times in ms, failures, and the server's memory in MiB over time."""
     with tempfile.TemporaryDirectory() as scratch:
         server = start(flags, port, scratch)
         try:
             address, sound, failures = f"http://127.0.0.1:{port}", tone(), []
             people = [Visitor(address, number) for number in range(visitors)]
-            people[0].visit(sound, time.monotonic() + 2)  # what is made once
+            people[0].visit(sound, time.monotonic() + 2)  # warm-up: things that are made only once
             for times in people[0].times.values():
                 times.clear()
             until, memory, stop = time.monotonic() + seconds, [], threading.Event()

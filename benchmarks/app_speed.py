@@ -1,9 +1,10 @@
-"""How long one visitor of the app waits: two models hear a 5-s clip, and a search goes through 100 000 clips.
+"""How long one visitor of the app waits: two models classify a 5-s clip, and a search goes through 100 000 clips.
 
     python benchmarks/app_speed.py [--rounds 7] [--base_channels 8 64]
 
-Models have random weights: a CNN14 of the demo's eighth of the width, at its hop, and the full one, at the paper's,
-each with a small text tower. Bars come first; then each class over time. Medians of the rounds, in one thread.
+Models have random weights and a small text tower. One CNN14 has an eighth of the full width and the demo's hop; the
+other has the full width and the paper's hop. The bars come first, then each class over time. Medians of the rounds, in
+one thread.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from modeling_clap_student.checkpoints.initialization import new_model
 
 CLASSES = "dog, rain, siren, bird, engine, church bell, footsteps, car horn, helicopter, jackhammer"
 PROMPT = "this is a sound of {}"
-HOPS = {8: 882, 64: 320}  # samples, of the demo and of the paper
+HOPS = {8: 882, 64: 320}  # samples: the demo's and the paper's
 
 
 def two_models(base_channels: int) -> list[Model]:
@@ -41,7 +42,7 @@ def two_models(base_channels: int) -> list[Model]:
 
 
 def seconds_to_hear(clip: Path, models: list[Model]) -> tuple[float, float]:
-    """Until the bars are drawn, and until everything is."""
+    """Seconds until the bars are drawn, and until everything is drawn."""
     start, first, heard = time.perf_counter(), None, None
     for heard in hear(clip, models, most_minutes=1):
         draw(heard, models, CLASSES, PROMPT)
@@ -50,7 +51,7 @@ def seconds_to_hear(clip: Path, models: list[Model]) -> tuple[float, float]:
 
 
 def seconds_to_search(model: Model, size: int, rounds: int, clips: int = 100_000) -> float:
-    """Median, with a filter on names."""
+    """The median time of a search, with a filter on names."""
     vectors = np.random.default_rng(0).normal(size=(clips, size)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     names = [f"folder/{number}.wav" for number in range(clips)]

@@ -1,10 +1,10 @@
-"""How fast random 5-s crops at 44.1 kHz are read, in clips a second on one core.
+"""How fast random 5-s crops at 44.1 kHz are read, in clips per second on one core.
 
     python benchmarks/decoding.py [--rounds 7]
 
-Against reading the whole file and cutting the crop out of it: with soundfile and torchaudio's resampler, its filters
-kept (`torchaudio.load` itself needs torchcodec and FFmpeg), and with librosa where it is installed. Median of the
-rounds, in each of which the readers take turns on the same places. Files are made in a temporary folder.
+The alternatives read the whole file and cut the crop out: with soundfile and torchaudio's resampler with kept filters
+(`torchaudio.load` itself needs torchcodec and FFmpeg), and with librosa if it is installed. Median of the rounds. In
+each round the readers take turns on the same places. Files are made in a temporary folder.
 """
 
 import argparse
@@ -31,7 +31,7 @@ FORMATS, RATES, LENGTHS = ("wav", "flac", "ogg", "mp3"), (16000, 44100, 48000), 
 
 
 def write(path: Path, seconds: int, rate: int) -> None:
-    """Noise under a slow swell, second by second: libsndfile's Vorbis encoder overflows its stack on long blocks."""
+    """Noise under a slow swell, second by second. libsndfile's Vorbis encoder overflows its stack on long blocks."""
     rng = np.random.default_rng(seconds)
     with soundfile.SoundFile(path, "w", rate, 1) as file:
         for second in range(seconds):
@@ -63,7 +63,7 @@ def with_librosa(path: Path, draw: int) -> np.ndarray:
 
 
 def rates(path: Path, seconds: int, readers: list, rounds: int) -> list[float]:
-    """Clips a second of each reader."""
+    """Clips per second for each reader."""
     rng = np.random.default_rng(0)
     times = {reader: [] for reader in readers}
     for _ in range(rounds):
@@ -89,7 +89,7 @@ def main():
     torch.set_num_threads(1)
     readers = [ours, whole_file, *([with_librosa] if find_spec("librosa") else [])]
     names = ["ours", "whole file", "librosa"][: len(readers)]
-    print(f"{processor_name()}, {os.cpu_count()} cores, one used; clips a second, median of {rounds} rounds\n")
+    print(f"{processor_name()}, {os.cpu_count()} cores, one used; clips per second, median of {rounds} rounds\n")
     print("| format | rate | length | " + " | ".join(names) + " | " + " | ".join(f"× {n}" for n in names[1:]) + " |")
     print("|---" * (2 + 2 * len(names)) + "|")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""The built-in run over several seeds: accuracy of teacher and student, mean ± standard deviation, precision of pairs.
+"""The demo over several seeds: accuracy of teacher and student, mean ± standard deviation, precision of pairs.
 
     python benchmarks/demo_seeds.py --strategy ads --seeds 0 1 2
 
-What is already in outputs/ is reused.
+Results that are already in outputs/ are reused.
 """
 
 import argparse

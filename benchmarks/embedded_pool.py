@@ -1,4 +1,4 @@
-"""A pool and captions as a teacher embeds them, for what measures curation."""
+"""A pool and captions, embedded by a teacher, for the benchmarks of curation."""
 
 import tempfile
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from modeling_clap_student.data.skipping import SkippedClips
 
 @dataclass(frozen=True)
 class EmbeddedPool:
-    """Of one teacher.
+    """The embeddings by one teacher.
 
     Attributes:
         captions: `caption` and `caption_id`, each once.
         texts: (captions, dim) unit vectors.
-        prompts: (classes, dim) the same of the class names' prompts.
-        clips: (readable, dim) the same of the pool.
-        rows: (readable,) of the pool they are.
-        scale: the teacher's, of cosines.
+        prompts: (classes, dim) unit vectors of the class names' prompts.
+        clips: (readable, dim) unit vectors of the pool's clips.
+        rows: (readable,) their rows in the pool.
+        scale: the factor of the teacher's cosines.
     """
 
     captions: Dataset

@@ -1,13 +1,13 @@
-"""How fast clips on disk become embeddings, through the full CNN14 of CLAP 2022: clips a second, and where time goes.
+"""How fast clips on disk become embeddings, through the full CNN14 of CLAP 2022, and where time goes.
 
     python benchmarks/embedding.py [--clips 64] [--rounds 5] [--format flac] [--rate 44100] [--device cpu]
 
-`embed_clips` with the copy that `for_inference` makes, in float32 and, where the processor has it, in bfloat16,
-against the reference encoder in float32: torchlibrosa's spectrogram, a Fourier transform by convolution (the real one
-where it is installed, else the same convolutions with the same weights), convolutions and batch norms as they are
-published, whole files by soundfile and torchaudio, in threads, the same batches. All have the same random weights, and
-batch norms that have seen the clips. The contestants take turns in each round, so that a busy machine is as busy for
-all; medians of the rounds. The clips, 5 s of tones in noise, are written to a temporary folder.
+`embed_clips` uses the copy that `for_inference` makes, in float32 and, if the processor has it, in bfloat16. It is
+compared with the reference encoder in float32. That has torchlibrosa's spectrogram, a Fourier transform by convolution
+(the real one if installed, else the same convolutions with the same weights), convolutions and batch norms as
+published, and whole files read by soundfile and torchaudio, in threads, in the same batches. All have the same random
+weights, and batch norms that have seen the clips. The contestants take turns in each round, so a busy machine slows
+all alike. Medians of the rounds. The clips, 5 s of tones in noise, are written to a temporary folder.
 """
 
 import argparse
@@ -76,7 +76,7 @@ class TorchlibrosaLogMel(nn.Module):
 
 
 class ReferenceEncoder:
-    """Files to embeddings as the reference implementation does it, in float32."""
+    """Embeds files as the reference implementation does, in float32."""
 
     def __init__(self, model: ClapStudentModel, rate: int):
         front_end = model.audio_model.front_end
@@ -107,7 +107,7 @@ def has_torchlibrosa() -> bool:
 
 
 class Processor:
-    """All that `embed_clips` needs of one."""
+    """The parts of a processor that `embed_clips` needs."""
 
     feature_extractor = ClapStudentFeatureExtractor()
 
@@ -120,7 +120,7 @@ def build_model(device: str) -> ClapStudentModel:
 
 @torch.no_grad()
 def settle(model: ClapStudentModel, waveforms: torch.Tensor) -> None:
-    """Lets the batch norms see audio: with those of a new model all clips embed alike."""
+    """Lets the batch norms see audio. With the batch norms of a new model, all clips have almost equal embeddings."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
@@ -130,7 +130,7 @@ def settle(model: ClapStudentModel, waveforms: torch.Tensor) -> None:
 
 
 def write_clips(folder: Path, count: int, rate: int, suffix: str) -> None:
-    """Each of two tones in noise, which come and go."""
+    """Writes clips with two tones in noise, which come and go."""
     rng = np.random.default_rng(0)
     time_ = np.arange(SECONDS * rate) / rate
     for number in range(count):
@@ -142,10 +142,10 @@ def write_clips(folder: Path, count: int, rate: int, suffix: str) -> None:
 
 
 def compare(contestants: dict[str, Callable], count: int, rounds: int, device: str) -> None:
-    """Clips a second from files, and how near the embeddings are to the reference's."""
+    """Clips per second from files, and how near the embeddings are to the reference's."""
     expected = contestants["reference"]()
     times = interleaved(contestants, rounds, device)
-    print("| encoder | clips a second | × reference (range over rounds) | largest difference | lowest cosine |")
+    print("| encoder | clips per second | × reference (range over rounds) | largest difference | lowest cosine |")
     print("|---|---|---|---|---|")
     for name, work in contestants.items():
         got = work()
@@ -157,7 +157,7 @@ def compare(contestants: dict[str, Callable], count: int, rounds: int, device: s
 
 
 def read_whole(paths: list[str], rate: int) -> None:
-    """Decodes and, if `rate` is another than the files', resamples; one thread."""
+    """Decodes, and resamples if `rate` differs from the files'; one thread."""
     for path in paths:
         with open_clip({"path": path, "bytes": None}, rate) as clip:
             clip.read(0, clip.length)
@@ -165,7 +165,7 @@ def read_whole(paths: list[str], rate: int) -> None:
 
 @torch.inference_mode()
 def break_down(paths: list[str], rate: int, model, encoders: dict, reference, rounds: int, device: str) -> None:
-    """Milliseconds a clip of each part."""
+    """Milliseconds per clip for each part."""
     own_rate = Processor.feature_extractor.sampling_rate
     paths = paths[:BATCH]
     waveforms = torch.stack([reference.decode(path) for path in paths]).to(device)
@@ -185,7 +185,7 @@ def break_down(paths: list[str], rate: int, model, encoders: dict, reference, ro
         works[f"tower, {dtype}"] = lambda tower=tower: tower(input_features=log_mel)
         floors |= floor_works(dtype, device)
     times = {name: statistics.median(seconds) for name, seconds in interleaved(works | floors, rounds, device).items()}
-    print("\n| part | ms a clip |\n|---|---|")
+    print("\n| part | ms per clip |\n|---|---|")
     for name in works:
         print(f"| {name} | {1000 * times[name] / len(paths):.2f} |")
     flop = {"matmul": 2 * 4096**3, "conv": 2 * 9 * 256**2 * BATCH * 172 * 16}
@@ -197,7 +197,7 @@ def break_down(paths: list[str], rate: int, model, encoders: dict, reference, ro
 
 
 def floor_works(dtype: str, device: str) -> dict:
-    """A product and a convolution as large as the tower's, by which to judge how fast it could be."""
+    """A product and a convolution as large as the tower's. They show how fast the tower could be."""
     kind = {"device": device, "dtype": getattr(torch, dtype)}
     matrix = torch.randn(4096, 4096, **kind)
     image = torch.randn(BATCH, 256, 172, 16, **kind).to(memory_format=torch.channels_last)
@@ -209,7 +209,7 @@ def floor_works(dtype: str, device: str) -> dict:
 
 
 def dtypes(device: str) -> list[str]:
-    """float32, and bfloat16 where the processor has instructions for it."""
+    """float32, and bfloat16 if the processor has instructions for it."""
     return [dtype for dtype in DTYPES if dtype == "float32" or supports_bfloat16(device)]
 
 

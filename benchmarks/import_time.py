@@ -1,9 +1,9 @@
-"""How long importing the package takes, and `--help` of each command, beside `import torch, transformers`.
+"""How long it takes to import the package, and to run `--help` of each command, beside `import torch, transformers`.
 
     python benchmarks/import_time.py [--rounds 5]
 
-Each is a fresh interpreter. They take turns in each round, so that a busy machine is as busy for all; medians of the
-rounds, and of the ratios within a round.
+Each is a fresh interpreter. They take turns in each round, so a busy machine slows all alike. Medians of the rounds,
+and of the ratios within a round.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WORKS = {
 
 
 def seconds(arguments: list[str]) -> float:
-    """Of an interpreter, from its start to its end."""
+    """Seconds of an interpreter from start to end."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start
@@ -39,7 +39,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    for arguments in WORKS.values():  # the files come into memory
+    for arguments in WORKS.values():  # loads the files into memory
         seconds(arguments)
     times = [{name: seconds(arguments) for name, arguments in WORKS.items()} for _ in range(rounds)]
     print(f"{machine('cpu')}; medians of {rounds} rounds\n\n| | seconds | × {BASE} |\n|---|---|---|")

@@ -1,11 +1,11 @@
-"""How long a pool of AudioSet's size takes to become a table, and the memory that takes, without its audio.
+"""How long it takes to turn a pool of AudioSet's size into a table, without its audio, and how much memory.
 
     python benchmarks/listing.py [--clips 1900000] [--folder /tmp]
 
-Writes a segments csv of 2041789 rows and makes believe that a folder in 41 parts holds the files of most of them: the
-names that the file system would give are made up, so that no two million files are needed, and what is measured is
-reading them. The named reference is the usual way: a list of paths, a csv reader, a dict a clip, sorted. Every way
-runs in a process of its own, whose memory before is taken off. With `--real N` also over N empty files, truly made.
+Writes a segments csv of 2041789 rows, and simulates a folder in 41 parts with most of these files. The file system's
+answers are simulated, so no two million files are needed, and reading the names is what is measured. The reference is
+the usual way: a list of paths, a csv reader, one dict per clip, sorted. Every way runs in its own process, whose
+initial memory is subtracted. With `--real N`, N empty files are also made and listed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ ROWS, PARTS = 2_041_789, 41
 
 
 def video(number: int) -> str:
-    """A made-up id of 11 characters; neighbours are far apart."""
+    """A made-up id of 11 characters. Ids of neighbouring numbers are far apart."""
     return urlsafe_b64encode((number * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "big"))[:11].decode()
 
 
@@ -37,7 +37,7 @@ def write_segments(folder: Path, rows: int) -> None:
 
 
 class Entry:
-    """What os.scandir gives for a file or a folder."""
+    """What os.scandir returns for a file or a folder."""
 
     def __init__(self, name: str, folder: bool):
         self.name, self.folder = name, folder
@@ -104,7 +104,7 @@ def as_dicts(root: Path) -> int:
 
 
 def measure(way, root: Path, clips: int, results) -> None:
-    import modeling_clap_student.data.pools  # noqa: F401  what importing takes is not the listing's
+    import modeling_clap_student.data.pools  # noqa: F401  importing is not part of the listing
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with make_believe(root, clips) if clips else ExitStack():

@@ -1,20 +1,20 @@
-"""How fast clips and captions are matched, and the memory that takes, beside other ways and the bare product.
+"""How fast clips and captions are matched, and the memory that takes, beside other methods and the bare product.
 
     python benchmarks/matching.py [--sizes 20000x20000 100000x50000] [--repeats 3]
     python benchmarks/matching.py --device cuda [--sizes 1900000x128000]
 
-The embeddings are made up: unit vectors whose cosines are spread as a trained model's are (about ±0.15), and a
-threshold that keeps the wanted part of all pairs. Every way finds the same pairs, apart from those that float32 can't
-tell from the threshold:
+The embeddings are synthetic: unit vectors whose cosines have the spread of a trained model's (about ±0.15), with a
+threshold that keeps the wanted part of all pairs. Every method finds the same pairs, except pairs so near the
+threshold that float32 can't decide:
 
-loop     a block of the product at a time, its nonzero elements into a list of tuples, a pandas DataFrame of it
+loop     a block of the product at a time, its nonzero elements into a list of tuples, then a pandas DataFrame
 faiss    `IndexFlatIP.range_search`, all cores (needs `pip install faiss-cpu`)
 match    `modeling_clap_student.curation.matching.match`
-product  the product alone in the type that `match` uses, its results thrown away: the floor
+product  only the product in the type that `match` uses, with results thrown away: the floor
 
-Each way runs in a process of its own, one after the other in turns; seconds are the median and the fastest of the
-turns, and the peak is what it takes beyond the embeddings. On a GPU the embeddings are made there, and `match` is
-compared with the product alone; the peak is the GPU's.
+Each method runs in its own process, in turns. Seconds are the median and the fastest of the turns. The peak is the
+memory beyond the embeddings. On a GPU the embeddings are made there, `match` is compared with the product only, and
+the peak is the GPU's.
 """
 
 import argparse
@@ -25,11 +25,11 @@ import time
 from pathlib import Path
 
 
-DIM, SPREAD = 1024, 45  # the cosines' standard deviation is about one by the square root of `SPREAD`
+DIM, SPREAD = 1024, 45  # the cosines' standard deviation is about 1 / √SPREAD
 
 
 def embeddings(rows: int, seed: int, device: str = "cpu"):
-    """(rows, DIM) float32 unit vectors in a space of SPREAD directions that matter and many that hardly do."""
+    """(rows, DIM) float32 unit vectors with SPREAD important directions and many weak ones."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -44,7 +44,7 @@ def embeddings(rows: int, seed: int, device: str = "cpu"):
 
 
 def threshold_for(audio, text, kept: float) -> float:
-    """The cosine that about this part of all pairs reaches, rounded as people give it."""
+    """The cosine that about this part of all pairs reaches, rounded as people would type it."""
     sample = (audio[:: max(1, len(audio) // 1000)] @ text[:: max(1, len(text) // 4000)].T).flatten()
     return round(float(sample.topk(int(kept * len(sample))).values[-1]), 3)
 
@@ -94,7 +94,7 @@ def product(audio, text, threshold: float) -> int:
         for first in range(0, len(text), columns):
             others = text[first : first + columns]
             torch.mm(block, others.T, out=result[: len(block) * len(others)].view(len(block), len(others)))
-    result[0].item()  # on a GPU: until it is done
+    result[0].item()  # on a GPU: waits until it is done
     return 0
 
 
@@ -102,7 +102,7 @@ WAYS = {way.__name__: way for way in (loop, faiss, match, product)}
 
 
 def watch_memory(device: str) -> float:
-    """MiB in use; from here on the peak is counted."""
+    """MiB in use. The peak is counted from here on."""
     import torch
 
     if device == "cuda":
@@ -126,7 +126,7 @@ def measure(way: str, clips: int, captions: int, kept: float, device: str, resul
     audio, text = embeddings(clips, 1, device), embeddings(captions, 2, device)
     threshold = threshold_for(audio, text, kept)
     try:
-        WAYS[way](audio[:2048], text[:2048], threshold)  # imports, threads, kernels
+        WAYS[way](audio[:2048], text[:2048], threshold)  # warms up imports, threads and kernels
     except ImportError as error:
         results.put((str(error), threshold, 0, 0))
         return

@@ -1,11 +1,11 @@
-"""How fast near-duplicates are found, in how much memory, and how many of them.
+"""How fast near-duplicates are found, with how much memory, and how many of them.
 
     python benchmarks/near_duplicates.py --clips 100000
     python benchmarks/near_duplicates.py --clips 0 --data DATA_DIR     # real recordings
 
-The first measures how long the fingerprint of a 5-s clip takes, and searches a pool of made-up clips for copies of
-each other and of 2000 evaluation clips; 2 % of the pool are copies that were changed as a codec would. The second
-makes copies of each real clip, and counts how many are found, and how many pairs of recordings with other names.
+The first command measures the time for the fingerprint of a 5-s clip. It searches a pool of synthetic clips for copies
+of each other and of 2000 evaluation clips; 2 % of the pool are copies with changes as from a codec. The second makes
+copies of each real clip. It counts how many are found, and how many pairs of recordings with different names.
 """
 
 import argparse
@@ -33,7 +33,7 @@ FRAMES, COPY_OF = 500, 50  # 5 s; every fiftieth clip is a copy of another
 
 
 def made_up_powers(number: int) -> np.ndarray:
-    """(frames, bands): noise, coloured, with events; of a copy, an earlier clip's changed by about half a dB."""
+    """(frames, bands): coloured noise with events; for a copy, an earlier clip's powers changed by about half a dB."""
     is_copy = number % COPY_OF == COPY_OF - 1
     rng = np.random.default_rng(number - 7 if is_copy else number)
     colour = np.exp(np.cumsum(rng.normal(0, 0.5, NUM_BANDS)))
@@ -45,14 +45,14 @@ def made_up_powers(number: int) -> np.ndarray:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Over time, as windows of 80 ms do that overlap."""
+    """Smooths over time, like overlapping windows of 80 ms."""
     window = np.hanning(10)[1:-1] / np.hanning(10).sum()
     padded = np.pad(values, ((4, 3), (0, 0)), mode="reflect")
     return sum(weight * padded[start : start + len(values)] for start, weight in enumerate(window))
 
 
 def peak_memory() -> float:
-    """GiB, of this process so far."""
+    """GiB, the peak of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -1,9 +1,9 @@
-"""How fast the built-in corpus is synthesised, in clips (5 s, 44.1 kHz) a second, on one thread and on all cores.
+"""How fast the built-in corpus is synthesised, in clips (5 s, 44.1 kHz) per second, on one thread and on all cores.
 
     python benchmarks/soundscapes.py
 
-Median of several rounds over fresh clips. The named reference is reading the same clips back from 16-bit flac files,
-which is what a stored corpus of this kind would cost.
+Median of several rounds over fresh clips. The reference reads the same clips back from 16-bit flac files, which is
+what a stored corpus would cost.
 """
 
 import io
@@ -23,7 +23,7 @@ ROUNDS, CLIPS = 5, 60
 
 
 def rate(work, items, threads: int) -> float:
-    """Items a second."""
+    """Items per second."""
     with ThreadPoolExecutor(threads) as pool:
         start = time.perf_counter()
         list(pool.map(work, items))

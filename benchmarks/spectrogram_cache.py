@@ -1,11 +1,11 @@
-"""What `--spectrogram_cache` saves: batches from files and the model's step, with and without it.
+"""What `--spectrogram_cache` saves: batches from files and the model's step, with and without the cache.
 
     python benchmarks/spectrogram_cache.py [--base_channels 8] [--hop_length 640] [--batch_size 32] [--rounds 5]
 
-A step is the audio tower forward and backward, with bfloat16 autocast where the processor has it, behind the batch
-that it takes: crops of waveforms, or of spectrograms that are kept. Both take turns in each round; medians. The clips,
-5 s of tones in noise, lie in a temporary folder as 44.1 kHz FLAC; what a first epoch pays to make the spectrograms is
-measured apart.
+A step is a batch and the audio tower's forward and backward, with bfloat16 autocast if the processor has it. The batch
+has crops of waveforms, or of cached spectrograms. Both take turns in each round; medians. The clips, 5 s of tones in
+noise, are 44.1 kHz FLAC files in a temporary folder. The first epoch's cost of making the spectrograms is measured
+separately.
 """
 
 import argparse
@@ -61,20 +61,20 @@ def main():
         first = time.perf_counter() - start
         collators = {
             "waveforms": ClapCollator(processor, skipped),
-            "spectrograms that are kept": ClapCollator(processor, skipped, spectrograms=cache),
+            "cached spectrograms": ClapCollator(processor, skipped, spectrograms=cache),
         }
         works = {f"batch of {name}": lambda of=of: of(batch) for name, of in collators.items()}
         works |= {f"batch and step of {name}": lambda of=of: step(tower, of(batch)) for name, of in collators.items()}
         times = interleaved(works, args.rounds, "cpu")
     print(f"{machine('cpu')}, CNN14 of {args.base_channels} channels, hop {args.hop_length}\n")
-    print("| | ms a clip |\n|---|---|")
+    print("| | ms per clip |\n|---|---|")
     for name, seconds in times.items():
         print(f"| {name} | {1000 * statistics.median(seconds) / args.batch_size:.2f} |")
     print(f"| making the spectrograms, once | {1000 * first / args.batch_size:.2f} |")
     slow, fast = (times[f"batch and step of {name}"] for name in collators)
     ratios = [one / other for one, other in zip(slow, fast, strict=True)]
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} – {max(ratios):.2f})"
-    print(f"\nkept spectrograms are {spread} times as fast")
+    print(f"\ncached spectrograms are {spread} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the benchmarks take the time, and how they name the machine."""
+"""Timing for the benchmarks, and the name of the machine."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ def wait_for(device: str) -> None:
 
 
 def interleaved(works: dict[str, Callable], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each in each round, after one that does not count."""
+    """Seconds of each in each round, after a warm-up round."""
     times = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():

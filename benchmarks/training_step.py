@@ -1,15 +1,15 @@
-"""How fast a student trains at the paper's size: samples a second, where time goes, whether clips come in time.
+"""How fast a student trains at the paper's size: samples per second, where time goes, and whether clips come in time.
 
     python benchmarks/training_step.py [--batch_size 16] [--rounds 5] [--device cpu] [--workers 0 1 2]
     python benchmarks/training_step.py --memory 1024 64 [--base_channels 16]    (peak memory of a batch in parts)
 
-A step is what a student does with a batch: the teacher's embeddings, the student forward and backward, the optimiser.
-`ClapStudentTrainer` in float32 and, where the processor has it, with bfloat16 autocast, against the plain recipe:
-teacher and student each with torchlibrosa's spectrogram (a Fourier transform by convolution), float32, nothing shared,
-convolutions as published, the soft-label loss written down directly, AdamW. CNN14 at full width and BERT-base, random
-weights, no dropout, so that the losses can be compared. The contestants take turns in each round; medians. The clips,
-5 s of tones in noise, lie in a temporary folder as 44.1 kHz FLAC; the loader's own rate is measured apart, with as
-many workers as asked for.
+A step is what a student does with a batch: the teacher's embeddings, the student's forward and backward, the
+optimiser. `ClapStudentTrainer` in float32 and, if the processor has it, with bfloat16 autocast, is compared with a
+plain recipe. There, teacher and student each have torchlibrosa's spectrogram (a Fourier transform by convolution), in
+float32, with nothing shared, convolutions as published, the soft-label loss written down directly, and AdamW. CNN14
+has its full width beside BERT-base, with random weights and no dropout, so that the losses can be compared. The
+contestants take turns in each round; medians. The clips, 5 s of tones in noise, are 44.1 kHz FLAC files in a temporary
+folder. The loader's rate is measured separately, with the requested numbers of workers.
 """
 
 import argparse
@@ -56,7 +56,7 @@ WORDS = ["dog", "bark", "rain", "roof", "car", "pass", "bird", "sing", "door", "
 
 
 def build_models(device: str, base_channels: int, **sizes) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """Student and teacher with other random weights, of the paper's size with 64 channels; `sizes`: the config's."""
+    """Student and teacher with different random weights; 64 channels are the paper's size. `sizes`: the config's."""
     config = ClapStudentConfig(audio_config={"base_channels": base_channels}, projection_dropout=0.0, **sizes)
     for part in (config.audio_config, config.text_config):
         for name in ("block_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"):
@@ -70,12 +70,12 @@ def build_models(device: str, base_channels: int, **sizes) -> tuple[ClapStudentM
 
 
 def captions(count: int) -> list[str]:
-    """Different ones, of 8 to 16 words."""
+    """Different captions of 8 to 16 words."""
     return [" ".join([*WORDS[: 6 + number % 9], WORDS[number % 14], str(number)]) for number in range(count)]
 
 
 class Plain:
-    """A step as the published recipe does it."""
+    """A step as in the published recipe."""
 
     def __init__(self, student: ClapStudentModel, teacher: ClapStudentModel):
         front_end = student.audio_model.front_end
@@ -160,7 +160,7 @@ def on_device(batch: dict, device: str) -> dict:
 
 
 def compare(args, folder: Path) -> None:
-    """Samples a second of each, the loss of the first step, and the parts of a step."""
+    """Samples per second of each, the loss of the first step, and the parts of a step."""
     table, processor = prepare(folder, 2 * args.batch_size)
     batch = on_device(
         ClapCollator(processor, SkippedClips(folder / "s.csv"))(rows(table, args.batch_size)), args.device
@@ -175,7 +175,7 @@ def compare(args, folder: Path) -> None:
     losses = {title: contestant.step(batch) for title, contestant in contestants.items()}
     works = {title: lambda one=contestant: one.step(batch) for title, contestant in contestants.items()}
     times = interleaved(works, args.rounds, args.device)
-    print("| step | samples a second | × plain (range over rounds) | first loss |\n|---|---|---|---|")
+    print("| step | samples per second | × plain (range over rounds) | first loss |\n|---|---|---|---|")
     plain = times["plain, float32"]
     for title, seconds in times.items():
         ratios = [theirs / ours for ours, theirs in zip(seconds, plain, strict=True)]
@@ -187,7 +187,7 @@ def compare(args, folder: Path) -> None:
 
 
 def break_down(contestants: dict, batch: dict, args) -> None:
-    """Milliseconds a clip of a step's parts, and the floor."""
+    """Milliseconds per clip for a step's parts, and the floor."""
     plain = contestants["plain, float32"]
     text = {name: batch[name] for name in ("input_ids", "attention_mask")}
     features = plain.student.audio_model.log_mel(batch["input_values"])
@@ -222,7 +222,7 @@ def break_down(contestants: dict, batch: dict, args) -> None:
         some, weights = image.to(getattr(torch, dtype)), kernel.to(getattr(torch, dtype))
         works[f"floor, {dtype}"] = lambda some=some, weights=weights: F.conv2d(some, weights, padding=1)
     times = {name: statistics.median(each) for name, each in interleaved(works, args.rounds, args.device).items()}
-    print("\n| part | ms a clip |\n|---|---|")
+    print("\n| part | ms per clip |\n|---|---|")
     for name, seconds in times.items():
         if not name.startswith("floor"):
             print(f"| {name} | {1000 * seconds / args.batch_size:.1f} |")
@@ -234,14 +234,14 @@ def break_down(contestants: dict, batch: dict, args) -> None:
 
 
 def measure_loader(ours: Ours, args) -> None:
-    """Samples a second that the loader alone gives."""
-    print("\n| loader | samples a second |\n|---|---|")
+    """Samples per second of the loader alone."""
+    print("\n| loader | samples per second |\n|---|---|")
     for workers in args.workers:
         ours.trainer.args.dataloader_num_workers = workers
         count, start = 0, None
         for batch in ours.trainer.get_train_dataloader():
             count += len(batch["audio_id"]) if start else 0
-            start = start or time.perf_counter()  # from the first batch on: workers start before it
+            start = start or time.perf_counter()  # counted from the first batch on: workers start before it
         print(f"| {workers} workers | {count / (time.perf_counter() - start):.1f} |", flush=True)
 
 
@@ -268,10 +268,10 @@ def peak(count: int, parts: int, base_channels: int, device: str, results) -> No
 
 
 def compare_memory(args) -> None:
-    """A contrastive batch in parts beside batches at once, of a part and of two; each in a process of its own."""
+    """A contrastive batch in parts, beside undivided batches as large as one part and two. Each in its own process."""
     count, at_once = args.memory
     context = multiprocessing.get_context("spawn")
-    print("| pairs in the loss | embedded at a time | peak memory, MiB | seconds a step |\n|---|---|---|---|")
+    print("| pairs in the loss | embedded at a time | peak memory, MiB | seconds per step |\n|---|---|---|---|")
     for pairs, parts in ((at_once, 1), (2 * at_once, 1), (count, count // at_once)):
         results = context.Queue()
         process = context.Process(target=peak, args=(pairs, parts, args.base_channels, args.device, results))

@@ -1,14 +1,14 @@
-"""Does a promise from a hundred verdicts hold, and what does it cost? Simulated listeners, who know the truth.
+"""Does a promise from a hundred verdicts hold, and what does it cost? Simulated listeners know the truth.
 
     python benchmarks/verdicts.py soundscapes=outputs/soundscapes/seed-0/teacher
     python benchmarks/verdicts.py urbansound8k=outputs/teacher esc50=outputs/teacher --data DATA_DIR
 
-Each argument is a pool and the teacher to curate it with (that of the built-in demo: `python run_teacher.py`). On the
-built-in soundscapes a pair fits if the clip holds the event of the caption; on UrbanSound8K's fold 1 and ESC-50's
-fold 2 if the clip's class is the class name nearest to the caption. The captions of those are `captioned_sfx` and
-ESC-50's fold 1, in DATA_DIR. In each repetition other pairs are drawn and judged, and the cut is taken that they
-promise. Beside it: the lowest cut at which the wanted share fits in truth (the oracle), and the cut that
-`--pair_threshold auto` takes (the advisor). A minute a pool on one core, without the embedding.
+Each argument is a pool and the teacher to curate it with (`python run_teacher.py` makes that of the built-in demo). On
+the built-in soundscapes a pair fits if the clip holds the event of the caption. On UrbanSound8K's fold 1 and ESC-50's
+fold 2 it fits if the clip's class is the class name nearest to the caption. Their captions are `captioned_sfx` and
+ESC-50's fold 1, in DATA_DIR. Each repetition draws and judges other pairs, and takes the cut that they promise. Beside
+it are the lowest cut at which the wanted share truly fits (the oracle), and the cut of `--pair_threshold auto` (the
+advisor). It takes a minute per pool on one core, without the embedding.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Case:
     """A curated set whose truth is known.
 
     Attributes:
-        table: what `draw_pairs` takes.
+        table: the input of `draw_pairs`.
         truth: (pairs,) bool, whether each fits.
         estimate: the advisor's.
     """
@@ -60,7 +60,7 @@ class Case:
 
 
 def read(name: str, data: Path | None):
-    """The captioned corpus, the pool, the class names, and each clip's class by its id, where it has one."""
+    """The captioned corpus, the pool, the class names, and each clip's class by its id, if it has one."""
     if name == "soundscapes":
         return read_corpora([name]), read_pools([name], ExclusionLog()), read_labels(name)[0], None
     spec = POOLS[name].format(data=data)
@@ -89,7 +89,7 @@ def curated(name: str, teacher: str, data: Path | None, num_captions: int, num_p
 
 
 def listen(case: Case, number: int, seed: int) -> Verdicts:
-    """What one who knows says of the pairs that this seed draws."""
+    """The true verdicts on the pairs that this seed draws."""
     draw = draw_pairs(case.table, number, f"{seed:016x}")
     said = (FITS if case.truth[row] else DOES_NOT for row in draw.rows)
     pairs = tuple(replace(pair, verdict=word) for pair, word in zip(draw.pairs, said, strict=True))
@@ -97,11 +97,11 @@ def listen(case: Case, number: int, seed: int) -> Verdicts:
 
 
 def line_of(name: str, case: Case, wanted: float, listeners: list[list[Verdicts]]) -> list[str]:
-    """The row for one wanted precision; of a listener's looks the first that promises something counts."""
+    """The row for one wanted precision. If a listener looks several times, the first promise counts."""
     similarities = case.table["similarity"].to_numpy()
     order = np.argsort(-similarities, kind="stable")
     shares = case.truth[order].cumsum() / np.arange(1, len(order) + 1)
-    is_last = np.append(np.diff(similarities[order]) != 0, True)  # equals are kept together
+    is_last = np.append(np.diff(similarities[order]) != 0, True)  # equal ones are kept together
     reached = np.flatnonzero((shares >= wanted) & is_last)
     oracle = int(reached.max()) + 1 if len(reached) else 0
     names, labels = label_numbers(case.table)
@@ -115,7 +115,7 @@ def line_of(name: str, case: Case, wanted: float, listeners: list[list[Verdicts]
         kept.append(is_kept.sum())
     try:
         is_advised = similarities >= case.estimate.loosest(wanted)[0]
-    except InputError:  # no threshold reaches it, by the estimate
+    except InputError:  # no threshold reaches it, says the estimate
         is_advised = np.zeros(len(similarities), bool)
     advised = [str(is_advised.sum()), f"{case.truth[is_advised].mean():.1%}"] if is_advised.any() else ["–", "–"]
     cost = f"{np.mean(kept) / oracle:.0%}" if oracle else "–"

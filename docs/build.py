@@ -1,6 +1,6 @@
-"""Brings the site's pages together in `build/docs`, from README, docs/ and the notebooks, for `make docs`.
+"""Collects the site's pages in `build/docs`, from README, docs/ and the notebooks, for `make docs`.
 
-The pages are written to be read in the repository too: their links are turned into those of the site.
+The pages can also be read in the repository. Their links are changed to those of the site.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "build" / "docs"
-# In the repository's root -> in the site.
+# Place in the repository -> place in the site.
 ROOT_PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -19,12 +19,12 @@ ROOT_PAGES = {
     "SECURITY.md": "security.md",
 }
 ASSETS = (".png", ".svg", ".css")
-REPORT = ROOT / "outputs" / "soundscapes" / "seed-0" / "improvement_set_ads" / "report.html"  # of `make demo`
+REPORT = ROOT / "outputs" / "soundscapes" / "seed-0" / "improvement_set_ads" / "report.html"  # made by `make demo`
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
 def of_site(text: str, folder: Path) -> str:
-    """A page's text with the site's links; a link to a file that the site lacks becomes its name."""
+    """A page's text with the site's links. A link to a file that is not in the site becomes the file's name."""
 
     def turned(match: re.Match) -> str:
         mark, words, target = match.groups()
@@ -35,7 +35,7 @@ def of_site(text: str, folder: Path) -> str:
         name = ROOT_PAGES.get(str(file.relative_to(ROOT)), file.name)
         if file.parent not in (ROOT / "docs", PAGES) and name == file.name:
             return f"{words} (`{file.relative_to(ROOT)}`)" if words != path else f"`{path}`"
-        if words.endswith(".md"):  # where no page has a title that says more
+        if words.endswith(".md"):  # the page's title says more
             words = title_of(file)
         return f"{mark}[{words}]({name}{'#' * bool(anchor)}{anchor})"
 
@@ -48,7 +48,7 @@ def title_of(page: Path) -> str:
 
 
 def of_notebook(path: Path) -> str:
-    """A notebook as a page: its texts, its code, and what that printed."""
+    """A notebook as a page: its texts, its code, and the output."""
     parts = []
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
@@ -61,7 +61,7 @@ def of_notebook(path: Path) -> str:
 
 
 def bring_together() -> list[str]:
-    """Writes all pages anew; returns their names."""
+    """Writes all pages again. Returns their names."""
     shutil.rmtree(PAGES, ignore_errors=True)
     PAGES.mkdir(parents=True)
     pages = {name: ROOT / source for source, name in ROOT_PAGES.items()}

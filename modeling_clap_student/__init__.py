@@ -1,6 +1,6 @@
 """Audio-text models that improve without labels: teacher, curation, student.
 
-Importing the package costs next to nothing: a name is loaded when it is first used.
+Importing the package costs next to nothing: each name is loaded at its first use.
 """
 
 from importlib import import_module

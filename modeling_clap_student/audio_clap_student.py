@@ -1,12 +1,12 @@
-"""Audio files: any part of one, to the bit as if it were decoded from its start; whole or cut. And arrays.
+"""Reads audio files and arrays. Any part of a file has the same bits as if the whole file had been decoded.
 
-libsndfile decodes wav, flac, ogg, mp3 and more. Its seeking is exact for some of them only, so that a read may begin
-to decode earlier than it is asked to:
+libsndfile decodes wav, flac, ogg, mp3 and more. It seeks exactly in some formats only. A read therefore may start to
+decode before the part that it returns:
 
-- uncompressed files and flac: nowhere earlier;
-- Ogg Vorbis: on the last page it lands anywhere, so never later than just before that page;
-- mp3: a frame may hold bits of some frames before it, so 16384 samples earlier;
-- others (Opus, ADPCM …): from the start, but no further than needed.
+- uncompressed files and flac: it starts at the part itself;
+- Ogg Vorbis: a seek into the last page lands anywhere, so it starts at the latest just before that page;
+- mp3: a frame may hold bits of some frames before it, so it starts 16384 samples earlier;
+- others (Opus, ADPCM …): it starts at the beginning of the file, and stops where the part ends.
 """
 
 import io
@@ -33,8 +33,8 @@ else:
 
 
 LONGEST_HOURS = 24
-_RATES = (1000, 500_000)  # Hz; beyond, it is a damaged header
-_LOUDEST = 2.0**31  # full scale of 32-bit samples that were never scaled to 1; louder is a damaged file
+_RATES = (1000, 500_000)  # Hz; anything beyond is a damaged header
+_LOUDEST = 2.0**31  # full scale of 32-bit samples that nobody scaled to 1; louder means damaged
 _BLOCK = 2**20  # samples of all channels decoded at a time
 
 _SEEKABLE_FORMATS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")
@@ -43,13 +43,13 @@ _SEEKABLE_SUBTYPES = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT",
 # 9 frames of 1152 or 23 of 576 samples.
 _MP3_RESERVOIR = 16384
 _LONGEST_VORBIS_BLOCK = 8192
-_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's, of a flac file that was written to a pipe
+_UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's answer for a flac file that was written to a pipe
 _LAST_SAMPLES = 8192  # two flac blocks: libFLAC needs up to 0.1 s to find the last sample itself in a long file
 
 
 class _Decoder(SoundFile):
-    """Reads on from where it is. soundfile seeks after each read, to where it is already: that costs time, and what
-    is read next is as wrong as after any seek in the formats named above."""
+    """Continues from its position. soundfile seeks after each read, to where it already is. That costs time, and in
+    the formats named above it makes the next read wrong."""
 
     def seekable(self) -> bool:
         return False
@@ -66,17 +66,17 @@ def _as_clip_errors():
 
 
 class AudioFile:
-    """An open file of at most 24 hours, whatever its name says it is. A context manager.
+    """An open file of at most 24 hours. Its name says nothing about its format. A context manager.
 
     Args:
         source: a path, or the file's bytes.
 
     Attributes:
         rate: Hz.
-        frames: samples a channel, as the header has it; counted where it was written before they were known.
+        frames: samples per channel, from the header. They are counted where the header does not know them.
 
     Raises:
-        ClipError: missing, not decodable, empty, too long, or seen to be cut.
+        ClipError: missing, not decodable, empty, too long, or visibly truncated.
         ImportError: soundfile is missing.
     """
 
@@ -89,7 +89,8 @@ class AudioFile:
             self._raw = io.BytesIO(source) if isinstance(source, bytes) else io.FileIO(source)
         try:
             with _as_clip_errors():
-                # Without its name: a file is what it holds, and soundfile asks for a rate where a name ends in .raw.
+                # Passed without its name: the content decides the format, and soundfile asks for a rate where a name
+                # ends in .raw.
                 handle = self._raw if isinstance(source, bytes) else self._raw.fileno()
                 self._last_ogg_page = check_ogg_end(self._raw)
                 self._raw.seek(0)
@@ -103,7 +104,7 @@ class AudioFile:
             self.close()
             raise
         self._position = 0  # of the decoder
-        self._kept, self._kept_from = np.empty(0, np.float32), 0  # the last read, for the next one to go on from
+        self._kept, self._kept_from = np.empty(0, np.float32), 0  # the last read; the next one continues from it
 
     def __enter__(self):
         return self
@@ -117,7 +118,7 @@ class AudioFile:
         self._raw.close()
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """The mean of the channels: (stop - start,) float32. Reads that go on where the last one was do not seek.
+        """The mean of the channels: (stop - start,) float32. A read that continues the last one does not seek.
 
         Raises:
             ClipError: damaged, or NaN, infinite or absurdly loud samples.
@@ -132,15 +133,15 @@ class AudioFile:
 
     @property
     def last_start(self) -> int:
-        """Where the last read began, in samples: what comes behind is read without seeking."""
+        """The sample at which the last read began: everything after it can be read without seeking."""
         return self._kept_from
 
     def check_end(self) -> None:
-        """Sees whether the file is whole, if it was not read to its end. The last thing to do with it.
+        """Checks that the file is whole, if it was not read to its end. Call it last.
 
-        Of wav and its like libsndfile tells on opening, of Ogg the last page, of flac the last samples, of mp3 the
-        size in its header, where an encoder left one. Other compressed files are not checked, nor is what lies
-        between the parts that were read.
+        The evidence depends on the format. wav and similar: libsndfile reports it on opening. Ogg: the last page.
+        flac: the last samples. mp3: the size in the header, where the encoder wrote one. Other compressed files are
+        not checked. Neither is anything between the parts that were read.
 
         Raises:
             ClipError: truncated.
@@ -156,7 +157,7 @@ class AudioFile:
                 self._decode(min(self.frames, _LAST_SAMPLES))
             except ClipError as error:
                 if error.__cause__ is None:
-                    raise  # samples that are there, but can't be used
+                    raise  # the samples exist, but can't be used
                 raise ClipError("truncated") from error
 
     def _jumps_anywhere(self) -> bool:
@@ -164,7 +165,7 @@ class AudioFile:
         return file.format == "FLAC" or (file.format in _SEEKABLE_FORMATS and file.subtype in _SEEKABLE_SUBTYPES)
 
     def _decode_from(self, start: int) -> int:
-        """The latest place from which decoding gives at `start` what decoding from the beginning gives."""
+        """The latest position from which decoding gives the same samples at `start` as decoding from the beginning."""
         if self._jumps_anywhere():
             return start
         if self._file.subtype == "VORBIS":
@@ -218,7 +219,7 @@ class AudioFile:
             raise ClipError(f"longer than {LONGEST_HOURS} hours")
 
     def _count(self) -> int:
-        """Decodes the file once, block by block, to see how long it is; no further than the longest that is read."""
+        """Decodes the file once, block by block, to find its length. Stops at the longest length that is read."""
         count = 0
         with _as_clip_errors():
             while count <= LONGEST_HOURS * 3600 * self.rate:
@@ -237,21 +238,21 @@ def _check_samples(samples: np.ndarray) -> None:
         raise ClipError("holds samples louder than any audio")
 
 
-# What libsndfile divides samples of a type by; of 64 bits nobody knows what they count.
+# libsndfile divides samples of each type by this. 64-bit integers are missing: their full scale is not defined.
 _FULL_SCALES = {"int8": 2**7, "uint8": 2**7, "int16": 2**15, "int32": 2**31}
 _MOST_CHANNELS = 32
 
 
 def mono(samples) -> np.ndarray:
-    """An array as a file of the same samples would be read: (samples,) float32, the mean of its channels.
+    """Converts an array to what a file of the same samples gives: (samples,) float32, the mean of its channels.
 
     Args:
         samples: floating-point numbers in [-1, 1], or integers of 8, 16 or 32 bits, which are divided by their full
-            scale. (samples,); (samples, channels), as soundfile gives it, with up to 32 channels; or with one or two
-            channels (channels, samples). More rows than two, and longer ones, may be as many clips, and are refused.
+            scale. The shape is (samples,), or (samples, channels) as soundfile gives it, with up to 32 channels, or
+            (channels, samples) with one or two channels. More and longer rows could be several clips, and are refused.
 
     Raises:
-        ClipError: numbers of another kind, or a shape that is no clip's or that can be read in two ways.
+        ClipError: another type of number, or a shape that is no clip or that can be read in two ways.
     """
     try:
         samples = np.asarray(samples)
@@ -278,14 +279,14 @@ def mono(samples) -> np.ndarray:
 
 
 class Samples:
-    """Samples in memory, in the form of an `AudioFile`.
+    """Samples in memory, with the interface of an `AudioFile`.
 
     Args:
         samples: as `mono` takes them.
         rate: Hz.
 
     Raises:
-        ClipError: what `mono` refuses, no samples, NaN, infinite or absurdly loud ones, or no such rate.
+        ClipError: anything that `mono` refuses; no samples; NaN, infinite or absurdly loud samples; a bad rate.
     """
 
     def __init__(self, samples, rate: float):
@@ -307,17 +308,17 @@ class Samples:
         return self._samples[start:stop]
 
     def check_end(self) -> None:
-        """They are all there."""
+        """Nothing to check: all samples are there."""
 
 
 _LONGEST_OGG_PAGE = 65307
-_LONGEST_MP3_FRAME = 2881  # some programs count the header's own frame, some do not
+_LONGEST_MP3_FRAME = 2881  # some programs count the header's own frame, others do not
 
 
 def check_wav_end(log: str) -> None:
-    """Reads libsndfile's log, which tells of a data chunk shorter than its header says; decoding goes on in silence.
+    """Reads libsndfile's log, which reports a data chunk shorter than its header says. Decoding silently goes on.
 
-    Programs that write to a pipe can't know the size and leave the largest number there, of 32 bits or of 31: such
+    Programs that write to a pipe can't know the size. They leave the largest number of 32 or 31 bits there, and such
     files are whole.
 
     Raises:
@@ -329,7 +330,7 @@ def check_wav_end(log: str) -> None:
 
 
 def check_mp3_end(file: io.RawIOBase | io.BytesIO) -> None:
-    """Compares the size of an mp3 file with the one in its Xing or Info header, where it has one.
+    """Compares the size of an mp3 file with the one in its Xing or Info header, if it has one.
 
     Raises:
         ClipError: truncated.
@@ -346,16 +347,16 @@ def check_mp3_end(file: io.RawIOBase | io.BytesIO) -> None:
     if tag_start < 0 or len(frame) < tag_start + 16:
         return
     flags, *counts = (int.from_bytes(frame[tag_start + i : tag_start + i + 4], "big") for i in (4, 8, 12))
-    stated = counts[flags & 1] if flags & 2 else 0  # the size comes after the number of frames, if that is there
+    stated = counts[flags & 1] if flags & 2 else 0  # the size follows the number of frames, where that exists
     if size - start < stated - _LONGEST_MP3_FRAME:
         raise ClipError("truncated")
 
 
 def check_ogg_end(file: io.RawIOBase | io.BytesIO) -> int:
-    """Looks for the page that is marked as the last of an Ogg file; libsndfile takes a cut file for a shorter clip.
+    """Looks for the page marked as the last of an Ogg file. libsndfile takes a truncated file for a shorter clip.
 
     Returns:
-        where that page begins, in samples; 0 where that can't be told, or for files of other kinds.
+        the sample at which that page begins; 0 where it is unknown, or for files of other kinds.
 
     Raises:
         ClipError: truncated.
@@ -373,5 +374,5 @@ def check_ogg_end(file: io.RawIOBase | io.BytesIO) -> int:
         raise ClipError("truncated")
     before = tail.rfind(b"OggS", 0, last)
     if before < 0 or len({head[14:18], tail[before + 14 : before + 18], tail[last + 14 : last + 18]}) > 1:
-        return 0  # several streams: their counts of samples begin anew
+        return 0  # several streams: each counts its samples from 0
     return max(0, int.from_bytes(tail[before + 6 : before + 14], "little", signed=True))

@@ -74,8 +74,8 @@ from transformers import AutoModel
 model = AutoModel.from_pretrained("{repo_id}", trust_remote_code=True)
 print(model(torch.zeros(1, {rate})).pooler_output)
 ```"""
-# The Hub shows how to load a model with each library that its metadata name. Zero-shot classification of audio is no
-# task of its own, so that there is no widget for it; `widget` are the texts in the lines for sentence-transformers.
+# The Hub shows how to load a model with each library that its metadata names. It has no task for zero-shot
+# classification of audio, so there is no widget for it. `widget` holds the texts of the sentence-transformers lines.
 _SENTENCE_DATA: dict[str, Any] = {
     "tags": ["sentence-transformers", "custom_code"],
     "widget": [
@@ -91,13 +91,13 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
     """The card of a checkpoint.
 
     Args:
-        repo_id: where it is or will be; stands in the lines that tell how to use it.
-        config: a `ClapStudentConfig`, `ClapStudentAudioConfig` or transformers' `ClapConfig`. Its `record`, which
-            training and conversion leave there, may have `version`, `license`, `origin` (a sentence), `datasets` and
+        repo_id: where it is or will be; used in the lines that show how to use it.
+        config: a `ClapStudentConfig`, `ClapStudentAudioConfig` or transformers' `ClapConfig`. Training and conversion
+            leave a `record` in it. The record may have `version`, `license`, `origin` (a sentence), `datasets` and
             `teacher` (each a name or `{name, revision}`), `results` (rows of `{model, task, metric, value, n, low,
             high}`), `hyperparameters` and anything else.
-        weights: their fingerprint. If the record's `fingerprint` is another, what it tells is of other weights: the
-            scores are left out, and the card says so.
+        weights: their fingerprint. If the record's `fingerprint` differs, the record describes other weights. The card
+            then leaves the scores out and says so.
     """
     record, repo_id = public(dict(getattr(config, "record", None) or {})), public(repo_id)
     if weights and record.get("fingerprint", weights) != weights:
@@ -136,7 +136,7 @@ def model_card(repo_id: str, config, weights: str | None = None) -> ModelCard:
 
 
 def _without_gaps(record):
-    """What says nothing is left out: null, and the text "None" as arguments write it."""
+    """Leaves out what says nothing: null, and the text "None" that arguments write for it."""
     if isinstance(record, dict):
         return {key: _without_gaps(value) for key, value in record.items() if value not in (None, "None")}
     return [_without_gaps(value) for value in record] if isinstance(record, list) else record
@@ -146,7 +146,7 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def _hub_ids(sources: list) -> list[str]:
-    """Those of some names that may stand in a card's metadata: Hub ids, and no folders."""
+    """The names that may stand in a card's metadata: Hub ids, no folders."""
     names = [source.get("name") if isinstance(source, dict) else source for source in sources]
     revisions = [source.get("revision") if isinstance(source, dict) else None for source in sources]
     pairs = zip(names, revisions, strict=True)
@@ -168,7 +168,7 @@ _MARKS = re.compile(r"[\\`*\[\]<>|&!]")
 
 
 def markdown_text(text: str) -> str:
-    """A text that Markdown shows as it is, in one line: no table is broken, no tag or picture made."""
+    """Escapes a text for Markdown, in one line. It can't break a table, make a tag or show a picture."""
     return _MARKS.sub(lambda mark: f"\\{mark[0]}", " ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""Classes beyond their names: vectors from a few clips of each, and thresholds that answer yes or no for each."""
+"""Classes known by more than a name: vectors from a few clips of each, and a yes-or-no threshold for each."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,22 +10,22 @@ from .errors import InputError
 
 
 NONE = "none of these"
-_LEAST_SCALE, _USUAL_SCALE = 0.25, 0.5  # the latter where no class has two clips
+_LEAST_SCALE, _USUAL_SCALE = 0.25, 0.5  # the second is used where no class has two clips
 
 
 def class_vectors(clips: Mapping[str, Tensor], texts: Tensor) -> dict[str, Tensor]:
-    """A vector for each class of which there are clips, to compare with the vectors of names.
+    """A vector for each class of which there are clips. It can be compared with the vectors of names.
 
-    Clips lie nearer to clips than to any text: the mean of a class's clips would win against every name. So what all
-    classes' clips have in common is taken from the vectors, the texts' share of it is given back, and the rest is
-    scaled until the class's own clips are as near to it as to their text, each clip left out of its own mean.
+    Clips lie nearer to other clips than to any text, so the mean of a class's clips would beat every name. Three steps
+    correct that. Subtract what the clips of all classes have in common. Add what the texts have in common. Scale the
+    rest until the class's own clips are as near to it as to their text; each clip is left out of its own mean there.
 
     Args:
         clips: of two classes or more, (clips, dim) unit vectors of each.
         texts: (classes, dim) unit vectors of the prompts, in the same order.
 
     Returns:
-        (dim,) float32 of each class; no unit vectors.
+        (dim,) float32 for each class; not unit vectors.
     """
     means = torch.stack([embeds.mean(dim=0) for embeds in clips.values()])
     common = F.normalize(means.mean(dim=0), dim=0)
@@ -49,10 +49,10 @@ def class_vectors(clips: Mapping[str, Tensor], texts: Tensor) -> dict[str, Tenso
 
 
 def highest_share(cosines: Tensor, share: float) -> Tensor:
-    """(classes,) thresholds that this share of the clips reaches; of the cosines, (clips, classes), no truth is known.
+    """(classes,) thresholds that this share of the clips reaches. No truth is known for the cosines (clips, classes).
 
     Raises:
-        InputError: a share that is none, or too few clips for it.
+        InputError: a share that is not between 0 and 1, or too few clips for it.
     """
     if not 0 < share < 1:
         raise InputError(f"share is above 0 and below 1, not {share}")
@@ -64,15 +64,15 @@ def highest_share(cosines: Tensor, share: float) -> Tensor:
 
 
 def best_thresholds(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labels: Sequence[str]) -> Tensor:
-    """(classes,) thresholds with the highest F1 on clips that were judged.
+    """(classes,) thresholds with the highest F1 on clips that somebody judged.
 
     Args:
         cosines: (clips, classes).
-        answers: of each clip, label -> whether it fits; labels that are not there were not judged.
-        labels: of the classes.
+        answers: for each clip, label -> whether it fits; labels that are missing were not judged.
+        labels: the classes' names.
 
     Raises:
-        InputError: as many answers as clips are needed, of these labels, and of each label one clip that fits.
+        InputError: answers and clips differ in number, a label is unknown, or no clip fits a label.
     """
     if len(answers) != len(cosines):
         raise InputError(f"{len(answers)} answers for {len(cosines)} clips: give one mapping per clip")
@@ -90,19 +90,19 @@ def _best_threshold(cosines: Tensor, answers: Sequence[Mapping[str, bool]], labe
     hits = fits[order].cumsum(dim=0)
     scores = 2 * hits / (torch.arange(1, len(rows) + 1) + fits.sum())
     below = torch.cat([ordered[1:], ordered[-1:]])
-    scores[ordered == below] = -1  # no threshold separates equal ones
+    scores[ordered == below] = -1  # no threshold separates equal cosines
     scores[-1] = 2 * hits[-1] / (len(rows) + fits.sum())
     best = int(scores.argmax())
     return ordered[best] if best == len(rows) - 1 else (ordered[best] + below[best]) / 2
 
 
 def answer_each(cosines: Tensor, thresholds: Tensor, scale: float, labels: Sequence[str]) -> list[dict[str, float]]:
-    """Of each clip label -> how sure the model is that it fits, one half at the threshold; and of `NONE`.
+    """For each clip, label -> how sure the model is that it fits (one half at the threshold); also for `NONE`.
 
     Args:
         cosines: (clips, classes).
         thresholds: (classes,) cosines.
-        scale: what the model multiplies cosines by.
+        scale: the model multiplies cosines by it.
     """
     sure = torch.sigmoid(scale * (cosines - thresholds))
     return [dict(zip(labels, row.tolist(), strict=True)) | {NONE: 1 - row.max().item()} for row in sure]

@@ -1,4 +1,4 @@
-"""Which sounds a clip holds: `classify`, and what its classes may be beyond their names."""
+"""Which sounds a clip holds: `classify`, and two ways to tell it more than the classes' names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -19,7 +19,7 @@ Labels = Sequence[str] | Mapping[str, Tensor | None]
 class ClassifyingMixin(EncodingMixin):
     """`classify`, and `fit_classes` and `calibrate` to prepare it, beside `encode_audio` and `encode_text`."""
 
-    logit_scale: Tensor  # the model's
+    logit_scale: Tensor  # defined by the model
 
     def classify(
         self,
@@ -34,28 +34,28 @@ class ClassifyingMixin(EncodingMixin):
         multi_label: bool = False,
         thresholds: Mapping[str, float] | None = None,
     ) -> list[dict[str, float]] | list[list[dict[str, float]]]:
-        """Says which of some sounds each clip is, without any training on them; and where in the clip.
+        """Says which of some sounds each clip holds, and where in the clip, without any training on them.
 
         Args:
             audio, sampling_rate, batch_size, show_progress_bar: as in `encode_audio`.
-            labels: two or more names; in the prompt their underscores and slashes are blanks. Or names and their
-                vectors, from `fit_classes`; None for a class of which the name alone is known.
-            prompt: what stands for a label, `{}` for its name.
-            windows: seconds: say it of each part of so many. The last part ends where the clip ends, and is as long
-                as the others; a clip that is no longer is one part.
-            hop: seconds from one part's start to the next one's; by default they lie side by side.
-            multi_label: answer yes or no for each label, so that several may fit, or none.
-            thresholds: for that, of each label, from `calibrate`.
+            labels: two or more names. The prompt shows underscores and slashes in them as blanks. Or a mapping of
+                names to their vectors from `fit_classes`; None for a class that is known by its name alone.
+            prompt: the text for a label; `{}` is replaced by its name.
+            windows: length of a part, in seconds; each part is classified by itself. The last part ends where the clip
+                ends and is as long as the others. A clip that is no longer than a part is one part.
+            hop: seconds from one part's start to the next one's; by default the parts lie side by side.
+            multi_label: answer yes or no for each label, so that several labels may fit, or none.
+            thresholds: needed for `multi_label`: one for each label, from `calibrate`.
 
         Returns:
-            of each clip label -> probability, in the order of the labels: the softmax of `logits_per_audio`. With
-            `multi_label` how sure the model is that the label fits: one half at its threshold; and `none of these`,
-            above one half where no label reaches its own. With `windows` a list of each clip's parts, in the order
-            of time: the same, and before it `start` and `end`, s.
+            for each clip, label -> probability, in the order of the labels: the softmax of `logits_per_audio`. With
+                `multi_label`: how sure the model is that the label fits, one half at its threshold; and `none of
+                these`, above one half where no label reaches its threshold. With `windows`: a list of each clip's
+                parts in the order of time, each with its `start` and `end` in seconds before the labels.
 
         Raises:
-            InputError: labels that are no list of different names, a prompt without `{}`, windows or a hop that mean
-                nothing, thresholds that are missing, or as `encode_audio`.
+            InputError: labels that are no list of different names, a prompt without `{}`, meaningless windows or hop,
+                missing thresholds, or as `encode_audio`.
         """
         _check_labels(labels, prompt, least=1 if multi_label else 2)
         cuts = _check_thresholds(labels, multi_label, thresholds)
@@ -81,20 +81,20 @@ class ClassifyingMixin(EncodingMixin):
         sampling_rate: int | None = None,
         batch_size: int = 32,
     ) -> dict[str, Tensor]:
-        """Vectors for classes of which you have a few clips: they take the names' place in `classify`.
+        """Vectors for classes of which you have a few clips. `classify` takes them in place of the names.
 
-        They may stand beside names: `model.classify(clip, model.fit_classes(clips_of) | {"rain": None})`.
+        They can be mixed with names: `model.classify(clip, model.fit_classes(clips_of) | {"rain": None})`.
 
         Args:
-            clips_of: of two classes or more: name -> clips, as in `encode_audio`.
-            prompt: what stands for a class beside its clips, `{}` for its name.
+            clips_of: two classes or more: name -> clips, as in `encode_audio`.
+            prompt: the text for a class, used together with its clips; `{}` is replaced by its name.
             sampling_rate, batch_size: as in `encode_audio`.
 
         Returns:
-            (projection dim,) float32 of each class, no unit vectors.
+            (projection dim,) float32 for each class; not unit vectors.
 
         Raises:
-            InputError: fewer classes, a class without a clip, or as `encode_audio`.
+            InputError: fewer than two classes, a class without a clip, or as `encode_audio`.
         """
         names = list(clips_of)
         _check_labels(names, prompt)
@@ -119,15 +119,15 @@ class ClassifyingMixin(EncodingMixin):
         Args:
             labels, prompt: as in `classify`.
             audio, sampling_rate, batch_size, show_progress_bar: clips as in `encode_audio`.
-            answers: of each clip, label -> whether it fits, as far as somebody listened: each threshold is then the
-                one with the highest F1. Without them nothing needs to be known of the clips.
-            share: without answers, how many of the clips each label may be said of.
+            answers: for each clip, label -> whether it fits, as far as somebody listened. Each threshold is then the
+                one with the highest F1. Without answers, nothing needs to be known about the clips.
+            share: without answers, the share of the clips that each label may claim.
 
         Returns:
             label -> cosine.
 
         Raises:
-            InputError: as `classify`, or a share or answers that mean nothing.
+            InputError: as `classify`, or a meaningless share or meaningless answers.
         """
         _check_labels(labels, prompt, least=1)
         vectors = self._label_vectors(labels, prompt)
@@ -136,7 +136,7 @@ class ClassifyingMixin(EncodingMixin):
         return dict(zip(labels, cuts.tolist(), strict=True))
 
     def _label_vectors(self, labels: Labels, prompt: str) -> Tensor:
-        """(labels, dim): those that are given, and the embedded prompts of the others."""
+        """(labels, dim): the given vectors, and the embedded prompts of the other labels."""
         texts = self.encode_text(
             [prompt.replace("{}", label_text(label)) for label in labels], show_progress_bar=False
         )
@@ -145,13 +145,13 @@ class ClassifyingMixin(EncodingMixin):
         rows = []
         for (label, vector), text in zip(labels.items(), texts, strict=True):
             if vector is not None and tuple(torch.as_tensor(vector).shape) != tuple(text.shape):
-                raise InputError(f"the vector of {label!r} has not this model's {len(text)} numbers: fit it anew")
+                raise InputError(f"the vector of {label!r} lacks this model's {len(text)} numbers: fit it again")
             rows.append(text if vector is None else torch.as_tensor(vector, dtype=torch.float32))
         return torch.stack(rows)
 
 
 def _by_clip(rows: Iterator[dict], places: list[list[tuple[float, float]]]) -> list[list[dict]]:
-    """Rows of all parts, clip by clip, each behind its times."""
+    """The rows of all parts, clip by clip, each after its times."""
     return [[{"start": start, "end": end} | next(rows) for start, end in times] for times in places]
 
 
@@ -165,7 +165,7 @@ def _check_thresholds(labels: Labels, multi_label: bool, thresholds: Mapping[str
     if NONE in labels:
         raise InputError(f"{NONE!r} is the answer where no label fits: leave it out of the labels")
     if missing := [label for label in labels if label not in thresholds]:
-        raise InputError(f"thresholds say nothing of {missing[0]!r}: calibrate with the same labels")
+        raise InputError(f"thresholds lack {missing[0]!r}: calibrate with the same labels")
     return torch.tensor([float(thresholds[label]) for label in labels])
 
 

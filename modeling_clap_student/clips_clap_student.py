@@ -1,4 +1,4 @@
-"""A clip of any kind, opened: a file, its bytes, an array, a tensor, a dict as `datasets` gives it."""
+"""Opens a clip of any kind: a file, its bytes, an array, a tensor, or a dict as `datasets` gives it."""
 
 import os
 from collections.abc import Generator, Iterator, Mapping
@@ -25,14 +25,14 @@ def clip_windows(clip, sampling_rate: int | None, extractor: ClapStudentFeatureE
 
     Raises:
         ImportError: soundfile is missing.
-        InputError: a file that is missing or damaged, an array that is no clip, or one whose rate is not known.
+        InputError: a missing or damaged file, an array that is no clip, or an array whose rate is not known.
     """
     with open_audio(clip, sampling_rate, extractor.sampling_rate) as source:
         yield from source_windows(clip, source, extractor)
 
 
 def source_windows(clip, source, extractor: ClapStudentFeatureExtractor) -> Iterator[np.ndarray]:
-    """The windows of a clip that is open, or of a part of it; an InputError names the clip."""
+    """The windows of a clip that is already open, or of a part of it. An InputError names the clip."""
     with _naming(clip):
         for window in Resampled(source, extractor.sampling_rate).windows(extractor.window_samples):
             yield from extractor.windows(window)
@@ -42,10 +42,10 @@ def source_windows(clip, source, extractor: ClapStudentFeatureExtractor) -> Iter
 def open_audio(
     clip, sampling_rate: int | None = None, usual_rate: int = 44100
 ) -> Generator[AudioFile | Samples | Part, None, None]:
-    """Opens a clip of any kind, as in `encode_audio`, as a source: with `rate`, `frames` and `read(start, stop)`.
+    """Opens a clip of any kind, as in `encode_audio`. The source has `rate`, `frames` and `read(start, stop)`.
 
     Raises:
-        InputError: as `clip_windows`, also where the source is read; `usual_rate` is what it proposes.
+        InputError: as `clip_windows`, also later when the source is read. The message proposes `usual_rate`.
     """
     with _naming(clip), _opened(clip, sampling_rate, usual_rate) as source:
         yield source
@@ -66,7 +66,7 @@ def _opened(clip, sampling_rate: int | None, usual_rate: int) -> AudioFile | Sam
             return _opened(clip["array"], clip.get("sampling_rate"), usual_rate)
         path, span = split_part(clip.get("path") or "")
         clip = path or None if clip.get("bytes") is None else clip["bytes"]
-        if clip is not None and span is not None:  # of a set of windows
+        if clip is not None and span is not None:  # a clip of a windowed dataset
             return part_of(AudioFile(clip), span)
         if clip is None:
             raise InputError(

@@ -6,7 +6,7 @@ from .redaction_clap_student import public
 
 
 class RecordedConfig(PretrainedConfig):
-    """A config that travels with a pushed model: where things lay on the user's machine stays out of its file."""
+    """A config that travels with a pushed model. Its file does not say where things lay on the user's machine."""
 
     def to_dict(self) -> dict:
         content = super().to_dict()
@@ -22,20 +22,20 @@ class ClapStudentAudioConfig(RecordedConfig):
     The defaults are Microsoft CLAP 2022's: 5 s at 44.1 kHz, 690 frames of 64 mel bins, 2048-wide embeddings.
 
     Args:
-        sampling_rate: samples a second the tower was made for, Hz.
+        sampling_rate: samples per second that the tower was made for, Hz.
         n_fft: length of the periodic Hann window and of the FFT, samples.
         hop_length: step between two frames, samples.
         num_mel_bins: mel filters (Slaney scale, area-normalised).
         min_frequency, max_frequency: edges of the mel filters, Hz.
         mel_sampling_rate: the rate for which the mel filters are computed, Hz; by default `sampling_rate`. Models that
-            began with PANNs' weights keep its filters, made for 32 kHz, at 44.1 kHz.
-        base_channels: channels of the first of the six blocks; each block doubles them. 64 is CNN14; 16 makes a tower
-            a sixteenth of the work, which trains on a laptop.
+            began with PANNs' weights run at 44.1 kHz and keep PANNs' filters, which were made for 32 kHz.
+        base_channels: channels of the first of the six blocks; each block doubles them. 64 is CNN14. 16 needs a
+            sixteenth of the work, and trains on a laptop.
         block_dropout: dropout after each block.
         hidden_dropout: dropout before and after the last fully connected layer.
-        temporal_pooling: from frames to one vector: `"mean_max"`, CLAP's, which is blind to the order of sounds, or
-            `"attention"`, which adds what a small transformer block hears of it.
-        temporal_hidden_size: width of that block, and of the text tower's where it has one; a multiple of 4.
+        temporal_pooling: how frames become one vector. `"mean_max"` is CLAP's, which ignores the order of sounds.
+            `"attention"` adds what a small transformer block hears of the order.
+        temporal_hidden_size: width of that block, and of the text tower's block where it has one; a multiple of 4.
     """
 
     model_type = "clap_student_audio_model"
@@ -99,8 +99,8 @@ class ClapStudentConfig(RecordedConfig):
         projection_dim: size of the joint embedding space.
         projection_dropout: dropout inside the two projection heads.
         logit_scale_init_value: initial logarithm of the inverse temperature, log(1/0.07).
-        text_pooling: from tokens to one vector: `"first"`, CLAP's, the state of [CLS], or `"attention"`, which adds
-            what a small transformer block reads in all tokens.
+        text_pooling: how tokens become one vector. `"first"` is CLAP's: the state of [CLS]. `"attention"` adds what a
+            small transformer block reads in all tokens.
     """
 
     model_type = "clap_student"

@@ -1,4 +1,4 @@
-"""Clips and texts of any kind to vectors: `encode_audio`, `encode_text`."""
+"""Embeds clips and texts of any kind: `encode_audio`, `encode_text`."""
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ from .windows_clap_student import Part, Windows, as_seconds
 def average_windows(embeds: Tensor, num_windows: Tensor) -> Tensor:
     """(windows, ..., dim) -> (clips, ..., dim): the mean of each clip's consecutive windows, L2-normalised.
 
-    A clip of one window passes as it is, so that it does not change with the lengths of its neighbours.
+    A clip of one window passes unchanged, so it does not change with the lengths of its neighbours.
     """
     clips = embeds.split(num_windows.tolist())
     return torch.stack([clip[0] if len(clip) == 1 else F.normalize(clip.mean(dim=0), dim=-1) for clip in clips])
@@ -37,17 +37,17 @@ def embed_windows(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int)
 
 @torch.no_grad()
 def iter_embeddings(model, clips: Iterable[Iterable[np.ndarray]], batch_size: int) -> Iterator[Tensor]:
-    """Embeds clips given as windows, and yields each as soon as its last window was embedded, in order.
+    """Embeds clips given as windows. Yields each clip, in order, as soon as its last window is embedded.
 
-    The tower always sees as many windows at once, `rows_at_once(batch_size)`, the last batch filled up with repeats:
-    with another number of rows the matrix library may add in another order, and the last bits of an embedding would
-    depend on its neighbours.
+    The tower always sees the same number of windows, `rows_at_once(batch_size)`; the last batch is filled up with
+    repeats. With another number of rows, the matrix library may add in another order. The last bits of an embedding
+    would then depend on its neighbours.
 
     Args:
         model: in eval mode.
-        clips: each one's windows as the model's feature extractor makes them: an array (windows, ...), or an iterator
-            that reads a long clip as it goes. No more than `batch_size` windows are held at a time.
-        batch_size: windows at a time.
+        clips: each clip's windows as the model's feature extractor makes them: an array (windows, ...), or an iterator
+            that reads a long clip step by step. At most `batch_size` windows are in memory.
+        batch_size: windows per batch.
 
     Yields:
         (dim,) float32 unit vectors on the CPU.
@@ -72,14 +72,14 @@ def iter_embeddings(model, clips: Iterable[Iterable[np.ndarray]], batch_size: in
 
 
 def rows_at_once(batch_size: int) -> int:
-    """The next multiple of 4, from 5 on: matrix libraries treat what remains of four rows otherwise than the others,
-    so that a row's last bits would depend on its place."""
+    """The next multiple of 4, from 5 on. Matrix libraries treat what remains after groups of four rows differently, so
+    a row's last bits would depend on its place."""
     return batch_size if batch_size < 4 else -(-batch_size // 4) * 4
 
 
 @dataclass
 class _Clip:
-    """A clip on its way: whether all its windows were read, how many are not embedded yet, the others' embeddings."""
+    """A clip in progress: whether all windows were read, how many are not embedded yet, the embeddings so far."""
 
     read: bool = False
     missing: int = 0
@@ -118,19 +118,19 @@ def _finished(pending: "deque[_Clip]") -> Iterator[Tensor]:
 def embed_distinct_texts(
     model, tokenizer, texts: list[str], batch_size: int = 64, description: str | None = None
 ) -> Tensor:
-    """Embeds texts, each distinct one once; the same text gives the same vector, to the bit, in whatever company.
+    """Embeds each distinct text once. The same text gives the same vector, to the bit, whatever texts are beside it.
 
     Another number of threads may change the last bits.
 
-    The tower always sees as many texts, filled up with repeats, padded to a length that follows from each text's own:
-    with another shape the matrix library may add in another order.
+    The tower always sees the same number of texts, filled up with repeats. Each is padded to a length that depends on
+    the text alone. With another shape, the matrix library may add in another order.
 
     Args:
         model: in eval mode.
-        tokenizer: its own.
+        tokenizer: the model's own.
         texts: longer ones than the model reads are cut, with a warning.
-        batch_size: texts at a time.
-        description: for the progress bar; none without it.
+        batch_size: texts per batch.
+        description: for the progress bar; no bar without it.
 
     Returns:
         (texts, dim) float32 unit vectors on the CPU; (0, 0) without texts.
@@ -152,12 +152,12 @@ def embed_in_groups(
     batch_size: int,
     description: str | None = None,
 ) -> Tensor:
-    """Embeds texts, each distinct one once, in batches of one size of which each holds texts of one group.
+    """Embeds each distinct text once, in batches of one size. The texts of a batch belong to one group.
 
     Args:
         texts, batch_size, description: as in `embed_distinct_texts`.
-        group: puts texts together that a tower sees in one shape: key -> texts.
-        embed: texts of a group, and its key, to (texts, dim) unit vectors.
+        group: sorts texts by the shape in which a tower sees them: key -> texts.
+        embed: takes the texts of a group and its key, and returns (texts, dim) unit vectors.
 
     Returns:
         as `embed_distinct_texts`.
@@ -183,7 +183,7 @@ _LENGTH_STEP = 16
 
 
 def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
-    """Texts by the length that they are padded to: the next multiple of a few tokens."""
+    """Sorts texts by the length that they are padded to: the next multiple of a few tokens."""
     longest, groups = longest_text(tokenizer), {}
     for text, ids in zip(texts, tokenizer(texts, truncation=True, max_length=longest)["input_ids"], strict=True):
         length = min(longest, -(-len(ids) // _LENGTH_STEP) * _LENGTH_STEP)
@@ -194,11 +194,11 @@ def _by_length(tokenizer, texts: list[str]) -> dict[int, list[str]]:
 class EncodingMixin:
     """`encode_audio` and `encode_text` for a model with `get_audio_features` and `get_text_features`."""
 
-    processor: Any  # the model's
+    processor: Any  # defined by the model
 
     @classmethod
     def read_processor(cls, name: str, **kwargs) -> ClapStudentProcessor:
-        """Loads it part by part: Auto classes would ask whether to trust code that is at hand."""
+        """Loads the processor part by part. Auto classes would ask whether to trust code that is already installed."""
         return ClapStudentProcessor(
             ClapStudentFeatureExtractor.from_pretrained(name, **kwargs),
             PreTrainedTokenizerFast.from_pretrained(name, **kwargs),
@@ -211,29 +211,29 @@ class EncodingMixin:
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
     ) -> Tensor:
-        """Embeds clips: the same clip always gives the same vector, to the bit, for the same `batch_size` and
-        number of threads.
+        """Embeds clips. The same clip always gives the same vector, to the bit, for the same `batch_size` and number
+        of threads.
 
-        All are resampled and their channels averaged: the same samples give the same vector as a file and as an array.
-        Long clips are cut into windows whose embeddings are averaged; short ones are repeated. Files are read window
-        by window, however long they are, up to 24 hours.
+        Clips are resampled and their channels averaged. The same samples give the same vector as a file and as an
+        array. Long clips are cut into windows, whose embeddings are averaged; short ones are repeated. Files of up to
+        24 hours are read window by window.
 
         Args:
-            paths_or_arrays: a clip or a list of them: paths; arrays or tensors, floating-point in [-1, 1] or integers,
-                which are divided by their full scale; or dicts as `datasets` gives them, `{"array", "sampling_rate"}`
-                or `{"bytes", "path"}`. The shape of an array tells its channels: (samples,) has one;
-                (samples, channels) as soundfile gives it; (2, samples) and (1, samples), channels first. More rows
-                of more samples would be several clips as well, and are refused: give a list, or turn them around.
-            sampling_rate: of the arrays, Hz. A dict's own goes before it.
-            batch_size: windows at a time.
+            paths_or_arrays: a clip or a list of clips: paths; arrays or tensors, floating-point in [-1, 1], or
+                integers, which are divided by their full scale; or dicts as `datasets` gives them, `{"array",
+                "sampling_rate"}` or `{"bytes", "path"}`. The shape of an array tells its channels: (samples,) is mono,
+                (samples, channels) is soundfile's layout, (1, samples) and (2, samples) have the channels first. An
+                array with more and longer rows could be several clips, and is refused: give a list, or transpose it.
+            sampling_rate: rate of the arrays, Hz. A dict's own rate takes precedence.
+            batch_size: windows per batch.
             show_progress_bar: by default for more than one batch.
 
         Returns:
             (clips, projection dim) float32 unit vectors on the CPU.
 
         Raises:
-            InputError: an array whose rate is not known, whose shape is no clip's, that is empty or holds NaN; a file
-                that can't be read.
+            InputError: an array that is empty, holds NaN, has no known rate or is not shaped like a clip; a file that
+                can't be read.
         """
         clips = paths_or_arrays if isinstance(paths_or_arrays, (list, tuple)) else [paths_or_arrays]
         bar = tqdm(clips, desc="audio", unit="clip", disable=not _wants_bar(show_progress_bar, clips, batch_size))
@@ -244,12 +244,12 @@ class EncodingMixin:
     def encode_text(
         self, texts: str | list[str], batch_size: int = 64, show_progress_bar: bool | None = None
     ) -> Tensor:
-        """Embeds texts: the same text always gives the same vector, to the bit, for the same `batch_size` and
-        number of threads.
+        """Embeds texts. The same text always gives the same vector, to the bit, for the same `batch_size` and number
+        of threads.
 
         Args:
-            texts: one or a list; longer ones than 100 tokens are cut, with a warning.
-            batch_size: texts at a time.
+            texts: one text or a list. Texts of more than 100 tokens are cut, with a warning.
+            batch_size: texts per batch.
             show_progress_bar: by default for more than one batch.
 
         Returns:
@@ -263,7 +263,7 @@ class EncodingMixin:
     def encode_parts(
         self, audio, sampling_rate: int | None, batch_size: int, show_progress_bar: bool | None, windows: Windows
     ) -> tuple[Tensor, list[list[tuple[float, float]]]]:
-        """(parts of all clips, dim), and of each clip where its parts begin and end, s."""
+        """(parts of all clips, dim), and for each clip where its parts begin and end, s."""
         clips, places = audio if isinstance(audio, (list, tuple)) else [audio], []
         bar = tqdm(clips, desc="audio", unit="clip", disable=not _wants_bar(show_progress_bar, clips, batch_size))
         extractor: ClapStudentFeatureExtractor = self.processor.feature_extractor
@@ -285,7 +285,7 @@ def _wants_bar(choice: bool | None, items: list, batch_size: int) -> bool:
 
 
 class _EvalMode:
-    """Puts a model into eval mode for a while: dropout would make every embedding another one."""
+    """Puts a model into eval mode for a while. Dropout would change the embedding each time."""
 
     def __init__(self, model):
         self.model = model

@@ -1,4 +1,4 @@
-"""What the user can mend: raised with one line that says what, where and what to do."""
+"""Errors that the user can fix. Each has one line that says what is wrong, where, and what to do."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from os import PathLike
 
 
 class InputError(ValueError):
-    """A path, file, flag or checkpoint that a command can't work with. Commands print its message and stop."""
+    """A path, file, flag or checkpoint that a command can't use. Commands print its message and stop."""
 
 
 class ClipError(ValueError):
@@ -15,14 +15,14 @@ class ClipError(ValueError):
 
 @contextmanager
 def reading(path: str | PathLike, kind: str = "file") -> Generator[None, None, None]:
-    """Names the file in whatever goes wrong while it is read: parsers raise dozens of unrelated types.
+    """Names the file in any error that occurs while it is read: parsers raise dozens of unrelated types.
 
     Args:
         path: the file.
         kind: what it should be, for the message: "json file", "checkpoint".
 
     Raises:
-        InputError: in place of any other error inside.
+        InputError: replaces any other error raised inside.
     """
     try:
         yield

@@ -1,15 +1,15 @@
-"""Feature extractor of the CLAP student: any waveform to fixed windows, the same ones each time."""
+"""Feature extractor of the CLAP student: cuts any waveform into fixed windows, always the same ones."""
 
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 
 class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
-    """Cuts mono waveforms into windows of `window_seconds`. Nothing here is random, and no clip sees another.
+    """Cuts mono waveforms into windows of `window_seconds`. Nothing is random, and no clip depends on another.
 
-    A shorter clip is repeated to the window's length as CLAP does (`short_clips="repeat"`) or filled with zeros
-    (`"zero"`). A longer one becomes several windows side by side, the last one ending where the clip ends;
-    the model averages their embeddings.
+    A shorter clip is repeated to the window's length as CLAP does (`short_clips="repeat"`), or padded with zeros
+    (`"zero"`). A longer clip becomes several windows side by side; the last one ends where the clip ends. The model
+    averages their embeddings.
 
     Args:
         sampling_rate: the rate of every waveform given, Hz.
@@ -53,7 +53,7 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
 
     @staticmethod
     def fill_window(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
-        """A shorter clip in a window of training: zeros, and in them the clip, beginning at a random place."""
+        """Places a short clip at a random position in a training window; the rest is zeros."""
         return np.pad(waveform, (place, size - len(waveform) - place))
 
     def __call__(self, raw_speech, sampling_rate=None, return_tensors=None, **kwargs) -> BatchFeature:
@@ -61,7 +61,8 @@ class ClapStudentFeatureExtractor(SequenceFeatureExtractor):
 
         Args:
             raw_speech: a mono waveform (samples,) in [-1, 1], or a list of them.
-            sampling_rate: the rate of `raw_speech`, Hz. Always required, so that a wrong one can't pass unseen.
+            sampling_rate: the rate of `raw_speech`, Hz. It is always required, so that a wrong rate can't go
+            unnoticed.
             return_tensors: `"pt"` or `"np"`.
 
         Returns:

@@ -29,15 +29,16 @@ from .card_clap_student import HUB_ID, model_card
 from .redaction_clap_student import public
 
 
-# transformers saves with a model what its files import, also where this never runs: a file that is loaded by its name.
+# transformers saves the files that a model's code imports. This import never runs, but it makes transformers save
+# sentence_clap_student.py, which sentence-transformers loads by its name.
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Model
 
     from .sentence_clap_student import SentenceClapStudent  # noqa: F401
 else:
-    _Model = object  # what is mixed in stands before the model's own class
+    _Model = object  # the mixin comes before the model's own class
 
-# What makes a checkpoint one of sentence-transformers, and tells mteb what it hears.
+# Makes a checkpoint loadable by sentence-transformers, and tells mteb which modalities it takes.
 SENTENCE_FILES: dict[str, Any] = {
     "modules.json": [{"idx": 0, "name": "0", "path": "", "type": "sentence_clap_student.SentenceClapStudent"}],
     "sentence_bert_config.json": {
@@ -47,7 +48,7 @@ SENTENCE_FILES: dict[str, Any] = {
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A digest of all weights and buffers: equal for equal models, wherever they are stored."""
+    """A digest of all weights and buffers. Equal models have equal digests, wherever they are stored."""
     digest = hashlib.blake2b(digest_size=16)
     for key, value in sorted(model.state_dict().items()):
         digest.update(key.encode())
@@ -56,7 +57,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def follow_umask(file: Path) -> None:
-    """Gives a file the mode that the umask leaves to new ones: safetensors makes its own for the user alone."""
+    """Gives a file the permissions of the umask. safetensors makes its files private to the user."""
     mask = os.umask(0o077)
     os.umask(mask)
     file.chmod(0o666 & ~mask)
@@ -72,17 +73,17 @@ def cached_commit(
     return Path(found).parent.name if isinstance(found, str) else None
 
 
-# What this package leaves beside a result; the paths in it are those of the user's machine.
+# Files that this package leaves beside a result. Their paths are those of the user's machine.
 _WITH_PATHS = ("arguments.json", "config.json", "details.json", "provenance.json", "results.json")
 
 
 def commit_folder(
     folder: str | Path, repo_id: str, commit_message: str, token: str | bool | None = None, **kwargs
 ) -> CommitInfo:
-    """Uploads the files of a folder as one commit, however long it takes: `upload_folder` may make several.
+    """Uploads the files of a folder as one commit, however long it takes. `upload_folder` may make several.
 
-    An upload that breaks off leaves the repository as it was; tried again, it sends only what is missing. Training
-    checkpoints inside the folder stay where they are. Of paths on this machine, the last part alone is uploaded.
+    An interrupted upload leaves the repository as it was. The next try sends only what is missing. Training
+    checkpoints inside the folder are not uploaded. Of each path on this machine, only the last part is uploaded.
 
     Args:
         kwargs: for `HfApi.create_commit`: `repo_type`, `revision`, `create_pr`.
@@ -100,10 +101,10 @@ def commit_folder(
 def _benchmark_results(
     results: list[EvalResult], repo_id: str, token: str | bool | None
 ) -> Iterator[CommitOperationAdd]:
-    """Scores on datasets of the Hub that are benchmarks, as the files from which those make their leaderboards.
+    """Scores on Hub datasets that are benchmarks, as the files from which the Hub builds their leaderboards.
 
-    A benchmark's `eval.yaml` names its tasks. The Hub shows an error on the page of a model that names another one, so
-    that there is no file where there are several tasks. Source: https://huggingface.co/docs/hub/eval-results
+    A benchmark's `eval.yaml` names its tasks. The Hub shows an error on a model's page for a task it does not know. So
+    no file is written where there are several tasks. Source: https://huggingface.co/docs/hub/eval-results
     """
     for result in results:
         dataset = result.dataset_name
@@ -113,7 +114,7 @@ def _benchmark_results(
             file = hf_hub_download(dataset, "eval.yaml", repo_type="dataset", token=token)
             tasks = yaml.safe_load(Path(file).read_text(encoding="utf-8"))["tasks"]
             (task,) = [task["id"] for task in tasks]
-        except (HfHubHTTPError, OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # it is no benchmark
+        except (HfHubHTTPError, OSError, yaml.YAMLError, KeyError, TypeError, ValueError):  # not a benchmark
             continue
         args = result.metric_args or {}
         notes = f"zero-shot {result.metric_type}, {args.get('n')} clips, the value in percent"
@@ -124,7 +125,7 @@ def _benchmark_results(
 
 
 def _to_upload(file: Path) -> str | bytes:
-    """A file's path, or its content without the paths in it."""
+    """A file's path, or its content without the user's paths."""
     if file.name not in _WITH_PATHS:
         return str(file)
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -136,7 +137,7 @@ _Whole = TypeVar("_Whole", bound="WholeCheckpointMixin")
 
 
 class WholeCheckpointMixin(_Model):
-    """For a model with a processor: `read_processor(name, **kwargs)` says how it is loaded."""
+    """For a model with a processor: `read_processor(name, **kwargs)` says how to load it."""
 
     if TYPE_CHECKING:
 
@@ -151,7 +152,7 @@ class WholeCheckpointMixin(_Model):
         """The processor of the checkpoint that the model was loaded from, or the one that was set.
 
         Raises:
-            ValueError: none was set, and the model comes from no checkpoint that has one.
+            ValueError: none was set, and the model was not loaded from a checkpoint that has one.
         """
         if self._processor is None:
             raise ValueError("this model came without a processor: set model.processor")
@@ -163,31 +164,32 @@ class WholeCheckpointMixin(_Model):
 
     @classmethod
     def from_pretrained(cls: type[_Whole], pretrained_model_name_or_path, *args, **kwargs) -> _Whole:
-        """As `PreTrainedModel.from_pretrained`; loads the processor too, and puts every weight at an aligned address.
+        """As `PreTrainedModel.from_pretrained`. Also loads the processor, and puts every weight at an aligned address.
 
-        Loaded weights lie wherever they stand in the file. Matrix libraries add in another order for unaligned ones,
-        so that the same weights would give embeddings that differ in the last bits before saving and after.
+        Loaded weights keep the alignment that they had in the file. Matrix libraries add in another order for
+        unaligned weights. The same weights would then give embeddings that differ in the last bits before saving and
+        after loading.
         """
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model, name = loaded[0] if isinstance(loaded, tuple) else loaded, str(pretrained_model_name_or_path)
         for tensor in (*model.parameters(), *model.buffers()):
             if tensor.data_ptr() % 64:
                 tensor.data = tensor.data.clone()
-        # A record of training names the commit.
+        # Training writes the commit into its record.
         model.config._commit_hash = cached_commit(name, kwargs.get("revision"), kwargs.get("cache_dir"))
         names = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
         try:
             model._processor = cls.read_processor(name, **{key: kwargs[key] for key in names if key in kwargs})
-        except (OSError, ValueError):  # a checkpoint of weights alone
+        except (OSError, ValueError):  # a checkpoint with weights only
             model._processor = None
         return loaded
 
     def save_pretrained(self, save_directory, *args, push_to_hub: bool = False, **kwargs) -> None:
-        """As `PreTrainedModel.save_pretrained`, and saves the processor too where the model has one.
+        """As `PreTrainedModel.save_pretrained`. Also saves the processor where the model has one.
 
         Args:
             save_directory: a folder.
-            push_to_hub: also pushes the files just written, to `repo_id` or the folder's name.
+            push_to_hub: also pushes the files just written, to `repo_id` or a repository with the folder's name.
             args, kwargs: for `PreTrainedModel.save_pretrained` and `push_to_hub`.
         """
         names = ("repo_id", "commit_message", "private", "revision", "create_pr")
@@ -210,10 +212,10 @@ class WholeCheckpointMixin(_Model):
     def push_to_hub(self, repo_id: str, *, token: str | bool | None = None, **kwargs) -> CommitInfo:
         """Uploads weights, config, processor, code and a model card, all in one commit.
 
-        An upload that breaks off leaves the repository as it was; tried again, it sends only what is missing.
+        An interrupted upload leaves the repository as it was. The next try sends only what is missing.
 
         Args:
-            repo_id: `someone/model`; is made if it does not exist.
+            repo_id: `someone/model`; created if it does not exist.
             token: by default the one that `hf auth login` stored, or `HF_TOKEN`.
             kwargs: `private`, for a new repository; `revision`, a branch; `commit_message`, `create_pr`; and for
                 `save_pretrained` `max_shard_size`.

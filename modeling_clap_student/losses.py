@@ -22,7 +22,7 @@ def _check_square(name: str, matrix: Tensor, like: Tensor | None = None) -> None
 
 
 def _positive_rows(positives: Tensor | None, like: Tensor) -> Tensor:
-    """Target rows that share their mass equally among the positives: eᵢ where a row has only its own."""
+    """Target rows that share their mass equally among the positives: eᵢ where a row's only positive is itself."""
     if positives is None:
         return torch.eye(like.shape[0], dtype=like.dtype, device=like.device)
     _check_square("positives", positives, like)
@@ -40,7 +40,8 @@ def contrastive_loss(
     Args:
         logits_per_audio: (B, B) scaled similarities, clips × captions.
         positives: (B, B) bool, true where clip i and caption j belong together although i ≠ j (two captions of one
-            clip, one caption on two clips). Such a row's target is shared equally among them. The diagonal by default.
+            clip, one caption on two clips). The row's target is shared equally among its positives. The diagonal by
+            default.
         logits_per_text: (B, B), captions × clips, where they have a scale of their own; Cᵀ by default.
 
     Returns:
@@ -74,9 +75,9 @@ def soft_targets(
 ) -> Tensor:
     """Rows yᵢ = (1 − β) eᵢ + β n(S)ᵢ that mix the pairing with the teacher's intra-modal similarity.
 
-    The paper does not say what n is. `"l1"` clamps the cosines at 0 and divides each row by its sum; `"softmax"` is a
-    softmax of S / temperature; `"none"` is the authors' code made finite: the raw cosines, clamped at 0, whose rows
-    sum to more than 1 and the more so the larger the batch.
+    The paper does not say what n is. `"l1"` clamps the cosines at 0 and divides each row by its sum. `"softmax"` is a
+    softmax of S / temperature. `"none"` is the authors' code made finite: the raw cosines, clamped at 0. Its rows sum
+    to more than 1, and the sum grows with the batch.
 
     Args:
         similarity: (B, B) cosines among the teacher's audio embeddings (for the audio→text rows) or among its text
@@ -100,7 +101,7 @@ def soft_targets(
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"unknown normalization {normalization!r}: choose one of {', '.join(NORMALIZATIONS)}")
     if (temperature is not None) != (normalization == "softmax"):
-        raise ValueError("temperature goes with normalization='softmax', and with it alone")
+        raise ValueError("temperature is for normalization='softmax', which needs it")
     if temperature is not None and temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
 
@@ -110,7 +111,7 @@ def soft_targets(
         # One negative cosine would make y log y undefined and the loss NaN.
         soft = similarity.clamp(min=0)
         if normalization == "l1":
-            # The diagonal of a cosine matrix is 1, so that a row of zeros can only come from an embedding of zeros.
+            # The diagonal of a cosine matrix is 1. So only an embedding of zeros can give a row of zeros.
             soft = soft / soft.sum(dim=1, keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
     return (1 - weight) * _positive_rows(positives, similarity) + weight * soft
 
@@ -160,20 +161,20 @@ def temporal_contrastive_loss(
 ) -> Tensor:
     """Temporal contrastive loss (TNCE) over scenes that hold the same sounds in another order.
 
-    Rows and columns stand block by block: all forward scenes, all reversed ones, and, with three blocks, all overlays;
-    or single sounds and pairs of sounds. Row i of one block and row i of another hold the same sounds. With S the
-    logits, each row's loss is −Sᵢᵢ + log Σⱼ Wᵢⱼ exp(Sᵢⱼ): W is 1 within a block, and between blocks α_same for the
-    same sounds, α_cross for others. L = Σᵢ bᵢ (rowᵢ + columnᵢ) / (2 Σᵢ bᵢ).
+    Rows and columns are ordered block by block: all forward scenes, then all reversed ones, and with three blocks then
+    all overlays. Or the blocks hold single sounds and pairs of sounds. Row i of one block and row i of another hold
+    the same sounds. With S the logits, each row's loss is −Sᵢᵢ + log Σⱼ Wᵢⱼ exp(Sᵢⱼ). W is 1 within a block. Between
+    blocks it is α_same for the same sounds and α_cross for others. L = Σᵢ bᵢ (rowᵢ + columnᵢ) / (2 Σᵢ bᵢ).
 
     Args:
         logits_per_audio: (num_blocks · B, num_blocks · B) scaled similarities, scenes × captions.
         num_blocks: 1, 2 or 3.
-        alpha_same, alpha_cross: weights ≥ 0 of the negatives of other blocks; 0 leaves them out. A pair of numbers is
-            (between forward and reversed, with the overlays).
+        alpha_same, alpha_cross: weights ≥ 0 of the negatives from other blocks; 0 leaves them out. A pair of numbers
+            means (between forward and reversed, with the overlays).
         block_weights: weight b ≥ 0 of each block's rows; 1 each by default.
         keys: (num_blocks · B,) whole numbers, equal for captions that say the same: such pairs are no negatives.
-        facts: (num_blocks · B, any), the keys of all that is true of each scene: captions that say one of them are no
-            negatives of it. By default its own caption's key.
+        facts: (num_blocks · B, any), the keys of all that is true of each scene. A caption that states one of them is
+            no negative of the scene. By default only its own caption's key.
 
     Returns:
         a scalar.
@@ -196,7 +197,7 @@ def temporal_contrastive_loss(
             raise ValueError(f"keys must have shape ({rows},), got {tuple(keys.shape)}; facts {tuple(facts.shape)}")
         is_true = (facts[:, None, :] == keys[None, :, None]).any(dim=2)
         negatives = negatives.masked_fill(is_true & ~torch.eye(rows, dtype=torch.bool, device=keys.device), 0)
-    # A weight of 0 becomes −inf: such a pair is left out, to the last bit. The diagonal is never left out.
+    # A weight of 0 becomes −inf, which leaves the pair out, to the last bit. The diagonal is never left out.
     logits = logits_per_audio + negatives.log()
     own = logits_per_audio.diagonal()
     both = logits.logsumexp(dim=1) + logits.logsumexp(dim=0) - 2 * own
@@ -215,7 +216,7 @@ def _negative_weights(num_blocks: int, size: int, alpha_same, alpha_cross) -> Te
     same, cross = (_as_pair(name, alpha) for name, alpha in (("alpha_same", alpha_same), ("alpha_cross", alpha_cross)))
     block = torch.arange(num_blocks).repeat_interleave(size)
     item = torch.arange(size).repeat(num_blocks)
-    overlay = (torch.maximum(block[:, None], block) == 2).long()  # which of a pair of numbers counts
+    overlay = (torch.maximum(block[:, None], block) == 2).long()  # selects one of a pair of numbers
     weights = torch.where(item[:, None] == item, same[overlay], cross[overlay])
     return torch.where(block[:, None] == block, torch.ones((), dtype=torch.float64), weights)
 

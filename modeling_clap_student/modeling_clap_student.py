@@ -36,8 +36,8 @@ def mel_matrix(config: ClapStudentAudioConfig) -> Tensor:
 class LogMelSpectrogram(nn.Module):
     """(batch, samples) waveforms in [-1, 1] -> (batch, frames, mel bins) decibels, always computed in float32.
 
-    The window and the mel matrix are persistent buffers: models are built on the meta device, where what is not in
-    the checkpoint would be garbage, and converted checkpoints bring their own mel matrix.
+    The window and the mel matrix are persistent buffers. Models are built on the meta device, where anything missing
+    from the checkpoint would be garbage. And converted checkpoints bring their own mel matrix.
     """
 
     window: Tensor
@@ -51,7 +51,7 @@ class LogMelSpectrogram(nn.Module):
 
     def forward(self, input_values: Tensor) -> Tensor:
         config = self.config
-        with maybe_autocast(input_values.device.type, enabled=False):  # whatever the device
+        with maybe_autocast(input_values.device.type, enabled=False):  # on every device
             spectrum = torch.stft(
                 input_values.float(),
                 config.n_fft,
@@ -175,12 +175,12 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
         input_frames: Tensor | None = None,
         **kwargs,
     ):
-        """Embeds waveforms, spectrograms that `log_mel` made of them, or what the convolutions made of those.
+        """Embeds waveforms, spectrograms from `log_mel`, or the output of the convolutions.
 
         Args:
             input_values: (batch, samples) in [-1, 1].
             input_features: (batch, frames, mel bins), instead of `input_values`.
-            input_frames: a `last_hidden_state`, instead of both: only what lies above the convolutions is computed.
+            input_frames: a `last_hidden_state`, instead of both: only the part above the convolutions is computed.
 
         Returns:
             `last_hidden_state` (batch, frames / 32, hidden size), the mean over frequency, and `pooler_output`
@@ -197,7 +197,7 @@ class ClapStudentAudioModel(ClapStudentPreTrainedModel):
 
     def frames(self, input_features: Tensor) -> Tensor:
         """(batch, frames, mel bins) decibels -> (batch, frames / 32, hidden size), the mean over frequency."""
-        # bn0 normalises each mel bin: it wants the bins as channels.
+        # bn0 normalises each mel bin, so it needs the bins as channels.
         hidden = self.bn0(input_features.to(self.dtype).transpose(1, 2).unsqueeze(3))
         hidden = hidden.permute(0, 3, 2, 1)  # (batch, 1, frames, mel bins)
         for block in self.blocks:
@@ -214,7 +214,7 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
     """
 
     main_input_name = "input_values"
-    supports_gradient_checkpointing = True  # of the text tower's layers
+    supports_gradient_checkpointing = True  # in the text tower's layers
     encoders = ("audio_model.bn0.", "audio_model.blocks.", "text_model.")
     poolings = ("mean_max", "attention")
     _files_beside = SENTENCE_FILES
@@ -235,7 +235,7 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
 
     @property
     def logit_scales(self) -> Tensor:
-        """The logarithm of what cosines are multiplied by: one scale, of both directions."""
+        """The logarithm of the factor of the cosines: one scale for both directions."""
         return self.logit_scale
 
     @property
@@ -276,7 +276,7 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
         return outputs
 
     def get_input_embeddings(self) -> nn.Module:
-        """Those of the text tower's tokens."""
+        """The embeddings of the text tower's tokens."""
         return self.text_model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -334,10 +334,11 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
         return_loss: bool | None = None,
         **kwargs,
     ) -> ClapOutput:
-        """Scores every clip against every text; the arguments are those of the two `get_*_features`.
+        """Scores every clip against every text. The arguments are those of `get_audio_features` and
+        `get_text_features`.
 
         Args:
-            return_loss: whether to return the contrastive loss, for which clip i and text i must be a pair.
+            return_loss: whether to return the contrastive loss. Clip i and text i must then be a pair.
 
         Returns:
             `audio_embeds` (clips, dim) and `text_embeds` (texts, dim), both normalised, `logits_per_audio`
@@ -362,12 +363,12 @@ class ClapStudentModel(ClassifyingMixin, ClapStudentPreTrainedModel):
 
 
 def _pooled(outputs: BaseModelOutputWithPooling) -> Tensor:
-    """What both towers of this model always give."""
+    """The pooled output, which both towers of this model always return."""
     assert outputs.pooler_output is not None
     return outputs.pooler_output
 
 
-# Saved checkpoints carry the code of these classes, so that they load where this package is not installed.
+# Saved checkpoints carry the code of these classes, so they load where this package is not installed.
 ClapStudentAudioModel.register_for_auto_class("AutoModel")
 ClapStudentModel.register_for_auto_class("AutoModel")
 

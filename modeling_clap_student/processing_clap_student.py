@@ -6,14 +6,14 @@ import warnings
 from transformers import BatchEncoding, ProcessorMixin
 
 
-# Microsoft's CLAP reads so many tokens of a text, and was trained so.
+# Microsoft's CLAP was trained with texts of at most this many tokens.
 MAX_TEXT_LENGTH = 100
 
 
 class ClapStudentProcessor(ProcessorMixin):
-    """Called with `text=` and / or `audio=`, returns what `ClapStudentModel` takes.
+    """Takes `text=`, `audio=` or both, and returns the inputs of `ClapStudentModel`.
 
-    Texts are padded to the longest, and cut after 100 tokens with a warning.
+    Texts are padded to the longest one, and cut after 100 tokens with a warning.
 
     Args:
         feature_extractor: a `ClapStudentFeatureExtractor`.

@@ -1,4 +1,4 @@
-"""What must not be said: secrets anywhere, and where a user's files lie in what is pushed."""
+"""Removes what must stay private: secrets everywhere, and the user's folders in what is pushed."""
 
 import re
 from pathlib import PurePosixPath, PureWindowsPath
@@ -6,7 +6,7 @@ from typing import Any
 
 
 _SECRETS = (
-    # Of an address: what stands before its host. Greedy, for a password may hold an @.
+    # In an address: everything before the host. Greedy, because a password may hold an @.
     (re.compile(r"(?<=://)[^/\s'\"<>]+@"), "***@"),
     (
         re.compile(
@@ -18,27 +18,27 @@ _SECRETS = (
     (re.compile(r"\bhf_[A-Za-z0-9]{8,}"), "hf_***"),
     (re.compile(r"\b(Bearer|Basic) +[\w.~+/=-]{8,}"), r"\1 ***"),
 )
-# `NAME:PARTS=PATH#COLUMNS`, as users name data; `st:PATH`, a model; or a path alone.
+# `NAME:PARTS=PATH#COLUMNS`, the way users name data; `st:PATH`, a model; or a path alone.
 _SPEC = re.compile(
     r"(?P<name>(?:[\w-]+(?::[\w,]+)?=)*(?:st:)?)(?P<path>(?:/|~|[A-Za-z]:[\\/]|\\\\|file://).*?)(?P<columns>#[\w=,]+)?"
 )
-# A path with a folder in it, inside a text. Neither an address nor `and/or`.
+# A path with a folder in it, inside a text. Not an address, and not `and/or`.
 _INSIDE = re.compile(r"(?<![\w.:/~<-])(?:~|[A-Za-z]:(?=[\\/]))?(?:[\\/][^\s\\/:;,'\"<>|*?()\[\]{}`]+){2,}[\\/]?")
 
 
 def without_secrets(text: str) -> str:
-    """A text without the passwords and tokens in it: of addresses, of the Hub, of authorisation headers."""
+    """Removes passwords and tokens from a text: those in addresses, of the Hub, and in authorisation headers."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def public(value: Any) -> Any:
-    """A copy of something that is to be pushed, without secrets and without the folders of the user's machine.
+    """A copy of a value for publishing, without secrets and without the folders of the user's machine.
 
     Args:
-        value: a text, in which only the last part of an absolute path is left; or dicts, lists and tuples of texts.
-            A relative path stays: it tells nothing of who wrote it.
+        value: a text, in which absolute paths are cut to their last part; or dicts, lists and tuples of texts. A
+            relative path stays: it says nothing about the user.
     """
     if isinstance(value, dict):
         return {public(key): public(inside) for key, inside in value.items()}

@@ -1,4 +1,4 @@
-"""Samples at another rate: windowed sinc interpolation with torchaudio's weights, of a whole signal or of a part."""
+"""Changes the sampling rate: windowed sinc interpolation with torchaudio's weights, of a whole signal or a part."""
 
 import math
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from numpy.lib.stride_tricks import as_strided
 _ZERO_CROSSINGS = 6
 _ROLLOFF = 0.99
 _MANY_PHASES = 2000
-# Multiplications in a product that OpenBLAS computes in one thread. More threads would wait for a core where readers
-# use them all already: a hundred times as long, on a busy machine.
+# Multiplications in a product that OpenBLAS computes in one thread. Where readers already use all cores, more
+# threads would wait for a core: a hundred times as long, on a busy machine.
 _ONE_THREAD = 2**18
-_PHASES_AT_ONCE = 32  # more waste work on zeros, fewer make the products too small
+_PHASES_AT_ONCE = 32  # more would waste work on zeros, fewer would make the products too small
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class _Filters:
     """One block: `stride` samples in, `outputs` samples out.
 
     Attributes:
-        reach: how many samples before and behind it an output hears.
-        groups: for some consecutive outputs each: the first sample they hear, relative to the block, and (taps,
-            outputs) their weights.
+        reach: how many samples before and after the block an output hears.
+        groups: for some consecutive outputs each: the first sample they hear, relative to the block, and their weights
+            (taps, outputs).
     """
 
     stride: int
@@ -35,7 +35,7 @@ class _Filters:
 
 
 def _filters(from_rate: int, to_rate: int) -> _Filters:
-    """Made once: a few rates make up a corpus. Two threads that miss at once both make them, which does no harm."""
+    """Made once: a corpus has few rates. If two threads miss the cache at once, both make them, which does no harm."""
     common = to_rate // math.gcd(from_rate, to_rate) <= _MANY_PHASES
     return _common_filters(from_rate, to_rate) if common else _odd_filters(from_rate, to_rate)
 
@@ -45,7 +45,8 @@ def _make_filters(from_rate: int, to_rate: int) -> _Filters:
     period_in, period_out = from_rate // divisor, to_rate // divisor
     cutoff = min(period_in, period_out) * _ROLLOFF
     width = math.ceil(_ZERO_CROSSINGS * period_in / cutoff)
-    # Several periods make a block where one is short: rows that overlap by more than their length are no matrix.
+    # Short periods: several of them make a block. Rows that overlap by more than their length can't be a matrix
+    # view.
     most_taps = _PHASES_AT_ONCE * period_in // period_out + 2 * width + 4
     periods = -(-most_taps // period_in)
     groups = []
@@ -54,7 +55,7 @@ def _make_filters(from_rate: int, to_rate: int) -> _Filters:
         period, phase = np.divmod(output, period_out)
         first = begin * period_in // period_out - width
         tap = np.arange(first, output[-1] * period_in // period_out + width + 2)
-        # The phase is rounded to float32 as torchaudio rounds it, for the same weights.
+        # torchaudio rounds the phase to float32. The same rounding gives the same weights.
         delay = (phase.astype(np.float32) / np.float32(period_out)).astype(np.float64)
         time = ((tap[:, None] - period * period_in) / period_in - delay) * cutoff
         time = time.clip(-_ZERO_CROSSINGS, _ZERO_CROSSINGS)
@@ -64,16 +65,16 @@ def _make_filters(from_rate: int, to_rate: int) -> _Filters:
 
 
 _common_filters = lru_cache(maxsize=16)(_make_filters)
-_odd_filters = lru_cache(maxsize=1)(_make_filters)  # up to 90 MB, mostly of a damaged header
+_odd_filters = lru_cache(maxsize=1)(_make_filters)  # up to 90 MB each, mostly from damaged headers
 
 
 def resampled_length(length: int, from_rate: int, to_rate: int) -> int:
-    """Samples that `length` samples become."""
+    """How many samples `length` samples become."""
     return -(-length * to_rate // from_rate)
 
 
 def _resample_part(samples: np.ndarray, begin: int, start: int, stop: int, filters: _Filters) -> np.ndarray:
-    """Samples [start, stop) of a resampled signal, of which `samples` are those from `begin` on; beyond is silence."""
+    """Samples [start, stop) of a resampled signal. `samples` begin at `begin` in the source; the rest is silence."""
     first_block, end_block = start // filters.outputs, -(-stop // filters.outputs)
     blocks = end_block - first_block
     heard_from = first_block * filters.stride + min(first for first, _ in filters.groups)
@@ -104,11 +105,11 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 class Resampled:
-    """A source of samples, seen at another rate. Only what is asked for is read, and the little its filter hears.
+    """A source of samples, seen at another rate. It reads little more than the part asked for.
 
     Args:
         source: with `rate`, `frames` and `read(start, stop)`: an `AudioFile`, for instance.
-        rate: wanted, Hz.
+        rate: the wanted rate, Hz.
     """
 
     def __init__(self, source, rate: int):
@@ -126,7 +127,8 @@ class Resampled:
         return _resample_part(self.source.read(begin, end), begin, start, stop, filters)
 
     def windows(self, size: int) -> Iterator[np.ndarray]:
-        """Windows of `size` samples side by side, the last one ending where the signal ends; a shorter signal whole.
+        """Windows of `size` samples side by side. The last one ends where the signal ends. A shorter one
+        comes whole.
 
         One window is read at a time.
         """

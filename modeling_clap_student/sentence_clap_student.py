@@ -1,4 +1,4 @@
-"""A checkpoint as sentence-transformers loads it: its one module, which encodes as the model itself does."""
+"""A checkpoint as sentence-transformers loads it: one module, which encodes exactly as the model does."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from .errors import InputError
 from .processing_clap_student import longest_text
 
 
-# In a `try` block, whose imports transformers does not ask for: it loads a checkpoint without this library.
+# In a `try` block, so that transformers does not require this import: it loads a checkpoint without this library.
 try:
     from sentence_transformers.base.modules.input_module import InputModule
 except ImportError as error:
@@ -25,22 +25,22 @@ _SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", 
 
 
 class SentenceClapStudent(InputModule):
-    """Texts and clips to the vectors of `encode_text` and `encode_audio`, to the bit, in any order and mixture.
+    """Embeds texts and clips as `encode_text` and `encode_audio` do, to the bit, in any order and mixture.
 
     >>> model = SentenceTransformer("me/student", trust_remote_code=True)
     >>> model.similarity(model.encode(["rain.wav", "dog.flac"]), model.encode(["this is a sound of rain"]))
 
-    A text that ends like the name of an audio file is one, unless it is given as `{"text": …}`. Other clips are what
-    `encode_audio` takes: paths, bytes, arrays, tensors and dicts. Arrays without a rate of their own have that of
-    `encode(…, sampling_rate=16000)`, and are refused without: nothing is assumed. `{"audio": …, "text": …}` is both
-    at once: the sum of the two vectors, normalised. `prompt` stands before texts alone.
+    A text that ends like the name of an audio file counts as one, unless it is given as `{"text": …}`. Other clips are
+    what `encode_audio` takes: paths, bytes, arrays, tensors and dicts. For arrays without a rate, give `encode(…,
+    sampling_rate=16000)`; they are refused otherwise, because no rate is assumed. `{"audio": …, "text": …}` is both at
+    once: the sum of the two vectors, normalised. `prompt` is put before texts only.
 
     Args:
         model: with `encode_audio`, `encode_text` and a processor.
 
     Attributes:
-        batch_size: windows, and texts, that the model sees at a time, as in `encode_audio`. `encode`'s own argument
-            tells how many inputs are at hand at a time, and no vector depends on it.
+        batch_size: windows, and texts, that the model sees at a time, as in `encode_audio`. The argument of `encode`
+            sets how many inputs are in memory at a time; no vector depends on it.
     """
 
     forward_kwargs = {"sampling_rate"}
@@ -52,7 +52,7 @@ class SentenceClapStudent(InputModule):
 
     @property
     def modalities(self) -> list[Any]:
-        """What can be given. sentence-transformers calls a batch of texts and clips "message"."""
+        """The kinds of input. sentence-transformers calls a batch of texts and clips "message"."""
         return ["text", "audio", "message"]
 
     @property
@@ -60,25 +60,25 @@ class SentenceClapStudent(InputModule):
         return self.model.processor
 
     @property
-    def tokenizer(self):  # ty: ignore[incompatible-property-override]  # read only, as that of their own Transformer
+    def tokenizer(self):  # ty: ignore[incompatible-property-override]  # read-only, as in their own Transformer
         return self.model.processor.tokenizer
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens of a text; what goes beyond is cut, with a warning."""
+        """Tokens of a text; the rest is cut, with a warning."""
         return longest_text(self.tokenizer)
 
     def get_embedding_dimension(self) -> int:
         return self.model.config.projection_dim
 
     def preprocess(self, inputs: Sequence, prompt: str | None = None, **kwargs) -> dict:
-        """Sorts inputs; clips are read when they are embedded, window by window.
+        """Sorts the inputs. Clips are read when they are embedded, window by window.
 
         Returns:
-            `texts` and `clips`, each place in the batch -> what is there.
+            `texts` and `clips`, each mapping a place in the batch to its input.
 
         Raises:
-            InputError: neither a text nor a clip, or a file that is not there.
+            InputError: neither a text nor a clip, or a missing file.
         """
         texts, clips = {}, {}
         for place, given in enumerate(inputs):
@@ -124,10 +124,10 @@ class SentenceClapStudent(InputModule):
         backend: str = "torch",
         **kwargs,
     ) -> "SentenceClapStudent":
-        """Loads the checkpoint's model; sentence-transformers calls it.
+        """Loads the checkpoint's model. sentence-transformers calls it.
 
         Raises:
-            InputError: another backend than torch, or another processor than the checkpoint's.
+            InputError: a backend other than torch, or a processor other than the checkpoint's.
         """
         if backend != "torch":
             raise InputError(f"backend={backend!r}: this model runs in torch; clap-export writes it as ONNX graphs")
@@ -142,12 +142,12 @@ class SentenceClapStudent(InputModule):
         )
 
     def save(self, output_path: str, *args, **kwargs) -> None:
-        """Saves the model as its own `save_pretrained` does: both libraries load it."""
+        """Saves the model with its own `save_pretrained`, so that both libraries can load it."""
         self.model.save_pretrained(output_path)
 
 
 def _text_and_clip(given) -> tuple[str | None, object]:
-    """What of an input is text and what is audio; None for what it lacks."""
+    """The text and the audio in an input; None for a missing one."""
     if isinstance(given, Mapping) and given and set(given) <= {"text", "audio"}:
         text, clip = given.get("text"), given.get("audio")
         if isinstance(text, str | None) and not (text is None and clip is None):

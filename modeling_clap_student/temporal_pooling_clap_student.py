@@ -1,4 +1,4 @@
-"""From frames, or from tokens, to one vector: CLAP's poolings, and what they miss: which came first."""
+"""Turns frames or tokens into one vector: CLAP's poolings, and poolings that also hear which sound came first."""
 
 import math
 
@@ -15,14 +15,14 @@ def mean_max(frames: Tensor) -> Tensor:
 
 
 class OrderHead(nn.Module):
-    """What a small transformer block makes of states and their places, on average; nothing at first.
+    """A small transformer block over states and their places, averaged. Its output is zero before training.
 
-    A checkpoint that was trained without it gives the same vectors when it is added. A state's place is where it lies
-    between the ends of its clip or text, so that any length will do.
+    A checkpoint that was trained without it gives the same vectors when it is added. A state's place is its relative
+    position between the ends of the clip or text, so any length works.
 
     Args:
-        hidden_size: of the states.
-        width: of the block, a multiple of 4.
+        hidden_size: width of the states.
+        width: width of the block, a multiple of 4.
     """
 
     num_heads = 4
@@ -40,21 +40,21 @@ class OrderHead(nn.Module):
         self.feed_forward_1 = nn.Linear(width, 2 * width)
         self.feed_forward_2 = nn.Linear(2 * width, width)
         self.output_norm = nn.LayerNorm(width)
-        # A parameter of its own: transformers hands no module to `_init_weights` that has none.
+        # A parameter of its own: transformers calls `_init_weights` only for modules that have a parameter.
         self.output = nn.Parameter(torch.empty(hidden_size, width))
 
     def order(self, states: Tensor, mask: Tensor) -> Tensor:
-        """What to add to a pooling that is blind to order.
+        """What to add to a pooling that ignores order.
 
         Args:
             states: (batch, states, hidden size).
-            mask: (batch, states), 1 for those that count, which come first.
+            mask: (batch, states), 1 for the valid states, which come first.
 
         Returns:
             (batch, hidden size).
         """
         mask = mask.to(states.dtype)
-        # Multiplied, a place and a state are one thing at once: their mean tells what was where.
+        # The product binds a state to its place. So the mean over states still knows what was where.
         gain, shift = self.place(self._places(mask)).chunk(2, dim=-1)
         hidden = self.input_norm(self.input(states)) * gain + shift
         hidden = hidden + self._attention(self.attention_norm(hidden), mask)
@@ -63,7 +63,7 @@ class OrderHead(nn.Module):
         return F.linear((self.output_norm(hidden) * weights).sum(dim=1), self.output)
 
     def _places(self, mask: Tensor) -> Tensor:
-        """(batch, states, 2 · frequencies): sines and cosines of where each lies in [0, 1], from a quarter turn up."""
+        """(batch, states, 2 · frequencies): sines and cosines of each place in [0, 1], from a quarter turn up."""
         number = torch.arange(mask.shape[1], device=mask.device, dtype=torch.float32) + 0.5
         time = number / mask.float().sum(dim=1, keepdim=True)
         turns = 0.25 * 2 ** torch.arange(self.num_frequencies, device=mask.device, dtype=torch.float32)
@@ -79,7 +79,7 @@ class OrderHead(nn.Module):
 
 
 class MeanMaxPooling(nn.Module):
-    """The audio tower's pooling in CLAP: the same for any order of the frames."""
+    """The audio tower's pooling in CLAP: the same result for any order of the frames."""
 
     def forward(self, frames: Tensor) -> Tensor:
         """(batch, frames, hidden size) -> (batch, hidden size)."""
@@ -87,7 +87,7 @@ class MeanMaxPooling(nn.Module):
 
 
 class OrderAwarePooling(OrderHead):
-    """The same, plus what an `OrderHead` hears in the frames."""
+    """CLAP's audio pooling, plus what an `OrderHead` hears in the frames."""
 
     def __init__(self, config: ClapStudentAudioConfig):
         super().__init__(config.hidden_size, config.temporal_hidden_size)
@@ -105,7 +105,7 @@ class FirstToken(nn.Module):
 
 
 class OrderAwareText(OrderHead):
-    """The same, plus what an `OrderHead` reads in the tokens."""
+    """CLAP's text pooling, plus what an `OrderHead` reads in the tokens."""
 
     def __init__(self, config: ClapStudentConfig):
         super().__init__(config.text_config.hidden_size, config.audio_config.temporal_hidden_size)

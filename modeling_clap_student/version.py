@@ -1,3 +1,3 @@
-"""The package's version, alone in its file so that every module may name it."""
+"""The package's version, in a file of its own so that every module can import it."""
 
 __version__ = "0.2.0"

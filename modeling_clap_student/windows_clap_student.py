@@ -1,7 +1,7 @@
-"""Windows of a recording: where they lie; a part of one, by its name and as a source of samples.
+"""Windows of a recording: where they lie, and parts of a recording by name and as a source of samples.
 
-`rec.wav#t=2.5,7.5` is what lies between two times of a recording, in seconds, as the W3C's Media Fragments write it. A
-part travels wherever a path does, and is decoded, known by a key, and skipped like any other clip.
+`rec.wav#t=2.5,7.5` is the part of a recording between two times, in seconds, as in the W3C's Media Fragments. A part
+can stand wherever a path can. It is decoded, identified by a key, and skipped like any other clip.
 """
 
 import re
@@ -13,10 +13,11 @@ import numpy as np
 from .errors import ClipError, InputError
 
 
-# What a name ends in, as arrow takes it: its $ is the end and nothing else. Longer numbers are no times.
+# The end of a name, as arrow's regular expressions take it: there $ matches the end only. Longer numbers are no
+# times.
 PART = r"#t=[0-9]{1,9}(?:\.[0-9]{1,9})?,[0-9]{1,9}(?:\.[0-9]{1,9})?$"
 _NAMED_PART = re.compile(PART.removesuffix("$") + r"\Z")
-SHORTEST = 0.01  # seconds of a window, and from one to the next
+SHORTEST = 0.01  # seconds, for a window and for a hop
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Windows:
         hop: from the start of one window to the start of the next, s; by default they lie side by side.
 
     Raises:
-        InputError: no numbers, or less than 0.01 s; or a hop longer than a window.
+        InputError: not a number, less than 0.01 s, or a hop longer than a window.
     """
 
     seconds: float
@@ -47,7 +48,7 @@ class Windows:
 
     @property
     def every(self) -> float:
-        """The hop, which without one is a window's length."""
+        """The hop; without one, a window's length."""
         return self.seconds if self.hop is None else self.hop
 
     def __str__(self) -> str:
@@ -56,11 +57,11 @@ class Windows:
     def bounds(self, frames: int, rate: int) -> Iterator[tuple[int, int]]:
         """Where the windows of a recording begin and end, in samples.
 
-        They begin every `hop` seconds. The last one ends where the recording ends, and is as long as the others, so
-        that it may begin sooner after the one before. A recording that is no longer than a window is one window.
+        A window begins every `hop` seconds. The last one ends where the recording ends. It is as long as the others,
+        so it may begin sooner after the one before it. A recording that is no longer than a window is one window.
 
         Args:
-            frames, rate: of the recording: samples, Hz.
+            frames, rate: the recording's samples, and its rate in Hz.
         """
         last, count, start = max(0, frames - round(self.seconds * rate)), 0, 0
         while start < last:
@@ -71,17 +72,17 @@ class Windows:
 
 
 def as_seconds(sample: int, rate: int) -> float:
-    """The time of a sample, rounded to a microsecond: `round(seconds * rate)` is the sample again."""
+    """The time of a sample, rounded to a microsecond: `round(seconds * rate)` gives the sample again."""
     return round(sample / rate, 6)
 
 
 class Part:
-    """Some of a source's samples, in the form of a source: beyond its ends is silence, as beyond a file's.
+    """A part of a source, itself a source. Beyond its ends is silence, as beyond a file's.
 
     Args:
-        source: with `rate`, `frames` and `read(start, stop)`, as an `AudioFile`. The part, as a context manager,
+        source: with `rate`, `frames` and `read(start, stop)`, like an `AudioFile`. Used as a context manager, the part
             closes it.
-        start, stop: samples; what lies behind the end of the source is not there.
+        start, stop: samples. A `stop` after the end of the source is moved there.
 
     Raises:
         ClipError: the source ends before the part begins.
@@ -99,7 +100,7 @@ class Part:
         return self._source.read(self._start + start, self._start + stop)
 
     def check_end(self) -> None:
-        """Whether the recording is whole behind the part does not matter."""
+        """Nothing to check: the part does not depend on what comes after it."""
 
     def __enter__(self):
         return self
@@ -114,17 +115,17 @@ def part_of(source, span: tuple[float, float]) -> Part:
 
 
 def part_name(start: float, end: float) -> str:
-    """What stands behind a path, or an id, for a part of it; times are rounded to a microsecond."""
+    """The ending of a path, or of an id, that names a part of it. Times are rounded to a microsecond."""
     return f"#t={as_text(start)},{as_text(end)}"
 
 
 def as_text(seconds: float) -> str:
-    """A time to the microsecond, as short as may be."""
+    """A time to the microsecond, as short as possible."""
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
 def split_part(name: str) -> tuple[str, tuple[float, float] | None]:
-    """A path, or an id, without its part, and where the part begins and ends, s; None where it means the whole."""
+    """Splits the name of a part: the path or id, and where the part begins and ends, s; None for a whole file."""
     match = _NAMED_PART.search(name)
     if match is None:
         return name, None

@@ -1,4 +1,4 @@
-"""Decodes damaged files and prints how it went, a json line a file: run by test_decoding_fuzz in a process of its own.
+"""Decodes damaged files and prints the outcome, one json line per file; test_decoding_fuzz runs it as a process.
 
     python tests/fuzz_decoding.py FIRST STOP FOLDER
 

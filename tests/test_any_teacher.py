@@ -352,7 +352,7 @@ def test_the_chain(kind, command, tmp_path, captioned_folder, pool_folder, label
 
 @pytest.mark.slow
 def test_several_processes_make_the_same_set(tmp_path, captioned_folder, pool_folder, labelled_folder):
-    """Guards against processes that load the model where another one works, or embed otherwise."""
+    """Guards against processes that load the model where another one works, or that embed differently."""
     name = f"st:{tiny_clap(tmp_path / 'clap')}"
     files = ["--captions", captioned_folder, "--audio", pool_folder, "--labels", labelled_folder]
     for processes in (1, 2):
@@ -391,7 +391,7 @@ def test_from_python(tmp_path, captioned_folder, pool_folder, labelled_folder, t
 
 
 def test_pair_threshold_auto_needs_a_scale(tmp_path, monkeypatch, captioned_folder, pool_folder):
-    """Guards against an estimate from a scale that nobody trained, told after hours of embedding."""
+    """Guards against an estimate from an untrained scale, noticed only after hours of embedding."""
     options = {"strategy": "ads", "captions": captioned_folder, "labels": ["hum", "hiss"], "progress": False}
     options |= {"audio": pool_folder, "num_captions": 3, "pair_threshold": "auto"}
     monkeypatch.chdir(tmp_path)

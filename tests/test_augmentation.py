@@ -105,7 +105,7 @@ def test_masks_without_torchaudio_are_refused(monkeypatch):
 
 
 def test_the_teacher_hears_clips_unmixed_and_unmasked(tiny, captioned_folder, tmp_path):
-    """Guards against soft labels of mixtures, on top of which targets would be mixed once more."""
+    """Guards against soft labels of mixtures, whose targets would then be mixed twice."""
     from test_training import batch_of, make_trainer
 
     teacher = tiny_model()[0]

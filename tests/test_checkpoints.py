@@ -26,7 +26,7 @@ def test_weights_of_other_shapes_are_named(tiny_folder):
 
 
 def test_missing_and_unknown_weights_are_named(tiny_folder):
-    """Guards against a tower of which half is random."""
+    """Guards against a tower that is half random."""
     weights = load_file(tiny_folder / "model.safetensors")
     weights["audio_model.fc2.bias"] = weights.pop("audio_model.fc1.bias")
     save_file(weights, tiny_folder / "model.safetensors", metadata={"format": "pt"})

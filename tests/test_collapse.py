@@ -1,4 +1,4 @@
-"""Signs that a curation or a model collapsed: said of sets that did, and not of sets that are fine."""
+"""Signs that a curation or a model collapsed: shown for sets that did, and not for good sets."""
 
 import json
 from pathlib import Path

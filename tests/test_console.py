@@ -22,7 +22,7 @@ def test_names_are_as_short_as_they_may_be(paths, expected):
 
 
 def test_nothing_is_cut_at_eighty_columns(monkeypatch, capsys):
-    """Guards against `outputs/…` where the end of the name is what tells models apart."""
+    """Guards against `outputs/…` where only the end of the name distinguishes models."""
     monkeypatch.setattr(console.console, "width", 80)
     name = "a/long/folder/in/which/somebody/keeps/models/that/are/called/alike/student_number_1"
     print_table("Accuracy", ["model", "accuracy", "interval"], [[name, "61.2 (57.2 – 65.0)", "48.5 (44.5 – 52.5)"]])

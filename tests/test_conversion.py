@@ -317,7 +317,7 @@ def test_a_new_model_starts_from_audio_weights(tmp_path, tokenizer_folder, sourc
 
 
 def test_the_tower_of_a_clap_file_is_the_same_as_its_own(tmp_path):
-    """Guards against a CLAP file that `--audio_weights` reads otherwise than a PANNs file of the same weights."""
+    """Guards against `--audio_weights` that reads a CLAP file differently from a PANNs file with the same weights."""
     a = load_audio_tower(save_checkpoint(tmp_path / "a.pth", small_clap()[1])).state_dict()
     b = load_audio_tower(save_checkpoint(tmp_path / "b.pth", small_panns())).state_dict()
     assert all(torch.equal(a[key], b[key]) for key in a)

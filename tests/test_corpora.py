@@ -1,4 +1,4 @@
-"""Captioned corpora in every layout a user may have, and what is said of the others."""
+"""Captioned corpora in every layout a user may have, and the errors for others."""
 
 import json
 from pathlib import Path

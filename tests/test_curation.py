@@ -89,7 +89,7 @@ def test_captions_are_selected_by_their_nearest_label():
 
 
 def test_each_label_keeps_its_nearest_captions():
-    """Guards against labels of which few captions speak, and that a cut over all leaves with strangers'."""
+    """Guards against labels that few captions mention, and that a cut over all gives to others' captions."""
     rng = np.random.default_rng(0)
     captions, labels = unit(rng, 40), unit(rng, 5)
     labels[4] = -captions.sum(axis=0) / np.linalg.norm(captions.sum(axis=0))  # far from all
@@ -108,7 +108,7 @@ def test_each_label_keeps_its_nearest_captions():
 
 
 def test_prompts_are_captions_where_they_are_asked_for(command, tiny_folder, captioned_folder, pool_folder, capsys):
-    """Guards against a label of which no caption speaks, and a prompt that is there twice."""
+    """Guards against a label that no caption mentions, and a prompt that occurs twice."""
     names = Path("labels.txt")
     names.write_text("low hum\nwhistle\n")
     flags = ["--strategy", "ads", "--teacher", tiny_folder, "--captions", captioned_folder, "--audio", pool_folder]

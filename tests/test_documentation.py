@@ -56,7 +56,7 @@ def test_a_rotten_command_is_found(line, monkeypatch, tmp_path):
 
 
 def test_a_renamed_flag_in_a_page_is_found(monkeypatch, tmp_path):
-    """Guards against blocks whose commands are not taken apart as they stand."""
+    """Guards against blocks whose commands are not split correctly."""
     monkeypatch.chdir(tmp_path)
     text = "\n".join(block.text for block in SHELL if block.place.startswith("README"))
     for flag in ("--captions_per_label", "--improvement_set", "--baseline"):

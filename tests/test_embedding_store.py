@@ -85,7 +85,8 @@ def test_texts_are_embedded_once(embedder):
 
 @pytest.mark.parametrize("change", ["weights", "batch size", "window", "tokenizer", "dtype"])
 def test_another_teacher_finds_nothing(tiny, embedder, pool_folder, change):
-    """Guards against stale vectors: of other weights, or of the same ones that hear or read otherwise."""
+    """Guards against stale vectors: of other weights, or of the same weights with another way of hearing or
+    reading."""
     table, (model, processor) = read_pools([str(pool_folder)]), tiny
     store = embedder().store
     embedder().table(table, "x")
@@ -162,7 +163,7 @@ def test_keys_tell_clips_apart(tmp_path):
 
 
 def digest(folder: Path) -> dict[str, str]:
-    """Of all files of an Improvement-Set, by name; what tells where it lies is left out."""
+    """The content of all files of an Improvement-Set, by name, without its location."""
     files = {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     del files[Path("arguments.json")]
     return {

@@ -15,7 +15,7 @@ def extractor(**options) -> ClapStudentFeatureExtractor:
 
 
 def ramp(size: int) -> np.ndarray:
-    """No two samples are equal, so that each one's place can be told."""
+    """No two samples are equal, so each one's place is known."""
     return np.linspace(-1, 1, size, dtype=np.float32)
 
 

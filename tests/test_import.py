@@ -1,4 +1,4 @@
-"""What importing the package loads, and that transformers' Auto classes know it all the same."""
+"""What importing the package loads, and that transformers' Auto classes still know the model."""
 
 import ast
 import json

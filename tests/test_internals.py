@@ -89,7 +89,7 @@ def check(owner, name: str, parameters: str | None) -> None:
     ids=[f"{owner.__name__}.{name}" for owner, names in INTERNALS.items() for name in names],
 )
 def test_what_is_relied_on_is_there(owner, name, parameters):
-    """Guards against a release of a library in which an override is never called, or called otherwise."""
+    """Guards against a release of a library in which an override is never called, or is called differently."""
     check(owner, name, parameters)
 
 

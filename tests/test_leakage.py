@@ -72,7 +72,7 @@ def test_evaluation_clips_whose_files_are_gone_count(freesound):
 
 @pytest.fixture
 def evaluated(tmp_path) -> Path:
-    """A folder a class."""
+    """One folder per class."""
     for number in range(4):
         write_tone(tmp_path / "eval" / ("dog", "rain")[number % 2] / f"{number}.wav", 300 + number)
     return tmp_path / "eval"

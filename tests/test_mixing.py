@@ -86,7 +86,7 @@ def ids(batches) -> list[list[str]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ranks_of_two_workers_see_each_clip_once_an_epoch(kind, tmp_path):
-    """Guards against clips that two workers share or none has: 4 shards of 6 clips are 12 clips a rank and epoch."""
+    """Guards against clips that two workers share or none has: 4 shards of 6 clips are 12 clips per rank and epoch."""
     stream = make(kind, tmp_path / "data", [6] * 4)
     seen = [ids(islice(loader(stream, rank=rank, world_size=2, workers=2), 12)) for rank in range(2)]
     for epoch in range(2):

@@ -103,7 +103,7 @@ def run(task, model, folder) -> tuple[dict, dict]:
 
 
 def test_zero_shot_task_scores_as_zero_shot_does(checkpoint, clips_folder, tmp_path):
-    """Guards against clips cut, resampled or mixed down in another way, and vectors that are compared otherwise."""
+    """Guards against clips cut, resampled or mixed down in another way, and vectors compared in another way."""
     benchmark = read_benchmark(str(clips_folder))
     model, processor = load_checkpoint(checkpoint)
     expected = zero_shot(model, processor, benchmark, SkippedClips(tmp_path / "skipped.csv"))

@@ -63,7 +63,7 @@ def test_accuracies_are_those_of_a_loop():
 
 
 def test_parts_of_a_drawn_recording_are_not_tested_on():
-    """Guards against a probe that knows its test clips by heart: two clips a recording, which differ from all others.
+    """Guards against a probe that knows its test clips by heart: two clips per recording, unlike all others.
     Labels are random, so that nothing but the recording tells them."""
     rng = np.random.default_rng(2)
     recordings = np.repeat(np.arange(60), 2)
@@ -95,7 +95,7 @@ def test_the_command_prints_and_keeps_it(command, tiny_folder, labelled_folder, 
     task = ["--task", labelled_folder, "--output_dir", "eval"]
     assert command(run_eval, "--model", tiny_folder, *task, "--probe", "1") == 0
     printed = capsys.readouterr().out
-    assert "linear probe on 1 clips a class" in printed
+    assert "linear probe on 1 clips per class" in printed
     rows = json.loads(Path("eval/results.json").read_text())
     (row,) = [row for row in rows if row["metric"].startswith("probe")]
     assert row["metric"] == "probe_1" and 0 <= row["value"] <= 1 and row["model"] == str(tiny_folder)

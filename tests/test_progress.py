@@ -77,7 +77,7 @@ def test_a_model_that_does_not_exist_is_left_to_the_loader(monkeypatch):
 
 
 def test_a_training_tells_what_it_trains_and_its_losses(command, captioned_folder, capsys):
-    """Guards against dicts on the screen, and a run of which nobody knows how long it is."""
+    """Guards against dicts on the screen, and a run whose length nobody knows."""
     flags = ["--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, "--max_steps", 2, "--logging_steps", 1]
     assert command(run_teacher, *flags, "--per_device_train_batch_size", 4) == 0
     out = capsys.readouterr().out
@@ -121,7 +121,7 @@ def test_nothing_is_said_of_a_small_model_where_it_is_one():
     torch.manual_seed(0)
     said = []
     new_model(tiny_arguments(), CAPTIONS, said.append)
-    assert len(said) == 1 and "a small BERT from nothing" in said[0] and "For a small model" not in said[0]
+    assert len(said) == 1 and "a small BERT from random weights" in said[0] and "For a small model" not in said[0]
     arguments = tiny_arguments()
     arguments.text_model = "./gone"
     with pytest.raises(InputError, match="no such folder"):

@@ -72,7 +72,7 @@ def fsd50k(tmp_path) -> Path:
 
 
 def test_fsd50k_captions(fsd50k):
-    """Guards against tags, entities, links and file names in captions, and against a title that is said twice."""
+    """Guards against tags, entities, links and file names in captions, and against a repeated title."""
     table, left_out = read(f"fsd50k={fsd50k}", needs_audio=False)
     assert table["caption"][:] == [
         'lbs fx dog bark. A dog "Rex". See this',
@@ -402,7 +402,7 @@ def test_wavcaps_parts(tmp_path):
 
 
 def test_columns_of_a_csv_can_be_named(tmp_path):
-    """Guards against a list that is refused because its columns are called otherwise, with no word on what to do."""
+    """Guards against a list that is refused because its columns have other names, with no word on what to do."""
     path = put(tmp_path / "list.csv", "path,text,captions_id\na.wav,rain,1\ngone.wav,wind,2\n")
     put(tmp_path / "a.wav")
     with pytest.raises(InputError, match=r"no column caption: .*path, text, captions_id.*list\.csv#caption=COLUMN"):

@@ -399,7 +399,7 @@ def weighted(told: list[tuple[float, bool]]) -> str:
 
 
 def test_the_page_collects_verdicts_with_their_weights(opened, data, tmp_path):
-    """Guards against verdicts that are lost, mixed up or weighted otherwise than in a review of the same set."""
+    """Guards against verdicts that are lost, mixed up or weighted differently from a review of the same set."""
     page, problems, requests = opened
     draw = draw_pairs(columns(data.pairs), NUM_RANDOM, identify(data.provenance))
     lots, chances = np.array([pair.lot for pair in draw.pairs]), 1 / np.array([pair.weight for pair in draw.pairs])

@@ -120,7 +120,7 @@ def test_pretraining_hears_no_recording_that_is_evaluated(module, recordings):
 
 
 def test_a_pretrained_tower_starts_a_teacher(pretraining, recordings):
-    """Guards against a tower that --audio_weights refuses, and one of which nothing was learned or kept."""
+    """Guards against a tower that --audio_weights refuses, and one that learned or kept nothing."""
     pretrain, run, opened = pretraining
     folder = run("out")
     evaluated = ("/3-", "/4-", "/5-", "/fold2/", "-301-", "/301-", "/702-")

@@ -87,7 +87,7 @@ def pairs_of(folder: str) -> dict[tuple, float]:
 
 @pytest.fixture
 def page(reviewed, browser):
-    """The page in a browser, told what it complains of."""
+    """The page in a browser; collects the errors that it reports."""
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.problems, page.requests = [], []
     page.on("console", lambda message: page.problems.append(message.text))
@@ -246,7 +246,8 @@ def test_hostile_captions_are_only_text():
 
 
 def test_a_balanced_set_is_made_again_and_cut(unreviewed, monkeypatch):
-    """Guards against a review that only a plain threshold can follow: here each label's pairs are chosen apart."""
+    """Guards against a review that works only with a plain threshold: here each label's pairs are chosen
+    separately."""
     monkeypatch.setattr("modeling_clap_student.curation.sampling.LEAST_PAIRS", 2)
     chosen = [*FLAGS, "--num_pairs", 8, "--balance_labels", "true"]
     assert unreviewed(curate, *chosen, "--output_dir", "set") == 0

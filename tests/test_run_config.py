@@ -150,7 +150,7 @@ def test_files_that_are_not_there(tmp_path):
     ],
 )  # fmt: skip
 def test_saved_arguments_repeat_a_run(types, adapt, flags):
-    """Guards against a run that can't be made again: a default that comes back otherwise, a list that grows."""
+    """Guards against a run that can't be repeated: a default that comes back changed, a list that grows."""
     first = parse_arguments(types, "", flags, adapt)
     save_arguments(Path("."), first[0])
     assert parse_arguments(types, "", ["--config", ARGUMENTS], adapt) == first

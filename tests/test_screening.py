@@ -1,4 +1,4 @@
-"""What is kept out of a pool: copies of evaluation clips, poor recordings, copies of each other. And what is told."""
+"""What is kept out of a pool: copies of evaluation clips, poor recordings, copies of each other; and the messages."""
 
 import csv
 import shutil

@@ -114,7 +114,7 @@ def test_texts_embed_as_encode_text_does(sentences, model):
 
 
 def test_texts_and_clips_in_one_call(sentences, model, files):
-    """Guards against a mixture in another order, and a pair of which one half is lost."""
+    """Guards against a mixture in another order, and a pair that loses one half."""
     clips, texts = model.encode_audio(files[:3]), model.encode_text(TEXTS[:3], batch_size=32)
     mixed = [TEXTS[0], str(files[0]), files[1], {"text": TEXTS[1]}, {"text": TEXTS[2]}, str(files[2])]
     expected = torch.stack([texts[0], clips[0], clips[1], texts[1], texts[2], clips[2]])

@@ -20,7 +20,7 @@ NAV = {name: page for entry in CONFIG["nav"] for name, page in entry.items()}
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """What the site is made of, apart from the repository, whose `build` stays as it is."""
+    """The site's sources, outside the repository, whose `build` is not touched."""
     for name in ("docs", "examples", "modeling_clap_student"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file in (*ROOT.glob("*.md"), ROOT / "mkdocs.yml"):

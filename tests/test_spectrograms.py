@@ -130,7 +130,7 @@ def test_batches_of_spectrograms(tiny, tmp_path):
 
 
 def test_the_commands_train_on_kept_spectrograms(command, captioned_folder, capsys, monkeypatch):
-    """Guards against a flag that trains on waveforms all the same, and a student that decodes what its teacher did."""
+    """Guards against a flag that still trains on waveforms, and a student that decodes what its teacher did."""
     kept = ["--spectrogram_cache", "kept"]
     assert command(run_teacher, "--corpus", captioned_folder, "--output_dir", "teacher", *SMALL, *FAST, *kept) == 0
     monkeypatch.setattr(spectrograms, "open_clip", None)

@@ -27,7 +27,7 @@ def test_wilson_interval_matches_published_values(correct, n, low, high):
 
 @pytest.mark.parametrize("kind", ["difference", "continuous"])
 def test_bootstrap_interval_is_that_of_drawing_items(kind):
-    """Guards against a shortcut through distinct values that draws otherwise than item by item."""
+    """Guards against a shortcut through distinct values that draws differently from item by item."""
     rng = np.random.default_rng(0)
     values = rng.choice([-1, 0, 0, 0, 1, 1], size=80) if kind == "difference" else rng.exponential(size=80)
     means = values[rng.integers(80, size=(20_000, 80))].mean(axis=1)

@@ -244,7 +244,7 @@ def test_bad_clips_and_broken_shards_are_listed(tiny, shards, tmp_path):
 
 
 def test_repeated_and_unwanted_clips(tiny, parquet, clips, tmp_path):
-    """Guards against a dataset with a row a caption whose clips count five times, and AudioCaps' clips."""
+    """Guards against a dataset with one row per caption whose clips count five times, and AudioCaps' clips."""
     again = parquet / "data" / "train-3-of-3.parquet"
     again.write_bytes((parquet / "data" / "train-0-of-3.parquet").read_bytes())
     exclusions, unwanted = ExclusionLog(), frozenset({f"youtube:{clips[1].name[1:12]}"})

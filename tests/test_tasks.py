@@ -81,5 +81,5 @@ def test_tasks_that_are_none(spec, words):
     ],
 )
 def test_short_names(spec, name):
-    """Guards against tables too wide to read, and parts that are not told apart."""
+    """Guards against tables too wide to read, and parts that look the same."""
     assert short_name(spec) == name

@@ -1,4 +1,4 @@
-"""Recordings taken apart: where windows lie, what of a file is read, and that a window is the cut in all respects."""
+"""Recordings cut into windows: where windows lie, what is read of a file, and that a window equals the cut part."""
 
 import json
 import subprocess

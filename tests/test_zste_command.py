@@ -202,6 +202,6 @@ def test_wrong_flags(command, made, capsys, flags, words):
 
 
 def test_short_names_of_scenes():
-    """Guards against a file named after a path, and folds that are not told apart."""
+    """Guards against a file named after a path, and folds that share a name."""
     assert short_name("zste=esc50:5=/data/ESC-50") == "zste esc50:5"
     assert short_name("zste=soundscapes") == "zste soundscapes" and short_name("zste=/data/mine") == "zste mine"

@@ -38,7 +38,7 @@ def some(seed: int, audio: int, texts: int, dim: int = 6) -> tuple[np.ndarray, n
 
 
 def test_compa_is_what_its_formulas_say():
-    """Guards against rows for columns, and items of which a recording could not be heard."""
+    """Guards against rows for columns, and items whose recording could not be heard."""
     audio, heard, texts = some(0, 60, 50)
     rng = np.random.default_rng(1)
     part = Pairs(rng.integers(0, 50, (300, 2)), rng.integers(0, 60, (300, 2)))

@@ -217,7 +217,7 @@ def test_equal_ids_belong_together_where_there_is_nothing_else(tmp_path):
 
 @pytest.mark.slow
 def test_a_hub_dataset_and_its_files(reasonaudio):
-    """Guards against tables that are read from the Hub without the files beside them, and a part told by its name."""
+    """Guards against tables that are read from the Hub without the files beside them, and a part known by its name."""
     (reasonaudio / "queries_order.parquet").rename(reasonaudio / "queries.parquet")
     (reasonaudio / "Order" / "qrels.tsv").rename(reasonaudio / "qrels.tsv")
     code = f"""

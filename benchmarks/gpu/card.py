@@ -1,4 +1,4 @@
-"""The card: what it is, and how fast it multiplies and copies, by which all else is judged."""
+"""The card: what it is, and how fast it multiplies and copies. The other parts are judged by this."""
 
 import os
 import platform
@@ -33,7 +33,7 @@ def float32_products(precision: str) -> Iterator[None]:
 
 
 def seconds_of(work: Callable, setting: Setting, rounds: int = ROUNDS) -> float:
-    """The median of some rounds, after one that does not count; until the card is done."""
+    """The median of some rounds, after one that does not count. Waits until the card is done."""
     return statistics.median(interleaved({"": work}, setting.size(rounds, 1), setting.device)[""])
 
 
@@ -51,7 +51,7 @@ def matmul_rate(setting: Setting, dtype: torch.dtype, size: int = 8192, times: i
 
 
 def kernels(work: Callable, setting: Setting, count: int = 6) -> str:
-    """What takes most of a work's time, as shares of the wall clock's; first, how much the device is busy at all."""
+    """The kernels that take most of a work's time, as shares of the wall clock; first, the device's busy share."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 

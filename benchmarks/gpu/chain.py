@@ -25,7 +25,7 @@ KINDS = ["a dog barks", "rain on a roof", "a bell rings", "wind in trees"]
 
 
 def write_folders(folder: Path, count: int) -> None:
-    """Clips with captions, clips without, clips with labels, and others with labels; at four rates."""
+    """Clips with captions, clips without, clips with labels, and more clips with labels; at four rates."""
     columns = {"captioned": "caption", "pool": None, "labelled": "label", "held_out": "label"}
     for (name, column), rate in zip(columns.items(), (44100, 48000, 32000, 22050), strict=True):
         (folder / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def run_chain(record: Record, setting: Setting) -> None:
 
 
 def learn_order(folder: Path, steps: int) -> None:
-    """`run_temporal.py` as it is typed."""
+    """Runs `run_temporal.py` as a user types it."""
     before = sys.argv
     flags = {"stage": "b", "model": folder / "student", "clips": folder / "labelled", "output_dir": folder / "aware",
              "validation_clips": folder / "held_out", "validation_scenes": 8, "max_steps": steps, "warmup_steps": 0,

@@ -1,7 +1,7 @@
-"""From files to embeddings: clips a second in all, of each stage, and how much of the card the tower uses.
+"""From files to embeddings: clips per second in all and for each stage, and how much of the card the tower uses.
 
-The tower's share is its floating-point operations a second, 27.6 GFLOP a clip of 5 s, over those of a matrix product
-of the same type on this card.
+The tower's share is its floating-point operations per second, 27.6 GFLOP per clip of 5 s, divided by those of a matrix
+product of the same type on this card.
 """
 
 import copy
@@ -32,7 +32,7 @@ def model_there(setting: Setting):
 
 
 def table_of(setting: Setting, count: int) -> Dataset:
-    """So many clips: each file is there several times, and is decoded as often."""
+    """A table of this many clips. Each file occurs several times, and is decoded each time."""
     table = read_pools([str(clips(setting, setting.size(256, 8))[0].parent)])
     return table.select([number % len(table) for number in range(count)])
 
@@ -84,7 +84,7 @@ def make_spectrograms(record: Record, setting: Setting) -> None:
 
 
 class FusedBlock(torch.nn.Module):
-    """A block whose biases and ReLUs cuDNN adds as it convolves."""
+    """A block with biases and ReLUs fused into cuDNN's convolutions."""
 
     def __init__(self, block: InferenceConvBlock):
         super().__init__()
@@ -98,7 +98,7 @@ class FusedBlock(torch.nn.Module):
 
 @cache
 def towers(setting: Setting) -> dict:
-    """Audio towers that do the same, in bfloat16."""
+    """Audio towers with equal results, in bfloat16."""
     model = model_there(setting)
     found = {
         "the model, autocast": model.audio_model,

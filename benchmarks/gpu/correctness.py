@@ -1,4 +1,4 @@
-"""Whether the card computes what the processor and float64 do: embeddings, losses, gradients, a chain of all of it."""
+"""Checks that the card computes the same as the processor and float64: embeddings, losses, gradients, and a chain."""
 
 import copy
 
@@ -58,7 +58,7 @@ def embed_audio(record: Record, setting: Setting) -> None:
         apart = largest(fast[torch.float32].get_audio_features(heard).pooler_output, expected)
         record.add("clips, TF32: largest difference", apart)
     embeds = fast[torch.bfloat16].get_audio_features(heard).pooler_output
-    # A small net of random weights forgives less.
+    # A small network with random weights tolerates less.
     record.check("clips, bfloat16: lowest cosine", cosine(embeds, expected), at_least=setting.size(0.999, 0.99))
     record.add("highest cosine of two different clips", float((expected @ expected.T).fill_diagonal_(-1).max()))
 
@@ -153,7 +153,7 @@ def train_one_step(record: Record, setting: Setting) -> None:
     size = setting.size(16, 4)
     options = {"per_device_train_batch_size": size}
     reference = Plain(copy.deepcopy(student), teacher)
-    reference.front_ends = [student.log_mel] * 2  # what they differ by is magnified by batch norms of few clips
+    reference.front_ends = [student.log_mel] * 2  # batch norms of few clips magnify their differences
     for name, extra, precision, error, angle in (
         ("float32", {}, "ieee", 1e-4, 1e-3),
         ("TF32", {}, "tf32", 1e-2, 0.1),
@@ -185,7 +185,7 @@ def cache_a_batch(record: Record, setting: Setting) -> None:
         options |= {"contrastive_batch_size": size} if parts > 1 else {}
         model = copy.deepcopy(student).to(setting.device)
         for norm in model.modules():
-            if isinstance(norm, torch.nn.BatchNorm2d):  # in training they see a part at a time
+            if isinstance(norm, torch.nn.BatchNorm2d):  # in training they see one part at a time
                 norm.eval().train = lambda mode=True, norm=norm: norm
         ours = Ours(model, copy.deepcopy(teacher), table, processor, setting.folder / "cache", **options)
         given = rows(table, size)

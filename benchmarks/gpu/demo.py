@@ -1,4 +1,4 @@
-"""The built-in demo from nothing to its table, as a newcomer types it: seconds, and what it gained."""
+"""The built-in demo from nothing to its table, as a newcomer types it: seconds, and its gain."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from gpu.record import Record, Setting, part
 
 
 ROOT = Path(__file__).resolve().parents[2]
-# What becomes of the demo where a test runs it: the same files, a thirtieth of the clips and a step of training.
+# A shorter demo for tests: the same files, a thirtieth of the clips and one step of training.
 SHORT = """
 import runpy, sys
 from modeling_clap_student.soundscapes import corpus, demo

@@ -1,4 +1,4 @@
-"""Embeddings that are made to be hard to match, and the answer of float64 by brute force."""
+"""Embeddings that are hard to match, and the answer of float64 brute force."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def spread(rng, rows: int, dim: int = 48) -> np.ndarray:
 
 
 def beside(rng, dim: int, value: float) -> tuple[np.ndarray, np.ndarray]:
-    """Clip i and caption 2 i lie 1e-7 to 1e-4 above or below a cosine; each caption is there twice."""
+    """Clip i and caption 2 i lie 1e-7 to 1e-4 above or below a cosine. Each caption occurs twice."""
     offsets = np.array([sign * 10.0**-power for power in (7, 6.5, 6, 5, 4) for sign in (1, -1)] * 12)
     text = unit(rng.normal(size=(len(offsets), dim)))
     other = rng.normal(size=text.shape)
@@ -25,14 +25,15 @@ def beside(rng, dim: int, value: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rounded_down(dim: int = 1024) -> tuple[np.ndarray, np.ndarray, float]:
-    """Every element lies just below the middle of two bfloat16 numbers; and the inner product of all pairs."""
+    """Vectors whose elements are all just below the middle of two bfloat16 numbers; and the inner product of all
+    pairs."""
     element = np.float32(1 / 32 * (1 + 2.0**-8 - 2.0**-16))
     audio = np.full((5, dim), element) / 2
     return audio, 2 * audio[:3], float(np.float64(element) ** 2 * dim / 2)
 
 
 def CASES(shrink: int) -> dict[str, tuple]:
-    """What is hard about it -> clips, captions, the threshold, the options of `match`."""
+    """Name of the difficulty -> clips, captions, the threshold, the options of `match`."""
     rng = np.random.default_rng(0)
     cases = {}
     for dim in (7, 512):
@@ -58,13 +59,13 @@ def CASES(shrink: int) -> dict[str, tuple]:
 
 
 def scores(audio: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """(clips, captions) float64; equal vectors score equally where there are few."""
+    """(clips, captions) float64. Equal vectors score equally if there are few."""
     audio, text = audio.astype(np.float64), text.astype(np.float64)
     return audio @ text.T if len(audio) > 1000 else np.einsum("id,jd->ijd", audio, text).sum(2)
 
 
 def nearest(similarities: np.ndarray, count: int | None) -> np.ndarray:
-    """Whether each is among the `count` highest of its row; of equals the first."""
+    """Whether each is among the `count` highest of its row. Among equals, the first ones count."""
     if count is None:
         return np.ones(similarities.shape, bool)
     mask = np.zeros(similarities.shape, bool)

@@ -1,4 +1,4 @@
-"""Models and clips that several parts measure with: the paper's sizes, random weights, batch norms that heard some."""
+"""Models and clips for several parts: the paper's sizes, random weights, batch norms that have seen some clips."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ SMALL_TEXT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 
 
 @cache
 def clips(setting: Setting, count: int) -> list[Path]:
-    """FLAC files of 5 s at 44.1 kHz, alone in a folder."""
+    """FLAC files of 5 s at 44.1 kHz, the only files in a folder."""
     folder = setting.folder / f"clips-{count}"
     folder.mkdir()
     write_clips(folder, count, 44100, "flac")
@@ -34,7 +34,7 @@ def waveforms(setting: Setting, count: int) -> torch.Tensor:
 
 @cache
 def student_and_teacher(setting: Setting, base_channels: int = 64) -> tuple[ClapStudentModel, ClapStudentModel]:
-    """On the CPU, without dropout, of fewer channels with a small text tower; whoever trains one takes a copy."""
+    """On the CPU, without dropout. With fewer channels, also a small text tower. Copy a model before training it."""
     small = {"text_config": BertConfig(**SMALL_TEXT), "projection_dim": 64}
     is_small = setting.small or base_channels < 64
     models = build_models("cpu", setting.size(base_channels, 4), **(small if is_small else {}))

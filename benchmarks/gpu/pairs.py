@@ -1,7 +1,7 @@
-"""The paper's whole matching, 1.9 million clips by 128 thousand captions: seconds, beside the floor and other ways.
+"""The paper's whole matching, 1.9 million clips with 128 thousand captions: seconds, the floor, and other methods.
 
-The floor is the matrix product alone, at the rate that the card multiplies bfloat16. The embeddings are made up, as in
-`benchmarks/matching.py`; the threshold keeps 3 pairs of ten thousand, 73 million, or about a million.
+The floor is the matrix product alone, at the card's rate for bfloat16. The embeddings are synthetic, as in
+`benchmarks/matching.py`. The threshold keeps 3 pairs in ten thousand, 73 million, or about a million.
 """
 
 import time
@@ -36,13 +36,13 @@ def threshold(setting: Setting, kept: float) -> Threshold:
 
 @cache
 def floor(setting: Setting) -> float:
-    """Seconds."""
+    """The floor, in seconds."""
     audio, text = vectors(setting)
     return 2 * DIM * len(audio) * len(text) / matmul_rate(setting, torch.bfloat16)
 
 
 def timed(setting: Setting, audio, text, chosen: Threshold) -> tuple[float, Matches]:
-    """Seconds of a match with its output in host memory."""
+    """Seconds of one match, with its output in host memory."""
     match(audio[:4096], text[:4096], chosen, max_pairs=MOST, device=setting.device)  # kernels are loaded
     start = time.perf_counter()
     found = match(audio, text, chosen, max_pairs=MOST, device=setting.device)
@@ -79,7 +79,7 @@ def match_here(record: Record, setting: Setting) -> None:
 def loop(record: Record, setting: Setting) -> None:
     """A plain loop of torch: a block of the float32 product, its elements that reach the threshold."""
     audio, text = vectors(setting)
-    share = 4  # of the clips; the time is of all
+    share = 4  # of the clips are measured; the time is scaled to all
     value, parts = threshold(setting, 4e-6).value, []
     start = time.perf_counter()
     for block in audio[: len(audio) // share].split(4096):

@@ -1,4 +1,4 @@
-"""What a part of the program finds, on disk line by line: a crash or a time limit takes away only what was to come."""
+"""A part's findings, on disk line by line: a crash or a time limit loses only what comes after it."""
 
 import argparse
 import gc
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a part runs and how large it is.
+    """The device and size of a part.
 
     Attributes:
         device: "cuda" or "cpu".
@@ -30,11 +30,11 @@ class Setting:
 
 
 class Record:
-    """Lines of JSON: measurements, errors, what was left out, and what was begun.
+    """Lines of JSON: measurements, errors, what was left out, and what was started.
 
     Args:
-        path: of the file.
-        seconds: that the part has.
+        path: the file's.
+        seconds: time limit of the part.
     """
 
     def __init__(self, path: Path, seconds: float):
@@ -44,12 +44,12 @@ class Record:
         return self.end - time.monotonic()
 
     def add(self, what: str, value, unit: str = "", at_least=None, at_most=None, must: bool = False) -> None:
-        """A measurement; where it `must` reach its goal and does not, the program fails."""
+        """Adds a measurement. If it `must` reach its goal and does not, the program fails."""
         goal, met = "", None
         if at_least is not None:
             goal, met = f"≥ {at_least:g}", bool(value >= at_least)
         if at_most is not None:
-            goal, met = f"≤ {at_most:g}", bool(value <= at_most)  # false of NaN, as it must be
+            goal, met = f"≤ {at_most:g}", bool(value <= at_most)  # false for NaN, as it must be
         value = value if isinstance(value, str) else float(value)
         self.write({"what": what, "value": value, "unit": unit, "goal": goal, "met": met, "must": must})
 
@@ -58,9 +58,9 @@ class Record:
         self.add(what, value, unit, at_least, at_most, must=True)
 
     def attempt(self, work: Callable, setting: Setting, *args, seconds: float = 0.0) -> None:
-        """Calls `work(record, setting, *args)`, named by its docstring's first line; an error is written down.
+        """Calls `work(record, setting, *args)`, named after its docstring's first line. An error is written down.
 
-        With fewer `seconds` left than it takes, it is left out.
+        If fewer than `seconds` are left, it is left out.
         """
         named = [str(arg) for arg in args if isinstance(arg, (str, int))]
         title = " ".join([work.__doc__.splitlines()[0].rstrip("."), *named])
@@ -87,10 +87,10 @@ class Record:
 
 
 def part() -> tuple[Record, Setting]:
-    """What the program told this part by its flags.
+    """Reads the flags that the program gave this part.
 
     Raises:
-        SystemExit: the part is to run on a GPU, and torch sees none: what it measured would be the CPU's.
+        SystemExit: the part should run on a GPU but torch sees none. It would measure the CPU instead.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])

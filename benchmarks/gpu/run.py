@@ -1,13 +1,13 @@
-"""Everything that is to be known of the package on a GPU, in one program for a machine without a network.
+"""Measures everything about the package on a GPU, in one program for a machine without a network.
 
     python benchmarks/gpu/wheels.py                         (before, where there is a network: what the machine lacks)
     python benchmarks/gpu/run.py [--output_dir outputs/gpu]
     python benchmarks/gpu/run.py --device cpu --small       (the same code, small, without a GPU)
 
 It needs torch, transformers and accelerate there, takes at most nine minutes, and writes `gpu.md` and `gpu.json` after
-each part. A part is a process of its own with a time of its own: a hang or a crash takes that part alone, and what it
-had measured stays. The exit code is 1 if a part broke off or a number is wrong; a goal of speed that is missed is
-written down, and no failure.
+each part. Each part is its own process with its own time limit. A hang or a crash loses only that part, and what it
+had measured stays. The exit code is 1 if a part broke off or a number is wrong. A missed goal of speed is written
+down, but is not a failure.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROOT = HERE.parents[1]
 WHEELS = HERE / "wheelhouse"
 
 SECONDS = 530  # in all
-# What each part is kept, in their order; what one leaves over, the next may take.
+# Seconds reserved for each part, in order. The next part may use what one leaves over.
 PARTS = {"card": 30, "correctness": 75, "pairs": 80, "clips": 85, "steps": 160, "demo": 80}
 TITLES = {
     "card": "The card",
@@ -44,7 +44,8 @@ TITLES = {
 
 
 def environment(args: argparse.Namespace, site: Path) -> dict[str, str]:
-    """Of a part: offline, with the package and this folder's parents to import from, one GPU or none."""
+    """The environment of a part: offline, with the package and this folder's parents importable, and one GPU or
+    none."""
     paths = [site, ROOT / "benchmarks", ROOT, os.environ.get("PYTHONPATH")]
     gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] if args.device == "cuda" else ""
     return os.environ | {
@@ -58,7 +59,7 @@ def environment(args: argparse.Namespace, site: Path) -> dict[str, str]:
 
 
 def install(site: Path, log: Path) -> dict | None:
-    """Unpacks those of the wheels brought along that are missing here; tells of a failure as a part would."""
+    """Unpacks the wheels from the wheelhouse that are missing here. Reports a failure as a part does."""
     wheels = [wheel for wheel in sorted(WHEELS.glob("*.whl")) if find_spec(wheel.name.split("-")[0].lower()) is None]
     if not wheels:
         return None
@@ -77,10 +78,10 @@ def tail(log: Path) -> str:
 
 
 def run_part(name: str, seconds: float, args: argparse.Namespace, folder: Path, log: Path) -> dict:
-    """Runs a part for so long at most, and reads what it wrote down."""
+    """Runs a part with a time limit, and reads what it wrote."""
     record, work = folder / f"{name}.jsonl", folder / name
     work.mkdir()
-    # It is told a little less than it has, so as to end by itself.
+    # It gets a little less time than it has, so that it ends by itself.
     command = [sys.executable, "-m", f"gpu.{name}", "--device", args.device, "--record", record, "--folder", work,
                "--seconds", str(max(1, seconds - 5)), *(["--small"] if args.small else [])]  # fmt: skip
     start = time.monotonic()
@@ -110,7 +111,7 @@ def run_part(name: str, seconds: float, args: argparse.Namespace, folder: Path, 
 
 
 def rows_of(lines: list[dict]) -> list[dict]:
-    """What was measured, each with what was being done then."""
+    """The measurements, each with the task at that time."""
     rows, begun = [], ""
     for line in lines:
         begun = line.get("begun", begun)
@@ -120,7 +121,7 @@ def rows_of(lines: list[dict]) -> list[dict]:
 
 
 def stop(process: subprocess.Popen) -> None:
-    """Ends a part with all that it started."""
+    """Ends a part and everything that it started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -140,7 +141,7 @@ def number(value: str | float) -> str:
 
 
 def as_markdown(parts: list[dict], args: argparse.Namespace, seconds: float) -> str:
-    """The page: what is wrong first, then a table a part."""
+    """The page: errors first, then one table per part."""
     lines = ["# On a GPU" if args.device == "cuda" else "# Without a GPU", ""]
     sizes = "small sizes, " if args.small else ""
     lines += [f"`python benchmarks/gpu/run.py`, {sizes}{seconds:.0f} s, Python {platform.python_version()}.", ""]

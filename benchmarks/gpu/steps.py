@@ -1,7 +1,7 @@
-"""A student's training step at the paper's size: samples a second, memory, the plain recipe's, and what limits.
+"""A student's training step at the paper's size: samples per second, memory, a plain recipe beside it, and limits.
 
-A step is the teacher's embeddings, the student forward and backward, and the optimiser, as in
-`benchmarks/training_step.py`; the plain recipe is in float32 with what torch allows by default, TF32 in convolutions.
+A step is the teacher's embeddings, the student's forward and backward, and the optimiser, as in
+`benchmarks/training_step.py`. The plain recipe uses float32 and torch's defaults: TF32 in convolutions.
 """
 
 import copy
@@ -20,9 +20,9 @@ from modeling_clap_student.data.collation import ClapCollator
 from modeling_clap_student.data.skipping import SkippedClips
 
 
-GOAL = 3  # times the plain recipe
+GOAL = 3  # times as fast as the plain recipe
 BATCHES = (64, 128, 256)
-# Name -> the arguments of training, and how float32 is multiplied.
+# Name -> the training arguments, and how float32 is multiplied.
 WAYS = {
     "plain": (None, None),
     "float32": ({}, "ieee"),
@@ -34,10 +34,10 @@ WAYS = {
 
 
 class Bench:
-    """Clips, models and what was measured with them so far.
+    """Clips, models, and the measurements so far.
 
     Attributes:
-        rates: (way, batch) -> samples a second.
+        rates: (recipe, batch) -> samples per second.
     """
 
     def __init__(self, setting: Setting):
@@ -107,7 +107,7 @@ def load(record: Record, setting: Setting, bench: Bench, workers: int) -> None:
     table = bench.table.select(range(setting.size(len(bench.table), 16)))
     ours = Ours(copy.deepcopy(student).to(setting.device), teacher, table, bench.processor, bench.folder, **options)
     batches = iter(ours.trainer.get_train_dataloader())
-    for _ in range(1 + 2 * workers):  # what each had made ready before it was asked
+    for _ in range(1 + 2 * workers):  # batches that each had prepared before
         next(batches)
     start, pairs = time.perf_counter(), sum(len(batch["audio_id"]) for batch in batches)
     wait_for(setting.device)
@@ -122,9 +122,9 @@ if __name__ == "__main__":
             record.attempt(train, setting, bench, way, size, seconds=6)
     record.attempt(load, setting, bench, 0, seconds=6)
     record.attempt(find_limits, setting, bench, seconds=8)
-    # To compile may take longer than there is: what was measured stays.
+    # Compiling may take longer than the time left. Earlier measurements stay.
     for way in ("bfloat16, compiled", "bfloat16, compiled, TF32 off"):
-        if not any("compiled" in known for known, _ in bench.rates):  # some releases can't read whether TF32 is on
+        if not any("compiled" in known for known, _ in bench.rates):  # some releases can't read the TF32 setting
             record.attempt(train, setting, bench, way, setting.size(128, 64), seconds=40)
     if not setting.small:
         record.attempt(load, setting, bench, 14, seconds=10)

@@ -1,10 +1,10 @@
-"""Brings together what a machine without a network lacks for `benchmarks/gpu/run.py`: wheels for Linux on x86-64.
+"""Collects the wheels that a machine without a network lacks for `benchmarks/gpu/run.py`, for Linux on x86-64.
 
     python benchmarks/gpu/wheels.py [--python 3.12] [--have LIST] [--folder benchmarks/gpu/wheelhouse]
 
-LIST is what `pip list --format=freeze` prints there. Without it, that machine is taken for one with torch, torchaudio,
-transformers, accelerate, matplotlib, rich, and pandas with pyarrow, and all that these need. The folder is made anew,
-and is refused beyond 64 MiB.
+LIST is the output of `pip list --format=freeze` there. Without it, that machine is assumed to have torch, torchaudio,
+transformers, accelerate, matplotlib, rich, and pandas with pyarrow, and everything that these need. The folder is made
+again each time. More than 64 MiB are refused.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 HERE = Path(__file__).resolve().parent
 MOST_MIB = 64
-# glibc's versions that a wheel may be built for: pip takes each by its name.
+# glibc versions for which a wheel may be built: pip needs each by name.
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (34, 31, 28, 27, 26, 24, 17)] + ["manylinux2014_x86_64"]
 HAVE = (
     "torch", "torchaudio", "transformers", "accelerate", "huggingface_hub", "tokenizers", "safetensors", "numpy",
@@ -32,14 +32,14 @@ HAVE = (
 
 
 def requirements() -> list[str]:
-    """The package's own, as setup.py has them."""
+    """The package's requirements, from setup.py."""
     text = (HERE.parents[1] / "setup.py").read_text(encoding="utf-8")
     listed = text[text.index("REQUIRES = [") : text.index("]\nONNX")]
     return re.findall(r'^ +"([^"]+)"', listed, re.MULTILINE)
 
 
 def download(requirement: Requirement, python: str, folder: Path) -> Path:
-    """One wheel, without what it needs.
+    """Downloads one wheel, without its requirements.
 
     Raises:
         SystemExit: pip finds none.
@@ -57,7 +57,7 @@ def download(requirement: Requirement, python: str, folder: Path) -> Path:
 
 
 def needs(wheel: Path, python: str) -> list[Requirement]:
-    """What a wheel requires on that machine, without extras."""
+    """The requirements of a wheel on that machine, without extras."""
     with ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if re.fullmatch(r"[^/]+\.dist-info/METADATA", name))
         listed = message_from_bytes(archive.read(name)).get_all("Requires-Dist") or []

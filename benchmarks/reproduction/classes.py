@@ -1,5 +1,7 @@
-"""What became of each class: how true its curated pairs are, how well it is known before and after, and for what it is
-taken. Labels of the pool are read here, and to rank options, after everything is trained."""
+"""Results by class: how true its curated pairs are, its accuracy before and after, and its confusions.
+
+The pool's labels are read only here and for ranking options, after everything is trained.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +19,16 @@ from modeling_clap_student.utils.charts import FILE_STYLE, MUTED, save_chart
 
 
 GAIN, LOSS = "#1f6f8b", "#b5541f"
-_ALIKE = {"dog bark": "dog", "engine idling": "engine"}  # one set's class is the other's
+_ALIKE = {"dog bark": "dog", "engine idling": "engine"}  # one set's class equals the other's
 
 
 @dataclass(frozen=True)
 class OfClass:
-    """What became of one class, over the seeds; of all classes together where it has no name.
+    """The results for one class, over the seeds; for all classes together if it has no name.
 
     Attributes:
-        pairs: of ADS whose clip's class is known, a seed.
-        true: which share of them is true; None without any.
+        pairs: ADS pairs per seed whose clip's class is known.
+        true: share of them that is true; None if there are none.
         teacher, student: accuracy, in [0, 1].
     """
 
@@ -42,7 +44,7 @@ def write_classes(
 ) -> None:
     """Writes and prints `classes.md`, and draws `confusion_DOMAIN.png` and `classes_DOMAIN.png`.
 
-    All are of the teachers and their ADS+SL students.
+    All results are for the teachers and their ADS+SL students.
     """
     truth = pool_labels(protocol.pool, data)
     parts = []
@@ -62,7 +64,7 @@ def write_classes(
 
 
 def pool_labels(pool: list[str], data: str) -> dict[str, str]:
-    """Clip -> its class, of the parts of the pool that have classes."""
+    """Clip -> its class, for the parts of the pool that have classes."""
     known: dict[str, str] = {}
     for spec in pool:
         if not spec.startswith("folder="):
@@ -72,7 +74,7 @@ def pool_labels(pool: list[str], data: str) -> dict[str, str]:
 
 
 def judged_pairs(improvement_set: Path, truth: dict[str, str]) -> list[tuple[str, bool]]:
-    """(class, whether it is the clip's) of each pair whose clip's class is known."""
+    """(class, whether it is the clip's) for each pair whose clip's class is known."""
     pairs = load_improvement_set(str(improvement_set))[0]
     rows = zip(pairs["label"], pairs["audio_id"], strict=True)
     return [(label, same(truth[clip], label)) for label, clip in rows if clip in truth]
@@ -83,7 +85,7 @@ def same(label: str, other: str) -> bool:
 
 
 def classes_of(domain: str, of_seeds: list[Predictions], verdicts: list[list[tuple[str, bool]]]) -> list[OfClass]:
-    """Each class, and all of them together behind."""
+    """Each class, followed by all of them together."""
     found = []
     every = [verdict for of_seed in verdicts for verdict in of_seed]
     for name in (*of_seeds[0].classes, None):
@@ -98,7 +100,7 @@ def classes_of(domain: str, of_seeds: list[Predictions], verdicts: list[list[tup
 
 
 def classes_table(domain: str, classes: list[OfClass]) -> str:
-    """Markdown: class × (pairs, how many of them are true, the teacher's accuracy, the student's)."""
+    """Markdown: class × (pairs, share of true pairs, the teacher's accuracy, the student's)."""
     lines = [f"### {domain}", "", "| class | pairs | true, % | teacher, % | ADS+SL, % |", "|---|---|---|---|---|"]
     for of in classes:
         true = "–" if of.true is None else f"{100 * of.true:.0f}"
@@ -108,7 +110,8 @@ def classes_table(domain: str, classes: list[OfClass]) -> str:
 
 
 def draw_gains(domain: str, classes: list[OfClass], path: Path) -> None:
-    """Accuracy of each class before and after, the largest gain on top; and the gain against the true pairs."""
+    """Accuracy of each class before and after, with the largest gain on top; and the gain against the share of true
+    pairs."""
     ordered = sorted(classes, key=lambda of: of.student - of.teacher)
     with matplotlib.rc_context(FILE_STYLE | {"axes.grid.axis": "x"}):
         figure = Figure(figsize=(10, 1.6 + 0.19 * len(classes)), layout="constrained")

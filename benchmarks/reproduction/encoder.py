@@ -1,8 +1,8 @@
-"""A public encoder of sounds, of which `pretrain.py` makes its targets: aisfx, from the wheel of that name.
+"""A public encoder of sounds that gives `pretrain.py` its targets: aisfx, from the wheel of that name.
 
 Ma and Lerch 2022, Representation Learning for the Automatic Indexing of Sound Effects Libraries, ISMIR: four blocks of
-convolutions, trained to tell the categories of professional sound-effect libraries. Code MIT, weights CC BY 4.0. Its
-pinned dependencies are old, and none is needed: `pip install --no-deps aisfx`.
+convolutions, trained to recognise the categories of professional sound-effect libraries. The code is MIT, the weights
+CC BY 4.0. Its pinned dependencies are old, and none is needed: `pip install --no-deps aisfx`.
 """
 
 import sys
@@ -17,13 +17,13 @@ from transformers.audio_utils import mel_filter_bank
 
 
 _N_FFT, _HOP, _MELS, _BLOCK = 2048, 1024, 96, 100
-_HIGHEST = 9.457798957824707  # of the spectrograms that it was trained on, by which they are divided
-# The file also holds numpy's numbers; these classes carry data and run nothing.
+_HIGHEST = 9.457798957824707  # the maximum of its training spectrograms; inputs are divided by it
+# The file also holds numpy numbers. These classes only carry data; they run nothing.
 _NUMPY = [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype("int64"))]
 
 
 class Encoder(nn.Module):
-    """Waveforms to unit vectors, whatever their level.
+    """Waveforms to unit vectors. The level does not matter.
 
     Args:
         blocks: (blocks, 100 frames, 96 mel bins) -> (blocks, 512).
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
     @torch.inference_mode()
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(clips, samples) -> (clips, 512): the mean over about as many blocks of 2.3 s as a clip holds."""
+        """(clips, samples) -> (clips, 512): the mean over about as many blocks of 2.3 s as fit into a clip."""
         spectrograms = self.spectrograms(waveforms)
         clips, frames = spectrograms.shape[:2]
         spectrograms = F.pad(spectrograms, (0, 0, 0, max(0, _BLOCK - frames)))
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return F.normalize(embeds, dim=-1)
 
     def spectrograms(self, waveforms: Tensor) -> Tensor:
-        """(clips, samples) -> (clips, frames, 96), of waveforms whose peak is 1."""
+        """(clips, samples) -> (clips, frames, 96), for waveforms with a peak of 1."""
         waveforms = waveforms / waveforms.abs().amax(dim=1, keepdim=True).clamp(min=1e-8)
         spectrum = torch.stft(waveforms, _N_FFT, _HOP, window=self.window, pad_mode="constant", return_complex=True)
         mels = spectrum.abs().square().transpose(1, 2) @ self.mel_filters
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
 
 
 def load_encoder() -> Encoder:
-    """The published weights. No pickled code is run.
+    """Loads the published weights. No pickled code is run.
 
     Raises:
         SystemExit: the wheel is missing.

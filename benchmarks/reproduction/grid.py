@@ -1,8 +1,8 @@
-"""The rows of the paper's tables and their ablations, as commands of this package; `protocols.py` has the recordings.
+"""The rows of the paper's tables and their ablations, as commands of this package. `protocols.py` has the recordings.
 
-Sizes follow from the corpora alone: about as many pairs as the teacher has, shared evenly among the classes
-(`--balance_labels`). DS takes the fifth of the captions that lies nearest to the domain's prompts; which captions and
-clips ADS takes, and how students train, is the protocol's. The text tower keeps its weights.
+Sizes depend only on the corpora: about as many pairs as the teacher has, shared evenly among the classes
+(`--balance_labels`). DS takes the fifth of the captions that is nearest to the domain's prompts. The protocol decides
+which captions and clips ADS takes, and how students train. The text tower is frozen.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +19,7 @@ TABLES = ["2", "3", "rounds", "seeds", "recipe", "ablations", "options"]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: for each labelled set, the model that is scored and the one it is compared with."""
+    """A line of a table: for each labelled set, the scored model and the model it is compared with."""
 
     table: str
     title: str
@@ -61,17 +61,17 @@ def student(name: str, strategy: str, teacher: str, of: str | None, beta: str, *
 
 
 def score(protocol: Protocol, labelled: str, model: str) -> Step:
-    """Scores a model on a set, and leaves what `tables.py` reads."""
+    """Scores a model on a set. `tables.py` reads the result."""
     flags = ["--model", f"{{folder}}/{model}", "--task", protocol.sets[labelled]]
     return Step(f"eval_{labelled}_{model}", "run_eval.py", flags)
 
 
 def grid(protocol: Protocol, tables: list[str]) -> tuple[list[Step], list[Row]]:
-    """The steps of some of `TABLES`, each behind those it needs, and the rows that they fill."""
+    """The steps for some of `TABLES`, each after those it needs, and the rows that they fill."""
     steps, rows = [], []
     for add in (_add_main, _add_subset, _add_rounds, _add_recipe, _add_ablations):
         add(protocol, steps, rows)
-    # `order` goes with Table 2; the three tables of the ablations are each other's steps.
+    # `order` belongs to Table 2. The three tables of ablations share their steps.
     wanted = {"2": {"2", "order"}, "ablations": {"ablations", "changes", "pool"}, "options": {"pool"}}
     shown = set().union(*(wanted.get(name, {name}) for name in tables))
     rows = [row for row in rows if row.table in shown]
@@ -79,7 +79,7 @@ def grid(protocol: Protocol, tables: list[str]) -> tuple[list[Step], list[Row]]:
 
 
 def steps_of(protocol: Protocol, steps: list[Step], rows: list[Row]) -> list[Step]:
-    """The steps that some rows need, with scoring where the protocol has it as steps of its own."""
+    """The steps that some rows need, with separate scoring steps if the protocol has them."""
     named = [pair for row in rows for models in (row.models, row.baselines) for pair in models.items()]
     steps = needed(steps, {model for _, model in named})
     if not protocol.is_pretrained:
@@ -94,12 +94,12 @@ def _both(name: str, sets: Iterable[str]) -> dict[str, str]:
 
 
 def _each(name: str, sets: Iterable[str]) -> dict[str, str]:
-    """For each set the model of its domain."""
+    """For each set, the model of its domain."""
     return {of: f"{name}_{of.removeprefix('pool_')}" for of in sets}
 
 
 def _betas(protocol: Protocol) -> list[tuple[str, str, str]]:
-    """(β, what a model's name says of it, what a row's title says of it)."""
+    """(β, its suffix in a model's name, its suffix in a row's title)."""
     first, *others = protocol.betas
     return [(first, "", ""), *((beta, beta.replace(".", ""), f", β = {beta}") for beta in others)]
 
@@ -149,7 +149,7 @@ def _add_subset(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
 
 
 def _second_round(protocol: Protocol, beta: str, tag: str) -> list[Step]:
-    """The student becomes the teacher: it curates anew, and teaches."""
+    """The student becomes the teacher: it curates again, and teaches."""
     steps = []
     for domain in protocol.domains:
         first, of = f"ads_sl{tag}_{domain}", f"pairs_second{tag}_{domain}"
@@ -159,7 +159,7 @@ def _second_round(protocol: Protocol, beta: str, tag: str) -> list[Step]:
 
 
 def _add_rounds(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
-    """A second round, and no replay; the first one's rows beside them."""
+    """A second round, and a row without replay, beside the first round's rows."""
     domains = protocol.domains
     titles = _with_betas("ADS+SL", "ads_sl", _each, protocol)
     for beta, tag, told in _betas(protocol):
@@ -172,7 +172,7 @@ def _add_rounds(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     rows += [Row("rounds", title, names, _both("teacher", domains)) for title, names in titles.items()]
 
 
-# What protocol 3's recipe adds to protocol 2's, taken away: its name, which captions and clips, flags of the student.
+# Parts of protocol 3's recipe that protocol 2 lacks, removed one by one: name, captions and clips, student's flags.
 _WITHOUT = {
     "without a share of the start (`--start_share 0`)": ("trained", None, ["--start_share", "0"]),
     "without `--contrast_labels`": ("cosine", [*BY_LABEL, "--contrast_labels", "false"], []),
@@ -182,7 +182,7 @@ _WITHOUT = {
 
 
 def _add_recipe(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
-    """What each part of the recipe gives."""
+    """The contribution of each part of the recipe."""
     titles = {"ADS+SL": _each("ads_sl", protocol.domains)}
     for title, (name, selection, flags) in _WITHOUT.items():
         titles[title] = _each(f"ads_{name}", protocol.domains)
@@ -196,7 +196,7 @@ def _add_recipe(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
     rows += [Row("recipe", title, names, _both("teacher", protocol.domains)) for title, names in titles.items()]
 
 
-# What differs from ADS+SL: its name, β where another, flags of the student.
+# Differences from ADS+SL: its name, another β, flags of the student.
 _CHANGES = {
     "β = 0.1": ("beta01", "0.1", []),
     "β = 0.5": ("beta05", "0.5", []),
@@ -212,7 +212,7 @@ _CHANGES = {
 
 
 def _add_ablations(protocol: Protocol, steps: list[Step], rows: list[Row]) -> None:
-    """One thing at a time that differs from ADS+SL; with β = 0 it is ADS. Some steps are those of the rounds."""
+    """One difference from ADS+SL at a time; with β = 0 it is ADS. Some steps are shared with the rounds."""
     first = f"ADS+SL: β = {protocol.betas[0]}, n = l1, replay, 1500 pairs shared by the classes"
     titles = {first: "ads_sl", "β = 0 (ADS)": "ads"}
     there = {step.name for step in steps}

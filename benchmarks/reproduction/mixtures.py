@@ -1,7 +1,8 @@
-"""What an audio tower is pretrained on: mixtures of clips, what the encoder makes of them, kept in a folder.
+"""The data that an audio tower is pretrained on: mixtures of clips and the encoder's output for them, in a folder.
 
-A mixture is a random crop of a clip, or the sum of two, by a seed and its number alone. Its target is what the encoder
-makes of this very mixture. Both are computed once; a training reads them again and again, at another level each time.
+A mixture is a random crop of a clip, or the sum of two. It depends only on a seed and its number. Its target is the
+encoder's output for this exact mixture. Both are computed once. A training reads them repeatedly, at another level
+each time.
 """
 
 import hashlib
@@ -31,19 +32,19 @@ SECONDS = 5.0
 HEARD = ["folder={data}/captioned_sfx", "folder={data}/wild", "urbansound8k:1={data}/urbansound8k"]
 HEARD += ["esc50:1,2={data}/esc50_16k", "esc50:1,2={data}/esc50_extra", "esc50:1,2={data}/esc10"]
 SYNTHETIC = ["soundscapes:train", "soundscapes:pool"]
-# Neither these clips nor others of their recordings are heard. ESC-10 also has folds that later checks are made on.
+# These clips and others of their recordings are not heard. ESC-10 also has folds for later checks.
 EVALUATION = ["esc50:3={data}/esc50_16k", "esc50:3={data}/esc50_extra", "esc50:3,4,5={data}/esc10"]
 EVALUATION += ["urbansound8k:2={data}/urbansound8k"]
 
-_CHUNK, _BATCH = 256, 16  # mixtures in a file; that the encoder hears at a time
+_CHUNK, _BATCH = 256, 16  # mixtures per file; mixtures per batch of the encoder
 _SYNTHETIC_SHARE, _MIXED_SHARE = 0.2, 0.5
-_QUIETER = 15.0  # dB at most, of a mixture's second clip against its first
-_SILENCE = 1e-4  # root mean square of a crop that holds nothing to hear
+_QUIETER = 15.0  # dB; the second clip of a mixture is at most this much quieter
+_SILENCE = 1e-4  # root mean square; a quieter crop is silent
 _TRIES = 20
 
 
 def read_heard(data: str) -> Dataset:
-    """The clips that may be heard, `audio` and `audio_id`, the synthetic ones last; no label and no text is read."""
+    """The clips that may be heard, `audio` and `audio_id`, synthetic ones last. No label and no text is read."""
     exclusions = ExclusionLog()
     leakage = LeakageFilter(task_clips(spec.format(data=data) for spec in EVALUATION))
     clips = read_pools([*(spec.format(data=data) for spec in HEARD), *SYNTHETIC], exclusions, leakage)
@@ -55,7 +56,7 @@ class Mixtures:
     """Mixtures 0 to `count` - 1 of some clips.
 
     Args:
-        folder: where they are kept. It holds mixtures of these clips and this seed, or nothing.
+        folder: keeps the mixtures. It must hold mixtures of these clips and this seed, or nothing.
         clips: with `audio` and `audio_id`.
 
     Raises:
@@ -79,7 +80,7 @@ class Mixtures:
         return -(-self.count // _CHUNK)
 
     def missing(self) -> list[int]:
-        """The numbers of the files that are still to be made."""
+        """The numbers of the files that are not made yet."""
         return [chunk for chunk in range(self.num_chunks) if not self._path(chunk, "targets").exists()]
 
     def make(self, encoder: Callable[[Tensor], Tensor], front_end: Callable[[Tensor], Tensor]) -> None:
@@ -100,10 +101,10 @@ class Mixtures:
                 self._write(chunk, "targets", np.concatenate(targets))
                 rate = done * _CHUNK / (time.perf_counter() - start)
                 left = (len(missing) - done) * _CHUNK / rate / 60
-                print(f"mixtures: {done}/{len(missing)} files, {rate:.1f} a second, {left:.0f} min left", flush=True)
+                print(f"mixtures: {done}/{len(missing)} files, {rate:.1f} per second, {left:.0f} min left", flush=True)
 
     def waveform(self, number: int) -> np.ndarray:
-        """(samples,) float32, whose peak is 1."""
+        """(samples,) float32 with a peak of 1."""
         rng = np.random.default_rng([self.seed, number])
         mixture = self._crop(rng)
         if rng.random() < _MIXED_SHARE:
@@ -111,7 +112,7 @@ class Mixtures:
         return (mixture / np.abs(mixture).max()).astype(np.float32)
 
     def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        """A crop that is not silent, of root mean square 1; a short clip lies in zeros, or is repeated."""
+        """A crop that is not silent, with root mean square 1. A short clip is padded with zeros, or repeated."""
         for _ in range(_TRIES):
             rows = self.synthetic if rng.random() < _SYNTHETIC_SHARE or not len(self.real) else self.real
             row, draw, fill = rng.choice(rows), int(rng.integers(2**32)), _FILLS[rng.integers(len(_FILLS))]
@@ -131,7 +132,7 @@ class Mixtures:
         return torch.from_numpy(features).float(), torch.from_numpy(targets)
 
     def mean_target(self) -> Tensor:
-        """(dim,) of all mixtures."""
+        """(dim,) the mean of all mixtures' targets."""
         means = [self._open(chunk)[1].mean(axis=0, dtype=np.float64) for chunk in range(self.num_chunks)]
         return torch.from_numpy(np.mean(means, axis=0)).float()
 
@@ -144,14 +145,14 @@ class Mixtures:
         return self.folder / f"{part}-{chunk:05d}.npy"
 
     def _write(self, chunk: int, part: str, values: np.ndarray) -> None:
-        """Whole or not at all."""
+        """Writes completely or not at all."""
         partial = self.folder / f".partial-{os.getpid()}.npy"
         np.save(partial, values)
         partial.replace(self._path(chunk, part))
 
 
 def _repeat(waveform: np.ndarray, size: int, place: int) -> np.ndarray:
-    """As the feature extractor does where a model embeds."""
+    """Repeats a clip, as the feature extractor does when a model embeds."""
     return np.resize(waveform, size)
 
 

@@ -1,18 +1,17 @@
-"""Pretrains an audio tower, which then knows many sounds and not one word: the start of protocol 3's teachers.
+"""Pretrains an audio tower that knows many sounds but no words: the start of protocol 3's teachers.
 
     pip install --no-deps aisfx
     python benchmarks/reproduction/pretrain.py DATA_DIR [--output_dir outputs/real/pretrained] [--base_channels 8]
     python run_teacher.py --audio_weights outputs/real/pretrained/tower --base_channels 8 --hop_length 640 …
     python benchmarks/reproduction/pretrain.py DATA_DIR --model CLAP --output_dir …    # that of a `ClapModel` instead
 
-A CNN14 of small width learns to give the embeddings of a public encoder (`encoder.py`) of all audio in the folder that
-belongs to no evaluation fold, and of the built-in soundscapes. No label and no caption is read. What it hears are
-mixtures of random crops (`mixtures.py`), each time at another level. The loss is the mean cosine distance from the
-embeddings less their mean, which alone has a cosine of 0.9 with each of them; the linear head that makes it is thrown
-away.
+A narrow CNN14 learns to give the embeddings of a public encoder (`encoder.py`) for all audio in the folder outside the
+evaluation folds, and for the built-in soundscapes. No label and no caption is read. It hears mixtures of random crops
+(`mixtures.py`), each time at another level. The loss is the mean cosine distance from the embeddings minus their mean.
+(The mean alone has a cosine of 0.9 with each of them.) The linear head for it is thrown away.
 
-The same command goes on after an interruption: mixtures are kept file by file, the training every few minutes. At the
-end a linear probe on ESC-10 tells how near the tower comes to the encoder. It has heard folds 1 and 2.
+The same command continues after an interruption. Mixtures are kept file by file, the training every few minutes. At
+the end, a linear probe on ESC-10 shows how near the tower comes to the encoder. The tower has heard folds 1 and 2.
 """
 
 import argparse
@@ -44,7 +43,7 @@ from modeling_clap_student.utils.precision import supports_bfloat16
 
 
 LOUDEST, QUIETEST = 0.0, -30.0  # dB of a mixture's peak
-FLOOR = -100.0  # dB, below which the front end tells nothing
+FLOOR = -100.0  # dB, the lower limit of the front end
 HELD_OUT = 256  # mixtures that are not trained on
 PROBE = "esc10"
 
@@ -72,7 +71,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 class ClapTower(nn.Module):
-    """The audio tower of a `ClapModel`, which is called as CNN14 is, and saved with the rest of its model."""
+    """The audio tower of a `ClapModel`. It is called like CNN14, and saved with the rest of its model."""
 
     def __init__(self, folder: str):
         super().__init__()
@@ -82,7 +81,7 @@ class ClapTower(nn.Module):
         self.audio_model, self.config = model.audio_model, model.config.audio_config
         self.front_end = self.log_mel = model.front_end
         self.processor = ClapStudentFeatureExtractor(sampling_rate=processor.feature_extractor.sampling_rate)
-        self.__dict__["whole"] = model  # no part of what learns
+        self.__dict__["whole"] = model  # not part of what learns
 
     def forward(self, waveforms: Tensor | None = None, input_features: Tensor | None = None):
         features = self.log_mel(waveforms) if input_features is None else input_features
@@ -108,11 +107,11 @@ def new_tower(args: argparse.Namespace) -> Tower:
 
 @dataclass
 class Training:
-    """A tower with its head, on the way. A step depends on its number alone, not on whether there was a break."""
+    """A tower with its head, in training. A step depends only on its number, not on interruptions."""
 
     tower: Tower
     head: nn.Linear
-    center: Tensor  # (dim,), the mean of what is to be given
+    center: Tensor  # (dim,), the mean of the targets
     optimizer: torch.optim.Optimizer
     step: int = 0
 
@@ -137,13 +136,13 @@ class Training:
 
 
 def cosines(training: Training, features: Tensor, targets: Tensor) -> Tensor:
-    """(mixtures,) between what the tower with its head makes of them and the encoder's embeddings less their mean."""
+    """(mixtures,) cosines between the output of tower and head and the encoder's embeddings minus their mean."""
     embeds = training.head(training.tower(input_features=features).pooler_output)
     return F.cosine_similarity(embeds, targets - training.center, dim=-1)
 
 
 def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file: Path) -> None:
-    """Trains to the end, and keeps what there is every few minutes."""
+    """Trains to the end, and saves the state every few minutes."""
     num_trained = mixtures.count - HELD_OUT
     per_epoch = num_trained // args.batch_size
     total, settings = per_epoch * args.epochs, settings_of(args)
@@ -174,7 +173,7 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
             rate = (training.step - first) / (now - start)
             left, each = (total - training.step) / rate / 60, rate * args.batch_size
             print(
-                f"step {training.step}/{total}: cosine distance {np.mean(losses):.4f}, {each:.0f} mixtures a second, "
+                f"step {training.step}/{total}: cosine distance {np.mean(losses):.4f}, {each:.0f} mixtures/s, "
                 f"{left:.0f} min left",
                 flush=True,
             )
@@ -185,13 +184,13 @@ def train(training: Training, mixtures: Mixtures, args: argparse.Namespace, file
 
 
 def settings_of(args: argparse.Namespace) -> dict:
-    """What a training that goes on must have in common with the one that began."""
+    """The settings that must be equal when a training continues."""
     names = ("model", "base_channels", "hop_length", "mixtures", "epochs", "batch_size", "learning_rate", "seed")
     return {name: getattr(args, name) for name in names}
 
 
 def schedule(progress: float, warmup: float = 0.05) -> float:
-    """The share of the learning rate: up in a line, down in a cosine."""
+    """The factor of the learning rate: linear warm-up, cosine decay."""
     if progress < warmup:
         return (progress + 1e-3) / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
@@ -199,7 +198,7 @@ def schedule(progress: float, warmup: float = 0.05) -> float:
 
 @torch.inference_mode()
 def held_out(training: Training, mixtures: Mixtures) -> float:
-    """The mean cosine distance of the mixtures that were not trained on."""
+    """The mean cosine distance on the held-out mixtures."""
     training.tower.eval()
     batches = (mixtures.read(part) for part in np.array_split(np.arange(HELD_OUT), -(-HELD_OUT // 64)))
     return float(np.mean(np.concatenate([(1 - cosines(training, *batch)).numpy() for batch in batches])))
@@ -214,7 +213,7 @@ def listener(tower: Tower) -> Listener:
 
 @torch.inference_mode()
 def probe(folder: Path, listeners: dict[str, Listener], extractor: ClapStudentFeatureExtractor) -> list[dict]:
-    """By fold: of its clips, the share whose class a linear model tells that was fitted on the other folds."""
+    """For each fold, the accuracy on its clips of a linear model that was fitted on the other folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -241,11 +240,11 @@ def pretrain(args: argparse.Namespace, make_encoder: Callable[[], Listener] = lo
     """Makes the mixtures, trains, saves the tower in `tower`, and writes `results.json`.
 
     Args:
-        make_encoder: gives the encoder, (clips, samples) -> (clips, dim) unit vectors, with its `sampling_rate` and
+        make_encoder: returns the encoder, (clips, samples) -> (clips, dim) unit vectors, with its `sampling_rate` and
             `dim`.
 
     Raises:
-        InputError: data that can't be read, or an output folder of another training.
+        InputError: unreadable data, or an output folder of another training.
     """
     if args.mixtures < HELD_OUT + args.batch_size:
         raise InputError(f"--mixtures {args.mixtures} are too few: {HELD_OUT} are held out, and a batch has more")

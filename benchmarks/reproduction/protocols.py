@@ -1,12 +1,12 @@
-"""The protocols: which recordings are learned from, which are listened to, which are scored, and with what sizes.
+"""The protocols: which recordings are for training, for curation and for scoring, and the sizes.
 
-Two are kept; docs/results.md says what was known when each was chosen. **2** starts from nothing:
+Two are kept. docs/results.md says what was known when each was chosen. **2** starts from random weights:
 
 captioned    `captioned_sfx`, `esc50_extra`, ESC-10 folds 1 and 2, the last two with their recordings' titles
 pool         `wild`, UrbanSound8K fold 1, ESC-10 fold 3: audio alone
 downstream   ESC-10 folds 4 and 5, UrbanSound8K fold 2
 
-**3** starts, as the paper does, from an audio tower that has heard much, and scores all of ESC-50's classes:
+**3** starts, like the paper, from an audio tower that has heard much audio, and scores all of ESC-50's classes:
 
 pretrained   `pretrain.py`: the tower gives a public encoder's embeddings of the folder's audio; no word is read
 captioned    `captioned_sfx`, ESC-50 fold 1 with its recordings' titles
@@ -19,43 +19,43 @@ ADS          four captions of each label and its prompt, of each label the clips
 text tower   keeps its weights (`--text keeps`); then all again with one that learns (`--text learns`), and with a
              teacher's that keeps and students' that learn (`--text students`)
 
-Of the downstream sets curation sees the class names alone, and every command leaves out their clips and recordings
-(`--task`). The pool's labels rank options, with other seeds (`--tables options --seeds 100`); nothing is trained on
-them. Downstream sets choose nothing. Protocol 3 was first run with protocol 2's recipe (`BY_QUANTILE`, no share of
-the start, β = 0.3): its students did no better than their teachers. What ADS takes, the share of the start and
-β = 0.5 were then chosen by the pool's labels with teachers of seeds 100 and 101, and the protocol run with them; the
-table `recipe` takes them away again. Sizes are those of protocol 2.
+From the downstream sets, curation sees only the class names, and every command leaves out their clips and recordings
+(`--task`). The pool's labels rank options, with other seeds (`--tables options --seeds 100`). Nothing is trained on
+them. Downstream sets choose nothing. Protocol 3 was first run with protocol 2's recipe (`BY_QUANTILE`, no share of the
+start, β = 0.3), and its students were no better than their teachers. The captions and clips of ADS, the share of the
+start and β = 0.5 were then chosen by the pool's labels, with teachers of seeds 100 and 101. Then the protocol was run
+with them. The table `recipe` removes them again. Sizes are those of protocol 2.
 """
 
 from dataclasses import dataclass, field
 
 
-# Which captions ADS takes, and which clips for them.
+# The captions that ADS takes, and the clips for them.
 BY_QUANTILE = ["--caption_quantile", "0.8"]
 BY_LABEL = ["--captions_per_label", "4", "--label_prompts", "true", "--contrast_labels", "true"]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the steps of a grid share; `{data}` and `{weights}`, the pretrained tower's folder, are filled in later.
+    """The common part of a grid's steps. `{data}` and `{weights}`, the pretrained tower's folder, are filled in later.
 
-    A domain is one of the downstream sets: DS and ADS are curated for it. Everything else is the same for all.
+    A domain is one of the downstream sets. DS and ADS are curated for it. Everything else is the same for all.
 
     Attributes:
-        captioned: what teachers learn from, and what captions are chosen from.
+        captioned: the teachers' training data, and the captions to choose from.
         pool: audio alone.
-        domains: name -> what is scored, and left out of everything else.
-        pool_sets: the parts of the pool that have classes, which no training and no curation reads: they may rank
+        domains: name -> the set to score, which everything else leaves out.
+        pool_sets: the parts of the pool that have classes. No training and no curation reads these; they may rank
             options.
         model: flags of a new model.
-        ads: flags of ADS, which captions and clips it takes.
+        ads: flags for the captions and clips of ADS.
         student: flags of every student.
-        betas: weights of the soft labels; with the first one rows need no mention of it.
-        tables: those that are filled unless others are asked for.
-        output_dir: where results go unless another place is named.
-        is_pretrained: whether teachers begin with the tower of `pretrain.py`, and each model is scored as soon as it
-            is there, so that its weights need not be kept.
-        further_seeds: of teacher and ADS+SL alone.
+        betas: weights of the soft labels. Rows do not mention the first one.
+        tables: the default tables.
+        output_dir: the default folder of results.
+        is_pretrained: whether teachers start from the tower of `pretrain.py`. Each model is then scored as soon as it
+            exists, so that its weights need not be kept.
+        further_seeds: for teacher and ADS+SL only.
     """
 
     captioned: list[str]
@@ -107,7 +107,7 @@ THIRD = Protocol(
 )
 PROTOCOLS = {"2": SECOND, "3": THIRD}
 
-# Whether the text tower keeps its weights, of the teacher and of the students.
+# Whether the text towers of the teacher and of the students are frozen.
 TEXT = {"keeps": ("true", "true"), "learns": ("false", "false"), "students": ("true", "false")}
 
 

@@ -1,10 +1,12 @@
-"""How true a teacher's pseudo-labels of the pool are, by how clips are ranked: its cosine to a label's prompt, or the
-label's probability among all labels, as `curate.py --contrast_labels` has it.
+"""How true a teacher's pseudo-labels of the pool are, for two rankings of clips.
+
+One ranks by the cosine to a label's prompt; the other by the label's probability among all labels, as in
+`curate.py --contrast_labels`.
 
     python benchmarks/reproduction/pseudo_labels.py DATA_DIR TEACHER [TEACHER …]
 
-Of each of ESC-50's and UrbanSound8K's classes the first clips are taken, of ESC-50's fold 2 and UrbanSound8K's fold 1
-together; true is a clip of that class. A class that both sets have counts as one. Nothing is trained on these labels.
+The pool is ESC-50's fold 2 and UrbanSound8K's fold 1 together. For each of their classes, the first clips are taken. A
+clip is true if it is of that class. A class in both sets counts as one. Nothing is trained on these labels.
 """
 
 import argparse
@@ -23,15 +25,15 @@ from modeling_clap_student.data.benchmarks import read_benchmark
 from modeling_clap_student.data.skipping import SkippedClips
 
 
-FIRST = {"esc50": (4, 8), "urbansound8k": (8, 32)}  # clips of a class; ESC-50's fold has 8 of each
+FIRST = {"esc50": (4, 8), "urbansound8k": (8, 32)}  # clips per class; ESC-50's fold has 8 of each
 
 
 def shares(scores: np.ndarray, names: list[str], labels: list[str], counts: tuple[int, ...]) -> list[float]:
-    """Mean over the classes of the share of true clips among the first ones of each.
+    """The mean over the classes of the share of true clips among the first ones of each.
 
     Args:
         scores: (clips, classes).
-        labels: of the clips.
+        labels: the clips' labels.
     """
     order = np.argsort(-scores, axis=0, kind="stable")
     true = np.array([[same(label, name) for name in names] for label in labels])

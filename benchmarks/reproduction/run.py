@@ -8,11 +8,11 @@
     pip install --no-deps aisfx                   # the encoder that protocol 3's audio tower learns from
     python benchmarks/reproduction/run.py DATA_DIR --protocol 3 --jobs 2 [--text learns]
 
-`protocols.py` says which recordings play which part, and `grid.py` what a row is. A step that has its results is not
-run again, so that the same command goes on after an interruption; what is under way starts from its last checkpoint.
-With protocol 3, all that is needed of what is done are `pretrained/tower` and the seeds' `eval_*` and `pairs_ads_*`
-folders: these small files can be moved to another machine, which goes on with the rest. `tables.py` makes the tables,
-and `classes.py` those of each class: its curated pairs, its accuracy, what it is taken for.
+`protocols.py` says which recordings play which part, and `grid.py` what a row is. A step with results is not run
+again, so the same command continues after an interruption. A step in progress continues from its last checkpoint. With
+protocol 3, the finished part consists of `pretrained/tower` and the seeds' `eval_*` and `pairs_ads_*` folders. These
+small files can be moved to another machine, which does the rest. `tables.py` makes the tables. `classes.py` makes
+those for each class: its curated pairs, its accuracy and its confusions.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ from tables import predict, tables_of, write_tables
 
 
 def pretrain(args) -> None:
-    """Makes the audio tower that all teachers begin with, or goes on making it."""
+    """Makes the audio tower that all teachers start from, or continues making it."""
     command = [sys.executable, str(Path(__file__).with_name("pretrain.py")), args.data]
     command += ["--output_dir", str(args.audio_weights.parent), "--base_channels", args.base_channels]
     command += ["--bf16", args.bf16] if args.bf16 else []

@@ -1,4 +1,4 @@
-"""Commands that need each other's results: run several at a time, each once, and gone on with when interrupted."""
+"""Commands that need each other's results. Several run at a time, each once, and continue after an interruption."""
 
 import os
 import re
@@ -27,11 +27,11 @@ class Step:
     """One command of the grid, which leaves `results.json` or `provenance.json` in its folder.
 
     Attributes:
-        name: of the folder below the seed's.
+        name: the folder below the seed's.
         script: the command.
-        flags: of the command; `{data}`, `{text_model}`, `{seed}` and `{folder}`, the seed's, are filled in.
-        sizes: which of the sizes that a user can set belong to it: `model`, `teacher` or `student`; `kept`, where it
-            trains on kept spectrograms.
+        flags: the command's; `{data}`, `{text_model}`, `{seed}` and `{folder}`, the seed's, are filled in.
+        sizes: the user's size settings that apply to it: `model`, `teacher` or `student`; `kept` if it trains on
+            cached spectrograms.
     """
 
     name: str
@@ -41,18 +41,18 @@ class Step:
 
     @property
     def needs(self) -> list[str]:
-        """Names of the steps whose folders it reads."""
+        """The names of the steps whose folders it reads."""
         found = (re.fullmatch(r"{folder}/(\w+)", flag) for flag in self.flags)
         return [match[1] for match in found if match and match[1] != "embeddings"]
 
     @property
     def product(self) -> str:
-        """What those that need it read in its folder."""
+        """The file in its folder that later steps read."""
         return "data" if self.script == "curate.py" else "model.safetensors"
 
 
 def parser(description: str) -> ArgumentParser:
-    """With what every run of steps can be told."""
+    """The flags that every run of steps has."""
     made = ArgumentParser(description=description)
     made.add_argument("data", help="The folder of real recordings.")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -71,11 +71,11 @@ def parser(description: str) -> ArgumentParser:
 
 
 def run_for_seeds(steps: list[Step], args, protocol: Protocol, seeds: list[int]) -> list[Path]:
-    """Runs steps for each seed, as far as they have no results yet; returns the seeds' folders.
+    """Runs the steps without results for each seed. Returns the seeds' folders.
 
     Args:
-        steps: each behind those that it needs.
-        args: of `parser`.
+        steps: each after those that it needs.
+        args: from `parser`.
     """
     if not Path(args.data).is_dir():
         names = ", ".join(sorted({spec.partition("{data}/")[2] for spec in (*protocol.captioned, *protocol.pool)}))
@@ -96,14 +96,14 @@ def run_for_seeds(steps: list[Step], args, protocol: Protocol, seeds: list[int])
 
 
 def needed(steps: list[Step], names: set[str]) -> list[Step]:
-    """The steps of these names and those that they need, in order."""
+    """The steps with these names and those that they need, in order."""
     for step in reversed(steps):
         names = names | set(step.needs) if step.name in names else names
     return [step for step in steps if step.name in names]
 
 
 def unfinished(steps: list[Step], folder: Path) -> list[Step]:
-    """The steps to run. Where scoring is a step, a training whose scores are there need not be, nor its weights."""
+    """The steps to run. If scoring is a separate step, a scored training and its weights need not exist."""
     goals = {step.name for step in steps if step.script == "run_eval.py"} or {step.name for step in steps}
     missing: list[Step] = []
     for step in reversed(steps):
@@ -120,11 +120,11 @@ def flags_of(step: Step, args, protocol: Protocol, folder: Path, text_model: str
     """The step's flags, with everything filled in."""
     known = {"data": Path(args.data).resolve(), "folder": folder, "weights": args.audio_weights}
     flags = [flag.format(**known) for flag in step.flags]
-    if not {"--improvement_set", "--task"} & set(flags):  # what is curated holds none of their clips
+    if not {"--improvement_set", "--task"} & set(flags):  # curated sets hold none of their clips
         flags += ["--task", *(spec.format(**known) for spec in protocol.domains.values())]
     flags += ["--seed", folder.name.removeprefix("seed-"), "--output_dir", str(folder / step.name)]
     model, rates = [flag.format(**known) for flag in protocol.model], [*RATES, "--bf16", args.bf16]
-    # 1400 captions teach a text tower less than they make it forget: by default it keeps its weights.
+    # 1400 captions teach a text tower less than they make it forget. So by default it is frozen.
     of_teacher, of_student = (["--freeze_text_encoder", frozen] for frozen in TEXT[args.text])
     sizes = {
         "model": ["--text_model", text_model, "--base_channels", args.base_channels, *model],
@@ -136,10 +136,10 @@ def flags_of(step: Step, args, protocol: Protocol, folder: Path, text_model: str
 
 
 def run_step(step: Step, args, protocol: Protocol, folder: Path, text_model: str) -> float:
-    """Runs a step to its end and returns the seconds it took; one that is under way goes on.
+    """Runs a step to its end, or continues it. Returns the seconds it took.
 
     Raises:
-        SystemExit: it fails.
+        SystemExit: the step fails.
     """
     start = time.perf_counter()
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))}
@@ -156,10 +156,10 @@ def run_step(step: Step, args, protocol: Protocol, folder: Path, text_model: str
 
 
 def run_all(steps: list[Step], todo: list[tuple[Step, Path]], args, protocol: Protocol, text_model: str) -> None:
-    """Runs those of a seed's steps that are to do, `args.jobs` at a time, each once those that it needs are done.
+    """Runs a seed's remaining steps, `args.jobs` at a time, each after those that it needs.
 
     Raises:
-        SystemExit: one fails; what is under way comes to its end.
+        SystemExit: a step fails. Steps in progress finish first.
     """
     waiting, running, number = list(todo), {}, len(todo)
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -178,9 +178,9 @@ def run_all(steps: list[Step], todo: list[tuple[Step, Path]], args, protocol: Pr
 
 
 def drop_weights(steps: list[Step], folder: Path) -> None:
-    """Deletes finished trainings that no step to come reads; their scores stay, in folders of their own.
+    """Deletes finished trainings that no remaining step reads. Their scores stay, in folders of their own.
 
-    Whole, for a later step that needs one of them trains it again.
+    A training is deleted completely, so that a later step that needs it trains it again.
     """
     read = {name for step in unfinished(steps, folder) for name in step.needs}
     for step in steps:
@@ -189,7 +189,7 @@ def drop_weights(steps: list[Step], folder: Path) -> None:
 
 
 def is_ready(step: Step, folder: Path, waiting: list, running: list) -> bool:
-    """Whether what it needs is there, and no other step writes into the seed's store of embeddings."""
+    """Whether the steps that it needs are done, and no other step is writing into the seed's store of embeddings."""
     missing = {(other.name, place) for other, place in waiting + running}
     curates = any(other.script == step.script == "curate.py" and place == folder for other, place in running)
     return not curates and not any((name, folder) in missing for name in step.needs)

@@ -1,4 +1,4 @@
-"""The tables: each row's accuracy over the seeds, and how far it is from its teacher, clip by clip."""
+"""The tables: each row's accuracy over the seeds, and its difference from its teacher, clip by clip."""
 
 import json
 import statistics
@@ -31,12 +31,12 @@ _AGAINST = {"order": "difference", "changes": "against ADS+SL", "pool": "against
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of one seed's models on one labelled set's clips.
+    """One seed's predictions on one labelled set's clips.
 
     Attributes:
         classes: their names.
         labels: (clips,) the true class.
-        by_model: name -> (clips,) the class that the model puts each in; None for a clip that can't be read.
+        by_model: name -> (clips,) the predicted class; None for a clip that can't be read.
     """
 
     classes: list[str]
@@ -57,7 +57,7 @@ def write_tables(parts: list[str], folder: Path) -> None:
 
 
 def tables_of(rows: list[Row], predictions: list[dict[str, Predictions]]) -> list[str]:
-    """Markdown: the tables that some rows make up, from each seed's predictions."""
+    """Markdown: the tables with these rows, from each seed's predictions."""
     parts = []
     for table in dict.fromkeys(row.table for row in rows):
         of_table = [row for row in rows if row.table == table]
@@ -72,7 +72,7 @@ def tables_of(rows: list[Row], predictions: list[dict[str, Predictions]]) -> lis
 
 
 def predict(rows: list[Row], seed: Path, data: str, sets: dict[str, str]) -> dict[str, Predictions]:
-    """Set -> what the models that the rows name for it make of its clips, by run_eval.py; none is scored twice."""
+    """Set -> the predictions of the models that the rows name for it, from run_eval.py. No model is scored twice."""
     found = {}
     for labelled, spec in sets.items():
         named = [(row.models, row.baselines) for row in rows]
@@ -88,7 +88,7 @@ def predict(rows: list[Row], seed: Path, data: str, sets: dict[str, str]) -> dic
 
 
 def free_name(folder: Path, stem: str) -> Path:
-    """The first of `stem_0`, `stem_1`, … that is not there."""
+    """The first of `stem_0`, `stem_1`, … that does not exist."""
     return next(path for number in count() if not (path := folder / f"{stem}_{number}").exists())
 
 
@@ -115,7 +115,7 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
             cells += ["", ""]
             continue
         difference, p = apart(mine, theirs)
-        if row.table == "seeds":  # which must not hide one that is below its teacher
+        if row.table == "seeds":  # must not hide a seed that is below its teacher
             gains = 100 * (mine.mean(axis=1) - theirs.mean(axis=1))
             difference += f"; by seed {', '.join(f'{gain:+.1f}' for gain in gains)}"
         cells += [difference, p]
@@ -125,8 +125,8 @@ def line_of(row: Row, predictions: list[dict[str, Predictions]]) -> str:
 
 
 def apart(mine: np.ndarray, theirs: np.ndarray) -> list[str]:
-    """(seeds, items) bool of two models, whether each is right -> their difference with its interval, McNemar's p."""
-    differences = (mine.astype(float) - theirs).mean(axis=0)  # an item's seeds are not independent: drawn together
+    """(seeds, items) bool for two models, whether each is right -> their difference with its interval, McNemar's p."""
+    differences = (mine.astype(float) - theirs).mean(axis=0)  # an item's seeds are not independent
     low, high = bootstrap_interval(differences)
     told = f"{100 * differences.mean():+.1f} ({100 * low:+.1f} – {100 * high:+.1f})"
     return [told, f"{mcnemar(mine.ravel(), theirs.ravel()):.2g}"]

@@ -1,4 +1,4 @@
-"""The arguments of a new model: its sizes, and what it starts from."""
+"""The arguments of a new model: its sizes, and the weights it starts from."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,7 +12,7 @@ TEACHER_HELP = (
     "and get_text_features. With st: before it, a model of sentence-transformers that embeds audio and text."
 )
 TRUST_HELP = "Run the code in a checkpoint that you named. It can do whatever you can: read it first."
-_WINDOW_SECONDS, MIN_FRAMES = 5, 32  # what the extractor cuts, and what survives five poolings
+_WINDOW_SECONDS, MIN_FRAMES = 5, 32  # the extractor's window, and the fewest frames that survive five poolings
 
 
 @dataclass

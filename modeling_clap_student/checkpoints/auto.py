@@ -1,4 +1,4 @@
-"""Any model of transformers with `get_audio_features`, `get_text_features` and a processor, as a teacher."""
+"""Uses any transformers model with `get_audio_features`, `get_text_features` and a processor as a teacher."""
 
 import inspect
 from collections.abc import Hashable
@@ -27,7 +27,7 @@ _OUTPUTS = ("pooler_output", "audio_embeds", "text_embeds")
 
 
 class AutoAudioTextModel(ForeignModel):
-    """Clips go through the feature extractor of its processor, texts through the tokenizer."""
+    """The model's feature extractor prepares the clips, and its tokenizer the texts."""
 
     def __init__(self, inner: PreTrainedModel, origin: Origin, processor):
         own = processor.feature_extractor
@@ -47,7 +47,7 @@ class AutoAudioTextModel(ForeignModel):
         return len(tokenizer(text, truncation=True, max_length=longest_text(tokenizer))["input_ids"])
 
     def _ask(self, method: str, inputs) -> Tensor:
-        """Its own answer, of those inputs that it takes."""
+        """Calls one of the model's own methods with the inputs that it accepts."""
         method = getattr(self.inner, method)
         takes = inspect.signature(method).parameters
         takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
@@ -59,15 +59,15 @@ class AutoAudioTextModel(ForeignModel):
 
 
 def load_auto_model(name: str, repository: str, revision: str | None, trust: bool) -> AutoAudioTextModel:
-    """Loads a checkpoint that is neither of this package nor of transformers' CLAP.
+    """Loads a checkpoint that is neither this package's nor transformers' CLAP.
 
     Args:
         name: as the user gave it.
-        repository, revision: the same, taken apart.
-        trust: whether code that lies in the checkpoint may run.
+        repository, revision: the two parts of the name.
+        trust: whether code in the checkpoint may run.
 
     Raises:
-        InputError: it can't teach. What transformers raises passes.
+        InputError: it can't teach. Errors of transformers pass through.
     """
     options = {"revision": revision, "trust_remote_code": trust}
     config = AutoConfig.from_pretrained(repository, **options)
@@ -87,7 +87,7 @@ def load_auto_model(name: str, repository: str, revision: str | None, trust: boo
 
 
 def as_teacher(model: nn.Module, processor, trust: bool = False) -> AutoAudioTextModel:
-    """A model that a user has at hand, and its processor; without one, that of where the model was loaded from."""
+    """Wraps a loaded model and its processor. Without a processor, loads the one from the model's origin."""
     config = model.config
     name, revision = getattr(config, "_name_or_path", ""), getattr(config, "_commit_hash", None)
     origin = Origin(name, config.model_type, revision)
@@ -99,7 +99,7 @@ def as_teacher(model: nn.Module, processor, trust: bool = False) -> AutoAudioTex
 
 
 def is_auto_model(model) -> bool:
-    """Whether it has what is asked of such a model."""
+    """Whether it has the methods that such a model needs."""
     return isinstance(model, PreTrainedModel) and _can_teach(model)
 
 
@@ -115,7 +115,7 @@ def _no_teacher(name: str, kind: str) -> InputError:
 
 
 def _load_processor(name: str, repository: str, options: dict) -> SimpleNamespace:
-    """Its feature extractor and tokenizer: of one processor, or side by side."""
+    """Its feature extractor and its tokenizer, from one processor or from separate files."""
     parts = {}
     try:
         whole = AutoProcessor.from_pretrained(repository, **options)

@@ -1,7 +1,7 @@
-"""transformers' own CLAP, in the form in which this package embeds, trains and saves it.
+"""transformers' own CLAP, in the form that this package embeds, trains and saves.
 
-Every clip is cut into windows, whose features are the same each time: left to itself, its feature extractor takes a
-random window of a longer clip. What is saved is a plain `ClapModel` with a plain `ClapProcessor`.
+Every clip is cut into windows, and its features are the same each time. Without this, transformers' feature extractor
+takes a random window of a longer clip. A plain `ClapModel` with a plain `ClapProcessor` is saved.
 """
 
 import copy
@@ -29,7 +29,7 @@ from ..hub_clap_student import WholeCheckpointMixin
 
 
 class WindowedClapFeatureExtractor(ClapFeatureExtractor):
-    """Cuts clips into windows of `max_length_s` seconds, the last one ending where the clip ends."""
+    """Cuts clips into windows of `max_length_s` seconds. The last one ends where the clip ends."""
 
     @property
     def window_samples(self) -> int:
@@ -45,7 +45,7 @@ class WindowedClapFeatureExtractor(ClapFeatureExtractor):
         return np.concatenate([f["input_features"] for f in features]).astype(np.float32)
 
     def fill_window(self, waveform: np.ndarray, size: int, place: int) -> np.ndarray:
-        """A shorter clip in a window, in training too, as the extractor lays it there; `place` does not matter."""
+        """A short clip in a window, laid out as the extractor does it, also in training. `place` is not used."""
         if self.padding == "repeat":
             return np.resize(waveform, size)
         if self.padding == "repeatpad":
@@ -54,15 +54,15 @@ class WindowedClapFeatureExtractor(ClapFeatureExtractor):
 
     @property
     def filters(self) -> np.ndarray:
-        """(frequencies, mel bins): those that the extractor's own spectrogram has."""
+        """(frequencies, mel bins): the filters of the extractor's own spectrogram."""
         return self.mel_filters if self.truncation == "fusion" else self.mel_filters_slaney
 
 
 class ClapLogMel(nn.Module):
-    """The extractor's spectrogram on any device, and many at once: the same to 1e-3 dB where there is sound.
+    """The extractor's spectrogram on any device, in batches. It agrees to 1e-3 dB wherever there is sound.
 
     Args:
-        extractor: tells window, hop and filters.
+        extractor: defines window, hop and filters.
 
     Attributes:
         config: `n_fft`, `hop_length`, `num_mel_bins`.
@@ -99,11 +99,11 @@ class WindowedClapProcessor:
 
 
 class WindowedClapConfig(RecordedConfig, ClapConfig):
-    """A `ClapConfig` with a `record`. No folder of this machine is written with it."""
+    """A `ClapConfig` with a `record`. The file does not name the user's folders."""
 
 
 class _SavedAsClapModel(ClapModel):
-    """Its config names transformers' class, whatever its own name is."""
+    """Its config names transformers' class, not the subclass."""
 
     def save_pretrained(self, *args, **kwargs) -> None:
         plain = copy.copy(self)
@@ -112,7 +112,7 @@ class _SavedAsClapModel(ClapModel):
 
 
 class WindowedClapModel(ClassifyingMixin, WholeCheckpointMixin, _SavedAsClapModel):
-    """A `ClapModel` for windows: none of its inputs is ever longer than one, so that nothing is fused."""
+    """A `ClapModel` that takes windows. No input is longer than a window, so nothing is fused."""
 
     config_class = WindowedClapConfig
     encoders = ("audio_model.audio_encoder.", "text_model.")
@@ -122,26 +122,26 @@ class WindowedClapModel(ClassifyingMixin, WholeCheckpointMixin, _SavedAsClapMode
     def read_processor(cls, name: str, **kwargs) -> WindowedClapProcessor:
         try:
             extractor = WindowedClapFeatureExtractor.from_pretrained(name, **kwargs)
-        except (TypeError, AttributeError, ArithmeticError) as error:  # settings that are no mapping, a rate of 0
+        except (TypeError, AttributeError, ArithmeticError) as error:  # settings that are no mapping, or a rate of 0
             raise OSError(f"{name} has a damaged feature extractor") from error
         tokenizer = AutoTokenizer.from_pretrained(name, **kwargs)
-        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what it makes of no files at all
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # transformers' result where all files are missing
             raise OSError(f"{name} has no tokenizer")
         return WindowedClapProcessor(extractor, tokenizer)
 
     @property
     def logit_scale(self) -> Tensor:
-        """The logarithm of what `logits_per_audio` multiplies cosines by, as our model calls it."""
+        """The logarithm of the factor of the cosines in `logits_per_audio`, under our model's name for it."""
         return self.logit_scale_a
 
     @property
     def logit_scales(self) -> Tensor:
-        """(2,): of `logits_per_audio` and of `logits_per_text`."""
+        """(2,): for `logits_per_audio` and for `logits_per_text`."""
         return torch.stack([self.logit_scale_a, self.logit_scale_t])
 
     @property
     def front_end(self) -> ClapLogMel:
-        """Makes spectrograms of waveforms. It is no part of the weights."""
+        """Makes the spectrograms of waveforms. It is not part of the weights."""
         front_end = self.__dict__.get("_front_end")
         if front_end is None:
             front_end = self.__dict__["_front_end"] = ClapLogMel(self.processor.feature_extractor)
@@ -158,16 +158,16 @@ class WindowedClapModel(ClassifyingMixin, WholeCheckpointMixin, _SavedAsClapMode
 
         Args:
             input_features: (batch, channels, frames, mel bins), or without channels as `log_mel` makes them.
-            input_values: (batch, samples), instead.
+            input_values: (batch, samples), instead of `input_features`.
 
         Raises:
-            InputError: neither: frames of a tower, for instance, which this model does not take.
+            InputError: neither was given. For instance, this model does not take the frames of a tower.
         """
         images, is_longer = self._images(input_features, input_values)
         return super().get_audio_features(images, is_longer=is_longer)
 
     def forward(self, input_ids=None, input_features=None, attention_mask=None, input_values=None, **kwargs):
-        """Scores windows, as `get_audio_features` takes them, against texts."""
+        """Scores windows against texts. The windows are given as for `get_audio_features`."""
         images, is_longer = self._images(input_features, input_values)
         return super().forward(
             input_ids=input_ids, input_features=images, is_longer=is_longer, attention_mask=attention_mask, **kwargs
@@ -184,15 +184,15 @@ class WindowedClapModel(ClassifyingMixin, WholeCheckpointMixin, _SavedAsClapMode
         return features.to(self.dtype), torch.zeros(len(features), 1, dtype=torch.bool, device=features.device)
 
     def unused_parameters(self) -> list[nn.Parameter]:
-        """What fuses the parts of longer inputs: no window ever gets there."""
+        """The weights that fuse the parts of longer inputs: no window ever reaches them."""
         fuses = re.compile(r"\.(fusion_model|mel_conv2d)\.")
         return [weight for name, weight in self.named_parameters() if fuses.search(name)]
 
 
 def windowed(model: ClapModel, processor: WindowedClapProcessor) -> WindowedClapModel:
-    """A `ClapModel` in this form; it shares its weights, and what is trained is the user's own model."""
+    """Puts a `ClapModel` into this form. The weights are shared, so training changes the user's own model."""
     if not isinstance(model, WindowedClapModel):
-        model = copy.copy(model)  # of the module alone: its towers are the same ones
+        model = copy.copy(model)  # copies the module only: its towers are shared
         model.__class__ = WindowedClapModel
         model.config = copy.copy(model.config)
         model.config.__class__ = WindowedClapConfig
@@ -205,10 +205,10 @@ _RATES = (1000, 500_000)  # Hz
 
 
 def check_windows(extractor: WindowedClapFeatureExtractor, config: ClapAudioConfig) -> None:
-    """Whether a model can take what its feature extractor makes.
+    """Checks that a model can take the output of its feature extractor.
 
     Raises:
-        InputError: a rate that no audio has, a window without frames, more frames or other mel bins than it takes.
+        InputError: a rate that no audio has, a window without frames, too many frames, or a wrong number of mel bins.
     """
     rate, hop, bins = extractor.sampling_rate, extractor.hop_length, extractor.feature_size
     if not isinstance(rate, int) or not _RATES[0] <= rate <= _RATES[1]:
@@ -224,7 +224,7 @@ def check_windows(extractor: WindowedClapFeatureExtractor, config: ClapAudioConf
 
 
 def windowing(processor) -> WindowedClapProcessor:
-    """A `ClapProcessor` in this form."""
+    """Puts a `ClapProcessor` into this form."""
     if isinstance(processor, WindowedClapProcessor):
         return processor
     extractor = WindowedClapFeatureExtractor.from_dict(processor.feature_extractor.to_dict())

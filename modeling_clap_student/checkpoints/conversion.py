@@ -1,6 +1,6 @@
-"""Checkpoints of Microsoft's CLAP 2022 and of PANNs' Cnn14 to ours; their mel matrix travels along.
+"""Converts checkpoints of Microsoft's CLAP 2022 and of PANNs' Cnn14 to ours, with their mel matrix.
 
-The paper's own checkpoints hold CLAP 2022's module and convert in the same way.
+The paper's own checkpoints have the same layout as CLAP 2022, and convert the same way.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from ..version import __version__
 
 
 STFT = "spectrogram_extractor.stft.conv_real.weight"
-# What the published files hold and this model has no use for: the STFT's imaginary half (computed here), the
+# The published files hold these, and this model does not need them: the STFT's imaginary half (computed here), the
 # AudioSet classifier, BERT's pooler and its position numbers.
 IGNORED_IN_PANNS = ("spectrogram_extractor.stft.conv_imag.weight", "fc_audioset.weight", "fc_audioset.bias")
 IGNORED_IN_CLAP = (
@@ -36,9 +36,9 @@ IGNORED_IN_CLAP = (
     "caption_encoder.base.pooler.dense.bias",
     "caption_encoder.base.embeddings.position_ids",
 )
-# The rates that published mel matrices were made for, with their upper edges, Hz.
+# The rates for which the published mel matrices were made, with their upper edges, Hz.
 MEL_MATRICES = {32000: 14000.0, 44100: 14000.0, 16000: 8000.0}
-# Training checkpoints also hold numpy's arrays, of a sampler; these classes carry data and run nothing.
+# Training checkpoints also hold a sampler's numpy arrays. These classes only carry data; they run nothing.
 _NUMPY = [
     (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
     np._core.multiarray._reconstruct,
@@ -50,26 +50,26 @@ _NUMPY = [
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did."""
+    """The facts of a finished conversion."""
 
     output_dir: Path
-    mel_sampling_rate: int | None  # that the file's mel matrix was made for, Hz; None for an unknown matrix
+    mel_sampling_rate: int | None  # the rate of the file's mel matrix, Hz; None for an unknown matrix
     last_mel_bin: int  # the last frequency bin that the matrix uses
-    ignored: list[str]  # keys of the file that the model has no use for
+    ignored: list[str]  # keys of the file that the model does not need
 
 
 def convert_msclap_checkpoint(
     checkpoint_path: Path | str, output_dir: Path | str, tokenizer: str | None = None
 ) -> Conversion:
-    """Converts CLAP 2022's file, or one of the paper's, into a `ClapStudentModel` checkpoint with its processor.
+    """Converts a file of CLAP 2022 or of the paper into a `ClapStudentModel` checkpoint with its processor.
 
     Args:
-        checkpoint_path: the `.pth` file. It is opened without executing anything in it.
+        checkpoint_path: the `.pth` file. Opening it executes no code.
         output_dir: a new folder.
         tokenizer: Hub id or folder of the text tower's tokenizer, bert-base-uncased by default.
 
     Raises:
-        InputError: another kind of file, keys missing or unexpected, other shapes, or no tokenizer.
+        InputError: another kind of file, missing or unexpected keys, wrong shapes, or no tokenizer.
     """
     state = read_state_dict(checkpoint_path)
     with _errors_naming(checkpoint_path):
@@ -82,11 +82,11 @@ def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str
     """Converts PANNs' Cnn14 (32 or 16 kHz) into a `ClapStudentAudioModel` checkpoint with its feature extractor.
 
     Args:
-        checkpoint_path: the `.pth` file. It is opened without executing anything in it.
+        checkpoint_path: the `.pth` file. Opening it executes no code.
         output_dir: a new folder.
 
     Raises:
-        InputError: another kind of file, keys missing or unexpected, other shapes, or an unknown mel matrix.
+        InputError: another kind of file, missing or unexpected keys, wrong shapes, or an unknown mel matrix.
     """
     state = read_state_dict(checkpoint_path)
     with _errors_naming(checkpoint_path):
@@ -97,7 +97,7 @@ def convert_panns_checkpoint(checkpoint_path: Path | str, output_dir: Path | str
 
 @contextmanager
 def _errors_naming(path: Path | str) -> Iterator[None]:
-    """Names the file in whatever is wrong with its tensors."""
+    """Names the file in any error about its tensors."""
     with reading(path, "checkpoint of a known layout"):
         try:
             yield
@@ -136,7 +136,7 @@ def _panns_model(state: dict[str, Tensor], path: Path | str) -> ClapStudentAudio
 
 
 def load_audio_tower(path: Path | str) -> ClapStudentAudioModel:
-    """The audio tower in a file of either kind; raises as the conversions do."""
+    """Loads the audio tower from a file of either kind. Raises as the conversions do."""
     state = read_state_dict(path)
     if checkpoint_kind(state) == "clap":
         state = _audio_part(state)
@@ -146,13 +146,13 @@ def load_audio_tower(path: Path | str) -> ClapStudentAudioModel:
 
 
 def read_state_dict(path: Path | str) -> dict[str, Tensor]:
-    """Opens a `.pth` file without executing anything in it: the tensors, wherever training scripts put them."""
+    """Opens a `.pth` file without executing code. Finds the tensors wherever training scripts put them."""
     if not Path(path).is_file():
         raise InputError(f"no such checkpoint file: {path}")
     try:
         with torch.serialization.safe_globals(_NUMPY):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen unrelated types on what is no checkpoint
+    except Exception as error:  # torch raises a dozen unrelated types for files that are no checkpoint
         reason = "it is damaged, or would run code on opening" if isinstance(error, pickle.UnpicklingError) else error
         raise InputError(f"{path} is no checkpoint of tensors alone: {' '.join(str(reason).split())[:200]}") from error
     for name in ("model", "state_dict"):
@@ -182,7 +182,7 @@ def _check_kind(state: dict[str, Tensor], expected: str, path: Path | str) -> No
 
 
 def _load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, ignored, path: Path | str) -> None:
-    """Fills a model from a file's tensors; `source_key` turns our keys into the file's."""
+    """Fills a model from a file's tensors. `source_key` turns our keys into the file's."""
     own = model.state_dict()
     keys = {source_key(key): key for key in own}
     counters = {key for key in keys if key.endswith("num_batches_tracked")}  # absent from files of old torch
@@ -202,12 +202,12 @@ def _load_weights(model: PreTrainedModel, state: dict[str, Tensor], source_key, 
     weights = {keys[key]: state[key].to(own[keys[key]].dtype) for key in shapes}
     window = next(key for key in weights if key.endswith("front_end.window"))
     weights[window] = _window(weights[window], path)
-    model.load_state_dict(weights, strict=False)  # problems has named what is missing
+    model.load_state_dict(weights, strict=False)  # missing keys are in `problems` already
     model.eval()
 
 
 def _window(kernels: Tensor, path: Path | str) -> Tensor:
-    """(frequencies, 1, n_fft) real STFT kernels -> the window (n_fft,), which is their row of frequency 0."""
+    """(frequencies, 1, n_fft) real STFT kernels -> the window (n_fft,), which is their row for frequency 0."""
     window = kernels[0, 0].clone()
     frequency = 2 * torch.pi * torch.arange(len(kernels)) / len(window)
     expected = torch.cos(frequency[:, None] * torch.arange(len(window))) * window
@@ -234,7 +234,7 @@ def _clap_key(key: str) -> str:
 
 
 def _audio_config(state: dict[str, Tensor], sampling_rate: int | None = None) -> ClapStudentAudioConfig:
-    """The tower's sizes, read off its tensors; without a rate, the one that the mel matrix was made for."""
+    """The tower's sizes, read from its tensors. Without a rate, the rate of the mel matrix is used."""
     mel_filters = state.get("logmel_extractor.melW", torch.empty(513, 64))
     if mel_filters.ndim != 2 or not mel_filters.any():
         raise InputError(f"logmel_extractor.melW is no mel matrix: its shape is {tuple(mel_filters.shape)}")
@@ -246,7 +246,7 @@ def _audio_config(state: dict[str, Tensor], sampling_rate: int | None = None) ->
         sampling_rate=sampling_rate or mel_rate,
         mel_sampling_rate=mel_rate,
         n_fft=n_fft,
-        hop_length=n_fft * 5 // 16,  # 320 of 1024, 160 of 512
+        hop_length=n_fft * 5 // 16,  # 320 for 1024, 160 for 512
         num_mel_bins=mel_filters.shape[1],
         max_frequency=MEL_MATRICES[mel_rate or sampling_rate],
         base_channels=_shape(state, "conv_block1.conv1.weight")[0],
@@ -254,7 +254,7 @@ def _audio_config(state: dict[str, Tensor], sampling_rate: int | None = None) ->
 
 
 def mel_sampling_rate(mel_filters: Tensor) -> int | None:
-    """The rate that a mel matrix (frequencies, bins) was made for, Hz; None if it is none of the known ones."""
+    """The rate for which a mel matrix (frequencies, bins) was made, Hz; None if the matrix is unknown."""
     for rate, max_frequency in MEL_MATRICES.items():
         config = ClapStudentAudioConfig(
             sampling_rate=rate,
@@ -272,7 +272,7 @@ def _last_bin(mel_filters: Tensor) -> int:
 
 
 def _text_config(state: dict[str, Tensor]) -> BertConfig:
-    """BERT's sizes, read off its tensors; heads of 64, as in all of BERT's sizes."""
+    """BERT's sizes, read from its tensors. Heads have 64 dimensions, as in every size of BERT."""
     base = "caption_encoder.base."
     vocab_size, hidden_size = _shape(state, f"{base}embeddings.word_embeddings.weight")
     layers = [int(match[1]) for key in state if (match := re.match(rf"{base}encoder\.layer\.(\d+)\.", key))]
@@ -305,7 +305,7 @@ def _load_tokenizer(name: str, vocab_size: int):
 
 
 def _save(model: PreTrainedModel, source: Path | str, output_dir: Path | str, state, ignored) -> Conversion:
-    """Writes the checkpoint with its record and card, whole or not at all."""
+    """Writes the checkpoint with its record and card, completely or not at all."""
     filters = getattr(model, "audio_model", model).front_end.mel_filters
     digest = hashlib.sha256()
     with open(source, "rb") as file:

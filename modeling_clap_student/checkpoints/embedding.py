@@ -1,6 +1,6 @@
-"""Tables and lists to embeddings, clip by clip: the same clip gives the same vector, to the bit.
+"""Embeds tables and lists, clip by clip. The same clip gives the same vector, to the bit.
 
-On CPUs another number of threads may change the last bits.
+On CPUs, another number of threads may change the last bits.
 """
 
 from collections import deque
@@ -34,20 +34,20 @@ def iter_clips(
     batch_size: int,
     on_heard: Callable[[dict, Sound], None] | None = None,
 ) -> Iterator[tuple[dict, np.ndarray | None, str]]:
-    """Embeds rows as they come; of a long clip and of many, a batch of windows is in memory at a time.
+    """Embeds rows as they come. One batch of windows is in memory at a time, for one long clip as for many clips.
 
-    On a GPU the next clips are read while it embeds the last.
+    On a GPU, the next clips are read while it embeds the last batch.
 
     Args:
-        model: a `ClapStudentModel`, or another that `load_checkpoint` returned, in eval mode; or several
-            `SideBySide`.
+        model: a `ClapStudentModel`, or another model that `load_checkpoint` returned, in eval mode; or several models
+            as `SideBySide`.
         rows: with `audio` and `audio_id`.
         batch_size: clips to read and windows to embed at a time.
-        on_heard: gets rows that have a true `listens`, and what was heard of their clip, before they are yielded.
+        on_heard: called with each row whose `listens` is true, and the sound of its clip, before the row is yielded.
 
     Yields:
-        (row, (dim,) float32 unit vector, ""), or (row, None, reason) of a clip that can't be read to its end; the
-        order of the latter among the others is not that of the rows.
+        (row, (dim,) float32 unit vector, ""), or (row, None, reason) for a clip that can't be read to its end. The
+            unreadable ones come at any place among the others.
     """
     begun: deque[tuple[dict, ClipWindows]] = deque()
     unreadable: deque[tuple[dict, None, str]] = deque()
@@ -75,7 +75,7 @@ def iter_clips(
 
 
 def _batches(read: Callable[[], list], ahead: bool) -> Iterator[list]:
-    """What `read` gives until there is no more; `ahead`, it reads in a thread while the last batch is worked on."""
+    """Yields what `read` returns until it is empty. With `ahead`, a thread reads while the last batch is processed."""
     if not ahead:
         yield from iter(read, [])
         return
@@ -87,10 +87,10 @@ def _batches(read: Callable[[], list], ahead: bool) -> Iterator[list]:
 
 
 class SideBySide:
-    """Stands for several models where clips are embedded: each clip is read once for all of them.
+    """Takes the place of one model, to embed with several at once: each clip is read once for all of them.
 
-    An embedding is (models, dim), each model's what it is by itself, to the bit. The models are in eval mode, on one
-    device, with equal feature extractors and embeddings of one length.
+    An embedding is (models, dim). Each row is, to the bit, what its model gives alone. The models are in eval mode, on
+    one device, with equal feature extractors and embeddings of one length.
     """
 
     def __init__(self, models: Sequence):
@@ -108,7 +108,7 @@ class SideBySide:
 
 
 def side_by_side(checkpoints: Mapping[str, tuple]) -> list[tuple[list[str], SideBySide, object]]:
-    """Groups checkpoints, name -> (model, processor), that hear a clip alike: their names, models and processor."""
+    """Groups checkpoints, name -> (model, processor), whose feature extractors are equal: names, models, processor."""
     groups: dict[tuple, list[str]] = {}
     for name, (model, processor) in checkpoints.items():
         extractor = processor.feature_extractor
@@ -128,14 +128,14 @@ def embed_clips(
     batch_size: int = 32,
     description: str | None = "embedding clips",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds a table with `audio` and `audio_id`, each process its share, as `iter_clips` does.
+    """Embeds a table with `audio` and `audio_id` as `iter_clips` does. Each process embeds its share.
 
     Returns:
-        (readable, dim) float32 unit vectors, of models side by side (readable, models, dim), and (readable,) int64
-        rows of `clips` they belong to, ascending.
+        (readable, dim) float32 unit vectors, or (readable, models, dim) for models side by side; and (readable,)
+            int64, the rows of `clips` they belong to, ascending.
 
     Raises:
-        InputError: not one clip can be read, or more of them can't than `skipped` allows.
+        InputError: no clip can be read, or more are unreadable than `skipped` allows.
     """
     state = PartialState()
     bounds = np.linspace(0, len(clips), state.num_processes + 1).astype(int)
@@ -164,11 +164,11 @@ def embed_clips_of_pairs(
     batch_size: int = 32,
     description: str = "embedding clips",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeds the clips of a captioned table, each once, however many rows it has; raises as `embed_clips`.
+    """Embeds the clips of a captioned table, each clip once, however many rows it has. Raises as `embed_clips`.
 
     Returns:
-        (clips, dim) float32 unit vectors of those that can be read, of models side by side (clips, models, dim), and
-        (rows,) int64 the clip of each row among them, -1 if it can't be read.
+        (clips, dim) float32 unit vectors of the readable clips, or (clips, models, dim) for models side by side; and
+            (rows,) int64, each row's clip among them, -1 if it can't be read.
     """
     clips = column_of(pairs, "audio_id").dictionary_encode().indices.to_numpy()
     first = np.unique(clips, return_index=True)[1]
@@ -180,7 +180,7 @@ def embed_clips_of_pairs(
 
 
 def nothing_readable(count: int, skipped: SkippedClips, kind: str = "clips") -> InputError:
-    """The error for clips, or what is made of them, if not one can be read."""
+    """The error for a set of clips, or of things made from them, of which not one can be read."""
     reasons = skipped.read()
     example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
     return InputError(f"none of the {count} {kind} could be read{example}")
@@ -194,14 +194,14 @@ def embed_texts(model, processor, texts: list[str], description: str | None = No
 def text_vectors(
     model, tokenizer, texts: list[str], batch_size: int = 64, description: str | None = None
 ) -> torch.Tensor:
-    """`embed_distinct_texts` of any model that `load_checkpoint` returned; one of others reads by its own means."""
+    """`embed_distinct_texts` for any model that `load_checkpoint` returned. A foreign model uses its own method."""
     if isinstance(model, ForeignModel):
         return model.embed_texts(texts, description)
     return embed_distinct_texts(model, tokenizer, texts, batch_size, description)
 
 
 def first_too_long(model, processor, texts: Iterable[str]) -> tuple[str, int, int] | None:
-    """The first text that a model can't read to its end, its tokens and how many it reads; None where it reads all."""
+    """The first text that is too long for a model, its number of tokens, and the model's limit; None if all fit."""
     sizes = getattr(model.config, "text_config", None)
     positions = min(longest_text(processor.tokenizer), getattr(sizes, "max_position_embeddings", MAX_TEXT_LENGTH))
     counts = ((text, len(processor.tokenizer(text)["input_ids"])) for text in texts)

@@ -1,4 +1,4 @@
-"""The two towers as ONNX graphs: waveforms or tokens in, unit embeddings out."""
+"""Exports the two towers as ONNX graphs: waveforms or tokens in, unit embeddings out."""
 
 import copy
 import warnings
@@ -20,8 +20,9 @@ _OUTPUTS = {_AUDIO: "audio_embeds", _TEXT: "text_embeds"}
 class AudioTower(nn.Module):
     """(windows, samples) floating-point waveforms in [-1, 1] -> (windows, dim) L2-normalised embeddings.
 
-    A clip of several windows is embedded by the normalised mean of theirs, as `get_audio_features` does it. The
-    model is shared, not copied. `forward` raises a ValueError for other than two axes and for too few samples.
+    A clip of several windows is embedded as the normalised mean of its windows' embeddings, as in
+    `get_audio_features`. The model is shared, not copied. `forward` raises a ValueError for a wrong number of axes or
+    too few samples.
     """
 
     def __init__(self, model: ClapStudentModel):
@@ -44,12 +45,12 @@ class TextTower(nn.Module):
 
 
 def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, Path]:
-    """Writes `audio_tower.onnx` and `text_tower.onnx`, in float32 and eval mode, each whole or not at all.
+    """Writes `audio_tower.onnx` and `text_tower.onnx`, in float32 and eval mode, each completely or not at all.
 
-    The audio graph takes `input_values` (windows, samples) float32 and gives `audio_embeds` (windows, dim) float32;
-    the text graph takes `input_ids` and `attention_mask` (texts, tokens) int64 and gives `text_embeds` (texts, dim)
-    float32. Every axis but dim may have any length that the model itself takes. The model stays as it is; older
-    graphs in the folder are replaced.
+    The audio graph takes `input_values` (windows, samples) float32 and gives `audio_embeds` (windows, dim) float32.
+    The text graph takes `input_ids` and `attention_mask` (texts, tokens) int64 and gives `text_embeds` (texts, dim)
+    float32. Every axis except dim may have any length that the model takes. The model is not changed. Older graphs in
+    the folder are replaced.
 
     Returns:
         the paths of the audio and the text graph.
@@ -59,8 +60,8 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
         raise InputError(f"{' and '.join(missing)} missing: pip install onnx onnxscript")
     model = copy.deepcopy(model).cpu().float().eval()
     folder = Path(output_dir)
-    waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length without any special property
-    # Two tensors: one given twice would be traced as a single input.
+    waveforms = torch.zeros(2, 3 * model.audio_model.min_samples + 1)  # a length with no special property
+    # Two different tensors: one tensor given twice would be traced as a single input.
     tokens = {"input_ids": torch.ones(2, 8).long(), "attention_mask": torch.ones(2, 8).long()}
     with output_folder(folder, check=_refuse_others):
         return (
@@ -70,8 +71,8 @@ def export_onnx(model: ClapStudentModel, output_dir: str | Path) -> tuple[Path, 
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raises an InputError where a file of a graph's name is no such graph."""
-    import onnx  # an extra
+    """Raises an InputError if a file with a graph's name is not such a graph."""
+    import onnx  # from the extra
 
     for name, output in _OUTPUTS.items():
         file = folder / name
@@ -85,7 +86,7 @@ def _refuse_others(folder: Path) -> None:
 
 def _write(path: Path, tower: nn.Module, inputs: dict[str, Tensor], axes: tuple[str, str]) -> Path:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="# The axis name")  # ids and mask share their axes, and are meant to
+        warnings.filterwarnings("ignore", message="# The axis name")  # ids and mask share their axes on purpose
         program = torch.onnx.export(
             tower.eval(),
             kwargs=inputs,

@@ -1,8 +1,8 @@
-"""Audio-text models of other libraries: they can teach and be evaluated, and can't be trained.
+"""Audio-text models of other libraries. They can teach and be evaluated, but not be trained.
 
-They get clips as samples and texts as texts, and make of them what their own code makes. A clip gets the same vector,
-to the bit, in whatever company: it is never padded to its neighbours' length, and embedded alone on a CPU, where in a
-batch of any model its place may change the last bits. Elsewhere batches have one size, filled up with repeats.
+Clips reach them as samples and texts as strings; their own code does the rest. A clip gets the same vector, to the
+bit, whatever is beside it: it is never padded to its neighbours' length. On a CPU it is embedded alone, because in a
+batch its place may change the last bits. Elsewhere all batches have one size, filled up with repeats.
 """
 
 import copy
@@ -24,19 +24,19 @@ from ..encoding_clap_student import embed_in_groups
 from ..errors import InputError
 
 
-DEFAULT_SECONDS = 10.0  # a window where nothing tells
-_SHORTEST, _LONGEST = 0.1, 600.0  # seconds: what else an attribute holds is no window
+DEFAULT_SECONDS = 10.0  # the window where the model does not say
+_SHORTEST, _LONGEST = 0.1, 600.0  # seconds; an attribute with another value is not a window
 _CUTS = "in a tokenizer.json, a truncation cuts clips as well as texts: set it to null"
 
 
 @dataclass
 class SampleWindows:
-    """Cuts clips into windows of samples, the last one ending where the clip ends.
+    """Cuts clips into windows of samples. The last one ends where the clip ends.
 
     Attributes:
         sampling_rate: Hz.
         window_samples: samples in a window.
-        settings: what else decides what the model makes of a clip or a text.
+        settings: everything else that decides how the model embeds a clip or a text.
     """
 
     sampling_rate: int
@@ -45,7 +45,7 @@ class SampleWindows:
     model_input_names = ("values",)
 
     def windows(self, waveform: np.ndarray) -> np.ndarray:
-        """(samples,) -> (windows, window_samples) float32; behind the end of a shorter clip is NaN."""
+        """(samples,) -> (windows, window_samples) float32. After the end of a shorter clip comes NaN."""
         size = self.window_samples
         starts = [*range(0, len(waveform) - size, size), max(0, len(waveform) - size)]
         windows = np.full((len(starts), size), np.nan, np.float32)
@@ -55,13 +55,13 @@ class SampleWindows:
         return windows
 
     def to_json_string(self) -> str:
-        """What an embedding depends on."""
+        """Everything that an embedding depends on."""
         own = {"sampling_rate": self.sampling_rate, "window_samples": self.window_samples}
         return json.dumps(own | self.settings, sort_keys=True, default=str)
 
 
 class NoTokenizer:
-    """Stands for the tokenizer of a model that has none of transformers' kind."""
+    """Stands in for the tokenizer of a model that has none like transformers'."""
 
     model_max_length = 10**9
 
@@ -71,7 +71,7 @@ class NoTokenizer:
 
 @dataclass
 class Origin:
-    """Where a model came from: its name as a user gives it, the kind of model, the Hub's commit."""
+    """Where a model came from: the name that the user gave, the kind of model, and the Hub's commit."""
 
     name: str
     kind: str
@@ -82,16 +82,16 @@ class Origin:
 
 
 class ForeignModel(ClassifyingMixin, nn.Module):
-    """A model of another library as `checkpoints.protocol` wants it; a subclass says how it embeds.
+    """A model of another library, with the interface in `checkpoints.protocol`. Subclasses say how it embeds.
 
     Args:
-        inner: the model. It stays as it is: in half precision, it is copied.
+        inner: the model. It is not changed; a model in half precision is copied.
         origin: where it came from.
         extractor: cuts its windows.
-        tokenizer: its own, for what asks of its vocabulary.
+        tokenizer: its own, for code that needs the vocabulary.
 
     Raises:
-        InputError: it fails, draws at random, does not hear its whole window, or has two spaces.
+        InputError: it fails, is random, does not hear its whole window, or has two embedding spaces.
     """
 
     def __init__(self, inner: nn.Module, origin: Origin, extractor: SampleWindows, tokenizer):
@@ -125,7 +125,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
 
     @property
     def logit_scale(self) -> Tensor:
-        """The logarithm of what it multiplies cosines by."""
+        """The logarithm of the factor of the cosines."""
         for name, weight in self.inner.named_parameters():
             if name.rpartition(".")[2] in ("logit_scale", "logit_scale_a") and weight.numel() == 1:
                 return weight.reshape(())
@@ -147,7 +147,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
     def get_audio_features(self, values: Tensor) -> BaseModelOutputWithPooling:
         """(windows, samples) as `SampleWindows` makes them -> `pooler_output` (windows, dim), unit vectors.
 
-        Shorter clips go with those of their own length, in smaller batches: there may be many lengths.
+        Shorter clips are batched with clips of their own length. There may be many lengths, so batches are smaller.
         """
         rows = values.float().cpu().numpy()
         clips = [row[: len(row) - np.isnan(row).sum()] for row in rows]
@@ -164,7 +164,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
         return BaseModelOutputWithPooling(pooler_output=embeds)
 
     def embed_texts(self, texts: list[str], description: str | None = None) -> Tensor:
-        """Texts to unit vectors, each distinct one embedded once: (texts, dim) float32 on the CPU."""
+        """Embeds each distinct text once: (texts, dim) float32 unit vectors on the CPU."""
 
         def by_length(texts: list[str]) -> dict[Hashable, list[str]]:
             groups = defaultdict(list)
@@ -178,7 +178,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
         return embed_in_groups(texts, by_length, embed, self._at_once(32), description)
 
     def encode_text(self, texts, batch_size: int | None = None, show_progress_bar: bool | None = None) -> Tensor:
-        """As `ClapStudentModel.encode_text`; the model chooses how many texts it embeds at a time."""
+        """As `ClapStudentModel.encode_text`. The model chooses how many texts it embeds at a time."""
         texts = [texts] if isinstance(texts, str) else list(texts)
         was_training = self.training
         self.eval()
@@ -201,7 +201,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
                 vectors = embed(items)
         except (InputError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # whatever another library, or code from the Hub, raises
+        except Exception as error:  # another library, or code from the Hub, may raise anything
             raise InputError(f"{self.origin} can't embed {what}: {first_line(error)}") from error
         if not isinstance(vectors, Tensor) or vectors.dim() != 2 or len(vectors) != len(items):
             shape = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
@@ -209,7 +209,7 @@ class ForeignModel(ClassifyingMixin, nn.Module):
         return F.normalize(vectors.float(), dim=-1)
 
     def _probe(self) -> int:
-        """The length of its embeddings. Refuses a model that would embed something else than what it is given."""
+        """The length of its embeddings. Refuses a model that would embed something other than its input."""
         extractor = self.processor.feature_extractor
         size, seconds = extractor.window_samples, extractor.window_samples / extractor.sampling_rate
         clip = np.random.default_rng(0).uniform(-0.5, 0.5, size).astype(np.float32)
@@ -234,27 +234,27 @@ def _in_float32(inner: nn.Module) -> nn.Module:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, short."""
+    """An error's message, short."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def refuse_damaged(model: nn.Module, name: str) -> None:
-    """Raises an InputError where a weight is not finite."""
+    """Raises an InputError if a weight is not finite."""
     for key, value in model.state_dict().items():
         if isinstance(value, Tensor) and not value.isfinite().all():
             raise InputError(f"the weights in {name} hold NaN or infinite values: {key} does")
 
 
 def find_windows(owners: Iterable[Any], name: object, settings: dict) -> SampleWindows:
-    """The rate and the window that the first of several objects tells.
+    """The sampling rate and the window, from the first object that has them.
 
     Args:
         owners: feature extractors, processors, modules, configs.
-        name: of the model, for the error.
+        name: the model's, for the error.
         settings: for `SampleWindows`.
 
     Raises:
-        InputError: none tells a sampling rate, or one draws at random.
+        InputError: no object has a sampling rate, or one fuses random parts.
     """
     for owner in owners:
         rate = getattr(owner, "sampling_rate", None)

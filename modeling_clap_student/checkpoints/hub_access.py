@@ -1,4 +1,4 @@
-"""A model of the Hub before it is loaded: whether it can be reached, and how much there is to download."""
+"""Checks a Hub model before it is loaded: whether it can be reached, and how much must be downloaded."""
 
 import re
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from ..errors import InputError
 
 
-_PATIENCE = 10  # seconds in which the Hub must answer
+_PATIENCE = 10  # seconds that the Hub has to answer
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-_MODULES = "modules.json"  # of a SentenceTransformer, whose weights may lie in folders
+_MODULES = "modules.json"  # marks a SentenceTransformer, whose weights may lie in folders
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class HubModel:
 
     Attributes:
         is_cached: its weights are on this machine.
-        answers: the Hub could be asked, whatever it said.
-        download_bytes: of the weights that would be loaded; None where nobody knows.
+        answers: the Hub answered, whatever it said.
+        download_bytes: size of the weights that would be loaded; None where it is unknown.
     """
 
     is_cached: bool
@@ -38,7 +38,7 @@ class HubModel:
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name could be that of a repository, and not of a folder alone."""
+    """Whether a name could be a repository's, and not only a folder's."""
     return bool(re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", name))
 
 
@@ -48,7 +48,7 @@ def ask_hub(repository: str, revision: str | None = None) -> HubModel:
     cached = any(isinstance(try_to_load_from_cache(repository, file, revision=revision), str) for file in files)
     try:
         facts = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=_PATIENCE)
-    except (HfHubHTTPError, HFValidationError):  # no such model, no right to it: loading it will say so
+    except (HfHubHTTPError, HFValidationError):  # no such model, or no permission: loading it will say so
         return HubModel(cached, answers=True)
     except Exception:  # no network, no answer in time, or HF_HUB_OFFLINE; each HTTP library has its own
         return HubModel(cached, answers=False)
@@ -59,14 +59,14 @@ def ask_hub(repository: str, revision: str | None = None) -> HubModel:
 
 @contextmanager
 def within_reach(repository: str, revision: str | None = None, otherwise: str = "") -> Iterator[HubModel]:
-    """For loading a model of the Hub: without a network it comes from the cache, or fails at once.
+    """Wraps the loading of a Hub model. Without a network, the model comes from the cache or the load fails at once.
 
-    Left to itself, the client asks six times for each file.
+    The client alone would try six times for each file.
 
     Args:
         repository: the Hub id.
-        revision: of it.
-        otherwise: what to do where it can't be had, for the message.
+        revision: its revision.
+        otherwise: text for the message: what to do where it can't be downloaded.
 
     Raises:
         InputError: the Hub does not answer, and the model is not in the cache.

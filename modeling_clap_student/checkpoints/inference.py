@@ -1,4 +1,4 @@
-"""A copy of a model that embeds faster, for curation and evaluation: the same numbers up to rounding."""
+"""A faster copy of a model for curation and evaluation. Its numbers are the same up to rounding."""
 
 import copy
 import math
@@ -14,17 +14,17 @@ from .foreign import ForeignModel
 
 @torch.no_grad()
 def for_inference(model, dtype: str | torch.dtype = torch.float32):
-    """A copy of a model for `embed_clips`, `embed_stream`, `embed_texts` and `encode_*`; the model stays as it is.
+    """A copy of a model for `embed_clips`, `embed_stream`, `embed_texts` and `encode_*`. The model is not changed.
 
-    In the audio tower batch norms are folded into the convolutions, images are channels-last, and on a CPU they stay
-    small enough for its cache and are convolved with fewer multiplications where they have many channels. A clip
-    still gets the same vector, to the bit, in whatever company. The copy can't be trained or saved.
+    In the audio tower, batch norms are folded into the convolutions and images are channels-last. On a CPU, images
+    stay small enough for its cache, and convolutions with many channels need fewer multiplications. A clip still gets
+    the same vector, to the bit, whatever is beside it. The copy can't be trained or saved.
 
     Args:
-        model: a `ClapStudentModel`, on the device where it is to work, which may be any. Another model that
-            `load_checkpoint` returned comes back as it is, or copied where `dtype` is another than its own.
-        dtype: float32 or bfloat16, of the convolutions and of the text tower. The spectrogram, the pooled
-            hidden state and the audio projection are float32 in any case. `usable_dtype` chooses.
+        model: a `ClapStudentModel` on the device where it will work; any device is fine. Another model that
+            `load_checkpoint` returned comes back unchanged, or as a copy if `dtype` is not its own.
+        dtype: float32 or bfloat16, for the convolutions and the text tower. The spectrogram, the pooled hidden state
+            and the audio projection always use float32. `usable_dtype` chooses.
 
     Raises:
         ValueError: another dtype.
@@ -38,7 +38,7 @@ def for_inference(model, dtype: str | torch.dtype = torch.float32):
     if not isinstance(model, ClapStudentModel):
         return model if model.dtype == dtype else copy.deepcopy(model).to(dtype)
     tower = model.audio_model
-    # To deepcopy, what is in its memo has been copied already: the copy gets the new tower in place of the old one.
+    # deepcopy takes what is in its memo as already copied. So the copy gets the new tower in place of the old one.
     fast = copy.deepcopy(model, {id(tower): InferenceAudioModel(tower, dtype)})
     fast.text_model.to(dtype)
     fast.text_pooling.to(dtype)
@@ -53,7 +53,7 @@ def _refuse_to_save(*_, **__):
 
 
 class InferenceAudioModel(ClapStudentAudioModel):
-    """CNN14 for waveforms to embed: `for_inference` says what is different; `dtype` is that of the convolutions."""
+    """CNN14 for embedding waveforms. `for_inference` describes the differences; the convolutions use `dtype`."""
 
     def __init__(self, tower: ClapStudentAudioModel, dtype: torch.dtype):
         super(ClapStudentAudioModel, self).__init__(tower.config)  # without building a tower
@@ -67,20 +67,20 @@ class InferenceAudioModel(ClapStudentAudioModel):
         for number, block in enumerate(tower.blocks):
             tile = _winograd_tile(number, dtype) if on_cpu else None
             self.blocks.append(InferenceConvBlock(block, dtype, tile))
-        # The first blocks' images are large: a few clips at a time stay near the caches and reuse each other's memory.
+        # The first blocks' images are large. A few clips at a time stay near the caches and reuse each other's memory.
         self.early_blocks = 3 if on_cpu else 0
         self.hidden_dropout = nn.Identity()
         self.pooling = copy.deepcopy(tower.pooling).float()
         self.fc1 = copy.deepcopy(tower.fc1).float()
 
     def frames(self, input_features: Tensor) -> Tensor:
-        """As `ClapStudentAudioModel.frames`; float32 in any case, and so is all that follows."""
-        # bn0 can't be folded into the first convolution: that one pads with zeros what bn0 gave, and zeros before bn0
-        # are other numbers after it.
+        """As `ClapStudentAudioModel.frames`; always float32, like everything after it."""
+        # bn0 can't be folded into the first convolution. That convolution pads bn0's output with zeros, and a zero
+        # before bn0 is another number after it.
         images = (input_features.float() * self.scale + self.shift).to(self.convolution_dtype).unsqueeze(1)
         early, late = self.blocks[: self.early_blocks], self.blocks[self.early_blocks :]
         if early:
-            # Parts of one size: with another number of rows the same clip might be summed in another order.
+            # All parts have one size: with another number of rows, the same clip might be summed in another order.
             size = math.gcd(len(images), 8 // self.convolution_dtype.itemsize)
             images = torch.cat([_through(early, part) for part in images.split(size)])
         return _through(late, images).mean(dim=3, dtype=torch.float32).transpose(1, 2)
@@ -93,9 +93,9 @@ def _through(blocks: nn.ModuleList, images: Tensor) -> Tensor:
 
 
 def _winograd_tile(block: int, dtype: torch.dtype) -> tuple[int, int] | None:
-    """Where Winograd's convolutions pay on a CPU, frames × bins in a tile; None for direct convolutions.
+    """The tile, frames × bins, where Winograd's convolutions pay on a CPU; None for direct convolutions.
 
-    bfloat16 has matrix units to multiply and few bits to lose: there it is the narrow images of the last block alone.
+    bfloat16 multiplies in matrix units and has few bits to lose. There only the narrow images of the last block pay.
     """
     if dtype == torch.float32:
         return (4, 2) if block >= 3 else None
@@ -103,7 +103,7 @@ def _winograd_tile(block: int, dtype: torch.dtype) -> tuple[int, int] | None:
 
 
 class InferenceConvBlock(nn.Module):
-    """A `ConvBlock` whose batch norms have gone into its convolutions."""
+    """A `ConvBlock` with its batch norms folded into its convolutions."""
 
     def __init__(self, block: ConvBlock, dtype: torch.dtype, tile: tuple[int, int] | None):
         super().__init__()
@@ -117,7 +117,7 @@ class InferenceConvBlock(nn.Module):
 
 
 def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, tile: tuple[int, int] | None) -> nn.Module:
-    """One convolution in place of a convolution and its batch norm; computed in float64."""
+    """One convolution that replaces a convolution and its batch norm; computed in float64."""
     scale, shift = _as_scale_and_shift(norm)
     weight = conv.weight.double() * scale[:, None, None, None]
     if tile is not None:
@@ -135,10 +135,10 @@ def _as_scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 class InferenceLogMel(LogMelSpectrogram):
-    """The same spectrogram with fewer passes over memory, one clip at a time on a CPU.
+    """The same spectrogram with fewer passes over memory; on a CPU one clip at a time.
 
-    Frequencies above the highest mel filter are left out, and the sum of a bin's two squares is part of the matrix
-    product: each row of the mel matrix stands there twice, for the real and for the imaginary part.
+    Frequencies above the highest mel filter are left out. The matrix product also sums a bin's two squares: it holds
+    each row of the mel matrix twice, for the real and for the imaginary part.
     """
 
     def __init__(self, front_end: LogMelSpectrogram):
@@ -165,7 +165,7 @@ class InferenceLogMel(LogMelSpectrogram):
         return (parts.square() @ self.mel_filters).clamp_(min=1e-10).log10_().mul_(10)
 
 
-# For outputs in tiles of 2 or 4, Lavin & Gray's matrices: of the input, of the kernel, of the output.
+# Lavin & Gray's matrices for output tiles of 2 or 4: for the input, for the kernel, for the output.
 _INPUT = {
     2: [[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]],
     4: [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -185,16 +185,17 @@ _OUTPUT = {
 class WinogradConv(nn.Module):
     """A 3 × 3 convolution, stride 1, padding 1, by Winograd's minimal filtering: the same sums in another order.
 
-    A tile of outputs takes one multiplication for each of its (tile + 2) × (tile + 2) inputs and channels instead of
-    nine for each output: 2.25 times fewer at 2 × 2, three times at 4 × 2. The products are plain matrix products
-    with as many rows as there are tiles, also where an image is two pixels wide, at which direct convolutions do
-    poorly on CPUs. What it costs is two copies of the image, so that it pays only for many channels.
+    For each input and channel of a tile, (tile + 2) × (tile + 2) of them, there is one multiplication, instead of nine
+    for each output: 2.25 times fewer at 2 × 2, three times at 4 × 2. The products are plain matrix products with one
+    row per tile. So they stay fast where an image is two pixels wide, where direct convolutions are slow on CPUs. The
+    price is two copies of the image, so it pays only for many channels.
 
     Source: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. In float32 it rounds
-    about as a direct convolution does; in bfloat16 a tile of 2 × 2 doubles the rounding error, 4 × 2 quadruples it.
+    about as a direct convolution does. In bfloat16 a tile of 2 × 2 doubles the rounding error, and 4 × 2 makes
+    it four times as large.
 
-    `weight` is (out channels, in channels, 3, 3), `tile` height and width, 2 or 4 each; `dtype` is that of the inputs,
-    the outputs and the stored kernels, which are transformed in float64.
+    `weight` is (out channels, in channels, 3, 3). `tile` is height and width, 2 or 4 each. `dtype` is the type of the
+    inputs, the outputs and the stored kernels, which are transformed in float64.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, tile: tuple[int, int], dtype: torch.dtype):

@@ -1,4 +1,4 @@
-"""A new model: its towers' sizes, the text tower's weights, the tokenizer."""
+"""Makes a new model: the sizes of its towers, the text tower's weights, the tokenizer."""
 
 import re
 from collections import Counter
@@ -34,8 +34,8 @@ def new_model(
     """Makes a model with the chosen towers and random projections, and its processor.
 
     Args:
-        captions: what the `scratch` vocabulary is made from; None where nobody knows them all.
-        tell: takes a line that says what will be made, before anything is downloaded.
+        captions: the `scratch` vocabulary is made from them; None where they are not all known.
+        tell: called with a line that says what will be made, before anything is downloaded.
 
     Raises:
         InputError: a tower that can't be loaded or does not fit, or no captions for the vocabulary.
@@ -55,7 +55,7 @@ def new_model(
             num_attention_heads=4,
             intermediate_size=256,
             max_position_embeddings=128,
-            # BERT's 0.02 suits its 768 channels; here it would make all texts alike at first, and learning slow.
+            # BERT's 0.02 suits its 768 channels. Here it would make all texts alike at first, and learning slow.
             initializer_range=128**-0.5,
             hidden_dropout_prob=0.1 * args.dropout,
             attention_probs_dropout_prob=0.1 * args.dropout,
@@ -83,15 +83,15 @@ _SMALL = ("--base_channels", 8)  # an eighth of the paper's width, which trains 
 
 
 def _plan(args: ModelArguments, audio_config: dict) -> str:
-    """What a new model will be; and where that is a large one, what to type for a small one."""
+    """Describes the new model. If it is a large one, also says how to get a small one."""
     with torch.device("meta"):
         tower = ClapStudentAudioModel(ClapStudentAudioConfig(**audio_config))
     size = sum(weight.numel() for weight in tower.parameters()) / 1e6
-    start = args.audio_weights or "nothing"
+    start = args.audio_weights or "random weights"
     smaller = [f"{_SMALL[0]} {_SMALL[1]}"] if args.base_channels > _SMALL[1] and not args.audio_weights else []
     smaller += [f"--text_model {SCRATCH}"] if args.text_model != SCRATCH else []
     offer = f". For a small model that trains on a CPU: {' '.join(smaller)}" if smaller else ""
-    text = "a small BERT from nothing" if args.text_model == SCRATCH else args.text_model
+    text = "a small BERT from random weights" if args.text_model == SCRATCH else args.text_model
     return f"new model: a CNN14 of {size:.3g} million weights, from {start}; for text {text}{offer}"
 
 
@@ -105,10 +105,10 @@ def start_model(
 
     Args:
         init: the name of a checkpoint, or `fresh`.
-        args, captions: for a fresh one, as `new_model` takes them.
+        args, captions: for a fresh model, as `new_model` takes them.
 
     Raises:
-        InputError: a checkpoint that can't be loaded, or arguments of a new model where there is none.
+        InputError: a checkpoint that can't be loaded, or arguments of a new model together with a checkpoint.
     """
     if init == FRESH:
         return new_model(args, captions, say)
@@ -118,7 +118,7 @@ def start_model(
 
 
 def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | None) -> dict:
-    """The front end is that of the weights, at the rate asked for, as in the paper: PANNs' weights at 44.1 kHz."""
+    """The front end comes from the weights, at the rate asked for, as in the paper: PANNs' weights at 44.1 kHz."""
     front_end = {"max_frequency": min(14000.0, args.sampling_rate / 2)}
     if audio_weights is not None:
         names = ("n_fft", "num_mel_bins", "min_frequency", "max_frequency", "mel_sampling_rate")
@@ -134,7 +134,7 @@ def _audio_config(args: ModelArguments, audio_weights: ClapStudentAudioModel | N
 
 
 def load_audio_weights(args: ModelArguments) -> ClapStudentAudioModel:
-    """Loads the tower that `--audio_weights` names; it must have the width of `--base_channels`."""
+    """Loads the tower that `--audio_weights` names. It must have the width of `--base_channels`."""
     name = args.audio_weights
     if Path(name).is_file():
         tower = load_audio_tower(name)
@@ -153,7 +153,7 @@ _NO_NETWORK = (
 
 
 def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
-    """Loads a BERT without pooler, and its tokenizer; says first what there is to download."""
+    """Loads a BERT without pooler, and its tokenizer. Says first how much must be downloaded."""
     try:
         if not is_hub_id(name) and not Path(name).is_dir():
             raise InputError(f"can't load the text model {name}: no such folder")
@@ -171,9 +171,9 @@ def load_text_tower(name: str) -> tuple[BertModel, PreTrainedTokenizerFast]:
 
 
 def scratch_tokenizer(captions: list[str], vocab_size: int = 4000) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer of BERT's kind that knows the captions' commonest words, and all letters.
+    """A lower-casing WordPiece tokenizer like BERT's. It knows the captions' commonest words, and all letters.
 
-    The vocabulary is the same for the same captions: that of tokenizers' own trainer differs from run to run.
+    The same captions give the same vocabulary. The trainer of tokenizers gives another one in each run.
     """
     words = Counter(word for caption in captions for word in re.findall(r"\w+|[^\w\s]", caption.lower()))
     letters = sorted({letter for word in words for letter in word} | set(ascii_lowercase))

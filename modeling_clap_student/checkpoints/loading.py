@@ -1,4 +1,4 @@
-"""Opens checkpoints: of this package, of transformers' CLAP, and of others that can teach."""
+"""Opens checkpoints of this package, of transformers' CLAP, and of other models that can teach."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,11 +31,11 @@ def load_checkpoint(name: str | Path, kinds: tuple[str, ...] | None = None, trus
     """Loads a model, in eval mode, and its processor.
 
     Args:
-        name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, perhaps with a revision,
-            `someone/model@v1`; a checkpoint of transformers' own CLAP, or of another model of transformers with
+        name: a folder that `save_pretrained` or a command of this package wrote; a Hub id, with a revision or without,
+            `someone/model@v1`; a checkpoint of transformers' own CLAP, or of another transformers model with
             `get_audio_features` and `get_text_features`; or `st:` and a folder or Hub id of a `SentenceTransformer`.
-        kinds: model types, of this package or `clap`; by default also any other model that can teach.
-        trust_remote_code: whether code that lies in the checkpoint may run.
+        kinds: model types of this package, or `clap`. By default, any model that can teach.
+        trust_remote_code: whether code in the checkpoint may run.
 
     Returns:
         a `ClapStudentModel` and its `ClapStudentProcessor`; or a `WindowedClapModel` and its processor; or a
@@ -83,7 +83,7 @@ def _load(name: str, repository: str, revision: str | None, kinds: tuple[str, ..
     return model, model.processor
 
 
-_CODE = "code of its own"  # the kind of a checkpoint that transformers does not know
+_CODE = "code of its own"  # the kind of checkpoint that transformers does not know
 
 
 def _kind_of(repository: str, revision: str | None) -> str:
@@ -115,11 +115,12 @@ def _load_foreign(name: str, kind: str, place: str, revision: str | None, trust:
 
 
 def as_checkpoint(model, needs_processor: bool = True, trust_remote_code: bool = False):
-    """What `load_checkpoint` returns, of whatever a user has at hand.
+    """Returns what `load_checkpoint` returns, for anything that a user may have.
 
     `model` is a `ClapStudentModel`, transformers' own `ClapModel`, another model that can teach, the name of a
-    checkpoint, or a pair of a model and its processor. The processor of a model alone is looked for where the model
-    was loaded from; what is made of it shares its weights. With `needs_processor=False` one of ours may come without.
+    checkpoint, or a pair of a model and its processor. The processor of a single model is loaded from the model's
+    origin. The result shares the model's weights. With `needs_processor=False`, one of our models may come without a
+    processor.
     """
     model, processor = model if isinstance(model, tuple) else (model, None)
     if isinstance(model, (str, Path)):
@@ -147,10 +148,10 @@ def as_checkpoint(model, needs_processor: bool = True, trust_remote_code: bool =
 
 
 def as_student(model, needs_processor: bool = True):
-    """What `as_checkpoint` returns, of a model that can be trained.
+    """Returns what `as_checkpoint` returns, for a model that can be trained.
 
     Raises:
-        InputError: it can't.
+        InputError: the model can't be trained.
     """
     model, processor = as_checkpoint(model, needs_processor)
     if isinstance(model, ForeignModel):
@@ -162,14 +163,14 @@ def as_student(model, needs_processor: bool = True):
 
 
 def classify(model, audio, labels: list[str], **options) -> list[dict[str, float]] | list[list[dict[str, float]]]:
-    """Says which of some sounds each clip is, without any training on them.
+    """Says which of some sounds each clip holds, without any training on them.
 
     Args:
         model: as for `as_checkpoint`.
         audio, labels, options: as for `ClapStudentModel.classify`.
 
     Returns:
-        of each clip label -> probability; with `windows` the same of each of its parts.
+        for each clip, label -> probability; with `windows`, the same for each of its parts.
 
     Raises:
         InputError: a model, clips or labels that can't be used.
@@ -188,11 +189,11 @@ def _processor_of(model: ClapModel) -> WindowedClapProcessor:
 
 
 def _load_model(model_class, name: str, revision: str | None):
-    """`from_pretrained` that refuses what it would otherwise fill with random numbers."""
+    """`from_pretrained`, but it refuses weights that `from_pretrained` would fill with random numbers."""
     model, report = model_class.from_pretrained(
         name, revision=revision, output_loading_info=True, ignore_mismatched_sizes=True
     )
-    # Some versions of transformers write these numbers into checkpoints, and others make them anew.
+    # Some versions of transformers write these numbers into checkpoints; others compute them again.
     constants = ("position_ids", "token_type_ids", "relative_position_index")
     problems = [f"{key} is {tuple(theirs)} and not {tuple(ours)}" for key, theirs, ours in report["mismatched_keys"]]
     problems += [f"{key} is missing" for key in report["missing_keys"] if not key.endswith(constants)]
@@ -212,7 +213,7 @@ def _missing_part(kind: str, name: str, revision: str | None) -> str:
         return "processor_config.json and tokenizer.json are missing"
     try:
         WindowedClapFeatureExtractor.from_pretrained(name, revision=revision or "main")
-    except Exception:  # what a damaged file raises is anything
+    except Exception:  # a damaged file may raise anything
         return "no feature extractor: preprocessor_config.json or processor_config.json is missing or damaged"
     return "no tokenizer: tokenizer.json is missing"
 
@@ -220,7 +221,7 @@ def _missing_part(kind: str, name: str, revision: str | None) -> str:
 def push_folder(
     folder: Path | str, repo_id: str, private: bool | None = None, repo_type: str = "model", token: str | None = None
 ) -> str:
-    """Uploads a finished folder in one commit; returns its address."""
+    """Uploads a finished folder in one commit. Returns its address."""
     api = HfApi(token=token)
     try:
         sdk = "gradio" if repo_type == "space" else None

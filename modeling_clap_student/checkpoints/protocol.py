@@ -1,7 +1,8 @@
-"""What a model must offer so that this package can curate with it, evaluate it, and train it.
+"""The interface that a model needs so that this package can curate with it, evaluate it and train it.
 
-Ours and transformers' CLAP do. A model of others, a `ForeignModel`, has the marked members alone: it can teach and be
-evaluated, and not be trained. Nothing outside `checkpoints` asks which of them a model is.
+Our model and transformers' CLAP have all of it. A model of another library, a `ForeignModel`, has only the members
+marked "to teach": it can teach and be evaluated, but not be trained. Code outside `checkpoints` never asks which kind
+a model is.
 """
 
 from typing import Protocol
@@ -18,7 +19,7 @@ class WindowExtractor(Protocol):
     Attributes:
         sampling_rate: (to teach) Hz.
         window_samples: (to teach) samples in a window.
-        model_input_names: (to teach) the first is what `windows` makes, as `get_audio_features` calls it.
+        model_input_names: (to teach) the first is the name under which `get_audio_features` takes the windows.
     """
 
     sampling_rate: int
@@ -26,10 +27,10 @@ class WindowExtractor(Protocol):
     model_input_names: list[str]
 
     def windows(self, waveform: np.ndarray) -> np.ndarray:
-        """(to teach) (samples,) -> (windows, ...) float32, what the tower takes; the same each time."""
+        """(to teach) (samples,) -> (windows, ...) float32, the input of the tower; the same each time."""
 
     def fill_window(self, waveform: np.ndarray, size: int, place: int) -> np.ndarray:
-        """A clip shorter than a window, in one to train on: (size,)."""
+        """Puts a clip shorter than a window into a training window: (size,)."""
 
 
 class AudioTextProcessor(Protocol):
@@ -39,22 +40,22 @@ class AudioTextProcessor(Protocol):
     tokenizer: PreTrainedTokenizerBase
 
     def save_pretrained(self, save_directory) -> None:
-        """Writes what `AutoProcessor.from_pretrained` loads."""
+        """Writes files that `AutoProcessor.from_pretrained` loads."""
 
 
 class AudioTextModel(Protocol):
     """Two towers into one space.
 
     Attributes:
-        config: takes a `record` of how the model came about; (to teach) has `model_type`, `projection_dim`,
+        config: takes a `record` of how the model was made; (to teach) has `model_type`, `projection_dim`,
             `_name_or_path` and `_commit_hash`.
-        processor: (to teach) its own.
-        audio_model, text_model: the towers; what lies above them has other names.
-        encoders: how the names of the towers' layers begin; what lies above them, pools and projects.
-        poolings: the ways in which it can be made to pool over time; none for a model that has only its own.
+        processor: (to teach) the model's own.
+        audio_model, text_model: the towers. Everything above them has other names.
+        encoders: prefixes of the names of the towers' layers. The layers above them pool and project.
+        poolings: the ways in which it can pool over time; empty for a model that has only its own.
         front_end: (batch, samples) -> (batch, frames, mel bins), with its `config`, `window` and `mel_filters`.
-        logit_scale: the logarithm of what `logits_per_audio` multiplies cosines by.
-        logit_scales: the same of both directions: a scalar, or (2,).
+        logit_scale: the logarithm of the factor of the cosines in `logits_per_audio`.
+        logit_scales: the same for both directions: a scalar, or (2,).
     """
 
     config: PreTrainedConfig
@@ -74,13 +75,14 @@ class AudioTextModel(Protocol):
         """Tokens to unit vectors, `pooler_output` (texts, dim)."""
 
     def embed_texts(self, texts: list[str], description: str | None) -> Tensor:
-        """(to teach) Of a `ForeignModel`, in place of `get_text_features`: texts to unit vectors (texts, dim)."""
+        """(to teach) Only for a `ForeignModel`, in place of `get_text_features`: texts to unit vectors (texts,
+        dim)."""
 
     def log_mel(self, input_values: Tensor) -> Tensor:
         """(batch, samples) -> (batch, frames, mel bins), which `forward` takes as `input_features`."""
 
     def unused_parameters(self) -> list[nn.Parameter]:
-        """Weights that no window reaches; they stay as they are."""
+        """Weights that no window reaches. Training leaves them unchanged."""
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
         """Writes a checkpoint that `AutoModel.from_pretrained` loads."""

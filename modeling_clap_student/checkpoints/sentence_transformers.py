@@ -1,4 +1,4 @@
-"""Any `SentenceTransformer` that embeds audio and text, as a teacher."""
+"""Uses any `SentenceTransformer` that embeds audio and text as a teacher."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ KIND = "sentence_transformers"
 
 
 class SentenceTransformerModel(ForeignModel):
-    """Clips and texts go through the model's own `encode`."""
+    """Clips and texts are embedded by the model's own `encode`."""
 
     def embed_samples(self, clips: list[np.ndarray]) -> Tensor:
         rate = self.processor.feature_extractor.sampling_rate
@@ -41,7 +41,7 @@ class SentenceTransformerModel(ForeignModel):
 
 
 def _as_text(text: str) -> str | dict[str, str]:
-    """A caption that is an address, or the path of a file, is a text: the library would fetch it, and hear it."""
+    """Marks a caption as text, even if it is an address or a file's path. The library would open those as audio."""
     from sentence_transformers.base.modality import infer_modality
 
     return text if infer_modality(text) == "text" else {"text": text}
@@ -53,10 +53,10 @@ def load_sentence_transformer(name: str, place: str, revision: str | None, trust
     Args:
         name: as the user gave it, with `st:`.
         place, revision: a folder or Hub id, and its revision.
-        trust: whether code that lies in the checkpoint may run.
+        trust: whether code in the checkpoint may run.
 
     Raises:
-        InputError: sentence-transformers is missing, or a model that can't teach. What the library raises passes.
+        InputError: sentence-transformers is missing, or the model can't teach. Errors of the library pass through.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -73,13 +73,13 @@ def load_sentence_transformer(name: str, place: str, revision: str | None, trust
 
 
 def is_sentence_transformer(model) -> bool:
-    """Asked without importing the library, which takes seconds."""
+    """Checked without importing the library, which takes seconds."""
     library = sys.modules.get("sentence_transformers")
     return library is not None and isinstance(model, library.SentenceTransformer)
 
 
 def as_teacher(model) -> SentenceTransformerModel:
-    """A `SentenceTransformer` that a user has at hand; it shares its weights."""
+    """Wraps a `SentenceTransformer` that a user has loaded. The weights are shared."""
     loaded = getattr(model.transformers_model, "name_or_path", "")
     config = getattr(model, "config", None)
     return _teaching(model, Origin(f"{ST}{loaded}" if loaded else "", KIND, getattr(config, "_commit_hash", None)))
@@ -96,7 +96,7 @@ def _teaching(model, origin: Origin) -> SentenceTransformerModel:
 
 
 def _owners(model: nn.Module) -> Iterator:
-    """What may tell how the model hears, the most exact first."""
+    """The objects that may know how the model hears, the most specific first."""
     modules = list(model.modules())
     for module in modules:
         processor = getattr(module, "processor", None)
@@ -108,7 +108,7 @@ def _owners(model: nn.Module) -> Iterator:
 
 
 def _settings(model) -> dict:
-    """What its vectors depend on beside its weights, as far as its modules tell."""
+    """Everything beside the weights that its vectors depend on, as far as its modules say."""
     modules = [(type(module).__name__, getattr(module, "get_config_dict", dict)()) for module in model]
     extractors = {id(owner): owner.to_dict() for owner in _owners(model) if isinstance(owner, FeatureExtractionMixin)}
     return {

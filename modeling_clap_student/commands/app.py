@@ -15,12 +15,12 @@ from .command_line import command, parse_arguments
 @command
 def main():
     (args,) = parse_arguments((AppArguments,), __doc__)
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio would tell its makers that it runs
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # otherwise gradio reports its use to its makers
     try:
         import gradio  # noqa: F401
     except ImportError as error:
         raise InputError("the app needs gradio: pip install 'modeling_clap_student[app]'") from error
-    from ..app.serving import temporary_folder  # not before: --help and a wrong flag need not wait for it
+    from ..app.serving import temporary_folder  # imported late, so that --help and errors in flags are fast
 
     with temporary_folder() as scratch:
         if args.is_space:

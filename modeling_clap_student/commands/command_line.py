@@ -1,6 +1,6 @@
-"""What the commands share: how they read flags, list what can be named, report and fail.
+"""The common parts of the commands: reading flags, listing what can be named, reporting, and failing.
 
-What is slow to import is imported where it is used: `--help` need not wait for it.
+Slow modules are imported where they are used, so that `--help` is fast.
 """
 
 import functools
@@ -31,19 +31,19 @@ from .help_page import HelpAll, PageFormatter, format_page
 def parse_arguments(
     types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None
 ) -> tuple:
-    """Reads flags into dataclasses; those in the file of `--config` count as typed, unless they are typed too.
+    """Reads flags into dataclasses. Flags in the file of `--config` count as typed, unless they are typed too.
 
     Args:
         types: the dataclasses.
         description: the module's docstring, for `--help`.
-        argv: the flags; the process's by default.
-        adapt: given the flags as read, returns other defaults for some of them; a flag that was typed keeps its value.
+        argv: the flags; by default those of the process.
+        adapt: takes the flags as read, and returns other defaults for some of them. A typed flag keeps its value.
 
     Returns:
-        the dataclasses; the first one's `flags` are all flags as they were read, for `save_arguments`.
+        the dataclasses. The first one's `flags` are all flags as they were read, for `save_arguments`.
 
     Raises:
-        InputError: a value that a dataclass refuses, or a file that can't be used.
+        InputError: a value that a dataclass refuses, or an unusable file.
     """
     argv = sys.argv[1:] if argv is None else argv
     file = _config_file(argv)
@@ -64,7 +64,7 @@ def _config_file(argv: list[str]) -> str | None:
 
 
 class OneLineParser(ArgumentParser):
-    """`ArgumentParser` whose errors are one line. A value that belongs to no flag is not shown: it may be a token."""
+    """`ArgumentParser` with one-line errors. A value without a flag is not shown: it may be a token."""
 
     def parse_args(self, args=None, namespace=None):
         flags, unknown = self.parse_known_args(args, namespace)
@@ -80,7 +80,7 @@ class OneLineParser(ArgumentParser):
 
 
 class _Parser(OneLineParser, HfArgumentParser):
-    """A parser for flags of which a file has told some: these need not be typed, and give way to what is typed."""
+    """A parser for flags that a file may have set. They need not be typed, and typed ones override them."""
 
     def __init__(self, types: Sequence[type], config: dict, **options):
         self._config, self.types = config, types
@@ -108,7 +108,7 @@ class _Parser(OneLineParser, HfArgumentParser):
 
 
 class _Several(Action):
-    """argparse's `extend`, but for what was typed alone: it does not come on top of the default."""
+    """argparse's `extend`, but typed values replace the default instead of extending it."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         older = getattr(namespace, self.dest)
@@ -116,24 +116,24 @@ class _Several(Action):
 
 
 class _ListCorpora(Action):
-    """Prints the corpora and ends the command, like `--help`: no other flag is needed beside it."""
+    """Prints the corpora and ends the command, like `--help`: no other flag is needed."""
 
     def __init__(self, option_strings: list[str], dest: str, **options):
         super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, **options)
 
     def __call__(self, parser, *_):
         if PartialState().is_main_process:
-            Console().print(list_corpora())  # unlike `console`, one that folds long lines
+            Console().print(list_corpora())  # unlike `console`, this one folds long lines
         parser.exit()
 
 
-# How long a process waits for the others: the main one may write terabytes meanwhile. NCCL's own 10 minutes would end
-# the run.
+# How long a process waits for the others. The main one may write terabytes meanwhile; NCCL's default of 10 minutes
+# would end the run.
 _PATIENCE = timedelta(hours=12)
 
 
 def command(main: Callable[[], None]) -> Callable[[], None]:
-    """Makes a function the entry of a command: `run` it."""
+    """Makes a function the entry point of a command: `run` runs it."""
 
     @functools.wraps(main)
     def guarded() -> None:
@@ -143,20 +143,21 @@ def command(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command: a user's mistake ends in one line and exit code 1, an interruption in 130."""
+    """Runs a command. A user's mistake ends in one line and exit code 1, an interruption in code 130."""
     transformers_logging.set_verbosity_error()
-    # Their bars on reading and writing files; embedding and training keep theirs.
+    # Hides the libraries' bars for reading and writing files. Embedding and training keep theirs.
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    # accelerate joins processes on CPUs only when told that there is nothing else.
+    # accelerate joins processes on CPUs only if it is told that there is no other device.
     PartialState(cpu=not torch.accelerator.is_available(), timeout=_PATIENCE)
     try:
         main()
-        # Left to the interpreter's end, a process that is still connected to one that is gone may abort.
+        # At the interpreter's end, a process that is still connected to one that is gone may abort. So it leaves
+        # before.
         PartialState().wait_for_everyone()
         PartialState().destroy_process_group()
     except InputError as error:
-        # One raised in a worker process comes wrapped in that worker's traceback; its own words stand last.
+        # An error from a worker process comes wrapped in that worker's traceback. Its own message is the last line.
         lines = str(error).strip().splitlines() or [""]
         print(f"error: {printable(lines[-1].rpartition('InputError: ')[2])}", file=sys.stderr)
         sys.exit(1)
@@ -169,7 +170,7 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except Exception:  # a defect: its traceback helps to mend it, and may hold addresses
+    except Exception:  # a defect: its traceback helps to fix it, and may hold addresses
         print(without_secrets(traceback.format_exc()), file=sys.stderr)
         sys.exit(1)
 
@@ -186,7 +187,7 @@ def report_data(data: dict) -> None:
     print_table("What is there", ["data", "rows", "clips", "captions", "hours"], rows)
 
 
-# Layouts of no particular corpus: what they serve as, and how they look.
+# Layouts that belong to no corpus: what they serve as, and how they look.
 LAYOUTS = {
     "soundscapes": ("captions, pool, evaluation", "nothing on disk: the package makes its clips itself"),
     "audiofolder": (
@@ -219,13 +220,13 @@ GRAMMAR = (
 
 
 def serves_as(corpus) -> str:
-    """What a published corpus can be used for."""
+    """The roles that a published corpus can have."""
     uses = {"captions": corpus.captioned, "pool": corpus.pool, "evaluation": corpus.labelled}
     return ", ".join(use for use, reader in uses.items() if reader)
 
 
 def list_corpora() -> Table:
-    """A table of everything that `--corpus`, `--captions`, `--audio` and `--task` know by name."""
+    """A table of all names that `--corpus`, `--captions`, `--audio` and `--task` know."""
     from ..data.published import PUBLISHED
 
     table = Table(

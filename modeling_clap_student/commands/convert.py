@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--private", action="store_true", help="Make the new repository private.")
     parser.add_argument("--license", default="unknown", help="Licence of the weights, for the pushed card.")
     args = parser.parse_args()
-    from ..checkpoints import conversion  # not before: --help and a wrong flag need not wait for it
+    from ..checkpoints import conversion  # imported late, so that --help and errors in flags are fast
 
     if empty := next(
         (name for name, value in vars(args).items() if isinstance(value, str) and not value.strip()), None

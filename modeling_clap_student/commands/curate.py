@@ -32,7 +32,7 @@ from .command_line import command, parse_arguments, report_data
 
 
 def defaults(flags: Namespace) -> dict:
-    """Of a set that is made again, its arguments; the demo's where no data is named."""
+    """The arguments of a set that is made again, or those of the demo if no data is named."""
     if flags.remake:
         if flags.trust_remote_code and not flags.teacher:
             raise InputError("--trust_remote_code lets the code of a --teacher that you name run: name it")
@@ -40,17 +40,17 @@ def defaults(flags: Namespace) -> dict:
     if flags.captions or flags.audio or flags.labels:
         return {}
     settings = demo.curation(flags.strategy, flags.seed)
-    for kind in ("caption", "pair"):  # a cut that was typed takes the place of the demo's
+    for kind in ("caption", "pair"):  # a typed cut replaces the demo's
         if getattr(flags, f"{kind}_threshold") is not None or getattr(flags, f"{kind}_quantile") is not None:
             del settings[f"num_{kind}s"]
     return settings
 
 
 def arguments_of(path: str) -> dict:
-    """The arguments that an Improvement-Set was made with, shown: it may be somebody else's.
+    """The arguments that an Improvement-Set was made with. They are printed, because it may be somebody else's.
 
     Raises:
-        InputError: it does not tell them, or a value that is none.
+        InputError: the set does not have them, or has an invalid value.
     """
     from ..curation.improvement_set import read_provenance
 
@@ -75,7 +75,7 @@ def main():
 
 
 def make_improvement_set(args: CurateArguments) -> None:
-    """A teacher's captions and a pool become pairs, in a folder that appears whole."""
+    """Makes pairs from a teacher, captions and a pool, in a folder that appears completely or not at all."""
     from transformers import set_seed
 
     from ..checkpoints.loading import load_checkpoint
@@ -129,10 +129,10 @@ def push(args: CurateArguments, made_by: dict) -> None:
 
 
 def check_remade(args: CurateArguments, model, class_names: list[str] | None) -> None:
-    """A set that is made again must have the same teacher and labels.
+    """Checks that a set that is made again has the same teacher and labels.
 
     Raises:
-        InputError: it has not.
+        InputError: it does not.
     """
     from ..curation.improvement_set import read_provenance
     from ..hub_clap_student import fingerprint

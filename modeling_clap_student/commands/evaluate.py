@@ -24,7 +24,7 @@ def main():
 
 
 def evaluate(args: EvalArguments) -> None:
-    """Models and tasks become scores, compared, printed and saved."""
+    """Scores models on tasks; compares, prints and saves the scores."""
     from transformers import set_seed
 
     from ..data.benchmarks import CaptionedSet
@@ -47,7 +47,7 @@ def evaluate(args: EvalArguments) -> None:
     if args.dry_run:
         report_data({task.name: task.pairs if isinstance(task, CaptionedSet) else task.clips for task in tasks})
         return
-    checkpoints, facts = load_all(args)  # all of them: a wrong name fails before hours of work
+    checkpoints, facts = load_all(args)  # loads all first, so that a wrong name fails before hours of work
     cut = cut_tasks(args, tasks, checkpoints)
     with output_folder(args.output_dir, check=refuse_other_folder) as folder:
         with whole_files(folder) as files:
@@ -58,13 +58,13 @@ def evaluate(args: EvalArguments) -> None:
             num_skipped = report_skipped(skipped, folder)
             rows = write_evaluation(files, args, tasks, prompts, facts, results, cut)
         if not num_skipped and PartialState().is_main_process:
-            (folder / SKIPPED).unlink(missing_ok=True)  # an older evaluation's
+            (folder / SKIPPED).unlink(missing_ok=True)  # left by an older evaluation
     if args.output_json:
         write_json(Path(args.output_json), rows)
 
 
 def load_all(args: EvalArguments) -> tuple[dict[str, tuple], list[dict]]:
-    """Model -> a copy of it for inference and its processor; what is known of each one's weights."""
+    """For each model, a copy for inference and its processor; and the facts about its weights."""
     from ..checkpoints.inference import for_inference
     from ..checkpoints.loading import load_checkpoint
     from ..evaluation.results import checkpoint_facts

@@ -24,11 +24,11 @@ class ExportArguments(CheckedArguments):
 @command
 def main():
     (args,) = parse_arguments((ExportArguments,), __doc__)
-    from ..checkpoints.exporting import export_onnx  # not before: --help and a wrong flag need not wait for it
+    from ..checkpoints.exporting import export_onnx  # imported late, so that --help and errors in flags are fast
     from ..checkpoints.loading import load_checkpoint
 
     probe_folder(args.output_dir)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it would list operators that only torchvision needs
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # otherwise it lists operators that only torchvision needs
     model, processor = load_checkpoint(args.model, kinds=("clap_student",))
     audio, text = export_onnx(model, args.output_dir)
     rate, shortest = processor.feature_extractor.sampling_rate, model.audio_model.min_samples

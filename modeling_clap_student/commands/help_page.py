@@ -1,4 +1,4 @@
-"""What `--help` prints: examples, then our own flags in groups; `--help_all` adds all of transformers'."""
+"""The page of `--help`: examples, then our own flags in groups. `--help_all` adds all of transformers' flags."""
 
 from argparse import SUPPRESS, Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -6,19 +6,19 @@ from dataclasses import fields
 from inspect import get_annotations
 
 
-# Of transformers.TrainingArguments, what a first training may need.
+# The fields of transformers.TrainingArguments that a first training may need.
 _USUAL = {
     *("output_dir", "max_steps", "gradient_accumulation_steps", "bf16", "dataloader_num_workers"),
     *("eval_strategy", "eval_steps", "metric_for_best_model", "push_to_hub", "hub_model_id", "hub_private_repo"),
 }
-# Of ours, what every training needs as it is.
+# Our flags that every training needs unchanged.
 _SETTLED = {"logging_nan_inf_filter", "remove_unused_columns", "ddp_find_unused_parameters"}
 _OTHERS = "Flags of transformers.TrainingArguments"
 _MORE = "All flags of transformers.TrainingArguments work too: --help_all lists them."
 
 
 class PageFormatter(RawDescriptionHelpFormatter):
-    """One spelling of each flag, and a default where it tells something."""
+    """Shows one spelling of each flag, and a default only where it is informative."""
 
     def _format_action_invocation(self, action: Action) -> str:
         if not action.option_strings:
@@ -32,7 +32,7 @@ class PageFormatter(RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: Action) -> str:
         words = action.help or ""
-        # None, False and a missing value go without saying; 0 does not.
+        # None, False and a missing default are not shown. 0 is.
         goes_without_saying = action.default in (None, "", SUPPRESS) or action.default is False
         if goes_without_saying or action.default == [] or "%(default)" in words:
             return words
@@ -40,7 +40,7 @@ class PageFormatter(RawDescriptionHelpFormatter):
 
 
 class HelpAll(Action):
-    """`--help` with every flag there is."""
+    """`--help` with every flag."""
 
     def __init__(self, option_strings: list[str], dest: str, **options):
         super().__init__(option_strings, dest=SUPPRESS, default=SUPPRESS, nargs=0, **options)
@@ -51,12 +51,12 @@ class HelpAll(Action):
 
 
 def format_page(parser: ArgumentParser, types: Sequence[type], everything: bool = False) -> str:
-    """The page of a parser for dataclasses of arguments; each group is headed by its class's `title`."""
+    """The page of a parser for dataclasses of arguments. The heading of each group is its class's `title`."""
     groups: dict[str, list[Action]] = {}
     titles = {field.name: _title(kind, field.name) for kind in types for field in fields(kind)}
     for action in parser._actions:
         title = titles.get(action.dest, "Help and settings")
-        # `--x false` does what `--no_x` does.
+        # `--x false` does the same as `--no_x`.
         if everything or (title != _OTHERS and not action.option_strings[0].startswith("--no_")):
             groups.setdefault(title, []).append(action)
     formatter = parser._get_formatter()
@@ -72,17 +72,17 @@ def format_page(parser: ArgumentParser, types: Sequence[type], everything: bool 
 
 
 def _title(kind: type, name: str) -> str:
-    """The title of the class that has the flag, or gave it our default."""
+    """The title of the class that declares the flag, or that set our default for it."""
     owner = next(owner for owner in kind.__mro__ if name in get_annotations(owner))
-    is_theirs = owner.__module__.startswith("transformers.")  # whose class is slow to import
+    is_theirs = owner.__module__.startswith("transformers.")  # its class is slow to import
     if name in _SETTLED or (is_theirs and name not in _USUAL):
         return _OTHERS
     titled = [base.title for base in kind.__mro__ if "title" in vars(base)]
-    return titled[-2] if is_theirs else owner.title  # the last one is that of `CheckedArguments`
+    return titled[-2] if is_theirs else owner.title  # the last one is `CheckedArguments`'
 
 
 def _rank(types: Sequence[type]):
-    """Titles in the order of the classes; what concerns every command comes last."""
+    """Titles in the order of the classes. Flags that every command has come last."""
     order = [owner.title for kind in types for owner in kind.__mro__ if "title" in vars(owner)]
     common = [title for title in order if title.startswith("Reading")]
     order = [title for title in order if title not in common] + common

@@ -1,4 +1,4 @@
-"""Asks a person about pairs of an Improvement-Set: a page to listen and judge, and what the verdicts promise.
+"""Asks a person to judge pairs of an Improvement-Set: a page to listen and judge, and the promise from the verdicts.
 
 clap-curate review outputs/pairs
 clap-curate review outputs/pairs --verdicts verdicts.csv --precision 0.8 --num_verdicts 200
@@ -36,7 +36,7 @@ class ReviewArguments(CheckedArguments):
 
 
 def main() -> None:
-    """`review SET …`, after the command's own name."""
+    """Runs `review SET …`, after the command's own name."""
     argv = sys.argv[2:]
     if argv and not argv[0].startswith("-"):
         argv = ["--improvement_set", *argv]
@@ -67,7 +67,7 @@ def review(args: ReviewArguments) -> None:
 
 
 def report_promise(verdicts, promise) -> None:
-    """Prints each cut with what was said of its draw, and what can be promised."""
+    """Prints each cut with the verdicts on its draw, and what can be promised."""
     from ..curation.promise import describe, drawn
 
     rows = []

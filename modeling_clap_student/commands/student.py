@@ -34,7 +34,7 @@ def is_built_in(flags: Namespace | StudentArguments) -> bool:
 
 
 def defaults(flags: Namespace) -> dict:
-    """The demo's, where nothing but the strategy is named."""
+    """The demo's defaults, if only the strategy is named."""
     if not is_built_in(flags):
         return {"output_dir": f"outputs/student_{flags.strategy}"}
     return demo.student(flags.strategy, flags.seed, flags.init)
@@ -58,7 +58,7 @@ def main():
 def train_student(
     args: StudentArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments
 ) -> dict:
-    """Teacher and Improvement-Set become a student, scored beside its teacher; returns the results."""
+    """Trains a student from a teacher and an Improvement-Set, and scores both. Returns the results."""
     from transformers import set_seed
 
     from ..checkpoints.initialization import start_model
@@ -72,6 +72,7 @@ def train_student(
     from ..training.hearing import make_collator
     from ..training.run import TrainingRun, push_if_asked
     from ..training.sources import find_teacher, read_results, read_student_data, student_sources
+    from ..training.tracked_pairs import TrackedPairs
     from ..training.trainer import ClapStudentTrainer
 
     run = TrainingRun(f"Student ({args.strategy}): learns from the pairs and its teacher", args, training_args)
@@ -94,9 +95,9 @@ def train_student(
         raise InputError(f"--output_dir {training_args.output_dir} is the teacher's own folder: name another")
     teacher, teacher_processor = load_checkpoint(args.teacher, trust_remote_code=args.trust_remote_code)
     if args.init == "teacher":
-        as_student((teacher, teacher_processor))  # or it is refused, before hours of work
+        as_student((teacher, teacher_processor))  # refuses it now, not after hours of work
 
-    # A run that was resumed is the same run.
+    # A resumed run counts as the same run.
     settings = training_args.to_sanitized_dict() | {"resume_from_checkpoint": None}
     contents = None if data.is_streamed else data.content_keys
     key = json.loads(
@@ -127,6 +128,8 @@ def train_student(
             retention=order_retention(args, student, processor, data.captions, training_args.seed),
             record=origin(args, model_args, student) | student_sources(args),
         )
+        if "trackio" in training_args.report_to and not data.is_streamed:
+            trainer.add_callback(TrackedPairs(data.pairs, training_args.seed))
         run.train(trainer)
         scores = score_both((teacher, teacher_processor), (student, processor), benchmarks, skipped)
         student.config.record["results"] = [
@@ -158,22 +161,22 @@ def selects_by_accuracy(training_args: ClapStudentTrainingArguments) -> bool:
 
 
 def check_selection(args: StudentArguments, training_args: ClapStudentTrainingArguments) -> None:
-    """Labelled clips select a checkpoint only where the user says which, and beside a held-out part."""
+    """Checks that labelled clips select a checkpoint only if the user asks for it, and beside a held-out part."""
     if selects_by_accuracy(training_args) and not (args.task and training_args.validation_fraction > 0):
         raise InputError("--metric_for_best_model accuracy needs --task, labelled clips, and --validation_fraction")
 
 
-# Of the record of what was taught order: what those who keep it, and those who ask for it, must know.
+# Facts in the record of a model that was taught order. Retention and its users need them.
 _OF_ORDER = ("connectives", "class_names", "hold_out_connectives")
 
 
 def order_retention(
     args: StudentArguments, student, processor, captions: list[str] | None, seed: int
 ) -> Callable | None:
-    """What keeps the start's knowledge of order, where it is wanted.
+    """The term that keeps the start's knowledge of order, if it is wanted.
 
     Raises:
-        InputError: it is asked for, and there is none.
+        InputError: it is requested, but the start has no such knowledge.
     """
     from ..temporal.retention import OrderRetention, knows_order
 
@@ -185,7 +188,7 @@ def order_retention(
         )
     record = student.config.record or {}
     names = record.get("class_names") or sorted(set(captions or ()))
-    say(f"the start tells the order of sounds: it is kept, with {len(names)} names of sounds (--retain_order)")
+    say(f"the start knows the order of sounds: it is kept, with {len(names)} names of sounds (--retain_order)")
     is_held_out = bool(record.get("hold_out_connectives"))
     return OrderRetention(student, processor.tokenizer, names, args.retain_order_weight, is_held_out, seed)
 
@@ -201,7 +204,7 @@ def origin(args: StudentArguments, model_args: ModelArguments, student) -> dict:
 
 
 def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> list[dict]:
-    """Zero-shot accuracies on each set, `{teacher, student}`; models come with their processors."""
+    """Zero-shot accuracies on each set, `{teacher, student}`. Models are given with their processors."""
     from accelerate import PartialState
 
     from ..checkpoints.inference import for_inference
@@ -227,7 +230,7 @@ def score_both(teacher: tuple, student: tuple, benchmarks: list, skipped) -> lis
 
 
 def make_built_in_inputs(args: StudentArguments, seed: int) -> None:
-    """Fills in the built-in teacher and Improvement-Set, made now if they are not there."""
+    """Fills in the built-in teacher and Improvement-Set. Makes them now if they do not exist."""
     from ..checkpoints.loading import load_checkpoint
     from ..curation.improvement_set import read_provenance
     from ..hub_clap_student import fingerprint
@@ -248,7 +251,7 @@ def make_built_in_inputs(args: StudentArguments, seed: int) -> None:
 
 
 def report_built_in() -> None:
-    """What the built-in chain would read."""
+    """Reports what the built-in chain would read."""
     from ..data.benchmarks import read_benchmark
     from ..data.corpora import read_corpora
     from ..data.pools import read_pools
@@ -259,7 +262,7 @@ def report_built_in() -> None:
 
 
 def print_results(results: dict) -> None:
-    """The table that the whole chain is for."""
+    """Prints the final table of the whole chain."""
     for score in results["scores"]:
         print_table(
             f"Zero-shot accuracy on {score['student']['task']}",
@@ -286,7 +289,7 @@ _NEXT = [
 
 
 def print_next(args: StudentArguments) -> None:
-    """What to do after the demo."""
+    """Prints what to do after the demo."""
     print_table("Next, with your own sounds", ["make", "with"], _NEXT, justify="left")
     pairs = f"; {args.improvement_set}/report.html plays the demo's pairs" if args.improvement_set else ""
     say(f"README.md has the whole commands under 'Your own data'{pairs}")

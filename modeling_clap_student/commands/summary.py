@@ -1,4 +1,4 @@
-"""What a run would read, in numbers: pairs, clips, captions and hours."""
+"""Counts what a run would read: pairs, clips, captions and hours."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from ..data.filters import column_of
 from ..errors import ClipError
 
 
-_SAMPLE = 300  # clips whose length is looked up; the hours of more are estimated from them
+_SAMPLE = 300  # clips whose length is read; the hours of larger sets are estimated from them
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of one table or stream of clips.
+    """The numbers of one table or stream of clips.
 
     Attributes:
-        rows: pairs or clips; None of a stream, which nobody has counted.
-        clips: different ones with audio; None of mere texts.
-        captions: different ones; None where there are none.
+        rows: pairs or clips; None for a stream, which nobody has counted.
+        clips: different clips with audio; None if there are only texts.
+        captions: different captions; None without captions.
         hours: of the different clips.
-        looked_up: clips whose length was looked up for that; fewer than `clips` make an estimate.
-        unreadable: of those.
+        looked_up: clips whose length was read for the hours. If fewer than `clips`, the hours are an estimate.
+        unreadable: how many of those can't be read.
     """
 
     rows: int | None
@@ -46,7 +46,7 @@ class Summary:
 
 
 def summarise(data: Dataset | IterableDataset) -> Summary:
-    """Counts a table, and estimates its hours from the headers of some of its clips: seconds, whatever its size."""
+    """Counts a table, and estimates its hours from the headers of some clips. It takes seconds for any size."""
     if isinstance(data, IterableDataset):
         return Summary(None, None, None, None)
     captions = pc.count_distinct(column_of(data, "caption")).as_py() if "caption" in data.column_names else None
@@ -66,7 +66,7 @@ def summarise(data: Dataset | IterableDataset) -> Summary:
 
 
 def _seconds(row: dict) -> float | None:
-    """The length of a clip, from its header; None where it can't be opened."""
+    """The length of a clip, from its header; None if it can't be opened."""
     try:
         with open_clip(row["audio"], 1000) as clip:
             return clip.source.frames / clip.source.rate

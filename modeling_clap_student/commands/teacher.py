@@ -23,7 +23,7 @@ _TYPES = (TeacherArguments, ModelArguments, ClapStudentTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
-    """The demo's, where a new model learns from the built-in corpus alone."""
+    """The demo's defaults, if a new model learns from the built-in corpus only."""
     if flags.corpus not in (None, [demo.NAME]) or flags.init != "fresh":
         return {"output_dir": "outputs/teacher"}
     return demo.teacher(flags.seed)
@@ -35,8 +35,8 @@ def main():
 
 
 def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_args: ClapStudentTrainingArguments):
-    """Captioned audio becomes a checkpoint."""
-    # Imported late, as in all commands: --help and a wrong flag need not wait for it.
+    """Trains a checkpoint on captioned audio."""
+    # Imported late, as in all commands, so that --help and errors in flags are fast.
     from transformers import set_seed
 
     from ..checkpoints.initialization import start_model
@@ -96,7 +96,7 @@ def train_teacher(args: TeacherArguments, model_args: ModelArguments, training_a
 
 
 def make_built_in_teacher(seed: int) -> str:
-    """Trains the demo's teacher if it is not there, or goes on with it; returns its folder."""
+    """Trains the demo's teacher if it does not exist, or continues its training. Returns its folder."""
     from ..training.checkpointing import whole_checkpoints
 
     settings = demo.teacher(seed)

@@ -6,8 +6,8 @@ Several GPUs:       accelerate launch --num_processes 2 run_temporal.py --stage 
 Several machines:   accelerate launch --num_machines 2 --machine_rank 0 --main_process_ip HOST --num_processes 16 \
                         run_temporal.py --stage b …
 
-`--stage ab` runs A and then B from A's best weights. With nothing but --stage it takes the built-in soundscapes and
-their teacher, which is made first when it is not there. `run_eval.py --task zste=…` tells what was learnt.
+`--stage ab` runs A, and then B from A's best weights. With nothing but --stage it uses the built-in soundscapes and
+their teacher, and first makes the teacher if it does not exist. `run_eval.py --task zste=…` measures what was learnt.
 """
 
 import copy
@@ -27,7 +27,7 @@ _TYPES = (TemporalArguments, TemporalTrainingArguments)
 
 
 def defaults(flags: Namespace) -> dict:
-    """The built-in clips and their teacher where nothing is named, and a schedule that suits two CPU cores."""
+    """The built-in clips and teacher if nothing is named, with a schedule for two CPU cores."""
     if flags.model or flags.clips:
         return {"output_dir": f"outputs/temporal_{flags.stage}"}
     return demo.temporal(flags.stage, flags.seed)
@@ -48,7 +48,7 @@ def main():
 
 
 def train_stage(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
-    """A model and labelled clips become a model that has heard one stage's scenes; returns the results."""
+    """Trains a model on one stage's scenes of labelled clips. Returns the results."""
     from transformers import set_seed
 
     from ..data.benchmarks import Benchmark
@@ -71,7 +71,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
         report_data({"clips": clips, "validation": held_out})
         return {}
     if args.stage == "a" and training_args.metric_for_best_model == "selection":
-        training_args.metric_for_best_model = "accuracy_1a"  # there is no order yet
+        training_args.metric_for_best_model = "accuracy_1a"  # stage A knows no order yet
     with run.folder() as skipped:
         set_seed(training_args.seed)
         model, processor, base = read_model(args, training_args)
@@ -122,7 +122,7 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
 
 
 def resumes(training_args: TemporalTrainingArguments) -> bool:
-    """Whether a checkpoint is gone on from, whose words are taught."""
+    """Whether the run continues from a checkpoint, which already knows the words."""
     from ..training.checkpointing import whole_checkpoints
 
     return bool(training_args.resume_from_checkpoint and whole_checkpoints(training_args.output_dir))
@@ -155,20 +155,20 @@ def record(args: TemporalArguments, narrator, class_names: list[str], model) -> 
 
 
 def train_both(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
-    """Both stages, in a folder that no other run writes meanwhile."""
+    """Runs both stages, in a folder that no other run may write meanwhile."""
     from ..training.checkpointing import refuse_used_folder, whole_checkpoints
     from ..utils.outputs import output_folder
 
     if args.dry_run:
         return train_in_turn(args, training_args)
     resume = training_args.resume_from_checkpoint if whole_checkpoints(training_args.output_dir) else None
-    may_write = partial(refuse_used_folder, resume=resume)  # before stage A, not after
+    may_write = partial(refuse_used_folder, resume=resume)  # checked before stage A, not after
     with output_folder(training_args.output_dir, check=may_write):
         return train_in_turn(args, training_args)
 
 
 def train_in_turn(args: TemporalArguments, training_args: TemporalTrainingArguments) -> dict:
-    """Stage A, and stage B from its best weights; A's checkpoint lies in the folder of B's, `stage_a`."""
+    """Stage A, then stage B from its best weights. A's checkpoint is in B's folder, under `stage_a`."""
     from ..training.checkpointing import refuse_other_flags, whole_checkpoints
 
     first = Path(training_args.output_dir) / "stage_a"

@@ -1,20 +1,20 @@
-"""Which threshold gives pairs that are true as often as wanted? Estimated from similarities alone, without labels.
+"""Estimates, without labels, the threshold that gives pairs with a wanted share of true ones.
 
-A pair is true if the clip holds what the class name nearest to the caption says. How likely that is, the teacher tells
-itself: the contrastive loss makes exp(scale · cosine) proportional to how much likelier a caption is beside this clip
-than beside any. So each clip's captions share a probability of 1, those of the corpus that were not selected too: they
-are what else may be heard, and keep a clip that is near to everything from being near to something. What falls to the
-selected captions of a class name is the probability of their pairs with that clip. Its mean over the pairs that reach
-a threshold is their precision, one less the false discovery rate.
+A pair is true if the clip holds the sound of the class name nearest to the caption. The teacher itself estimates how
+likely that is. The contrastive loss makes exp(scale · cosine) proportional to how much likelier a caption is beside
+this clip than beside any clip. So all captions share a probability of 1 for each clip, including captions of the
+corpus that were not selected. Those stand for other sounds, so a clip that is near to everything is not near to one
+class. The sum over a class name's selected captions is the probability of their pairs with that clip. The mean over
+the pairs that reach a threshold is their precision: 1 minus the false discovery rate.
 
-The assumption is that the teacher is as sure on the pool as it is right, with the scale that it learnt. Where that
-fails: one that has overfitted, or hears other recordings than it learnt from, is too sure, and so is one whose text
-tower confuses class names with other sounds, for what it takes for one it counts as one. The estimate is too low where
-many captions say the same as the selected ones but were not selected, and where clips hold several events.
+This assumes that the teacher is as sure on the pool as it is right, with the scale that it learnt. That fails in three
+cases. A teacher that has overfitted, or hears recordings unlike its training data, is too sure. So is one whose text
+tower confuses class names with other sounds: it counts both as one. And the estimate is too low where many captions
+mean the same as the selected ones but were not selected, or where clips hold several events.
 
 Sources: van den Oord et al. 2018, arXiv 1807.03748, section 2.3, for the ratio; Minderer et al. 2021, arXiv
-2106.07998, find CLIP, which is trained in this way, calibrated; Efron 2008, Microarrays, Empirical Bayes and the
-Two-Groups Model, Statistical Science 23(1), for the mean of local rates above a threshold.
+2106.07998, who find that CLIP, trained in the same way, is calibrated; Efron 2008, Microarrays, Empirical Bayes and
+the Two-Groups Model, Statistical Science 23(1), for the mean of local rates above a threshold.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import InputError
 
 
-AUTO = "auto"  # the threshold that asks for all this
+AUTO = "auto"  # the threshold that asks for this estimate
 POOL_SAMPLE = 4096  # clips
 _BINS, _BLOCK = 4000, (256, 4096)  # over [-1, 1]; clips and captions at a time
 
@@ -33,11 +33,12 @@ _BINS, _BLOCK = 4000, (256, 4096)  # over [-1, 1]; clips and captions at a time
 class PrecisionEstimate:
     """The share of true pairs among those at or above each threshold."""
 
-    thresholds: np.ndarray  # (n,) float64, ascending; some pair reaches the last one
-    precisions: np.ndarray  # (n,) float64, estimated; they never fall from one threshold to the next
+    thresholds: np.ndarray  # (n,) float64, ascending; at least one pair reaches the last
+    precisions: np.ndarray  # (n,) float64, estimated; they never decrease
 
     def loosest(self, precision: float) -> tuple[float, float]:
-        """The lowest threshold whose estimated precision is at least this one, and its own; InputError for none."""
+        """The lowest threshold with at least this estimated precision, and its precision. An InputError if none has
+        it."""
         best = float(self.precisions[-1])
         index = int(np.searchsorted(self.precisions, min(precision, best)))
         threshold, estimate = float(self.thresholds[index]), float(self.precisions[index])
@@ -50,14 +51,15 @@ class PrecisionEstimate:
 
 
 def estimate_precision(pool, captions, rows: np.ndarray, labels: np.ndarray, scale: float) -> PrecisionEstimate:
-    """Estimates the precision of matches at every threshold; see above for how, and what it assumes.
+    """Estimates the precision of matches at every threshold. The module says how, and with which assumptions.
 
     Args:
-        pool: (clips, dim) unit vectors, array or whatever gives such when sliced; an even sample of the clips is read.
+        pool: (clips, dim) unit vectors, as an array or anything that can be sliced into arrays; evenly spaced clips
+        are read.
         captions: (captions, dim) unit vectors of all captions, each once.
-        rows: (selected,) of the captions that are matched.
-        labels: (selected,) index of the class name nearest to each.
-        scale: what the teacher multiplies cosines by, exp(logit_scale).
+        rows: (selected,) the captions that are matched.
+        labels: (selected,) index of the class name nearest to each caption.
+        scale: the factor of the teacher's cosines, exp(logit_scale).
 
     Raises:
         InputError: there are no pairs.
@@ -73,7 +75,7 @@ def estimate_precision(pool, captions, rows: np.ndarray, labels: np.ndarray, sca
         clips = np.asarray(pool[start : start + _BLOCK[0] * step : step], dtype=np.float32)
         similarities = clips @ selected.T
         shares = np.exp(scale * (similarities.astype(float) - 1)) @ is_label / _total(clips, texts, scale)[:, None]
-        # Their sum in another order may be more than the whole by a rounding.
+        # Rounding in another order of summation may make their sum exceed the whole.
         probabilities = (shares @ is_label.T).clip(0, 1)
         places = ((similarities.ravel() + 1) * np.float32(_BINS / 2)).clip(0, _BINS - 1).astype(np.int64)
         counts += np.bincount(places, minlength=_BINS)
@@ -81,7 +83,7 @@ def estimate_precision(pool, captions, rows: np.ndarray, labels: np.ndarray, sca
     above = np.cumsum(counts[::-1])[::-1]
     reached = above > 0
     precisions = (np.cumsum((rising_means(true_counts, counts) * counts)[::-1])[::-1])[reached] / above[reached]
-    # Means of what never falls never fall, but for rounding.
+    # Means of values that never decrease don't decrease either, except by rounding.
     return PrecisionEstimate(np.linspace(-1, 1, _BINS + 1)[:-1][reached], np.maximum.accumulate(precisions).clip(0, 1))
 
 
@@ -93,9 +95,9 @@ def _total(clips: np.ndarray, captions: np.ndarray, scale: float) -> np.ndarray:
 
 
 def rising_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The means of bins, nearest in squares, that never fall: neighbours that would fall are pooled.
+    """Means of bins that never decrease, closest in squares. Neighbours that would decrease are pooled.
 
-    `sums` and `counts` are those of each bin's values; a bin without any gets a neighbour's mean. Source: isotonic
+    `sums` and `counts` describe the values of each bin. An empty bin gets a neighbour's mean. Source: isotonic
     regression, Ayer et al. 1955, Annals of Mathematical Statistics 26(4).
     """
     blocks: list[tuple[float, float, int]] = []  # sum, count, bins

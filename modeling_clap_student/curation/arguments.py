@@ -1,4 +1,4 @@
-"""The arguments of a curation: what is paired with what, and how near is near enough."""
+"""The arguments of a curation: what is paired with what, and which similarity is enough."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,12 +22,12 @@ STRATEGIES = ("du", "ds", "ads")
 MAX_PAIRS = 50_000_000
 MATCHING = ("max_captions_per_clip", "max_clips_per_caption", "mutual_nearest", "csls_neighbours", "max_pairs")
 QUALITY = ("min_seconds", "max_silence", "max_clipping", "min_bandwidth_hz", "max_offset")
-CORRECTIONS = ("csls_neighbours", "contrast_labels")  # pairs are then not ranked by their cosines alone
+CORRECTIONS = ("csls_neighbours", "contrast_labels")  # with these, pairs are not ranked by their cosines alone
 SCREENING = ("near_duplicates", "deduplicate", *QUALITY)
 SOURCES = ("teacher", "captions", "audio", "exclude", "labels", "task")
 JUDGED = ("confidence", "drop_rejected")
-# What decides which pairs come out. Only these are taken from a set that is made again: not where results go, nor what
-# is published, for the set may be somebody else's.
+# The arguments that decide which pairs result. Only these are copied from a set that is made again. Output and
+# publishing flags are not: the set may be somebody else's.
 METHOD = (
     "strategy", *SOURCES, "caption_threshold", "caption_quantile", "num_captions",
     "captions_per_label", "label_prompts", "pair_threshold", "precision",
@@ -40,13 +40,13 @@ METHOD = (
 class Threshold:
     """Exactly one of three ways to say how much to keep.
 
-    A cosine threshold of one teacher means nothing for another, whose similarities are spread otherwise: hence the
-    other two.
+    A cosine threshold for one teacher means nothing for another, whose similarities have another spread. Hence the
+    other two ways.
     """
 
     value: float | None = None  # keep cosines of at least this
-    quantile: float | None = None  # in [0, 1]; keep what lies at or above it: 0.99 keeps the best hundredth
-    count: int | None = None  # keep this many, the best
+    quantile: float | None = None  # in [0, 1]; keep values at or above it: 0.99 keeps the best hundredth
+    count: int | None = None  # keep this many of the best
 
     def __post_init__(self):
         names = [name for name in ("value", "quantile", "count") if getattr(self, name) is not None]
@@ -68,7 +68,7 @@ class Threshold:
         return None
 
     def resolve(self, similarities: np.ndarray) -> np.float32:
-        """The cosine, float32, at or above which to keep; equals at the cut are all kept."""
+        """The float32 cosine at or above which to keep. All values equal to the cut are kept."""
         number = self.number_of(similarities.size)
         if number is None:
             return np.float32(self.value)
@@ -145,7 +145,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     caption_quantile: float | None = flag(None, "Keep captions above this quantile.")
     num_captions: int | None = flag(None, "Keep this many captions.")
     captions_per_label: int | None = flag(
-        None, "Keep this many nearest captions for each label, so that no label goes without."
+        None, "Keep this many nearest captions for each label, so that every label has some."
     )
     label_prompts: bool = flag(
         False, "Add each label's own prompt, 'this is a sound of …', to the captions. Some sounds have no caption."
@@ -182,9 +182,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     max_pairs: int = flag(MAX_PAIRS, "Stop if there are more pairs than this.")
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO_DTYPE, DTYPE_HELP, choices=[AUTO_DTYPE, *DTYPES])
-    embedding_store: str = flag(
-        "outputs/embeddings", "Folder that keeps embeddings. What is there is not computed again."
-    )
+    embedding_store: str = flag("outputs/embeddings", "Folder that keeps embeddings. None in it is computed again.")
     embed_audio: bool = flag(False, "Put the audio itself into the set's files, not only paths.")
     remake: str | None = flag(
         None, "Make this Improvement-Set (folder or Hub id) again, with the arguments that it was made with."
@@ -232,10 +230,10 @@ class CurateArguments(WindowArguments, LeakageArguments):
             )
 
     def threshold(self, kind: str, default: float) -> Threshold:
-        """How much of `caption` or `pair` to keep, as the flags say, or the default cosine."""
+        """How much of `caption` or `pair` to keep: as the flags say, or the default cosine."""
         value, quantile = getattr(self, f"{kind}_threshold"), getattr(self, f"{kind}_quantile")
         count = getattr(self, f"num_{kind}s")
-        if kind == "pair" and self.is_judged:  # they cut what the other flags make again
+        if kind == "pair" and self.is_judged:  # verdicts cut the pairs that the other flags make again
             value = self.promise().lowest if (quantile, count) == (None, None) else None
         if value == AUTO or (value is None and quantile is None and count is None):
             value = default
@@ -262,13 +260,13 @@ class CurateArguments(WindowArguments, LeakageArguments):
         return str(self.pair_threshold).lower().endswith(SUFFIXES)
 
     def verdicts(self) -> Verdicts:
-        """Those that `pair_threshold` names."""
+        """The verdicts that `pair_threshold` names."""
         verdicts = read_verdicts([self.pair_threshold])
         verdicts.check_whole()
         return verdicts
 
     def promise(self) -> Promise:
-        """What the verdicts allow; InputError where that is nothing."""
+        """The cut that the verdicts allow. An InputError if they allow none."""
         promise = decide(self.verdicts(), self.precision, self.confidence or CONFIDENCE)
         if not np.isfinite(promise.lowest):
             raise InputError(
@@ -304,7 +302,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
             raise ValueError("--csls_neighbours and --contrast_labels both correct for hubs: give one of them")
         if self.correction and (self.pair_threshold, self.pair_quantile, self.num_pairs) == (None, None, None):
             raise ValueError(
-                f"--{self.correction} changes the scale: say --pair_threshold, --pair_quantile or --num_pairs"
+                f"--{self.correction} changes the scale: give --pair_threshold, --pair_quantile or --num_pairs"
             )
         if self.pair_threshold == AUTO and self.strategy != "ads":
             raise ValueError(f"--pair_threshold {AUTO} is for ads: class names tell which pairs would be true")
@@ -320,7 +318,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
 
     @property
     def needs_scale(self) -> bool:
-        """Whether the teacher's probabilities count, and with them what it multiplies cosines by."""
+        """Whether the teacher's probabilities are needed, and so the factor of its cosines."""
         return self.pair_threshold == AUTO or self.contrast_labels
 
     def matching_options(self) -> dict:
@@ -329,11 +327,11 @@ class CurateArguments(WindowArguments, LeakageArguments):
 
     @property
     def listens(self) -> bool:
-        """Whether anything asks for fingerprints or the quality of the pool's clips."""
+        """Whether any flag needs the fingerprints or the quality of the pool's clips."""
         wants_quality = any(getattr(self, name) is not None for name in QUALITY)
         return self.strategy != "ds" and (self.near_duplicates != "keep" or wants_quality)
 
     def to_repeat(self) -> dict:
-        """The arguments that decide what comes out, to make the same set again."""
+        """The arguments that decide the result, to make the same set again."""
         names = [name for name in METHOD if self.is_judged or name not in JUDGED]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -1,6 +1,6 @@
-"""Signs that a curation collapsed: few labels, captions or clips hold it, or the pool lacks the labels' sounds.
+"""Signs that a curation collapsed: few labels, captions or clips make up most of it, or sounds are missing.
 
-Each sign is one sentence, with the option that helps. The limits are those of this file.
+Each sign is one sentence with the option that helps. The limits are defined in this file.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from .embedding_store import StoredVectors
 from .strategies import SelectedCaptions
 
 
-FEW_CLIPS, FEW_CAPTIONS = 10, 2  # that hold half of the pairs
-_ENOUGH_PAIRS, _ENOUGH_CAPTIONS, _ENOUGH_CLIPS = 100, 20, 100  # below, a few are as many as there can be
-_NEAR_SHARE = 0.1  # of a label's equal share of the clips near to any label
+FEW_CLIPS, FEW_CAPTIONS = 10, 2  # so few hold half of the pairs
+_ENOUGH_PAIRS, _ENOUGH_CAPTIONS, _ENOUGH_CLIPS = 100, 20, 100  # smaller sets can't have more than a few
+_NEAR_SHARE = 0.1  # as a fraction of a label's equal share of the clips near to any label
 _ROWS_AT_ONCE, _MOST_CLIPS, _MOST_NAMES = 2**15, 200_000, 8
 
 
 def selection_signs(selected: SelectedCaptions, class_names: Sequence[str]) -> list[str]:
-    """What speaks against the captions that were selected."""
+    """Problems with the selected captions."""
     counts = np.bincount(selected.labels, minlength=len(class_names))
     signs = []
     if missing := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
@@ -32,11 +32,11 @@ def selection_signs(selected: SelectedCaptions, class_names: Sequence[str]) -> l
 
 
 def pair_signs(pairs: Dataset, selected: SelectedCaptions | None, class_names: Sequence[str] | None) -> list[str]:
-    """What speaks against the pairs.
+    """Problems with the pairs.
 
     Args:
         pairs: rows of the Improvement-Set's features.
-        selected: the captions that were compared, and `class_names`, where labels chose them.
+        selected: the captions that were compared, and `class_names`, if labels selected them.
     """
     table = pairs.select_columns(["label", "audio_id", "caption_id"]).with_format("arrow")[:]
     signs, num_labels, num_compared = [], 0, _ENOUGH_CAPTIONS
@@ -67,10 +67,10 @@ def pair_signs(pairs: Dataset, selected: SelectedCaptions | None, class_names: S
 
 
 def pool_signs(clip_embeds: StoredVectors, label_embeds: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Labels of which the pool seems to hold hardly a sound.
+    """Labels whose sounds the pool seems to lack.
 
-    A clip lies near its most similar label, where that cosine is above the pool's median. A label is named whose
-    clips are less than a tenth of an equal share. Of a large pool, an even part is looked at.
+    A clip counts for its most similar label if that cosine is above the pool's median. A label is named if it has less
+    than a tenth of an equal share of the clips. From a large pool, evenly spaced clips are used.
     """
     if len(clip_embeds) < _ENOUGH_CLIPS or len(class_names) < 2:
         return []
@@ -90,7 +90,7 @@ def pool_signs(clip_embeds: StoredVectors, label_embeds: np.ndarray, class_names
 
 
 def _one_label(counts: np.ndarray, class_names: Sequence[str], things: str, remedy: str) -> list[str]:
-    """Whether the largest label has more than half way from an equal share to all."""
+    """Whether the largest label's share is more than half way from an equal share to everything."""
     total, num_labels = int(counts.sum()), len(class_names)
     if num_labels < 2 or total < _ENOUGH_CAPTIONS or counts.max() / total <= (1 + 1 / num_labels) / 2:
         return []
@@ -99,7 +99,7 @@ def _one_label(counts: np.ndarray, class_names: Sequence[str], things: str, reme
 
 
 def _holding_half(column) -> int:
-    """How few of the column's values hold half of its rows."""
+    """How few of the column's values make up half of its rows."""
     counts = np.sort(pc.value_counts(column).field("counts").to_numpy())[::-1]
     return int(np.searchsorted(np.cumsum(counts), counts.sum() / 2)) + 1
 

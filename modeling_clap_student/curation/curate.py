@@ -1,4 +1,4 @@
-"""Curation: a teacher pairs captions with unlabelled audio, and an Improvement-Set comes out.
+"""Curation: a teacher pairs captions with unlabelled audio. The result is an Improvement-Set.
 
 Source: Wang et al. 2023, arXiv 2305.01864, section 2.2.
 """
@@ -51,20 +51,21 @@ from .verdict_cut import keep_promised
 from .window_maps import map_longest
 
 
-SCRATCH = ".pairs.arrow"  # pairs that are too many for memory
+SCRATCH = ".pairs.arrow"  # for pairs that do not fit into memory
 
 
 @dataclass
 class Improvement:
-    """What a curation made.
+    """The result of a curation.
 
     Attributes:
         pairs: the Improvement-Set.
-        replay: captioned clips to rehearse; None where there are none with audio.
+        replay: captioned clips to replay; None if none has audio.
         provenance: how the set was made, and its counts.
-        facts: what else the report tells, see `ReportData`.
-        folder: where files lie that belong to it: `skipped.csv`, and the pairs of a stream.
-        replay_decodes: whether every clip of `replay` was decoded. Others are, before they are put into a file.
+        facts: further content of the report, see `ReportData`.
+        folder: where its files are: `skipped.csv`, and the pairs of a stream.
+        replay_decodes: whether every clip of `replay` was decoded. If not, they are decoded before they go into a
+            file.
     """
 
     pairs: Dataset
@@ -76,11 +77,11 @@ class Improvement:
     _work: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
     def save(self, output_dir: str | Path, embed_audio: bool = False) -> None:
-        """Writes the set, its card and its report into a folder that appears whole or not at all.
+        """Writes the set, its card and its report into a folder, completely or not at all.
 
         Args:
             output_dir: a new folder, or one with an older set, which is moved aside.
-            embed_audio: put the audio itself into the files, instead of the paths.
+            embed_audio: put the audio itself into the files, instead of its paths.
 
         Raises:
             InputError: the folder holds something else, or can't be written.
@@ -93,24 +94,24 @@ class Improvement:
                         shutil.copy(self.folder / name, folder)
 
     def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
-        """Uploads the set with its audio inside, in one commit; returns its address.
+        """Uploads the set with its audio inside, in one commit. Returns its address.
 
         Raises:
-            InputError: no right to, no connection, or an upload that broke off.
+            InputError: no permission, no connection, or an interrupted upload.
         """
         with tempfile.TemporaryDirectory() as folder:
             self.write(Path(folder), repo_id, embed_audio=True)
             return push_folder(folder, repo_id, private, repo_type="dataset", token=token)
 
     def write_report(self, path: str | Path) -> None:
-        """Draws the page by which a person judges the set, by eye and by ear."""
+        """Writes the page on which a person judges the set, by eye and by ear."""
         precision = pair_precision(self.pairs)
         write_report(Path(path), ReportData(self.pairs, self.provenance, pair_precision=precision, **self.facts))
 
     def write(self, folder: Path, name: str, embed_audio: bool = False, has_pairs: bool = False) -> None:
-        """Writes the set's files into an existing folder; `name` is where the set is or will be, for the card.
+        """Writes the set's files into an existing folder. The card calls the set `name`: its present or future place.
 
-        With `has_pairs` the pairs were written there already, as those of a stream are.
+        With `has_pairs`, the pairs are already there, as for a stream.
         """
         replay = self.replay
         if embed_audio and replay is not None and not self.replay_decodes:
@@ -120,7 +121,7 @@ class Improvement:
         save_improvement_set(folder, pairs, replay, provenance, name, embed_audio)
         try:
             self.write_report(folder / "report.html")
-        except Exception as error:  # the set is whole without it: no failure here may lose what took hours
+        except Exception as error:  # the set is complete without it: an error here must not lose hours of work
             say(f"no report.html: {type(error).__name__}: {error}")
 
 
@@ -138,22 +139,22 @@ def curate(
     """Pairs captions with unlabelled audio.
 
     Args:
-        teacher: a `ClapStudentModel`, transformers' `ClapModel` or another of its models with `get_audio_features`
-            and `get_text_features`, a `SentenceTransformer` that embeds both; or what `--teacher` takes.
+        teacher: a `ClapStudentModel`, transformers' `ClapModel`, another transformers model with `get_audio_features`
+            and `get_text_features`, or a `SentenceTransformer` that embeds both; or any value of `--teacher`.
         strategy: `du`, `ds` or `ads`.
-        captions: what `--captions` takes, one or several; a list of texts; or a `Dataset` with captions, and with
+        captions: any value of `--captions`, one or several; a list of texts; or a `Dataset` with captions, and with
             audio for ds and for replay.
-        audio: what `--audio` takes, one or several; a list of audio files; or a `Dataset` with audio.
-        labels: what `--labels` takes, or a list of class names.
-        processor: the teacher's, where it came without one.
+        audio: any value of `--audio`, one or several; a list of audio files; or a `Dataset` with audio.
+        labels: any value of `--labels`, or a list of class names.
+        processor: the teacher's, if the teacher has none.
         progress: whether to show bars.
         options: further flags of curate.py by their names: `num_pairs=20_000`, `task=…`, `batch_size=…`.
 
     Returns:
-        the pairs, the replay set and how they came about. Nothing is written but the embedding store.
+        the pairs, the replay set and their provenance. Only the embedding store is written.
 
     Raises:
-        InputError: as the command would print it.
+        InputError: the error that the command would print.
     """
     trust = options.get("trust_remote_code", False)
     teacher = teacher if processor is None else (teacher, processor)
@@ -185,7 +186,7 @@ def curate(
 
 
 def _names(data) -> list[str]:
-    """What the provenance says of captions or audio: their own names, or how many there are."""
+    """The provenance's description of captions or audio: their names, or how many there are."""
     if isinstance(data, (str, Path)):
         return [str(data)]
     if isinstance(data, Dataset):
@@ -202,8 +203,9 @@ def run_curation(
 
     Args:
         model, processor: the teacher.
-        folder: for pairs that do not fit into memory, and those of a stream; it must stay as long as they are used.
-        skipped: where clips that can't be read are listed.
+        folder: for pairs that do not fit into memory, and for those of a stream. It must exist as long as they are
+            used.
+        skipped: lists the clips that can't be read.
     """
     settle_dtype(args, own_device().type)
     if args.label_prompts:
@@ -268,7 +270,7 @@ def run_curation(
 
 
 def provenance(args: CurateArguments, model, class_names: list[str]) -> dict:
-    """All that is needed to make the set again; what came out is added to it."""
+    """Everything that is needed to make the set again. The results are added later."""
     return {
         "strategy": args.strategy,
         "teacher": args.teacher,
@@ -297,14 +299,14 @@ def select(
     else:
         threshold = args.threshold("caption", strategies.paper_thresholds(inputs.layout)[0])
         selected = strategies.select_captions(caption_embeds[:], labels[:], threshold)
-    say(f"{len(selected.indices)} captions lie at {selected.threshold:.3f} or nearer to a label")
+    say(f"{len(selected.indices)} captions have a cosine of {selected.threshold:.3f} or more with a label")
     if len(selected.indices) == 0:
         raise strategies.none_reached("caption", selected)
     return selected
 
 
 def embed_pool(embedder: StoredEmbedder, inputs: CurationInputs) -> tuple[Dataset, StoredVectors]:
-    """A table of the clips that can be read, and their embeddings; of a stream the table has no audio."""
+    """A table of the readable clips, and their embeddings. For a stream, the table has no audio."""
     if not isinstance(inputs.pool, IterableDataset):
         assert inputs.pool is not None
         embeds, rows = embedder.table(inputs.pool, "embedding the pool")
@@ -327,11 +329,11 @@ def screen(
     selected: SelectedCaptions | None,
     folder: Path,
 ) -> tuple[Dataset, StoredVectors, Screening]:
-    """The clips to pair, their embeddings, and what the report shows of the others."""
+    """The clips to pair, their embeddings, and the report's facts about the other clips."""
     if inputs.sounds:
         inputs.sounds.prepare()  # all processes together
     extractor = embedder.processor.feature_extractor
-    # A window may lack half a sample of what was asked for.
+    # A window may be half a sample shorter than requested.
     wanted = np.inf if args.window_seconds is None else args.window_seconds - 0.001
     window_seconds = min(extractor.window_samples / extractor.sampling_rate, wanted)
 
@@ -360,7 +362,7 @@ def match_clips(
     selected: SelectedCaptions | None,
     scratch: Path,
 ) -> tuple[Curated, dict]:
-    """The pool's clips with their captions, and what the provenance tells; the teacher's scale where it is needed."""
+    """The pool's clips with their captions, and facts for the provenance. The teacher's scale is used if needed."""
     texts, precisions = caption_embeds[:], {}
     if args.pair_threshold == AUTO:
         assert selected is not None and scale is not None

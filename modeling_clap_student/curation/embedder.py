@@ -1,4 +1,4 @@
-"""A teacher embeds clips and texts: what its store lacks, each process its share. Clips are listened to meanwhile."""
+"""Embeds clips and texts that the store lacks; each process takes a share. Clips are also listened to then."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -28,15 +28,15 @@ from .embedding_store import CLIPS, TEXTS, EmbeddingStore, StoredVectors
 
 
 _TEXTS_AT_ONCE = 4096
-_ROWS_AT_ONCE = 10_000  # of a stream, as Python objects
+_ROWS_AT_ONCE = 10_000  # rows of a stream that are Python objects at a time
 _STREAM_COLUMNS = {"audio": UNDECODED, **dict.fromkeys(POOL_COLUMNS[1:], Value("string")), "share": Value("int32")}
 
 
 class StoredEmbedder:
-    """A teacher with its store; every process embeds its share of what is missing. All processes must call alike.
+    """A teacher with its store. Every process embeds its share of what is missing, so all must call it together.
 
-    The store is that of this model and batch size. `skipped` gets the clips that can't be read, those of earlier runs
-    too. With `sounds` clips are listened to as they are read, and what is heard is kept there.
+    The store belongs to this model and batch size. `skipped` gets the clips that can't be read, including those of
+    earlier runs. With `sounds`, clips are listened to while they are read, and their sounds are kept there.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class StoredEmbedder:
         self.skipped, self.batch_size, self.sounds = skipped, batch_size, sounds
 
     def texts(self, texts: list[str], description: str) -> StoredVectors:
-        """(texts, dim) of texts in their order."""
+        """(texts, dim) vectors, in the order of the texts."""
         keys = np.array([key_of("text", text) for text in texts], "S16")
         missing = share_of(keys, ~self.store.knows(TEXTS, keys))
         with self._bar(len(missing), description, "text") as bar:
@@ -65,7 +65,7 @@ class StoredEmbedder:
         return self.store.vectors(TEXTS, keys)
 
     def table(self, clips: Dataset, description: str) -> tuple[StoredVectors, np.ndarray]:
-        """(clips, dim) of a table's readable clips, and (clips,) int64 their rows, ascending."""
+        """(clips, dim) vectors of a table's readable clips, and (clips,) int64, their rows, ascending."""
         keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
         was_known = self.store.knows(CLIPS, keys)
         missing, listens = share_of(keys, ~was_known), np.zeros(len(keys), bool)
@@ -88,14 +88,14 @@ class StoredEmbedder:
     def stream(
         self, stream: IterableDataset, leakage: LeakageFilter, exclusions: ExclusionLog, description: str
     ) -> tuple[StoredVectors, Dataset]:
-        """Reads a stream, each process its share; clips whose bytes are known are not decoded.
+        """Reads a stream; each process takes a share. Clips whose bytes are known are not decoded.
 
-        Where the stream's shards do not divide evenly among the processes, each reads all of it, and decodes its own
-        clips. `exclusions` gets the number of clips that were left out, and why.
+        If the stream's shards do not divide evenly among the processes, each process reads everything and decodes its
+        own clips. `exclusions` gets the number of clips that were left out, and why.
 
         Returns:
-            (clips, dim) vectors, and a table of the clips they belong to, each once: `POOL_COLUMNS`, where `audio` is
-            null, `share`, the process that read it, and of windows `start` and `end`.
+            (clips, dim) vectors, and a table of their clips, each once: `POOL_COLUMNS`, where `audio` is null;
+                `share`, the process that read it; and for windows `start` and `end`.
         """
         state = PartialState()
         rows = split_dataset_by_node(stream, rank=state.process_index, world_size=state.num_processes)
@@ -148,7 +148,7 @@ class StoredEmbedder:
     def _unknown(
         self, rows: Iterable[dict], leakage: LeakageFilter, share: "_StreamShare", bar: tqdm
     ) -> Iterator[dict]:
-        """The rows that must be embedded; all that may be used are noted in `share`."""
+        """The rows that must be embedded. All usable rows are noted in `share`."""
         rows, new = iter(rows), set()
         while batch := list(islice(rows, self.batch_size)):
             share.count += len(batch)
@@ -170,7 +170,7 @@ class StoredEmbedder:
             bar.update(len(batch))
 
     def _report(self, ids: Iterable[str], keys: np.ndarray, was_known: np.ndarray, readable: np.ndarray) -> None:
-        """Lists and counts what earlier runs found out, which nobody reads again."""
+        """Lists and counts what earlier runs found out about clips that are not read again."""
         if PartialState().is_main_process:
             reasons = self.store.reasons(CLIPS) if not readable[was_known].all() else {}
             for row, audio_id in enumerate(ids):
@@ -189,10 +189,10 @@ class StoredEmbedder:
 
 @dataclass
 class _StreamShare:
-    """What a process has read of a stream, as columns: few of its clips are Python objects at any time."""
+    """What a process has read of a stream, as columns. Few of its clips are Python objects at any time."""
 
     process: int
-    features: Features  # of the columns that are kept of a row
+    features: Features  # of the columns that are kept
     count: int = 0  # rows of the stream, readable or not
     excluded: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # reason -> ids
     keys: list[bytes] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Embeddings on disk, each under a key of its own: written as they are computed, not computed again by any later run.
+"""Embeddings on disk, each under its own key. They are written as they are computed; no later run computes them again.
 
-Keys are those of `data.identity`. What a vector depends on beside that, the teacher's weights and how it hears and
-reads, is the name of the store's folder: a changed teacher finds nothing. Another corpus, label set, threshold or
+Keys come from `data.identity`. A vector also depends on the teacher's weights and on how it hears and reads. These
+decide the name of the store's folder, so a changed teacher finds nothing. Another corpus, label set, threshold or
 strategy finds what is there.
 """
 
@@ -29,13 +29,13 @@ _KEY = np.dtype([("key", "S16"), ("readable", "u1")])
 class EmbeddingStore:
     """The embeddings of one teacher on this kind of device.
 
-    Every process writes files of its own: `KIND-….vectors`, float32 vectors one behind the other, and
-    `KIND-….keys`, what each is of and whether the clip could be read. Nothing is ever rewritten.
+    Every process writes its own files: `KIND-….vectors` holds float32 vectors one after the other; `KIND-….keys` holds
+    the key of each, and whether the clip could be read. Nothing is ever rewritten.
 
     Args:
         root: folder of the stores of all teachers.
         model, processor: the teacher's, on the device where it will embed.
-        batch_size, dtype: as it will embed: the last bits depend on them.
+        batch_size, dtype: the values for embedding: the last bits depend on them.
     """
 
     def __init__(self, root: Path | str, model, processor, batch_size: int, dtype: str = "float32"):
@@ -57,13 +57,13 @@ class EmbeddingStore:
 
     @classmethod
     def kept(cls, folder: Path, dim: int) -> "EmbeddingStore":
-        """A store that is there, to read: on whatever device, and in whatever batches, it was written."""
+        """An existing store, to read only. The device and batch size with which it was written do not matter."""
         store = cls.__new__(cls)
         store.folder, store.dim, store._files, store._indices = folder, dim, {}, {}
         return store
 
     def add(self, kind: str, key: bytes, vector: np.ndarray | None, reason: str = "") -> None:
-        """Writes an embedding, or that there is none because the clip can't be read."""
+        """Writes an embedding, or the fact that there is none because the clip can't be read."""
         readable = vector is not None
         vector = np.zeros(self.dim, np.float32) if vector is None else np.asarray(vector, np.float32)
         if vector.shape != (self.dim,):
@@ -86,16 +86,16 @@ class EmbeddingStore:
         PartialState().wait_for_everyone()
 
     def knows(self, kind: str, keys: np.ndarray) -> np.ndarray:
-        """(keys,) bool: whether each one's embedding is there, or that there is none."""
+        """(keys,) bool: whether each key's embedding exists, or is known not to exist."""
         return self._index(kind).find(keys) >= 0
 
     def readable(self, kind: str, keys: np.ndarray) -> np.ndarray:
-        """(keys,) bool: whether each one, all known, has an embedding."""
+        """(keys,) bool: whether each key has an embedding. All keys must be known."""
         index = self._index(kind)
         return index.readable[index.find(keys)]
 
     def vectors(self, kind: str, keys: np.ndarray) -> "StoredVectors":
-        """The embeddings of keys that have one, in their order: nothing is read before it is asked for."""
+        """The embeddings of keys that have one, in their order. Nothing is read before it is asked for."""
         index = self._index(kind)
         return StoredVectors(index.files, index.starts, index.find(keys), self.dim, keys)
 
@@ -114,7 +114,7 @@ class EmbeddingStore:
 
 
 def _identity(model, processor, batch_size: int) -> dict:
-    """All that an embedding depends on beside the clip or text."""
+    """Everything beside the clip or text that an embedding depends on."""
     tokenizer = processor.tokenizer
     if hasattr(tokenizer, "backend_tokenizer"):
         settings = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -133,7 +133,7 @@ def _identity(model, processor, batch_size: int) -> dict:
 
 
 class _Index:
-    """What the files of one kind hold: keys in order, and where each one's vector lies."""
+    """The content of the files of one kind: sorted keys, and the place of each one's vector."""
 
     def __init__(self, folder: Path, kind: str, dim: int):
         self.files, self.starts, parts = [], [0], [np.empty(0, _KEY)]
@@ -152,12 +152,12 @@ class _Index:
 
 
 class StoredVectors:
-    """(rows, dim) float32 on disk; a slice, or an array of rows, is an array in memory. `keys` tell whose they are."""
+    """(rows, dim) float32 on disk. A slice, or an array of rows, gives an array in memory. `keys` name the rows."""
 
     dtype = np.dtype(np.float32)
 
     def __init__(self, files: list[Path], starts: list[int], positions: np.ndarray, dim: int, keys: np.ndarray):
-        # Half a vector at the end, of a process that was killed, is left out.
+        # Half a vector at the end was left by a process that was killed. It is ignored.
         self._maps = [
             np.memmap(file, np.float32, "r", shape=(file.stat().st_size // (4 * dim), dim)) for file in files
         ]
@@ -166,7 +166,7 @@ class StoredVectors:
         self.shape = (len(positions), dim)
 
     def take(self, rows: np.ndarray) -> "StoredVectors":
-        """Some rows, still on disk."""
+        """A selection of rows, still on disk."""
         taken = copy.copy(self)
         taken._positions, taken.keys = self._positions[rows], self.keys[rows]
         taken.shape = (len(taken._positions), self.shape[1])

@@ -1,4 +1,4 @@
-"""The Improvement-Set: pairs and their card, saved, opened and streamed; how many pairs are true."""
+"""The Improvement-Set: saves, opens and streams pairs and their card; computes how many pairs are true."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from ..utils.arguments import ARGUMENTS
 from ..utils.console import progress_bar
 
 
-STREAMED = "stream="  # before a path or Hub id: to be read as it comes
+STREAMED = "stream="  # prefix of a path or Hub id that is read as a stream
 FEATURES = Features(
     {
         "audio": UNDECODED,
@@ -47,11 +47,11 @@ FEATURES = Features(
 
 
 def features_of(columns: Collection[str]) -> Features:
-    """The columns of a set; those of windows too, where some of its clips are windows."""
+    """The columns of a set, including those of windows if some of its clips are windows."""
     return Features(FEATURES | WINDOW_COLUMNS) if WINDOW_COLUMNS.keys() <= set(columns) else FEATURES
 
 
-# With audio: about a gigabyte of 10-s clips a file, of which a row group is in memory at once.
+# With audio: a file is about a gigabyte of 10-s clips; one row group of it is in memory at a time.
 ROWS_A_FILE, ROWS_A_GROUP = 2000, 64
 
 _CARD = """# Improvement-Set ({strategy})
@@ -96,14 +96,14 @@ def save_improvement_set(
 
     Args:
         folder: an existing, fresh folder.
-        pairs, replay: rows of `FEATURES`; no pairs where `save_streamed_pairs` has written them there.
-        provenance: everything needed to make it again; goes into the card.
-        name: where it is or will be, for the card: a path or a Hub id.
-        with_audio: put the audio itself into the files, as the Hub needs it, instead of the paths.
+        pairs, replay: rows of `FEATURES`; no pairs if `save_streamed_pairs` has already written them there.
+        provenance: everything needed to make the set again; it goes into the card.
+        name: the set's present or future place, for the card: a path or a Hub id.
+        with_audio: put the audio itself into the files, as the Hub needs it, instead of its paths.
     """
     (folder / "data").mkdir(exist_ok=pairs is None)
     splits = {"train": pairs} if replay is None else {"train": pairs, "replay": replay}
-    # All splits have the same columns, and of a stream the pairs are in their files.
+    # All splits have the same columns. For a stream, the pairs are already in their files.
     features = features_of(WINDOW_COLUMNS if provenance.get("window_seconds") else FEATURES)
     for split, table in splits.items():
         if table is None:
@@ -122,7 +122,7 @@ def save_improvement_set(
 
 def _write_parquet(table: Dataset, path: Path, features: Features, with_audio: bool) -> None:
     columns = table.select_columns([name for name in features if name in table.column_names]).with_format("arrow")
-    schema = features.arrow_schema  # tells readers the features
+    schema = features.arrow_schema  # so that readers know the features
     with ParquetWriter(path, schema) as writer:
         for batch in columns.iter(ROWS_A_GROUP if with_audio else 10_000):
             for name in features.keys() - set(batch.column_names):
@@ -132,14 +132,14 @@ def _write_parquet(table: Dataset, path: Path, features: Features, with_audio: b
 
 
 def put_audio(batch: pa.Table, audio: list[dict]) -> pa.Table:
-    """A batch of a set's columns with the encoded bytes of these clips in it."""
+    """A batch of a set's columns with the encoded bytes of these clips."""
     schema = features_of(batch.column_names).arrow_schema
     clips = pa.array(map(_encoded, audio), schema.field("audio").type)
     return batch.set_column(0, "audio", clips).cast(schema)
 
 
 def _encoded(clip: dict) -> dict:
-    """A clip with its bytes, which must be audio: a set is published, and a path may lead to another file by now."""
+    """A clip with its bytes. They must be audio: a set is published, and a path may lead to another file by now."""
     try:
         encoded = encoded_audio(clip)
         with AudioFile(encoded["bytes"]):
@@ -149,13 +149,13 @@ def _encoded(clip: dict) -> dict:
 
 
 def is_improvement_set(folder: Path) -> bool:
-    """Whether a folder holds an Improvement-Set that `save_improvement_set` made, and no more."""
+    """Whether a folder holds an Improvement-Set from `save_improvement_set`, and nothing else."""
     optional = {ARGUMENTS, "report.html", "skipped.csv", "quality.csv", "duplicates.csv"}
     return {entry.name for entry in folder.iterdir()} - optional == {"README.md", "data", "provenance.json"}
 
 
 def read_provenance(path: Path | str) -> dict | None:
-    """How the Improvement-Set in a folder or on the Hub was made; None where it doesn't say."""
+    """How the Improvement-Set in a folder or on the Hub was made; None if it does not say."""
     path = str(path).removeprefix(STREAMED)
     file = Path(path) / "provenance.json"
     if not Path(path).exists():
@@ -182,8 +182,8 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
         configs=[
             {
                 "config_name": "default",
-                # load_dataset's cache knows a local folder by its name and this block alone: without a trace of the
-                # content in it, a set made anew, or another of the same name, would come back as the old one.
+                # load_dataset's cache identifies a local folder by its name and this block only. Without a trace of
+                # the content in it, a set that was made again, or another set of that name, would load as the old one.
                 "description": f"content {digest}",
                 "data_files": [{"split": split, "path": f"data/{split}-*.parquet"} for split in splits],
             }
@@ -208,10 +208,10 @@ def _card(provenance: dict, splits: list[str], digest: str, name: str) -> Datase
 def load_improvement_set(
     path: Path | str,
 ) -> tuple[Dataset | IterableDataset, Dataset | IterableDataset | None, dict]:
-    """Opens a folder that `curate.py` made, or a Hub id; after `stream=` it is read as it comes.
+    """Opens a folder that `curate.py` made, or a Hub id. After `stream=` it is read as a stream.
 
     Returns:
-        the pairs, the replay set or None, and the provenance, empty where there is none at hand.
+        the pairs, the replay set or None, and the provenance, empty if there is none here.
     """
     name = str(path).removeprefix(STREAMED)
     if not Path(name).exists() and hub_name(name) is None:
@@ -236,10 +236,11 @@ def load_improvement_set(
 
 
 def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: IterableDataset) -> None:
-    """Writes the split `train` with its audio inside, each process the clips of its share, in the order of `pairs`.
+    """Writes the split `train` with its audio inside, in the order of `pairs`. Each process writes the clips of its
+    share.
 
-    A row group of audio is in memory at a time. All processes must call it, and see the folder. `pairs` are rows of
-    `FEATURES`, where `audio` is null; `clips` is what `StoredEmbedder.stream` returned for the stream.
+    One row group of audio is in memory at a time. All processes must call it, and all must see the folder. `pairs` are
+    rows of `FEATURES`, where `audio` is null. `clips` is the result of `StoredEmbedder.stream` for the stream.
     """
     state = PartialState()
     data = folder / "data"
@@ -272,7 +273,7 @@ def save_streamed_pairs(folder: Path, pairs: Dataset, clips: Dataset, stream: It
 def _matched_audio(
     stream: IterableDataset, ids: Sequence[str], own_ids: set[str], shows_bar: bool
 ) -> Iterator[tuple[int, dict]]:
-    """(row of the pairs, audio), until all of `own_ids` are there."""
+    """(row of the pairs, audio), until all `own_ids` were found."""
     rows_of = defaultdict(list)
     for row, audio_id in enumerate(ids):
         if audio_id in own_ids:
@@ -287,8 +288,8 @@ def _matched_audio(
 def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> Iterator[dict]:
     """The audio of some rows of `pairs`, undecoded, from the files that `save_streamed_pairs` wrote.
 
-    A row group is in memory at a time. Of several processes' files the order is not that of `pairs`: a row is known by
-    its clip and caption.
+    One row group is in memory at a time. The files of several processes are not in the order of `pairs`, so a row is
+    found by its clip and caption.
     """
     columns = ["audio_id", "caption_id"]
     keys = [tuple(row.values()) for row in pairs.select_columns(columns).select(rows)]
@@ -307,10 +308,10 @@ def read_streamed_audio(folder: Path, pairs: Dataset, rows: Sequence[int]) -> It
 
 
 def pair_precision(pairs: Dataset) -> float | None:
-    """The share of pairs whose clip truly contains what the caption says; None where no pair can be judged."""
+    """The share of pairs whose clip truly holds the caption's sound; None if no pair can be judged."""
     verdicts = Counter()
     for batch in pairs.select_columns(["audio", "caption"]).with_format("arrow").iter(10_000):
-        # The paths alone: pairs may hold their audio.
+        # Only the paths: pairs may hold their audio.
         paths = pc.struct_field(batch["audio"], "path").to_pylist()
         verdicts.update(map(holds_event, (path or "" for path in paths), batch["caption"].to_pylist()))
     num_judged = verdicts[True] + verdicts[False]

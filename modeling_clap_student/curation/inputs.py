@@ -1,4 +1,4 @@
-"""What is curated from: captions, a pool, class names, without the clips that the student will be tested on."""
+"""Reads what is curated: captions, pool and class names, without the clips that the student will be tested on."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ class CurationInputs:
         captions: their captions, each once.
         pool: clips without text; None for ds.
         class_names: the labels; empty for du.
-        layout: the published set that they come from, None for a list of the user's.
+        layout: the published set that they come from; None for a list of the user.
         leakage: clips that the student will be tested on, and others to leave out of the pool.
-        sounds: of the former; None where sounds are not to be compared.
-        windows: that the pool is cut into.
+        sounds: of the test clips; None if sounds are not compared.
+        windows: the pool is cut into them.
     """
 
     corpus: Dataset
@@ -47,7 +47,7 @@ class CurationInputs:
 def read_inputs(
     args: CurateArguments, captions=None, audio=None, class_names: list[str] | None = None
 ) -> CurationInputs:
-    """Reads what the arguments name, where it is not handed over here as to `curate`, and says how much it is."""
+    """Reads the data that the arguments name, unless `curate` got it as objects. Says how much there is."""
     exclusions = ExclusionLog(allow_outside_paths=args.allow_outside_paths)
     test_clips = evaluation_sets(args) if class_names is None else task_clips(args.task)
     leakage = LeakageFilter(test_clips, read_origins(args.exclude or []))
@@ -85,6 +85,6 @@ def read_inputs(
 
 
 def evaluation_sets(args: CurateArguments) -> list[Dataset]:
-    """The clips that the student will be tested on: neither captions nor pool may hold them."""
+    """The clips that the student will be tested on. Captions and pool must not contain them."""
     labelled = evaluation_clips(args.labels) if args.labels else None
     return [*task_clips(args.task), *([] if labelled is None else [labelled])]

@@ -1,14 +1,14 @@
-"""The lowest cut at which a wanted share of pairs fits, with a wanted confidence, from verdicts on some of them.
+"""Finds, from verdicts on some pairs, the lowest cut with a wanted share of fitting pairs, at a wanted confidence.
 
-Of the pairs at or above a cut, those that are judged are a uniform draw without replacement: those with the lowest
-lots. So how many of them fit follows a hypergeometric law, and the chance that so many do although fewer than the
-wanted share of all fit is known exactly. The cuts are tested from the strictest on, and testing ends with the first
-that fails: the chance that any cut passes wrongly is then no more than for one test, and the loosest that passed can
-be taken. A label with enough verdicts has a cut of its own, the others share one; each has its part of the error, so
-that the promise holds for each of them and for all pairs together. A draw from all pairs is one from a label's too.
+Among the pairs at or above a cut, the judged ones are those with the lowest lots: a uniform draw without replacement.
+So the number that fits follows a hypergeometric law. It gives the exact chance of so many fits if fewer than the
+wanted share of all pairs fit. Cuts are tested from the strictest on, and testing ends at the first that fails. Then
+the chance that any cut passes wrongly is no more than for one test, and the loosest cut that passed can be taken. A
+label with enough verdicts has its own cut; the others share one. Each has its part of the error, so the promise holds
+for each of them and for all pairs together. A draw from all pairs is also a draw from a label's pairs.
 
-Pairs of which a listener can't tell are left out: the promise is about those of which one can. Verdicts count up to
-the first pair, in the order of the lots, that nobody has judged: who chooses what to judge, chooses what comes out.
+Pairs that a listener can't judge are left out: the promise is about the others. Verdicts count up to the first pair,
+in the order of the lots, that nobody has judged. Otherwise, choosing which pairs to judge would change the result.
 
 Sources: Clopper and Pearson 1934, Biometrika 26; Maurer, Hothorn and Lehmacher 1995, Biometrie in der
 chemisch-pharmazeutischen Industrie 6, for tests in a fixed sequence; Hoeffding 1956, Annals of Mathematical Statistics
@@ -27,21 +27,21 @@ from .advisor import rising_means
 from .verdicts import CANT_TELL, DOES_NOT, FITS, Cut, Judged, Verdicts
 
 
-ENOUGH = 40  # verdicts on a label for a cut of its own
+ENOUGH = 40  # verdicts that a label needs for its own cut
 CONFIDENCE = 0.95
-_MOST = 5000  # verdicts on one cut that are asked for at most
+_MOST = 5000  # the most verdicts that are asked for on one cut
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What was said of a uniform draw: `told` verdicts, `fits` of them; of how many `pairs`, where that is known."""
+    """The verdicts on a uniform draw: `told` of them, `fits` that fit, out of `pairs` if that number is known."""
 
     fits: int
     told: int
     pairs: int | None = None
 
     def chance(self, precision: float) -> float:
-        """The highest chance of so many that fit, where fewer than this share of all pairs does."""
+        """The highest chance of so many fits if less than this share of all pairs fits."""
         return chance_of(self.fits, self.told, precision, self.pairs)
 
     def lower_bound(self, confidence: float) -> float:
@@ -54,7 +54,7 @@ class Sample:
 
 
 def chance_of(fits: int, told: int, precision: float, pairs: int | None = None) -> float:
-    """P(X >= fits), X hypergeometric of `told` among `pairs` of which just too few fit; binomial without `pairs`."""
+    """P(X >= fits), X hypergeometric: `told` of `pairs`, of which just too few fit. Binomial without `pairs`."""
     if fits == 0:
         return 1.0
     if pairs is None:
@@ -77,7 +77,7 @@ def _power(base: float, exponent: int) -> float:
 
 
 def drawn(verdicts: Verdicts, cut: Cut, labels: Iterable[str] | None = None) -> Sample:
-    """What was said of the draw from the pairs at or above a cut, or of those of some labels among it."""
+    """The verdicts on the draw from the pairs at or above a cut, or on those of some labels in it."""
     pairs = [pair for pair in verdicts.pairs if pair.similarity >= cut.cosine][: cut.sample]
     number = next((place for place, pair in enumerate(pairs) if not pair.verdict), len(pairs))
     pairs = pairs[:number]
@@ -89,14 +89,14 @@ def drawn(verdicts: Verdicts, cut: Cut, labels: Iterable[str] | None = None) -> 
 
 @dataclass(frozen=True)
 class GroupCut:
-    """What is promised of some labels' pairs.
+    """The promise for some labels' pairs.
 
     Attributes:
-        labels: None for all that have no cut of their own.
-        cut: the lowest at which the promise holds; None where none does.
-        sample: what was said of the draw from its pairs; without a cut, of that for the first that was tested.
-        missing: about how many more verdicts the whole review needs for a cut; None where there is one, or where as
-            many as there may be would not do.
+        labels: None for all labels without their own cut.
+        cut: the lowest cut at which the promise holds; None if it holds at none.
+        sample: the verdicts on the draw from its pairs; without a cut, on the draw for the first cut tested.
+        missing: about how many more verdicts the whole review needs for a cut; None if there is a cut, or if even the
+            largest number would not be enough.
     """
 
     labels: tuple[str, ...] | None
@@ -107,7 +107,7 @@ class GroupCut:
 
 @dataclass(frozen=True)
 class Promise:
-    """Where to cut so that at least this `precision` holds with this `confidence`."""
+    """Cuts with at least this `precision` at this `confidence`."""
 
     precision: float
     confidence: float
@@ -119,7 +119,7 @@ class Promise:
         return 1 - (1 - self.confidence) / len(self.groups)
 
     def cosine(self, label: str) -> float:
-        """At or above which the pairs of a label are kept; infinite where nothing can be promised of it."""
+        """A label's pairs are kept at or above this cosine; infinite if nothing can be promised for the label."""
         group = next((group for group in self.groups if group.labels is not None and label in group.labels), None)
         group = group or next((group for group in self.groups if group.labels is None), None)
         return math.inf if group is None or group.cut is None else group.cut.cosine
@@ -131,7 +131,7 @@ class Promise:
 
 
 def decide(verdicts: Verdicts, precision: float, confidence: float = CONFIDENCE) -> Promise:
-    """The lowest cuts that can be promised. Where a group has none, its pairs are to be left out."""
+    """The lowest cuts that can be promised. The pairs of a group without a cut must be left out."""
     told = verdicts.counts
     if not told[FITS] + told[DOES_NOT]:
         raise InputError("the listeners could judge no pair, so no precision can be computed")
@@ -147,7 +147,7 @@ def decide(verdicts: Verdicts, precision: float, confidence: float = CONFIDENCE)
 
 
 def _lowest(verdicts: Verdicts, name, labels, precision: float, level: float) -> GroupCut:
-    """Tests the cuts in their order; those whose draw is so small that it could not pass are passed over."""
+    """Tests the cuts in order. Skips those whose draw is too small to pass."""
     samples = [(cut, drawn(verdicts, cut, labels)) for cut in verdicts.cuts]
     able = [
         (cut, sample)
@@ -162,7 +162,7 @@ def _lowest(verdicts: Verdicts, name, labels, precision: float, level: float) ->
 
 
 def _missing(verdicts: Verdicts, first: Sample, samples: list[Sample], precision: float, level: float) -> int | None:
-    """How many more verdicts in all, so that the first cut would pass if as many fit there as where most do."""
+    """How many more verdicts in all would let the first cut pass, if as large a share fits as at the best cut."""
     rate = max((sample.fits / sample.told for sample in samples if sample.told), default=0.0)
     if rate <= precision:
         return None
@@ -179,7 +179,7 @@ def _sizes(least: int) -> Iterable[int]:
 
 
 def describe(group: GroupCut, promise: Promise) -> str:
-    """A line: the cut of a group and its draw, or what lacks for one."""
+    """One line: a group's cut and its draw, or what is missing for one."""
     told = f"{group.sample.fits} of {group.sample.told} judged pairs fit"
     names = "" if group.labels is None else f"{', '.join(group.labels)}: "
     if group.cut is not None:
@@ -191,7 +191,7 @@ def describe(group: GroupCut, promise: Promise) -> str:
 
 
 def missing_words(group: GroupCut) -> str:
-    """What was said, and how many more verdicts may do."""
+    """What the verdicts say, and how many more may be enough."""
     said = f"Of the most similar pairs {group.sample.fits} of {group.sample.told} fit"
     if group.missing is None:
         return f"{said}, and more verdicts would hardly help: take a lower --precision, or a set of fewer pairs"
@@ -201,7 +201,8 @@ def missing_words(group: GroupCut) -> str:
 
 
 def fitted_precisions(verdicts: Verdicts) -> np.ndarray:
-    """(cuts,) the share that fits at or above each cut, where it never rises as the cut falls; weighted verdicts."""
+    """(cuts,) the share that fits at or above each cut, forced not to rise as the cut falls; from weighted
+    verdicts."""
     told = [pair for pair in verdicts.pairs if pair.verdict in (FITS, DOES_NOT)]
     cosines = np.array([cut.cosine for cut in verdicts.cuts])
     places = np.array([int((cosines > pair.similarity).sum()) for pair in told])
@@ -216,7 +217,7 @@ def fitted_precisions(verdicts: Verdicts) -> np.ndarray:
 def weighted_precision(pairs: Iterable[Judged]) -> dict | None:
     """The share of pairs that fit, by weighted verdicts, with Wilson's 95 % interval at the effective number.
 
-    None where nothing was told. Sources: Kish 1965, Survey Sampling; Wilson 1927, J. Am. Stat. Assoc. 22.
+    None without verdicts. Sources: Kish 1965, Survey Sampling; Wilson 1927, J. Am. Stat. Assoc. 22.
     """
     told = [pair for pair in pairs if pair.verdict in (FITS, DOES_NOT)]
     if not told:

@@ -1,4 +1,4 @@
-"""A review: pairs of an Improvement-Set that a person is asked about, on one page that works from disk."""
+"""A review: pairs of an Improvement-Set for a person to judge, on one page that works from disk."""
 
 import json
 from collections.abc import Sequence
@@ -33,21 +33,21 @@ FILES = {PAGE, TASKS, CONFIG, NAME}
 def write_review(
     folder: Path, pairs: Dataset, provenance: dict, number: int, earlier: Verdicts | None, promise: Promise | None
 ) -> Verdicts:
-    """Writes `review.html`, the same pairs for Label Studio, and `verdicts.csv` with what was said before.
+    """Writes `review.html`, the same pairs for Label Studio, and `verdicts.csv` with the earlier verdicts.
 
     Args:
         folder: an existing one.
         pairs: the set's.
         provenance: the set's.
-        number: of pairs to judge, in all.
+        number: how many pairs to judge in all.
         earlier: verdicts on them.
-        promise: what follows from these, to ask more about the pairs near its cut.
+        promise: the result of these verdicts; more pairs near its cut are asked about.
 
     Returns:
-        what the review asks about, with the earlier verdicts.
+        the pairs of the review, with the earlier verdicts.
 
     Raises:
-        InputError: a set without a teacher's cosines, or earlier verdicts on another one.
+        InputError: a set without a teacher's cosines, or earlier verdicts on another set.
     """
     rows, asked = draw_review(pairs, provenance, number, earlier, promise)
     clips = [pairs[row]["audio"] for row in rows]
@@ -60,7 +60,7 @@ def write_review(
 
 
 def beside_set(name: str, suffix: str) -> Path:
-    """The folder that is made next to a set; a revision on the Hub is no part of its name."""
+    """The folder that is made beside the set. A revision on the Hub is not part of its name."""
     name = name.rstrip("/")
     return Path(f"{name if Path(name).is_dir() else name.split('@')[0]}_{suffix}")
 
@@ -68,7 +68,7 @@ def beside_set(name: str, suffix: str) -> Path:
 def draw_review(
     pairs: Dataset, provenance: dict, number: int, earlier: Verdicts | None = None, promise: Promise | None = None
 ) -> tuple[list[int], Verdicts]:
-    """The rows of the pairs to ask about, and these pairs with what was said before; raises as `write_review`."""
+    """The rows of the pairs to ask about, and these pairs with their earlier verdicts. Raises as `write_review`."""
     if not can_be_reviewed(provenance):
         raise InputError("a review needs a set of du or ads with its provenance, matched by cosines alone")
     table = pairs.select_columns(["audio_id", "caption", "label", "similarity"]).with_format("arrow")[:]
@@ -84,13 +84,13 @@ def draw_review(
 
 
 def likely_cut(verdicts: Verdicts, promise: Promise) -> float:
-    """The cut that would do if the precisions were what they seem: the loosest that reaches the wanted one."""
+    """The cut that would be right if the precisions were as they seem: the loosest with the wanted precision."""
     reached = np.flatnonzero(fitted_precisions(verdicts) >= promise.precision)
     return verdicts.cuts[int(reached[-1]) if len(reached) else 0].cosine
 
 
 def render_review(asked: Verdicts, clips: Sequence[dict]) -> str:
-    """The page; each clip is in it once, one that can't be read as such."""
+    """The page. Each clip is in it once; one that can't be read is marked."""
     numbers: dict[str, int] = {}
     of = [numbers.setdefault(pair.audio_id, len(numbers)) for pair in asked.pairs]
     firsts = [clips[of.index(number)] for number in range(len(numbers))]
@@ -106,7 +106,7 @@ def render_review(asked: Verdicts, clips: Sequence[dict]) -> str:
 def _heard(clip: dict) -> dict:
     try:
         excerpt = read_excerpt(clip)
-    except Exception as error:  # whatever is wrong with one clip, the others are to be heard
+    except Exception as error:  # any fault of one clip: still play the others
         return {"problem": str(error)[:200]}
     return {
         "audio": excerpt.audio,

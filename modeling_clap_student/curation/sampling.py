@@ -1,10 +1,10 @@
-"""Which pairs of a set a listener is asked about, so that few verdicts tell where to cut it.
+"""Chooses the pairs of a set for a listener, so that few verdicts show where to cut it.
 
-Every pair gets a lot. Cuts lie where all, a half, a quarter, an eighth and a sixteenth of the pairs are kept, in a
-long review also between these; for each, the pairs at or above it with the lowest lots are judged. So each cut has a
-uniform draw of its own pairs, much of which it shares with the next, and the more similar a pair is, the likelier it
-is asked about. Where earlier verdicts tell which cut it will be, that one and its neighbours get twice as many. Of
-each label a few are asked about in any case. A pair stands for as many as its chance to be drawn says, so that
+Every pair gets a lot, a random number. Cuts lie where all, a half, a quarter, an eighth and a sixteenth of the pairs
+are kept; a long review has cuts between these too. For each cut, the pairs at or above it with the lowest lots are
+judged. So each cut has a uniform draw of its own pairs and shares much of it with the next cut. The more similar a
+pair is, the likelier it is asked about. If earlier verdicts show which cut is likely, that cut and its neighbours get
+twice as many. A few pairs of each label are always asked about. A pair is weighted by its chance to be drawn, so
 weighted shares are unbiased.
 """
 
@@ -19,18 +19,18 @@ from .verdicts import Cut, Judged, Verdicts
 
 
 HALVINGS = 4  # from the loosest cut to the strictest
-LONG = 200  # verdicts, from which on there is a cut between each two
+LONG = 200  # from this many verdicts on, there is a cut between each two
 LEAST_PAIRS = 16  # at or above the strictest cut
 OF_EACH_LABEL = 3
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What to judge of a set.
+    """The pairs of a set to judge.
 
     Attributes:
-        rows: (drawn,) of the set, by their lots.
-        pairs: the same, as they stand in a file of verdicts.
+        rows: (drawn,) of the set, in the order of their lots.
+        pairs: the same, as rows of a file of verdicts.
         cuts: from the strictest to the loosest.
     """
 
@@ -45,20 +45,20 @@ def can_be_reviewed(provenance: dict) -> bool:
 
 
 def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None, likely: float | None = None) -> Draw:
-    """Draws about `number` pairs, at most; the same again, and more of the same for a larger number.
+    """Draws at most about `number` pairs. The same number gives the same pairs; a larger number adds more.
 
     Args:
         table: columns `audio_id caption label similarity` of all pairs of the set, arrow.
-        number: of pairs to judge.
-        set_id: see `verdicts.identify`; it decides the lots.
-        earlier: verdicts of this set, whose pairs are kept.
-        likely: the cut that it will be, if that is known.
+        number: pairs to judge.
+        set_id: from `verdicts.identify`; it decides the lots.
+        earlier: verdicts on this set, whose pairs are kept.
+        likely: the likely cut, if it is known.
     """
     similarities = table["similarity"].to_numpy().astype(np.float32)
     lots = np.random.default_rng(int(set_id, 16)).random(len(similarities))
     levels = cut_levels(similarities, number)
     members = [np.flatnonzero(similarities >= level) for level in levels]
-    # The draw of a cut is a beginning of these.
+    # A cut's draw is the beginning of these rows.
     queues = [rows[np.argsort(lots[rows])][:number] for rows in members]
     samples = {cut.cosine: cut.sample for cut in earlier.cuts} if earlier else {}
     floors = [samples.get(level, 0) for level in levels]
@@ -74,7 +74,7 @@ def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None,
     def rows_of(chosen: Sequence[int]) -> np.ndarray:
         return np.unique(np.concatenate([extra, *(queue[:size] for queue, size in zip(queues, chosen, strict=True))]))
 
-    # The largest scale with no more than `number` rows.
+    # The largest scale that gives at most `number` rows.
     chosen = sizes(max(1, bisect_right(range(1, number + 1), number, key=lambda scale: len(rows_of(sizes(scale))))))
     rows = rows_of(chosen)
     rows = rows[np.argsort(lots[rows])]
@@ -87,13 +87,14 @@ def draw_pairs(table, number: int, set_id: str, earlier: Verdicts | None = None,
 
 
 def label_numbers(table) -> tuple[list[str], np.ndarray]:
-    """The labels of pairs, "" for none, and (pairs,) int which of them each has."""
+    """The labels of pairs, "" for none, and (pairs,) int, each pair's label among them."""
     column = table["label"].combine_chunks().fill_null("").dictionary_encode()
     return column.dictionary.to_pylist(), column.indices.to_numpy()
 
 
 def cut_levels(similarities: np.ndarray, number: int) -> list[float]:
-    """Cosines that keep a sixteenth, … a half, all of the pairs, in a review of so many; each halfway between two."""
+    """Cosines that keep a sixteenth, … a half, all of the pairs in a review of this size. Each lies between two
+    pairs."""
     values = np.unique(similarities)
     ordered = np.sort(similarities)[::-1]
     steps = np.arange(HALVINGS, -0.1, -0.5 if number >= LONG else -1)
@@ -113,7 +114,7 @@ def _first_of_each(labels: np.ndarray, lots: np.ndarray) -> np.ndarray:
 
 
 def _chances(similarities, labels, all_labels, cuts: Sequence[Cut], of_each: bool) -> np.ndarray:
-    """(drawn,) of each pair to be drawn: the highest of the draws that it takes part in."""
+    """(drawn,) each pair's chance to be drawn: the highest of the draws that it takes part in."""
     chances = np.zeros(len(similarities))
     for cut in cuts:
         chances = np.where(similarities >= cut.cosine, np.maximum(chances, cut.sample / cut.pairs), chances)

@@ -1,4 +1,4 @@
-"""What of a pool is not paired: copies of evaluation clips, poor recordings, copies of each other; what is listed."""
+"""Finds the pool's clips that are not paired: copies of evaluation clips, poor recordings, copies of each other."""
 
 import csv
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ _NUM_EXAMPLES, _ROWS_AT_ONCE = 5, 4096
 
 @dataclass
 class Screening:
-    """What came out.
+    """The result.
 
     Attributes:
         rows: (kept,) int64 of the pool, ascending.
@@ -44,14 +44,14 @@ class Screening:
 
 
 class PoolScreen:
-    """Looks at the clips of a pool, and keeps those that are to be paired.
+    """Examines the clips of a pool, and keeps those to pair.
 
     Args:
         args: what to leave out.
         clips: the pool, with `audio_id`.
-        clip_embeds: (clips, dim) of them.
-        sounds: what was heard of them, and of captioned clips behind them; None where nobody listened.
-        captioned_ids: what the latter are called.
+        clip_embeds: (clips, dim), their embeddings.
+        sounds: their fingerprints and quality, followed by those of captioned clips; None if nobody listened.
+        captioned_ids: the ids of those captioned clips.
         folder: for the lists of poor recordings and of copies.
         skipped: gets the clips that are dropped for their quality.
     """
@@ -75,15 +75,15 @@ class PoolScreen:
         self._groups: list[tuple] = []  # rows of the list of copies
 
     def run(self, evaluation: EvaluationSounds | None, texts: np.ndarray, window_seconds: float) -> Screening:
-        """All that the arguments ask for.
+        """Does everything that the arguments ask for.
 
         Args:
-            evaluation: the sounds that no clip may be a copy of.
+            evaluation: the sounds of which no clip may be a copy.
             texts: (captions, dim) embeddings of the captions that the clips will be compared with.
-            window_seconds: what the teacher hears at a time.
+            window_seconds: length of the teacher's window.
 
         Raises:
-            InputError: nothing is left.
+            InputError: no clip is left.
         """
         if self.sounds is not None:
             if evaluation:
@@ -100,9 +100,9 @@ class PoolScreen:
 
     def drop_evaluation_copies(self, evaluation: EvaluationSounds) -> None:
         copies = evaluation.matches(self.sounds)
-        copies = {row: name for row, name in copies.items() if row < len(self.keep)}  # of the captioned none is left
+        copies = {row: name for row, name in copies.items() if row < len(self.keep)}  # captioned clips are not dropped
         if self.places is not None:
-            # A window beside one that is a copy may hold the rest of the sound.
+            # A window beside a copy may hold the rest of its sound.
             copies = {other: name for row, name in copies.items() for other in self.places.touching(row).tolist()}
         self.keep[list(copies)] = False
         if copies:
@@ -116,7 +116,7 @@ class PoolScreen:
             raise InputError("the pool holds no clip that does not sound like one of the evaluation set")
 
     def judge_quality(self, window_seconds: float) -> None:
-        """Counts and lists poor recordings; drops those that break a limit."""
+        """Counts and lists poor recordings. Drops those that break a limit."""
         limits = {name: value for name in LIMITS if (value := getattr(self.args, name)) is not None}
         poor, clips_with, dropped, total = [], defaultdict(list), Counter(), int(self.keep.sum())
         for row in np.flatnonzero(self.keep & self.sounds.heard[: len(self.keep)]).tolist():
@@ -143,9 +143,9 @@ class PoolScreen:
             self.result.counts["below_quality"] = dict(dropped)
 
     def find_copies(self, texts: np.ndarray) -> None:
-        """Lists clips that are one sound, and drops all but the best of each group where that is wanted.
+        """Lists clips that are one sound. If requested, drops all but the best of each group.
 
-        A captioned clip is better than any of the pool.
+        A captioned clip is better than any clip of the pool.
         """
         size, drops = len(self.keep), self.args.near_duplicates == "drop"
         stays = np.append(self.keep, np.ones(len(self.ids) - size, bool))
@@ -164,16 +164,17 @@ class PoolScreen:
         self._tell("near_duplicates", groups, drops, "are the same recordings under other bytes")
 
     def _are_copies(self, pair: SamePair) -> bool:
-        """Whether two clips are one sound otherwise than by what neighbouring windows have in common."""
+        """Whether two clips are one sound for another reason than that neighbouring windows overlap."""
         if max(pair.row, pair.other) >= len(self.places):  # a captioned clip
             return True
         if self.places.overlap(pair.row, pair.other):
             return False
         hop = self.args.hop_seconds or self.args.window_seconds
-        return abs(pair.shift) < hop / 2  # so that of a copied recording, one window is the copy of one
+        return abs(pair.shift) < hop / 2  # so each window of a copied recording is the copy of one window
 
     def drop_similar(self, texts: np.ndarray) -> None:
-        """Keeps, of clips that the teacher hardly tells apart, the one nearest to a caption: from the nearest on."""
+        """Of clips that are almost equal for the teacher, keeps the one nearest to a caption. Starts with the
+        nearest."""
         rows = np.flatnonzero(self.keep)
         order = rows[np.argsort(-self._nearest(rows, texts), kind="stable")]
         embeds = self.clip_embeds.take(order)
@@ -193,7 +194,7 @@ class PoolScreen:
         self._tell("semantic_duplicates", groups, True, f"have a cosine of {self.args.deduplicate:g} or more")
 
     def _nearest(self, rows: np.ndarray, texts: np.ndarray) -> np.ndarray:
-        """(rows,) float32: each clip's cosine with the caption nearest to it."""
+        """(rows,) float32: each clip's cosine with its nearest caption."""
         starts = range(0, len(rows), _ROWS_AT_ONCE)
         blocks = (self.clip_embeds[rows[start : start + _ROWS_AT_ONCE]] for start in starts)
         return np.concatenate([np.empty(0, np.float32), *((block @ texts.T).max(axis=1) for block in blocks)])

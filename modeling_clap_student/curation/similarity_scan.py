@@ -1,4 +1,4 @@
-"""Every pair of two sets of vectors whose inner product reaches a floor: found by a fast product, decided exactly."""
+"""Finds all pairs of two sets of vectors whose inner product reaches a floor, fast and exactly."""
 
 import warnings
 from collections import deque
@@ -16,16 +16,16 @@ from ..errors import InputError
 from ..utils.console import progress_bar
 
 
-# Queries and keys of a block; vectors to work on element by element at a time, which on CPU stay in a core's cache.
+# Queries and keys of a block; and vectors per elementwise step, which on CPU stay in a core's cache.
 BLOCKS = {"cpu": (2048, 2048), "cuda": (8192, 32768)}
 AT_ONCE = {"cpu": 64, "cuda": 65536}
 
-GROUP = 16  # columns whose largest is compared first
+GROUP = 16  # columns per group; each group's largest is compared first
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of queries and of keys (pairs,) int64, and their inner products, float64 where order matters or float32."""
+    """Rows of queries and of keys (pairs,) int64, and their inner products: float64 if order matters, else float32."""
 
     queries: np.ndarray
     keys: np.ndarray
@@ -47,53 +47,53 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Rounded:
-    """Vectors in the product's type (rows, width), zeros behind the last dimension, and how far they are rounded."""
+    """Vectors in the product's type (rows, width), padded with zeros, and how much they were rounded."""
 
     values: torch.Tensor
-    norm: float  # largest of an original
+    norm: float  # largest norm of an original
     residual: float  # largest norm of an original minus its rounded self
 
 
 class SimilarityScan:
     """Compares all queries with all keys, a block at a time.
 
-    A product in bfloat16 (in float32 where that is faster) finds candidates; a float32 score drops most of the false
-    ones; a float64 score of the float32 inputs decides those that float32 can't. So what is found is what float64
-    finds by brute force, while the time is the product's.
+    A product in bfloat16 (in float32 where that is faster) finds candidates. A float32 score drops most of the false
+    ones. A float64 score of the float32 inputs decides those that float32 can't. So the result equals that of float64
+    brute force, in the time of the product.
 
-    **Candidates.** Let q, k be float32 vectors, q', k' their rounded selves, d the dimension. The product sees
+    **Candidates.** Let q, k be float32 vectors, q', k' their rounded versions, d the dimension. The product computes
     q'·k', and by Cauchy and Schwarz
 
         |q'·k' - q·k| = |(q' - q)·k' + q·(k' - k)| <= |q' - q| |k'| + |q| |k' - k|.
 
     The norms on the right are measured, not assumed: for unit vectors |q' - q| is at most 2⁻⁸ and typically 0.0017.
     Summing d products of float32 size, in any order, rounded or truncated, adds at most d 2⁻²² |q'| |k'|. The sum of
-    both is the margin (about 0.0037 for unit vectors of 1024 dimensions). Rounding the result to the product's type
-    is monotone, and the floor minus the margin is rounded in the same way, so it loses no pair.
+    both is the margin (about 0.0037 for unit vectors of 1024 dimensions). Rounding the result to the product's type is
+    monotone, and the floor minus the margin is rounded in the same way, so no pair is lost.
 
     **Decision.** A float32 inner product is within (d + 2) 2⁻²⁴ |q| |k| of the true one (Higham, Accuracy and
     Stability of Numerical Algorithms, 2002, section 3.1). Pairs nearer than that to the floor are scored in float64,
     where products of float32 numbers are exact. Equal vectors score equally.
 
-    Memory beside the inputs: the keys in the product's type, one block, and what a block of queries finds; on a GPU
-    also the keys in float32.
+    Memory beside the inputs: the keys in the product's type, one block, and the pairs found in a block of queries; on
+    a GPU also the keys in float32.
 
     Args:
-        queries, keys: (rows, dim) arrays or tensors, or whatever has a length and gives such when sliced; taken as
+        queries, keys: (rows, dim) arrays or tensors, or anything with a length that can be sliced into such; taken as
             float32.
-        device: where to compute; by default the GPU if there is one.
+        device: where to compute; by default the GPU, if there is one.
         block_size: queries and keys of a block.
 
     Attributes:
-        count: how many pairs were found so far.
-        highest: the highest inner product met: that of all pairs once a pair was found; before, that of the pair which
-            the product ranks highest, at most two margins below.
-        floor: whoever takes the pairs may set it higher for the blocks to come.
+        count: number of pairs found so far.
+        highest: the highest inner product found: that of all pairs once a pair was found. Before that, that of the
+            pair which the product ranks highest, at most two margins below.
+        floor: whoever takes the pairs may raise it for the next blocks.
     """
 
     def __init__(self, queries, keys, device: str | torch.device | None = None, block_size: int | None = None):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.device = torch.empty(0, device=device).device  # with its number, which threads need
+        self.device = torch.empty(0, device=device).device  # with its index, which threads need
         self.workers = torch.get_num_threads() if self.device.type == "cpu" else 1
         self.rows, self.columns = (block_size, block_size) if block_size else BLOCKS[self.device.type]
         self.columns = -(-self.columns // GROUP) * GROUP
@@ -111,7 +111,7 @@ class SimilarityScan:
         Args:
             floor: sets the attribute.
             nearest: drop pairs that are certainly not among this many best of their query; some others remain.
-            exact: give all similarities in float64 instead of float32.
+            exact: return all similarities in float64 instead of float32.
         """
         self.floor, results = floor, deque()
         starts = range(0, len(self.queries), self.rows)
@@ -134,9 +134,9 @@ class SimilarityScan:
         return pairs
 
     def _search(self, start: int, stop: int, nearest: int | None, exact: bool) -> tuple[Pairs, float]:
-        """The pairs of a block of queries, and the highest inner product met there.
+        """The pairs of a block of queries, and the highest inner product found there.
 
-        A floor that most pairs reach fills a GPU's memory: such a block is searched in halves.
+        If most pairs reach the floor, they fill a GPU's memory. Such a block is searched in halves.
         """
         try:
             return self._search_at_once(start, stop, nearest, exact)
@@ -164,7 +164,7 @@ class SimilarityScan:
         return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), highest
 
     def _rounded(self, vectors: torch.Tensor, padding: int = 0) -> Rounded:
-        """Rounds; the last vector is repeated so that groups are whole."""
+        """Rounds the vectors. The last one is repeated so that groups are full."""
         width = -(-self.dim // 32) * 32
         values = torch.zeros(len(vectors) + padding, width, dtype=self.dtype, device=self.device)
         norm, residual, size = 0.0, 0.0, AT_ONCE[self.device.type]
@@ -186,7 +186,8 @@ class SimilarityScan:
     def _candidates(
         self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None, buffer: torch.Tensor
     ) -> tuple[torch.Tensor, float]:
-        """query x number of keys + key of all that may reach the floor, ascending; the highest met if none may."""
+        """query x number of keys + key of all pairs that may reach the floor, ascending; if none may, the highest
+        found."""
         margin, parts, highest = self._margin(rounded), [], -np.inf
         floors = torch.full((len(queries), 1), floor - margin, dtype=torch.float64, device=self.device).to(self.dtype)
         best = None
@@ -223,14 +224,14 @@ class SimilarityScan:
         return Pairs(row, key, scores if exact else scores.astype(np.float32))
 
     def _scores(self, queries: torch.Tensor, row: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """(pairs,) float32 inner products; `row` ascending. A product at chosen places, without gathering vectors."""
+        """(pairs,) float32 inner products; `row` is ascending. A product at chosen places, without copying vectors."""
         ends = torch.bincount(row, minlength=len(queries)).cumsum(0)
         size, starts = (len(queries), len(self.keys)), torch.nn.functional.pad(ends, (1, 0))
         places = torch.sparse_csr_tensor(starts, key, queries.new_zeros(len(key)), size, check_invariants=False)
         return torch.sparse.sampled_addmm(places, queries, self.keys.T, beta=0).values()
 
     def _exact_scores(self, queries: torch.Tensor, row: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """(pairs,) float64 inner products, always of as many at a time: another number may be summed otherwise."""
+        """(pairs,) float64 inner products, always in batches of one size: another size may be summed differently."""
         size, count = AT_ONCE[self.device.type], len(row)
         row, key = (torch.nn.functional.pad(index, (0, -count % size)).split(size) for index in (row, key))
         parts = zip(row, key, strict=True) if count else ()
@@ -239,16 +240,16 @@ class SimilarityScan:
 
 
 def product_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 or float32, whichever multiplies faster here. It bears on the time alone, not on the result."""
+    """bfloat16 or float32, whichever multiplies faster here. It affects only the time, not the result."""
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
     if backend.matmul.fp32_precision not in ("none", "ieee"):
-        return torch.bfloat16  # a float32 product would round its inputs, more coarsely than is accounted for
+        return torch.bfloat16  # a float32 product would round its inputs more coarsely than assumed
     return _faster_dtype(device)
 
 
 @cache
 def _faster_dtype(device: torch.device) -> torch.dtype:
-    rows = 512 if device.type == "cpu" else 8192  # on a GPU less would be over before it is launched
+    rows = 512 if device.type == "cpu" else 8192  # on a GPU, less would end before it is launched
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         vectors, times = torch.ones(rows, 1024, dtype=dtype, device=device), []
@@ -261,9 +262,9 @@ def _faster_dtype(device: torch.device) -> torch.dtype:
 
 
 def _reaching(product: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of all elements of at least their row's floor, (rows, 1); groups first, since most hold none."""
+    """Row and column of all elements of at least their row's floor, (rows, 1). Checks groups first: most have none."""
     if bool((floors > 0).all()):
-        # Positive floats are ordered as the integers of their bits, whose maxima are several times faster.
+        # Positive floats sort like the integers of their bits, whose maxima are several times as fast.
         kind = {2: torch.int16, 4: torch.int32}[product.itemsize]
         product, floors = product.view(kind), floors.view(kind)
     groups = product.view(len(product), GROUP, -1)
@@ -273,7 +274,7 @@ def _reaching(product: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor
 
 
 def _where(values: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column of values of at least their row's floor; on CPU numpy finds them five times as fast as torch."""
+    """Row and column of values of at least their row's floor. On CPU numpy finds them five times as fast as torch."""
     if values.is_cuda:
         return (values >= floors).nonzero(as_tuple=True)
     reaching = (values >= floors).numpy() if values.is_floating_point() else values.numpy() >= floors.numpy()
@@ -282,17 +283,17 @@ def _where(values: torch.Tensor, floors: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def _best(product: torch.Tensor, best: torch.Tensor | None, count: int) -> torch.Tensor:
-    """(rows, up to count) largest maxima of groups so far: as many elements are at least that large."""
+    """(rows, up to count) largest maxima of groups so far. At least so many elements are that large."""
     maxima = product.view(len(product), GROUP, -1).amax(1)
     maxima = maxima if best is None else torch.cat([best, maxima], 1)
     return maxima.topk(min(count, maxima.shape[1])).values
 
 
 def _floor_of(best: torch.Tensor, count: int, margin: float) -> torch.Tensor:
-    """(rows, 1) what a row's `count` best reach in the product at least.
+    """(rows, 1) a lower limit, in the product, of each row's `count` best.
 
-    `count` elements of the product are at least `last`; so as many true values are at least `last` less the margin and
-    the rounding of the result, 2⁻⁸ of it, and their own products lie at most a margin below that.
+    `count` elements of the product are at least `last`. So as many true values are at least `last` minus the margin
+    and the rounding of the result, 2⁻⁸ of it. Their own products lie at most a margin below that.
     """
     if best.shape[1] < count:
         return torch.full_like(best[:, :1], -torch.inf)
@@ -307,13 +308,13 @@ def _floats(vectors, device: torch.device) -> torch.Tensor:
 
 
 def _longest(vectors: torch.Tensor) -> float:
-    """The largest norm, not less than it truly is."""
+    """The largest norm; never less than the true one."""
     return float(torch.linalg.vector_norm(vectors, dim=1).max()) * (1 + vectors.shape[1] * 2.0**-23)
 
 
 @contextmanager
 def _workers(device: torch.device, count: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that each work alone: a block a core, rather than a block on all cores, leaves nobody waiting."""
+    """Threads with one core each. One block per core is faster than one block on all cores: no thread waits."""
     num_threads, settings = torch.get_num_threads(), torch.backends.cuda.matmul
     reduced = settings.allow_bf16_reduced_precision_reduction
     with warnings.catch_warnings():
@@ -326,6 +327,6 @@ def _workers(device: torch.device, count: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(num_threads)  # of threads to come: each knows its own
+        torch.set_num_threads(num_threads)  # for later threads: each has its own setting
         if device.type == "cuda":
             settings.allow_bf16_reduced_precision_reduction = reduced

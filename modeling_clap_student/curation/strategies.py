@@ -35,7 +35,7 @@ _ROWS_AT_ONCE = 2**17
 
 
 def paper_thresholds(layout: str | None) -> tuple[float, float]:
-    """The paper's, on the cosines of its own teacher: for caption and label prompt, for clip and caption."""
+    """The paper's thresholds, on its own teacher's cosines: for caption and label prompt, and for clip and caption."""
     thresholds = {"esc50": (0.7, 0.7), "tut17": (0.675, 0.65), "urbansound8k": (0.6, 0.7)}
     return thresholds.get(layout, (0.7, 0.7))
 
@@ -45,7 +45,7 @@ def label_prompts(class_names: list[str], prompt: str = PROMPT) -> list[str]:
 
 
 def with_prompts(captions: Dataset, class_names: list[str]) -> Dataset:
-    """A table of `caption` and `caption_id`, and behind it the classes' prompts that it lacks."""
+    """A table of `caption` and `caption_id`, followed by the classes' prompts that it lacks."""
     prompts = {caption_key(prompt): prompt for prompt in label_prompts(class_names)}
     for key in captions["caption_id"]:
         prompts.pop(key, None)
@@ -66,7 +66,7 @@ class SelectedCaptions:
 
 
 def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, threshold: Threshold) -> SelectedCaptions:
-    """Keeps the captions whose cosine to the nearest class prompt reaches the threshold; both are unit vectors."""
+    """Keeps the captions whose cosine to the nearest class prompt reaches the threshold. Both are unit vectors."""
     similarities = caption_embeds.astype(np.float32) @ label_embeds.astype(np.float32).T
     labels = similarities.argmax(axis=1)
     nearest = similarities.max(axis=1)
@@ -77,7 +77,7 @@ def select_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, thresh
 
 
 def nearest_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, count: int) -> SelectedCaptions:
-    """The captions nearest to each class prompt, `count` of each; one that is near two belongs to the nearer."""
+    """The `count` captions nearest to each class prompt. A caption that is near two belongs to the nearer."""
     similarities = caption_embeds.astype(np.float32) @ label_embeds.astype(np.float32).T
     nearest = np.argsort(-similarities, axis=0, kind="stable")[:count]
     chosen = np.full_like(similarities, -np.inf)
@@ -88,15 +88,15 @@ def nearest_captions(caption_embeds: np.ndarray, label_embeds: np.ndarray, count
 
 
 def label_offsets(clip_embeds, label_embeds: np.ndarray, scale: float, block_size: int = 4096) -> np.ndarray:
-    """How near each clip lies to all labels together: log-sum-exp of its scaled cosines, over the scale.
+    """How near each clip is to all labels together: log-sum-exp of its scaled cosines, over the scale.
 
-    A clip's cosine to a label less this is, times the scale, the log of the teacher's zero-shot probability of the
-    label: a clip that is near to every label is then near to none.
+    Subtract it from a clip's cosine to a label, and multiply by the scale. The result is the log of the teacher's
+    zero-shot probability of the label. So a clip that is near to every label is near to none.
 
     Args:
         clip_embeds: (clips, dim) unit vectors.
         label_embeds: (classes, dim) unit vectors of the classes' prompts.
-        scale: the teacher's, of its cosines.
+        scale: the factor of the teacher's cosines.
 
     Returns:
         (clips,) float32.
@@ -109,7 +109,7 @@ def label_offsets(clip_embeds, label_embeds: np.ndarray, scale: float, block_siz
 
 @dataclass(frozen=True)
 class Curated:
-    """Pairs, in the Improvement-Set's columns; the cosine that decided; the highest that was seen."""
+    """Pairs, in the Improvement-Set's columns; the deciding cosine; and the highest cosine found."""
 
     pairs: Dataset
     threshold: float
@@ -117,7 +117,7 @@ class Curated:
 
 
 def none_reached(kind: str, result: Curated | SelectedCaptions) -> InputError:
-    """The error for a set that came out empty, with a threshold that would not."""
+    """The error for an empty set, with a threshold that would not give an empty one."""
     return InputError(
         f"no {kind} reached {result.threshold:.3f}: the highest similarity seen is {result.highest:.3f}. "
         f"Try --{kind}_threshold {result.highest - 0.05:.2f}, or --num_{kind}s to keep the best ones, whatever their "
@@ -137,17 +137,17 @@ def match_pool(
     balance_labels: bool = False,
     **options,
 ) -> Curated:
-    """DU, or ADS where captions were selected: the pool's clips with the captions that are similar enough.
+    """DU, or ADS if captions were selected: the pool's clips with the captions that are similar enough.
 
     Args:
-        pool: table with `audio audio_id source`, and `origin_id` where it is known.
+        pool: table with `audio audio_id source`, and `origin_id` if it is known.
         captions: table with `caption caption_id`, each caption once.
         pool_embeds, caption_embeds: (rows, dim) unit vectors of the two tables.
         threshold: on cos(clip, caption).
-        selected: the captions of the domain; all of them without it.
+        selected: the captions of the domain; without it, all captions.
         class_names: of the domain, with `selected`.
-        scratch: file for the pairs where they are many; it must stay as long as they are used.
-        balance_labels: with `selected`: choose among each label's captions apart, see `match_by_label`.
+        scratch: file for the pairs if there are many. It must exist as long as they are used.
+        balance_labels: with `selected`: choose separately among each label's captions, see `match_by_label`.
         options: of `match`.
     """
     rows = np.arange(len(captions)) if selected is None else selected.indices
@@ -179,7 +179,7 @@ def select_training_pairs(
 def similar_training_pairs(
     inputs: CurationInputs, selected: SelectedCaptions, embedder: StoredEmbedder, caption_embeds: StoredVectors
 ) -> Dataset:
-    """Selected training pairs with the teacher's cosine between clip and caption; unreadable clips are left out."""
+    """Selected training pairs with the teacher's cosine between clip and caption. Unreadable clips are left out."""
     pairs = select_training_pairs(inputs.corpus, inputs.captions, selected, inputs.class_names)
     clip_embeds, rows = embedder.table(pairs, "embedding the chosen clips")
     pairs = pairs.select(rows)
@@ -200,9 +200,9 @@ def training_pairs(corpus: Dataset) -> Dataset:
 def replay_set(
     inputs: CurationInputs, selected: SelectedCaptions | None, skipped: SkippedClips | None
 ) -> Dataset | None:
-    """What the student rehearses: for DU the teacher's corpus, for ADS its part in the domain; None without audio.
+    """The student's replay set: for DU the teacher's corpus, for ADS its part in the domain. None without audio.
 
-    With `skipped` only the part that decodes: what is put into a set that others may get is audio, nothing else.
+    With `skipped`, only the part that decodes: a set may be published, and must hold audio and nothing else.
     """
     exclusions = ExclusionLog()
     corpus = with_audio(inputs.corpus, "the replay set", exclusions)
@@ -226,7 +226,7 @@ def _table(
     facts: dict,
     scratch: Path | None = None,
 ) -> Dataset:
-    """Pairs of clips and texts, gathered part by part; in a file where there are many, and memory holds one part."""
+    """Pairs of clips and texts, collected part by part. Many pairs go into a file, with one part in memory."""
     clips, texts = (table.with_format("arrow") for table in (clips, texts))
     features = features_of(clips.column_names)
     schema = features.arrow_schema

@@ -1,4 +1,4 @@
-"""A curation that is cut where verdicts say: which of the found pairs stay, and what is printed about it."""
+"""Cuts a curation where verdicts say: which of the found pairs stay, and what is printed about it."""
 
 from collections import defaultdict
 
@@ -14,8 +14,8 @@ from .sampling import label_numbers
 from .verdicts import DOES_NOT, Verdicts
 
 
-_SAME = 2e-3  # cosines of one pair, computed in other numbers
-_OTHERS = 0.01  # of the pairs at a cut may have come or gone by that
+_SAME = 2e-3  # difference of one pair's cosines under another rounding
+_OTHERS = 0.01  # share of the pairs at a cut that this may add or remove
 
 
 def keep_promised(
@@ -24,13 +24,13 @@ def keep_promised(
     """The pairs that can be promised, and facts for the provenance.
 
     Args:
-        pairs: of the set that was reviewed, at least those at or above the lowest of the cuts.
+        pairs: of the set that was reviewed, at least those at or above the lowest cut.
         made_by: the provenance so far.
-        verdicts, promise: what was said, and what follows from it.
-        drop_rejected: leave out what was judged not to fit.
+        verdicts, promise: the verdicts and the cuts that follow from them.
+        drop_rejected: leave out pairs that were judged not to fit.
 
     Raises:
-        InputError: the verdicts are of another set.
+        InputError: the verdicts are on another set.
     """
     verdicts.check(made_by)
     table = pairs.select_columns(["audio_id", "caption", "similarity", "label"]).with_format("arrow")[:]
@@ -64,7 +64,7 @@ def _find_judged(table: pa.Table, verdicts: Verdicts, lowest: float) -> dict[tup
         alike = rows_at[pair.audio_id, pair.caption]
         if rows := [row for row, value in alike if abs(value - pair.similarity) < _SAME]:
             found[pair.key] = rows[0]
-    # A pair that lies on the cut may have slipped below it.
+    # A pair on the cut may have moved below it.
     lost = [pair for pair in judged if pair.key not in found and pair.similarity >= lowest + _SAME]
     if lost or abs(number - wanted) > max(2, _OTHERS * wanted):
         told = f"{len(lost)} of {len(judged)} judged pairs are not found" if lost else f"it had {wanted}"
@@ -76,7 +76,7 @@ def _find_judged(table: pa.Table, verdicts: Verdicts, lowest: float) -> dict[tup
 
 
 def facts_of(verdicts: Verdicts, promise: Promise) -> dict:
-    """For the provenance: what was wanted, promised and said, and each label's precision with its 95 % interval."""
+    """For the provenance: the wanted and promised precision, and each label's precision with its 95 % interval."""
     kept = [pair for pair in verdicts.in_order if pair.similarity >= promise.cosine(pair.label)]
     labels = sorted({pair.label for pair in kept if pair.label})
     shares = {label: weighted_precision(pair for pair in kept if pair.label == label) for label in labels}

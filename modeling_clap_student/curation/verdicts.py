@@ -1,7 +1,7 @@
-"""Verdicts of listeners: does a clip hold what its caption says? As a csv file, and as Label Studio's JSON.
+"""Verdicts of listeners: does a clip hold the sound in its caption? As a csv file, and as Label Studio's JSON.
 
-A file tells all that its use needs: which set the pairs are of, how they were drawn, and what was said of each. An
-empty verdict is a pair that nobody has judged yet.
+A file is complete in itself: it names the pairs' set, how they were drawn, and each verdict. An empty verdict means
+that nobody has judged the pair yet.
 """
 
 import csv
@@ -32,12 +32,12 @@ LABEL_STUDIO_CONFIG = f"""<View>
 
 @dataclass(frozen=True)
 class Cut:
-    """A cosine at which a set may be cut, and the pairs that are judged to know how good it is.
+    """A cosine at which a set may be cut, and the pairs that are judged to know how good that cut is.
 
     Attributes:
-        cosine: no pair of the set lies on it.
-        pairs: of the set at or above it.
-        sample: of these, how many are judged: those with the lowest lots.
+        cosine: no pair of the set has exactly this cosine.
+        pairs: number of the set's pairs at or above it.
+        sample: how many of these are judged: those with the lowest lots.
     """
 
     cosine: float
@@ -53,8 +53,8 @@ class Judged:
     """One pair to judge.
 
     Attributes:
-        lot: in [0, 1), drawn for each pair of the set without regard to what it holds.
-        weight: how many pairs of the set it stands for.
+        lot: in [0, 1), drawn for each pair of the set without regard to its content.
+        weight: how many pairs of the set it represents.
         verdict: one of `WORDS`, or empty.
     """
 
@@ -76,13 +76,13 @@ COLUMNS = ("set", *(field.name for field in fields(Judged)), "cuts", "drawn")
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What was said of pairs of one set.
+    """Verdicts on pairs of one set.
 
     Attributes:
-        set_id: of the set, see `identify`.
+        set_id: the set's, see `identify`.
         cuts: from the strictest to the loosest.
-        pairs: by their lots.
-        drawn: how many pairs the review has; a file may hold fewer.
+        pairs: in the order of their lots.
+        drawn: number of pairs in the review; a file may hold fewer.
         place: where they come from, for messages.
     """
 
@@ -103,11 +103,11 @@ class Verdicts:
         if end is None:
             return self.pairs
         lot = self.pairs[end].lot
-        # Of the pairs below it only that share was there to be drawn, of the most similar ones too.
+        # Only that share of the less similar pairs could be drawn; of the most similar ones too.
         return tuple(replace(pair, weight=max(pair.weight, 1 / max(lot, 1e-9))) for pair in self.pairs[:end])
 
     def check_whole(self) -> None:
-        """Raises InputError if pairs of the review are missing: nobody knows then whether they were passed over."""
+        """Raises InputError if pairs of the review are missing: they may have been left out on purpose."""
         if len(self.pairs) < self.drawn:
             raise InputError(
                 f"{self.place} lacks {self.drawn - len(self.pairs)} of the review's {self.drawn} pairs: give all of "
@@ -115,7 +115,7 @@ class Verdicts:
             )
 
     def check(self, provenance: dict) -> None:
-        """Raises InputError if they are of another set than one with this provenance."""
+        """Raises InputError if they are on another set than the one with this provenance."""
         if self.set_id != identify(provenance):
             raise InputError(
                 f"{self.place} holds verdicts of another set, whose teacher, strategy, labels or limits on pairs "
@@ -124,7 +124,7 @@ class Verdicts:
 
 
 def identify(provenance: dict) -> str:
-    """16 hexadecimal digits of what makes pairs the same, wherever they are cut."""
+    """16 hexadecimal digits that identify the pairs, wherever the set is cut."""
     names = ("strategy", "teacher_fingerprint", "prompt", "labels", "max_captions_per_clip", "max_clips_per_caption")
     method = json.dumps([provenance.get(name) for name in (*names, "mutual_nearest", "csls_neighbours")])
     return hashlib.blake2b(method.encode(), digest_size=8).hexdigest()
@@ -134,12 +134,12 @@ def read_verdicts(paths: Sequence[str | Path], may_be_empty: bool = False) -> Ve
     """Reads files of verdicts on one review.
 
     Args:
-        paths: csv files as the page saves them, or Label Studio's exports, `.json`: JSON or JSON-MIN.
-        may_be_empty: take files in which nothing has been judged yet.
+        paths: csv files that the page saved, or Label Studio's exports, `.json`: JSON or JSON-MIN.
+        may_be_empty: also accept files without any verdict.
 
     Raises:
-        InputError: a file that is missing or malformed, another word than `WORDS`, verdicts that contradict each
-            other, of several sets or reviews, or none at all.
+        InputError: a missing or malformed file, a word that is not in `WORDS`, contradictory verdicts, verdicts on
+            several sets or reviews, or no verdict.
     """
     rows = [(f"{path}, pair {number}", row) for path in paths for number, row in enumerate(_rows(Path(path)), 1)]
     pairs: dict[tuple, Judged] = {}
@@ -182,8 +182,8 @@ def _rows(path: Path) -> list[dict]:
 
 
 def _of_task(task: dict) -> Iterable[dict]:
-    """A task of Label Studio, a row for each that judged it; skipped ones are as if nobody had."""
-    data = task.get("data", task)  # JSON-MIN puts all side by side
+    """A task of Label Studio: one row for each person who judged it. A skipped task counts as not judged."""
+    data = task.get("data", task)  # JSON-MIN has all fields on one level
     said = [data.get("verdict") or ""] if "data" not in task else []
     for annotation in task.get("annotations") or []:
         if not annotation.get("was_cancelled"):
@@ -214,7 +214,7 @@ def _plan(cuts: str, drawn: str, place: str) -> tuple[tuple[Cut, ...], int]:
 
 
 def as_rows(verdicts: Verdicts) -> list[dict]:
-    """Rows of a file, with `COLUMNS`."""
+    """The rows of a file, with `COLUMNS`."""
     plan = " ".join(map(str, verdicts.cuts)), verdicts.drawn
     return [dict(zip(COLUMNS, (verdicts.set_id, *astuple(pair), *plan), strict=True)) for pair in verdicts.pairs]
 
@@ -227,7 +227,7 @@ def write_verdicts(path: Path, verdicts: Verdicts) -> None:
 
 
 def as_label_studio(verdicts: Verdicts, audio: Iterable[str]) -> list[dict]:
-    """Tasks to import there, with `LABEL_STUDIO_CONFIG`; `audio` are the clips' addresses or paths."""
+    """Tasks to import into Label Studio, with `LABEL_STUDIO_CONFIG`. `audio` are the clips' addresses or paths."""
 
     def annotations(word: str) -> list[dict]:
         choice = {"from_name": "verdict", "to_name": "audio", "type": "choices", "value": {"choices": [word]}}
@@ -238,6 +238,6 @@ def as_label_studio(verdicts: Verdicts, audio: Iterable[str]) -> list[dict]:
 
 
 def with_earlier(pairs: Iterable[Judged], earlier: Verdicts | None) -> tuple[Judged, ...]:
-    """The pairs with what was said of them before."""
+    """The pairs, with their earlier verdicts."""
     said = {} if earlier is None else {pair.key: pair.verdict for pair in earlier.pairs}
     return tuple(replace(pair, verdict=said.get(pair.key, "")) for pair in pairs)

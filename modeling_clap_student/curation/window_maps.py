@@ -1,4 +1,4 @@
-"""Where in the longest recordings of a pool the labels are, from the embeddings that its windows have anyway."""
+"""Maps of where the labels are in the pool's longest recordings, from the embeddings of its windows."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from .embedding_store import StoredVectors
 
 
 NUM_MAPS = 3
-_LEAST_WINDOWS = 3  # of fewer no map is worth looking at
+_LEAST_WINDOWS = 3  # a map of fewer windows is not worth showing
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class WindowMap:
 
     Attributes:
         recording: its `audio_id`.
-        rows: what `plot_windows` takes: `start` and `end` of each window, s, and the probability of each label.
-        audio: the part that the windows cover, undecoded; None of a stream, which is gone by.
+        rows: for `plot_windows`: `start` and `end` of each window, s, and the probability of each label.
+        audio: the part that the windows cover, undecoded; None for a stream, which can't be read again.
     """
 
     recording: str
@@ -34,7 +34,7 @@ class WindowMap:
 def map_longest(
     clips: Dataset, clip_embeds: StoredVectors, label_embeds: np.ndarray, class_names: list[str], model
 ) -> list[WindowMap]:
-    """The recordings with the most windows; none where the model gives no probabilities.
+    """The recordings with the most windows. Empty if the model gives no probabilities.
 
     Args:
         clips: windows, with `audio audio_id start end`.

@@ -1,7 +1,7 @@
-"""Evaluation sets: labelled clips to classify, captioned clips to find, and lists of class names.
+"""Evaluation sets: labelled clips to classify, captioned clips to retrieve, and lists of class names.
 
-Labelled clips have the columns `audio audio_id source origin_id label`, and `fold` where the set has folds, null for a
-clip of none.
+Labelled clips have the columns `audio audio_id source origin_id label`. Sets with folds also have `fold`, null for a
+clip outside all folds.
 """
 
 import os
@@ -29,7 +29,7 @@ from .texts import FILE_COLUMNS, LONGEST_TEXT, TOO_LONG, folder_metadata, read_r
 
 _LABEL = ("label", "class", "category")
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation"}
-RETRIEVAL = "retrieval="  # before a spec: its captions are what counts, though it may have labels too
+RETRIEVAL = "retrieval="  # prefix of a spec: use its captions, even if it has labels
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Benchmark:
 
     name: str  # as the user typed it
     layout: str  # the kind of set, for instance `esc50`
-    clips: Dataset  # whose `label` is the class name as words
+    clips: Dataset  # `label` is the class name as words
     class_names: list[str]  # the candidates, sorted
 
     @property
@@ -50,7 +50,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class CaptionedSet:
-    """A task of audio-text retrieval: `CAPTION_COLUMNS`, a row for each caption of a clip, all with audio."""
+    """A task of audio-text retrieval: `CAPTION_COLUMNS`, one row for each caption of a clip, all with audio."""
 
     name: str
     layout: str
@@ -58,7 +58,7 @@ class CaptionedSet:
 
 
 def _read_metadata(source: Source, metadata: Path) -> Dataset:
-    """A csv or jsonl with a column of files, relative to it, and one of class names."""
+    """A csv or jsonl with a column of files, relative to it, and a column of class names."""
     rows = read_rows(metadata)
     file = find_column(source, metadata, rows[0], "audio", *FILE_COLUMNS)
     label = find_column(source, metadata, rows[0], "label", *_LABEL)
@@ -71,7 +71,7 @@ def _read_metadata(source: Source, metadata: Path) -> Dataset:
 
 
 def _read_audiofolder(source: Source) -> Dataset:
-    """What the folder's metadata lists, whatever its folders are called."""
+    """The files that the folder's metadata lists. The names of its folders do not matter."""
     try:
         return _read_metadata(source, folder_metadata(source.path))
     except InputError as error:
@@ -82,7 +82,7 @@ def _read_audiofolder(source: Source) -> Dataset:
 
 
 def _read_folder(source: Source) -> Dataset:
-    """A folder a class, named after it; what lies deeper in it is of the same class."""
+    """One folder per class, named after it. Files in deeper folders belong to the same class."""
     files = list_audio(source.path)
     classes = pc.struct_field(pc.extract_regex(files, r"^(?P<label>[^/]+)/"), "label")
     if classes.null_count == len(files):
@@ -105,12 +105,12 @@ def _read_folder(source: Source) -> Dataset:
 
 
 def _read_hub(source: Source) -> Dataset:
-    """A Hub dataset, or a folder of one: the splits asked for, else its `test`, or the only one it has."""
+    """A Hub dataset, or a folder of one. Reads the splits asked for, or its `test`, or its only split."""
     splits = [load_table(source.path, split=split) for split in source.parts] or [_evaluation_split(source)]
     table = concatenate_datasets(splits)
     label = find_column(source, source.spec, table.column_names, "label", *_LABEL)
     refuse_nested(source, table, label)
-    names = getattr(table.features[label], "names", None)  # of a ClassLabel, whose rows are numbers; -1 is none
+    names = getattr(table.features[label], "names", None)  # a ClassLabel's rows are numbers; -1 means none
     labels = table[label][:]
     if names is not None:
         labels = [names[number] if number is not None and number >= 0 else "" for number in labels]
@@ -147,7 +147,7 @@ READERS = {
 def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchmark:
     """Reads an evaluation set: a spec as in `parse_source`, with clips and at least 2 classes.
 
-    Its classes are those that it names, also where a class's files are all missing.
+    Its classes are those that it names, even where all files of a class are missing.
     """
     exclusions = exclusions or ExclusionLog()
     benchmark, source = _read(spec, exclusions)
@@ -159,7 +159,7 @@ def read_benchmark(spec: str, exclusions: ExclusionLog | None = None) -> Benchma
 
 
 def _read(spec: str, exclusions: ExclusionLog) -> tuple[Benchmark, Source]:
-    """An evaluation set as it is listed, whether its audio is there or not, and where it is."""
+    """An evaluation set as it is listed, whether its audio exists or not, and its source."""
     source = parse_source(spec, READERS, "a labelled evaluation set", columns=("audio", "label"))
     source = replace(source, exclusions=exclusions)
     clips = READERS[source.layout](source)
@@ -169,7 +169,7 @@ def _read(spec: str, exclusions: ExclusionLog) -> tuple[Benchmark, Source]:
 
 
 def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
-    """The clips of evaluation sets; a mere list of names is refused."""
+    """The clips of evaluation sets. Refuses a list of names without clips."""
     tables = {spec: evaluation_clips(spec) for spec in specs or ()}
     if names := [spec for spec, clips in tables.items() if clips is None]:
         raise InputError(f"{names[0]} lists class names, but no clips: --task needs an evaluation set")
@@ -177,7 +177,7 @@ def task_clips(specs: Iterable[str] | None) -> list[Dataset]:
 
 
 def evaluation_clips(spec: str) -> Dataset | None:
-    """The clips of an evaluation set, whether their audio is there or not; None of a mere list of names."""
+    """The clips of an evaluation set, whether their audio exists or not; None for a list of names."""
     path = Path(spec)
     if spec != BUILT_IN and os.path.isfile(spec):
         is_table = path.suffix in (".csv", ".jsonl")
@@ -187,9 +187,9 @@ def evaluation_clips(spec: str) -> Dataset | None:
 
 
 def read_labels(spec: str, exclusions: ExclusionLog | None = None) -> tuple[list[str], str | None]:
-    """The class names of the user's domain, as words, and the layout they come from, None for a user's own list.
+    """The class names of the user's domain, as words, and the layout they come from; None for a user's own list.
 
-    A spec is an evaluation set, whose clips are not used, a csv with a column `label`, or a text file with a name a
+    A spec is an evaluation set (its clips are not used), a csv with a column `label`, or a text file with one name per
     line.
     """
     if spec != BUILT_IN and os.path.isfile(spec):
@@ -215,7 +215,7 @@ def _lines(path: Path, exclusions: ExclusionLog) -> list[str]:
 
 
 def _sorted_names(names: set[str], spec: str) -> list[str]:
-    """The class names in order: at least two, and texts."""
+    """The class names in order: at least two, and all of them texts."""
     if len(names) < 2:
         alone = f", not {min(names)[:80]!r} alone" if names else ""
         raise InputError(f"{spec} names {len(names)} class{'es' * (len(names) != 1)}: at least 2 are needed{alone}")
@@ -228,8 +228,8 @@ def _sorted_names(names: set[str], spec: str) -> list[str]:
 def read_task(spec: str, exclusions: ExclusionLog) -> Benchmark | CaptionedSet:
     """Reads an evaluation set of either kind: a spec as in `parse_source`.
 
-    After `retrieval=` it is a captioned corpus; without that too where it has captions alone, as Clotho, or names
-    their column.
+    It is a captioned corpus after `retrieval=`. It also is one if it has only captions, as Clotho, or if the spec
+    names its caption column.
     """
     captioned = spec.removeprefix(RETRIEVAL)
     readers = corpora.READERS if captioned != spec else {**corpora.READERS, **READERS}
@@ -240,7 +240,7 @@ def read_task(spec: str, exclusions: ExclusionLog) -> Benchmark | CaptionedSet:
 
 
 def short_name(spec: str) -> str:
-    """What to call a task in little room: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
+    """A short name of a task: `esc50:4,5=/data/ESC-50` -> `esc50:4,5`, `/data/mine` -> `mine`."""
     if test := PUBLISHED_TEST.fullmatch(spec):
         parts, _, place = test["rest"].partition("#")[0][1:].rpartition("=")
         return " ".join(filter(None, (f"zste {test['name']}{':' * bool(parts)}{parts}", Path(place).name)))
@@ -251,7 +251,7 @@ def short_name(spec: str) -> str:
 
 
 def check_class_names(names: Iterable[str], spec: str) -> list[str]:
-    """Class names as words, each once, sorted; `spec` is what they are called in the error."""
+    """Class names as words, each once, sorted. Errors call them `spec`."""
     names = list(names)
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:
         raise InputError(f"{spec}: {wrong[0]!r} is no class name")

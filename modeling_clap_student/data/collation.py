@@ -1,4 +1,4 @@
-"""Batches for training: one crop a clip, its tokens, and keys that tell which pairs belong together."""
+"""Batches for training: one crop per clip, its tokens, and keys that show which pairs belong together."""
 
 from collections.abc import Iterable
 
@@ -21,15 +21,15 @@ from .texts import caption_fault, caption_key, exact_key
 class ClapCollator:
     """Rows with `audio audio_id caption` -> a batch of equal crops.
 
-    A clip that can't be read is listed in `skipped`, and its place is taken by another pair of the batch: the batch
-    keeps its size on every process, and the loss sees the repeat as a positive, not as a negative.
+    If a clip can't be read, it is listed in `skipped` and another pair of the batch takes its place. So the batch
+    keeps its size on every process. The loss sees the repeat as a positive, not as a negative.
 
     Args:
-        teacher_processor: of a teacher that hears or reads otherwise: another CLAP. It gets the same crops, resampled,
+        teacher_processor: for a teacher with other inputs, such as another CLAP. It gets the same crops, resampled,
             and the same captions.
-        leakage: clips that must not be trained on; a table has been searched for them before, a stream is now.
-        random_gain_db: a crop's level is changed by so much at the most; the number `draw` chooses how much.
-        spectrograms: the model gets crops of them instead of waveforms.
+        leakage: clips that must not be trained on. Tables were filtered before; streams are filtered here.
+        random_gain_db: the largest change of a crop's level; the number `draw` chooses the change.
+        spectrograms: if given, the model gets crops of spectrograms instead of waveforms.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ClapCollator:
             self.teacher_input = teacher_processor.feature_extractor.model_input_names[0]
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor | list[str]]:
-        """A row's number `draw` chooses its crop; a random one where it has none.
+        """A row's number `draw` chooses its crop. Without it the crop is random.
 
         Returns `input_values` (B, samples), or with spectrograms `input_features` (B, frames, mel bins); `input_ids`
         and `attention_mask` (B, tokens), the int64 keys `audio_key` and `caption_key` (B,), equal for the same clip
@@ -94,7 +94,7 @@ class ClapCollator:
             return crop
         decibels = np.random.default_rng(draw).uniform(-self.random_gain_db, self.random_gain_db)
         if self.spectrograms is not None:
-            silence = self.spectrograms.silence  # which no gain makes louder
+            silence = self.spectrograms.silence  # no gain makes silence louder
             return np.where(crop > silence, np.maximum(crop + np.float32(decibels), silence), crop)
         return crop * np.float32(10 ** (decibels / 20))
 

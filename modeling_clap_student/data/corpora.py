@@ -1,6 +1,6 @@
-"""Captioned corpora: one row a (clip, caption) pair, in the columns of `CAPTION_COLUMNS`.
+"""Captioned corpora: one row per (clip, caption) pair, in the columns of `CAPTION_COLUMNS`.
 
-They come as a user names them for a command, or as any table or stream of audio and captions from Python.
+They come as names that a user gives to a command, or from Python as any table or stream of audio and captions.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ from .tables import (
 from .texts import caption_key, folder_metadata, read_rows, text_column, texts_in
 
 
-_AT_ONCE = 16  # clips that are in memory while a table is read through
+_AT_ONCE = 16  # clips in memory while a table is read
 
 Pairs = Dataset | IterableDataset
 
 
 def _read_metadata(source: Source, metadata: Path, needs_files: bool = False) -> Dataset:
-    """Any csv or jsonl with captions, several a row or several in a list, and perhaps `file_name`."""
+    """Any csv or jsonl with captions, one or several per row, in columns or in a list, with or without `file_name`."""
     rows = read_rows(metadata)
     has_files = needs_files or source.column("audio")
     file_name = find_column(source, metadata, rows[0], "audio", "file_name") if has_files else "file_name"
@@ -67,7 +67,7 @@ def _read_folder(source: Source) -> Dataset:
 
 
 def _table_pairs(source: Source, table: Dataset) -> Dataset:
-    """The rows of a table in the columns of `CAPTION_COLUMNS`, a row each of a clip's captions."""
+    """The rows of a table in the columns of `CAPTION_COLUMNS`, one row for each caption of a clip."""
     clips = hub_clips(source, table)
     columns = caption_columns(source, source.spec, table.column_names)
     if columns == ["caption"] and "caption_id" in table.column_names and _is_text(table, "caption"):
@@ -76,14 +76,14 @@ def _table_pairs(source: Source, table: Dataset) -> Dataset:
             values = ["" if text is None else str(text) for text in table[name][:]]
             clips = clips.add_column(name, values, feature=Value("string"))
         return clips
-    # A table of the clips for the first captions, the same for the second ones: their audio is not copied.
+    # One table of all clips with their first captions, one with their second, and so on. Their audio is not copied.
     captions = [texts for name in columns for texts in _columns_of_texts(source, table, name)]
     tables = []
     for texts in captions or [[""] * len(clips)]:
         texts = ["" if text is None else str(text) for text in texts]
         keys = [caption_key(text) for text in texts]
         tables.append(clips.add_column("caption", texts).add_column("caption_id", keys))
-    # Where a clip has fewer captions than another, the further places are empty.
+    # A clip with fewer captions than another has empty cells at the end.
     for place, texts in enumerate(captions[1:], start=1):
         tables[place] = tables[place].select([row for row, text in enumerate(texts) if text is not None])
     return concatenate_datasets(tables)
@@ -113,7 +113,7 @@ READERS = {
     "soundscapes": lambda source: captioned_table(source, *zip(*captioned_clips(*source.parts), strict=True)),
     **{name: corpus.captioned for name, corpus in PUBLISHED.items() if corpus.captioned},
 }
-# Corpora that can be trained on as they come, but neither counted nor searched for captions beforehand.
+# Corpora that can be trained on as streams, but whose captions can't be counted or searched beforehand.
 STREAMS = {"stream": partial(read_stream, captioned=True), "webdataset": read_captioned_tar_shards}
 
 
@@ -125,12 +125,13 @@ def read_corpora(
     streams: bool = False,
     evaluates: bool = False,
 ) -> Dataset | IterableDataset:
-    """Reads captioned corpora and joins them: into a stream where one of them is a stream, which `streams` allows.
+    """Reads captioned corpora and joins them. The result is a stream if one of them is a stream, which `streams`
+    allows.
 
-    `specs` are as in `parse_source`, one or several; or a table, or a list of texts. Rows without a word in their
-    caption are left out, and so is a caption that stands twice beside one clip; unless `needs_audio`, rows that are
-    only text stay, with `audio` null. A stream still holds the clips that `leakage` keeps out of tables. `evaluates`
-    reads the parts of a published corpus that others evaluate on, where the user names no part.
+    `specs` are one or several as in `parse_source`, or a table, or a list of texts. Rows without a word in their
+    caption are left out. So is a caption that repeats another one of the same clip. Rows with only text keep a null
+    `audio`, unless `needs_audio` removes them. A stream still holds the clips that `leakage` keeps out of tables. With
+    `evaluates`, a published corpus without a named part gives the parts that it is usually evaluated on.
     """
     exclusions, leakage = exclusions or ExclusionLog(), leakage or LeakageFilter()
     if isinstance(specs, Dataset) or not names_data(specs):
@@ -151,7 +152,7 @@ def read_corpora(
 
 
 def _read_data(data: Dataset | list[str], exclusions: ExclusionLog) -> tuple[Source, Dataset]:
-    """A table that was handed over, or a list of texts."""
+    """A table or a list of texts from Python."""
     if isinstance(data, Dataset):
         source = Source("captions", "hub", "captions", exclusions=exclusions)
         return source, _table_pairs(source, data)
@@ -160,7 +161,7 @@ def _read_data(data: Dataset | list[str], exclusions: ExclusionLog) -> tuple[Sou
 
 
 def _usable_pairs(source: Source, table: Dataset, needs_audio: bool, leakage: LeakageFilter) -> Dataset:
-    """The rows that can be learnt from; an InputError where there are none."""
+    """The rows that can be used for training. An InputError where there are none."""
     spec, exclusions, table = source.spec, source.exclusions, table.select_columns(list(CAPTION_COLUMNS))
     table = with_short_texts(with_files_inside(table, source), spec, exclusions)
     table = without_repeats(with_words(table, spec, exclusions), spec, exclusions)
@@ -179,16 +180,16 @@ def _usable_pairs(source: Source, table: Dataset, needs_audio: bool, leakage: Le
 def as_pairs(data: Pairs, column_mapping: Mapping[str, str] | None = None, name: str = "train_dataset") -> Pairs:
     """A table or a stream as `ClapStudentTrainer` takes it, with the columns of `CAPTION_COLUMNS`.
 
-    Audio is never decoded by datasets: that would need torchcodec. Arrays become wav files in memory. Rows of a table
-    without words or without a file are left out, and a warning counts them. A row without `audio_id` is called after
-    its file, or after the first row that holds the same bytes.
+    Audio is never decoded by datasets, which would need torchcodec. Arrays become wav files in memory. Rows of a table
+    without words or without a file are left out, and a warning counts them. A row without `audio_id` is named after
+    its file, or after the first row with the same bytes.
 
     Args:
-        data: with a column `audio` (`Audio`, paths, or dicts `{"array", "sampling_rate"}`) and one of captions,
-            `caption` or `text`; a list of captions makes as many pairs. Pairs that are in our columns already come
-            back as they are.
-        column_mapping: the columns that are called otherwise: theirs -> ours.
-        name: what to call the data in messages.
+        data: with a column `audio` (`Audio`, paths, or dicts `{"array", "sampling_rate"}`) and a column of captions,
+            `caption` or `text`. A list of captions makes one pair each. Pairs that already have our columns come back
+            unchanged.
+        column_mapping: for columns with other names: theirs -> ours.
+        name: the data's name in messages.
     """
     if isinstance(data, DatasetDict):
         raise InputError(f"{name} has the splits {', '.join(data)}: give one of them")
@@ -210,10 +211,10 @@ def as_pairs(data: Pairs, column_mapping: Mapping[str, str] | None = None, name:
 
 
 def as_sets(data, replay: Pairs | None, column_mapping: Mapping[str, str] | None) -> tuple[Pairs, Pairs | None]:
-    """What to train on and what to rehearse.
+    """The sets to train on and to replay.
 
-    `data` is as for `as_pairs`, or the result of `curate`, with `pairs` and `replay`; `replay` takes the place of the
-    latter.
+    `data` is as for `as_pairs`, or a result of `curate`, which has `pairs` and `replay`. The argument `replay`
+    overrides the latter.
     """
     if hasattr(data, "pairs"):
         data, replay = data.pairs, data.replay if replay is None else replay
@@ -228,7 +229,7 @@ def _is_ours(data: Pairs) -> bool:
 
 
 def _rename_columns(data: Pairs, mapping: dict[str, str], name: str) -> Pairs:
-    """The columns that are of use, by our names."""
+    """Keeps the columns that are needed, under our names."""
     columns = list(data.column_names or next(iter(data), {}))
     listing = f"its columns are {', '.join(columns)}"
     for theirs, ours in mapping.items():
@@ -254,7 +255,7 @@ def _rename_columns(data: Pairs, mapping: dict[str, str], name: str) -> Pairs:
 
 
 def _without_decoding(stream: IterableDataset, name: str) -> IterableDataset:
-    """A stream that gives its audio as it is stored. What was renamed or mapped before is decoded on the way."""
+    """A stream that gives its audio as it is stored. A stream that was renamed or mapped before would decode it."""
     for column, feature in (stream.features or {}).items():
         if isinstance(feature, Audio):
             stream = stream.cast_column(column, ENCODED)
@@ -269,7 +270,7 @@ def _without_decoding(stream: IterableDataset, name: str) -> IterableDataset:
 
 
 def _with_encoded_audio(table: Dataset, name: str) -> Dataset:
-    """Arrays as wav files, everything else as it is, undecoded."""
+    """Arrays become wav files; all else stays as it is, undecoded."""
     kind = arrow_type(table, "audio")
     if pa.types.is_large_string(kind):
         return table.cast_column("audio", Value("string"))
@@ -278,7 +279,7 @@ def _with_encoded_audio(table: Dataset, name: str) -> Dataset:
         return table
     features = Features({**table.features, "audio": UNDECODED})
     encode = partial(_encode_arrays, name=name)
-    # In arrow, where integers keep their width, by which they are scaled.
+    # In arrow, integers keep their width, which gives their full scale.
     table = table.with_format("arrow").map(
         encode, batched=True, with_indices=True, batch_size=_AT_ONCE, features=features, desc="arrays to wav"
     )
@@ -299,7 +300,7 @@ def _encode_arrays(batch: pa.Table, rows: list[int], name: str) -> pa.Table:
 
 
 def _numbers(value: pa.Scalar) -> object:
-    """An array of numbers, or a list of such rows; anything else as it is."""
+    """An array of numbers, or a list of such rows; anything else stays as it is."""
     if not isinstance(value, pa.ListScalar) or not value.is_valid:
         return value.as_py()
     if pa.types.is_nested(value.values.type):
@@ -308,12 +309,12 @@ def _numbers(value: pa.Scalar) -> object:
 
 
 def _with_ids(table: Dataset, name: str) -> Dataset:
-    """Equal files, by name or by bytes, are one clip: its captions belong together."""
+    """Files that are equal by name or by bytes are one clip, and share its captions."""
     if "audio_id" in table.column_names:
         return table
     try:
         table = table.cast_column("audio", UNDECODED)
-    except Exception as error:  # arrow's own and datasets', by what the column holds
+    except Exception as error:  # the type depends on what the column holds
         kind = arrow_type(table, "audio")
         raise InputError(f"{name}: the column audio holds {kind}, neither audio nor paths nor arrays") from error
     ids, first_rows = [], {}

@@ -1,8 +1,8 @@
-"""Clips, from files, bytes or the built-in corpus, to mono waveforms at the model's rate: whole, a crop, by windows.
+"""Decodes clips from files, bytes or the built-in corpus to mono waveforms: whole, a crop, or windows.
 
-A crop or a window decodes the seconds it needs and no more, and checks what takes no decoding: the header, the length
-of the data, the last page or the last sample. Damage in the middle of a part that is not read shows when a later crop
-falls on it.
+A crop or a window decodes only the seconds it needs. It also checks what needs no decoding: the header, the length of
+the data, the last page or the last sample. Damage in another part of the clip is found when a later crop reads that
+part.
 """
 
 import io
@@ -29,19 +29,19 @@ from .skipping import SkippedClips
 from .tables import refusal
 
 
-# Of clips that are only tried: samples of one that are decoded at a time, clips, and a rate that is not used.
+# For clips that are only tried: the samples decoded at a time, the clips at a time, and a rate that is not used.
 _PART, _CLIPS_AT_ONCE, _ANY_RATE = 2**20, 64, 1000
-_READ_AHEAD = 6  # windows of a clip; 30 s for a model of 5-s windows
+_READ_AHEAD = 6  # windows of a clip; 30 s for a model with 5-s windows
 
 
 @contextmanager
 def open_clip(audio: dict, sampling_rate: int) -> Iterator[Resampled]:
-    """Opens one clip, to read any part of it at a rate in Hz.
+    """Opens one clip to read any part of it at a rate in Hz.
 
-    `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes win. Paths that begin with
+    `audio` is datasets' undecoded form, `{"path": ..., "bytes": ...}`; bytes take precedence. Paths that begin with
     `soundscapes://` are synthesised. A path may end in a part, `#t=2.5,7.5`. A ClipError says that a clip is missing,
-    not decodable, truncated, empty, longer than 24 hours, or, as it is read, has NaN, infinite or absurdly loud
-    samples.
+    not decodable, truncated, empty or longer than 24 hours. While it is read, it says that samples are NaN, infinite
+    or absurdly loud.
     """
     if audio is None:
         raise ClipError("has no audio")
@@ -60,7 +60,7 @@ def _open_source(source: str | bytes, span: tuple[float, float] | None) -> Abstr
 
 
 def decode_clip(audio: dict, sampling_rate: int) -> np.ndarray:
-    """(samples,) float32: one clip whole, the mean of its channels, resampled."""
+    """(samples,) float32: one whole clip, the mean of its channels, resampled."""
     with open_clip(audio, sampling_rate) as clip:
         return clip.read(0, clip.length)
 
@@ -74,7 +74,7 @@ def decode_crop(
 ) -> np.ndarray:
     """(size,) float32: exactly what a window of the whole clip, decoded and resampled, would hold.
 
-    `draw` is a large random number that chooses the place; `fill_window` puts a clip shorter than the window into it.
+    `draw` is a large random number that chooses the place. `fill_window` pads a clip that is shorter than the window.
     """
     with open_clip(audio, sampling_rate) as clip:
         start = crop_start(clip.length, size, draw)
@@ -86,15 +86,15 @@ def decode_crop(
 
 
 def crop_start(length: int, size: int, draw: int) -> int:
-    """Where a window begins in a longer clip, or a shorter clip in the window; all places are as likely."""
+    """Where a window begins in a longer clip, or a shorter clip in the window. All places are equally likely."""
     return draw % (abs(length - size) + 1)
 
 
 def decode_windows(audio: dict, extractor, on_heard: Callable[[Sound], None] | None = None) -> Iterator[np.ndarray]:
     """The windows of a clip as a feature extractor makes them, read one by one.
 
-    The extractor has `sampling_rate`, `window_samples` and `windows(waveform)`. `on_heard` gets what was heard of the
-    whole clip, after its last window.
+    The extractor has `sampling_rate`, `window_samples` and `windows(waveform)`. `on_heard` gets the sound of the whole
+    clip, after its last window.
     """
     with open_clip(audio, extractor.sampling_rate) as clip:
         if on_heard is not None:
@@ -107,15 +107,15 @@ def decode_windows(audio: dict, extractor, on_heard: Callable[[Sound], None] | N
 
 
 def hear_clip(audio: dict) -> Sound:
-    """What can be heard of a clip, decoded for that alone; a ClipError as of `open_clip`."""
+    """Decodes a clip only to measure its sound. A ClipError as from `open_clip`."""
     with open_clip(audio, _ANY_RATE) as clip:
         return listen(clip.source)
 
 
 def encoded_audio(audio: dict) -> dict:
-    """A clip with its encoded bytes: its file as it is, a built-in clip as flac, a part cut out; `path` is its name.
+    """A clip with its encoded bytes: a file unchanged, a built-in clip as flac, a part cut out. `path` is its name.
 
-    A ClipError says that there is no such part.
+    A ClipError says that the part does not exist.
     """
     data, (path, span) = audio.get("bytes"), split_part(audio.get("path") or "")
     name = Path(path).name
@@ -135,9 +135,9 @@ def encoded_audio(audio: dict) -> dict:
 
 
 def as_encoded(audio: str | bytes | dict | None) -> dict | None:
-    """A clip as a table may hold it, in datasets' undecoded form: an array becomes a wav file in memory.
+    """A clip as a table may hold it, in datasets' undecoded form. An array becomes a wav file in memory.
 
-    It comes as a path, a file's bytes, `{"array", "sampling_rate"}`, or in the undecoded form itself.
+    Takes a path, a file's bytes, `{"array", "sampling_rate"}`, or the undecoded form itself.
     """
     if isinstance(audio, str):
         return {"bytes": None, "path": audio}
@@ -153,7 +153,7 @@ def as_encoded(audio: str | bytes | dict | None) -> dict | None:
 
 
 def _decode_through(row: dict) -> None:
-    """Decodes a whole clip, a part at a time in memory."""
+    """Decodes a whole clip, with one piece at a time in memory."""
     with open_clip(row["audio"], _ANY_RATE) as clip:
         source = clip.source
         for start in range(0, source.frames, _PART):
@@ -161,10 +161,10 @@ def _decode_through(row: dict) -> None:
 
 
 class ClipWindows:
-    """The windows of one clip. The first ones are read at once, and may raise a ClipError; the others when asked for.
+    """The windows of one clip. The first ones are read at once and may raise a ClipError. The others are read later.
 
-    Where a later window can't be read, the clip ends early, and must not be used: `error` then says why, and `report`
-    is called with the reason.
+    If a later window can't be read, the clip ends early and must not be used. `error` then has the reason, and
+    `report` is called with it.
     """
 
     def __init__(self, windows: Iterator[np.ndarray], report: Callable[[str], None]):
@@ -184,7 +184,7 @@ class ClipWindows:
 
 
 class ClipReader:
-    """Decodes the clips of a batch side by side in threads, and skips the bad ones.
+    """Decodes the clips of a batch in parallel threads, and skips the bad ones.
 
     Bad clips are listed in `skipped`, which raises an InputError when they are too many.
     """
@@ -205,9 +205,9 @@ class ClipReader:
         return _without_errors(self._read_all(lambda row: decode_clip(row["audio"], self.sampling_rate), rows))
 
     def read_crops(self, rows: list[dict], size: int, draws: list[int], cache=None) -> list[np.ndarray | None]:
-        """Rows -> windows at the places that the random numbers choose, None for a skipped clip.
+        """Rows -> windows at the places that the random numbers choose; None for a skipped clip.
 
-        They are (size,) samples, or with a `SpectrogramCache` its crops of as many.
+        They are (size,) samples, or with a `SpectrogramCache` its crops of the same length.
         """
 
         def crop(row: dict, draw: int) -> np.ndarray:
@@ -218,15 +218,15 @@ class ClipReader:
         return _without_errors(self._read_all(crop, rows, draws))
 
     def readable(self, rows: list[dict]) -> np.ndarray:
-        """(rows,) bool: whether each clip decodes from its beginning to its end."""
+        """(rows,) bool: whether each clip decodes from beginning to end."""
         return np.array([not isinstance(result, ClipError) for result in self._read_all(_decode_through, rows)], bool)
 
     def read_windows(
         self, rows: list[dict], extractor, on_heard: Callable[[dict, Sound], None] | None = None
     ) -> list[ClipWindows | ClipError]:
-        """Rows -> their windows as the extractor makes them, or why a clip was skipped.
+        """Rows -> their windows as the extractor makes them, or the reason why a clip was skipped.
 
-        `on_heard` gets rows that have a true `listens`, and what was heard of their clip once it was read.
+        `on_heard` is called with each row whose `listens` is true, and the sound of its clip, once the clip was read.
         """
 
         def read(row: dict) -> ClipWindows:
@@ -237,7 +237,7 @@ class ClipReader:
         return self._read_all(read, rows)
 
     def _read_all(self, read: Callable, rows: list[dict], *arguments: list) -> list:
-        """What is read of each row, or the ClipError; `arguments` are lists beside the rows."""
+        """The result for each row, or its ClipError. `arguments` are lists beside the rows."""
         return self._map(partial(self._try, read), rows, *arguments)
 
     def _try(self, read: Callable, row: dict, *arguments):
@@ -255,7 +255,7 @@ def _without_errors(results: list) -> list:
 
 
 def readable_rows(table: Dataset, skipped: SkippedClips) -> np.ndarray:
-    """The rows of a table whose clip decodes from its beginning to its end; each clip is tried once."""
+    """The rows of a table whose clip decodes from beginning to end. Each clip is tried once."""
     ids = np.array(table["audio_id"][:])
     _, firsts, clips = np.unique(ids, return_index=True, return_inverse=True)
     audio = table.select_columns(["audio", "audio_id"])

@@ -1,6 +1,6 @@
-"""Audio files on disk: listed, found by name, and kept to the folder that the user pointed at.
+"""Audio files on disk: listed, found by name, and kept inside the folder that the user named.
 
-Folders are listed once, names go straight into arrow: two million take seconds.
+Folders are listed once, and names go straight into arrow: two million take seconds.
 """
 
 import os
@@ -23,18 +23,18 @@ from .sources import Source, split_revision
 from .tables import AUDIO_SUFFIXES, is_unicode
 
 
-_CHUNK = 65536  # names that are Python strings at once
-_DEEPEST = 200  # folders in each other that are resolved one by one
+_CHUNK = 65536  # names that are Python strings at a time
+_DEEPEST = 200  # levels of nested folders that are resolved one by one
 OUTSIDE = "outside its folder (--allow_outside_paths takes it)"
 
 
 def same_name(name: str) -> str:
-    """Equal for names that differ only in how their accents are written: a csv says é, macOS's files say e + ´."""
+    """Equal for names that differ only in how accents are written: a csv says é, macOS's files say e + ´."""
     return unicodedata.normalize("NFC", name)
 
 
 def locate(paths: Iterable[str | None]) -> list[str | None]:
-    """The file that each path means, with its part where it has one; None where there is none."""
+    """The file that each path means, with its part if it has one; None where there is no file."""
     listings: dict[str, dict[str, str]] = {}
     files = []
     for path in paths:
@@ -52,7 +52,7 @@ def _listing(folder: str) -> dict[str, str]:
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_file()]
-    except (OSError, ValueError):  # no folder, or none that could be: a NUL byte in its name
+    except (OSError, ValueError):  # no such folder, or an impossible name (a NUL byte)
         return {}
     return {same_name(name): name for name in names} | {name: name for name in names}
 
@@ -60,8 +60,8 @@ def _listing(folder: str) -> dict[str, str]:
 def list_audio(root: Path, enters: Callable[[str], bool] = lambda folder: True) -> pa.Array:
     """The audio files below a folder, as paths relative to it, sorted by their bytes.
 
-    Hidden files and folders are passed over, links are followed, and no folder is entered twice, so that a link to a
-    parent does no harm. `enters` says whether to look into a folder of some name.
+    Hidden files and folders are ignored. Links are followed, but no folder is entered twice, so a link to a parent is
+    harmless. `enters` says whether to look into a folder with a given name.
     """
     try:
         names = as_strings(_walk(root, enters))
@@ -75,9 +75,9 @@ def audio_under(folder: Path) -> Iterator[Path]:
 
 
 def as_strings(values: Iterable[str]) -> pa.Array:
-    """A column of texts from an iterator, with few of them in memory as Python objects at any time.
+    """A column of texts from an iterator. Few of them are Python objects at any time.
 
-    A name that is no UTF-8 (it has lone surrogates) can't be written to any table, and is left out.
+    A name that is not UTF-8 (it has lone surrogates) can't be written to any table, and is left out.
     """
     values = iter(values)
     chunks = []
@@ -92,8 +92,8 @@ def as_strings(values: Iterable[str]) -> pa.Array:
 def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:
     folders, links, visited = [""], [], set()
     while folders or links:
-        # Links come after all real folders, in order: which of two names a folder is found under does not depend on
-        # the disk.
+        # Links come after all real folders, in order. So the name under which a folder is found does not depend on the
+        # disk.
         if not folders:
             links.sort(reverse=True)
         folder = folders.pop() if folders else links.pop()
@@ -113,12 +113,12 @@ def _walk(root: Path, enters: Callable[[str], bool]) -> Iterator[str]:
 
 
 def allowed_folders(source: Source) -> tuple[str, ...] | None:
-    """The folders, without links, in which the files of a source must lie; None where any file may be read.
+    """The real folders in which the files of a source must lie; None where any file may be read.
 
-    A foreign corpus names no file of the user's own: a row `../secret/id_rsa` of a downloaded list would be read, and
-    its bytes pushed with a set. For a csv it is the csv's folder. For a folder in the Hugging Face cache it is the
-    repository's, whose files are links into `blobs`; so it is for a Hub dataset, beside the archives that were
-    unpacked of it.
+    A downloaded list must not name files of the user. Otherwise a row `../secret/id_rsa` would be read, and its bytes
+    pushed with a set. For a csv, it is the csv's folder. For a folder in the Hugging Face cache, it is the
+    repository's folder, whose files link into `blobs`. For a Hub dataset, it is that folder and the archives unpacked
+    from it.
     """
     if source.exclusions.allow_outside_paths:
         return None
@@ -137,15 +137,15 @@ def allowed_folders(source: Source) -> tuple[str, ...] | None:
 
 
 def is_outside(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether a file, links resolved, lies in none of some folders; what the package makes itself lies nowhere."""
+    """Whether a file, with links resolved, lies in none of some folders. Built-in clips are never outside."""
     path = without_part(path)
     return not is_soundscape(path) and not _is_in(_real_path(path), roots)
 
 
 def are_outside(paths: pa.Array, roots: tuple[str, ...]) -> np.ndarray:
-    """(paths,) bool: `is_outside` of a column; null is not outside.
+    """(paths,) bool: `is_outside` for a column; null is not outside.
 
-    Each folder is resolved and listed once, no file is asked for itself.
+    Each folder is resolved and listed once. No file is accessed by itself.
     """
     paths = pc.replace_substring_regex(paths, PART, "")
     parents = pc.struct_field(pc.extract_regex(paths, r"(?s)^(?P<folder>(?:.*/)?)[^/]*$"), "folder")
@@ -168,12 +168,12 @@ def _is_in(path: str, roots: tuple[str, ...]) -> bool:
 def _real_path(path: str) -> str:
     try:
         return os.path.realpath(path)
-    except (OSError, ValueError):  # a NUL byte, a name of thousands of letters
+    except (OSError, ValueError):  # a NUL byte, or a name of thousands of letters
         return ""
 
 
 def _real_folder(path: str, resolved: dict[str, str]) -> str:
-    """A folder without links; what is resolved of the folders above it is not asked again."""
+    """A folder with links resolved. The folders above it are resolved only once."""
     path = path.rstrip("/") or ("/" if path else ".")
     if path not in resolved:
         above, name = os.path.split(path)
@@ -186,7 +186,7 @@ def _real_folder(path: str, resolved: dict[str, str]) -> str:
 
 
 def _links(folder: str) -> list[str]:
-    """The links in a folder, which may not be there."""
+    """The links in a folder; empty if there is no such folder."""
     try:
         with os.scandir(folder or ".") as entries:
             return [f"{folder}{entry.name}" for entry in entries if entry.is_symlink()]

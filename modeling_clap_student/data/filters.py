@@ -1,6 +1,6 @@
-"""Rows that a run can't use are left out and counted: no words, a repeat, no audio, a file elsewhere.
+"""Filters that leave out and count unusable rows: without words, repeated, without audio, or with a file elsewhere.
 
-Every filter takes the table, what the user calls it, and the log that gets the number of rows it leaves out, and why.
+Every filter takes the table, the user's name for it, and the log that records how many rows were left out, and why.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ _EXAMPLE = 200  # characters of a row's name that are shown
 
 
 def with_words(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows whose caption has a word; an InputError where none has."""
+    """The rows whose caption has a word. An InputError if none has."""
     worded = pc.fill_null(pc.match_substring_regex(column_of(table, "caption"), r"[\pL\pN]"), False)
     table = select_rows(table, worded, spec, NO_WORDS, exclusions)
     if len(table) == 0:
@@ -29,7 +29,7 @@ def with_words(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
 
 
 def with_short_texts(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows none of whose texts is absurdly long; an InputError where each has such a text."""
+    """The rows without absurdly long texts. An InputError if every row has such a text."""
     short = np.ones(len(table), bool)
     for name in (name for name, feature in table.features.items() if getattr(feature, "dtype", None) == "string"):
         length = pc.fill_null(pc.utf8_length(column_of(table, name)), 0)
@@ -40,9 +40,9 @@ def with_short_texts(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dat
 
 
 def with_files_inside(table: Dataset, source: Source) -> Dataset:
-    """The rows whose audio is no file, or one in the folder that the user pointed at, links resolved.
+    """The rows whose audio is not a file, or is a file in the folder that the user named, with links resolved.
 
-    An InputError where not one row is left.
+    An InputError if no row is left.
     """
     roots = allowed_folders(source)
     if roots is None:
@@ -58,7 +58,7 @@ def with_files_inside(table: Dataset, source: Source) -> Dataset:
 
 
 def without_repeats(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows without those that say the same of the same clip again."""
+    """Leaves out rows that repeat a caption of the same clip."""
     pairs = pc.binary_join_element_wise(column_of(table, "audio_id"), column_of(table, "caption_id"), "\n")
     return select_rows(table, first_of_each(pairs), spec, "the same caption of the same clip", exclusions)
 
@@ -70,15 +70,15 @@ def without_repeated_clips(table: Dataset, spec: str, exclusions: ExclusionLog) 
 
 
 def first_of_each(values: pa.Array) -> np.ndarray:
-    """(values,) bool: whether a value stands there for the first time."""
+    """(values,) bool: whether a value occurs for the first time."""
     _, firsts = np.unique(values.dictionary_encode().indices.to_numpy(), return_index=True)
     return np.isin(np.arange(len(values)), firsts)
 
 
 def with_audio(table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-    """The rows whose audio is there: bytes, a file, or a clip that the package makes itself.
+    """The rows whose audio exists: bytes, a file, or a built-in clip.
 
-    Each folder is listed once; a file whose name is written with other code points than the row says takes its place.
+    Each folder is listed once. A file whose name is written with other code points than in the row counts as the same.
     """
     audio = column_of(table, "audio")
     has_bytes = _has_bytes(audio)
@@ -104,7 +104,7 @@ def _has_bytes(audio: pa.Array) -> np.ndarray:
 def select_rows(
     table: Dataset, mask: np.ndarray | pa.Array, spec: str, reason: str, exclusions: ExclusionLog
 ) -> Dataset:
-    """The rows of a mask; the number of the others is noted, with the reason and an example."""
+    """The rows of a mask. The log gets the number of the other rows, the reason and an example."""
     mask = np.asarray(mask, dtype=bool)
     if mask.all():
         return table

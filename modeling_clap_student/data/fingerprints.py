@@ -1,18 +1,20 @@
-"""What a recording is known by, whatever its bytes: two bits for each 20 ms and band, and keys to look it up.
+"""Fingerprints of recordings: two bits for each 20 ms and band, and keys to look them up.
 
 A clip at 16 kHz becomes the power in 33 bands between 200 and 7000 Hz, every 10 ms, in windows of 80 ms. Levels are
-relative to the clip's mean power, and all that lies 42 dB below counts as silence: so neither gain nor noise far below
-the sound matters, and silence is like nothing.
+relative to the clip's mean power, and everything 42 dB below it counts as silence. So neither gain nor faint noise
+matters, and silence matches nothing.
 
-**Cells** compare, one every 20 ms and band: how the level changes there relative to the next band's, rising, falling
-or neither. Encoding, rate and noise leave most of them as they are. Two clips are one sound where they agree.
+**Cells** are compared. There is one every 20 ms and band. It says whether the level there rises, falls or does
+neither, relative to the next band. Encoding, rate and noise leave most cells unchanged. Two clips are one sound if
+their cells agree.
 
-**Keys** find. A key is a constellation of four peaks of the levels, their bands and distances in time; where a clip
-has few peaks, also of three or two. Of each 2.5 s the 96 keys of lowest value are kept: the same ones in each copy.
+**Keys** find candidates. A key is a constellation of four peaks of the levels: their bands and their distances in
+time. Where a clip has few peaks, keys of three or two peaks are added. The 96 keys of lowest value in each 2.5 s are
+kept; they are the same in each copy.
 
 Sources: Haitsma and Kalker 2002, A Highly Robust Audio Fingerprinting System, for the cells; Wang 2003, An Industrial
 Strength Audio Search Algorithm, for constellations; Broder 1997, On the Resemblance and Containment of Documents, for
-keeping the lowest.
+keeping the lowest keys.
 """
 
 from dataclasses import dataclass
@@ -24,33 +26,33 @@ import torch
 
 RATE, HOP, WINDOW = 16_000, 160, 1280  # Hz, samples
 NUM_BANDS = 33
-MARGIN = 960  # zeros before and behind a clip, so that its ends are heard as what they are
+MARGIN = 960  # zeros before and after a clip, so that windows cover its ends fully
 _STEP = 2  # frames from a cell to the next
 CELL_SECONDS = _STEP * HOP / RATE
 _FREQUENCIES = (200.0, 7000.0)
-_FLOOR_DB, _SILENCE = -42.0, 1e-9  # relative to the clip's mean power; mean power of a clip that is silent
-_DEAD_DB, _DEAD_SHARE = 1.0, 0.3  # the smallest change that counts; the share of the smallest that don't
-_NEIGHBOURS, _PEAK_DB = (5, 3), 8.0  # frames and bands around a peak; how far above silence it lies
-_FAN, _SPAN, _GRAIN = 6, 250, 4  # peaks that one makes keys with; frames that a key spans at most, and that it tells
-_SEGMENT, _KEYS = 250, 96  # frames; keys kept of each
+_FLOOR_DB, _SILENCE = -42.0, 1e-9  # relative to the clip's mean power; below it the clip is silent
+_DEAD_DB, _DEAD_SHARE = 1.0, 0.3  # the smallest change that counts; the share of smallest changes that don't
+_NEIGHBOURS, _PEAK_DB = (5, 3), 8.0  # frames and bands around a peak; its least height above silence
+_FAN, _SPAN, _GRAIN = 6, 250, 4  # partners of a peak; a key's longest span and its unit, frames
+_SEGMENT, _KEYS = 250, 96  # frames of a segment; keys kept for each segment
 
-# Two fingerprints can be compared where these are equal.
+# Two fingerprints can be compared only if these are equal.
 SETTINGS = {
     "version": 1, "rate": RATE, "hop": HOP, "window": WINDOW, "bands": NUM_BANDS, "frequencies": list(_FREQUENCIES),
     "floor": _FLOOR_DB, "silence": _SILENCE, "dead": [_DEAD_DB, _DEAD_SHARE], "peaks": [*_NEIGHBOURS, _PEAK_DB],
     "cells": _STEP, "keys": [_FAN, _SPAN, _GRAIN, _SEGMENT, _KEYS],
 }  # fmt: skip
 
-SAME_SOUND = 0.3  # the least agreement of one sound's copies; different recordings stay below 0.2
-LEAST_CELLS = 100  # that are compared; of fewer nothing can be said
+SAME_SOUND = 0.3  # the least agreement of copies of one sound; different recordings stay below 0.2
+LEAST_CELLS = 100  # fewer compared cells prove nothing
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Of one clip; empty arrays of a silent one.
+    """One clip's fingerprint; the arrays of a silent clip are empty.
 
     Attributes:
-        cells: (times, 2) uint32: bits of the bands that rise, of those that fall.
+        cells: (times, 2) uint32: bits of the bands that rise, and of those that fall.
         keys: (keys,) uint32.
         times: (keys,) uint32, the row of cells where each key begins.
     """
@@ -61,7 +63,7 @@ class Fingerprint:
 
 
 def _first_bins() -> np.ndarray:
-    """(bands + 1,) where each band begins; bands are as wide as 300 Hz and a frequency's distance from there ask."""
+    """(bands + 1,) where each band begins. A band's width grows with 300 Hz plus its frequency."""
     warped = np.log1p(np.fft.rfftfreq(WINDOW, 1 / RATE) / 300)
     return np.searchsorted(warped, np.linspace(*np.log1p(np.array(_FREQUENCIES) / 300), NUM_BANDS + 1))
 
@@ -69,12 +71,12 @@ def _first_bins() -> np.ndarray:
 _FIRST_BINS = _first_bins()
 _HANN = torch.hann_window(WINDOW, dtype=torch.float32, device="cpu")
 _SCALE = float(2 / (WINDOW * (_HANN**2).sum()))  # from squared bins to mean power
-# Of the peaks behind one, those that join it in a key: three of them, two, one.
+# The peaks after the first one that complete its key: three of them, two, or one.
 _OTHERS = [np.array(list(combinations(range(1, _FAN + 1), count))) for count in (3, 2, 1)]
 
 
 def band_powers(samples: np.ndarray) -> np.ndarray:
-    """(frames, bands) float32: mean power in each band, of as many whole windows as the samples at `RATE` hold."""
+    """(frames, bands) float32: mean power in each band, for as many whole windows as the samples at `RATE` hold."""
     if len(samples) < WINDOW:
         return np.empty((0, NUM_BANDS), np.float32)
     spectrum = torch.stft(torch.from_numpy(samples), WINDOW, HOP, window=_HANN, center=False, return_complex=True)
@@ -93,7 +95,7 @@ def make_fingerprint(powers: np.ndarray) -> Fingerprint:
 
 
 def _cells(levels: np.ndarray) -> np.ndarray:
-    """(times - 2, 2) uint32 of (times, bands) levels in dB."""
+    """(times - 2, 2) uint32 from (times, bands) levels in dB."""
     rises = levels[2:] - levels[:-2]
     changes = np.diff(rises, axis=1)
     sizes = np.abs(changes)
@@ -106,7 +108,7 @@ def _cells(levels: np.ndarray) -> np.ndarray:
 
 
 def _peaks(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames, ascending, and bands of the levels that none beside them exceeds."""
+    """Frames, ascending, and bands of the local maxima of the levels."""
     highest = torch.from_numpy(levels)[None]
     for axis, count in enumerate(_NEIGHBOURS):
         size = [1, 1]
@@ -117,11 +119,11 @@ def _peaks(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _keys(frames: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keys and times of peaks."""
+    """The keys that the peaks make, and their times."""
     parts = []
     for rank, others in enumerate(_OTHERS):
         first, which = np.nonzero(np.arange(len(frames))[:, None] + others[:, -1] < len(frames))
-        stars = first[:, None] + others[which]  # (constellations, peaks behind the first)
+        stars = first[:, None] + others[which]  # (constellations, peaks after the first)
         near = frames[stars[:, -1]] - frames[first] < _SPAN
         first, stars = first[near], stars[near]
         value = bands[first].astype(np.uint64) + np.uint64(64 * rank)
@@ -139,17 +141,18 @@ def _keys(frames: np.ndarray, bands: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _scatter(values: np.ndarray) -> np.ndarray:
-    """uint64 numbers to uint32 ones that look random (Steele et al. 2014, splitmix64)."""
+    """Turns uint64 numbers into uint32 numbers that look random (Steele et al. 2014, splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((values ^ (values >> np.uint64(31))) >> np.uint64(32)).astype(np.uint32)
 
 
 def agreement(cells: np.ndarray, others: np.ndarray, offset: int) -> float:
-    """How alike two clips are where row t of one is row t + offset of the other; 1 for equal cells.
+    """The similarity of two clips, where row t of one is row t + offset of the other; 1 for equal cells.
 
-    Cells that agree less those that contradict, over the geometric mean of how many each clip has there: about 0 of
-    different recordings. 0 too where they overlap in less than half of what is heard in either, or in next to nothing.
+    It is the number of agreeing cells minus that of contradicting cells, over the geometric mean of both clips' cells
+    there. Different recordings give about 0. It is also 0 where they overlap in less than half of either clip's cells,
+    or in next to nothing.
     """
     start, stop = max(0, -offset), min(len(cells), len(others) - offset)
     if stop <= start:

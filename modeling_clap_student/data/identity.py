@@ -1,4 +1,4 @@
-"""What a clip is known by: the published recording it was cut from (`freesound:123`), and a key of its content."""
+"""Identifies clips: by the published recording they were cut from (`freesound:123`), and by a key of their content."""
 
 import hashlib
 import os
@@ -18,18 +18,18 @@ _COLUMNS = {
 }
 ORIGIN_COLUMNS = ("origin_id", *(column for columns in _COLUMNS.values() for column in columns))
 
-# 123, 123.0 of a column with gaps, 123.wav, and 123__author__title.wav as Freesound names what one downloads.
+# Forms: 123; 123.0 from a column with gaps; 123.wav; and 123__author__title.wav, Freesound's name for downloads.
 _FREESOUND = re.compile(r"0*(\d+)(\.0+)?(__.*)?(\.[A-Za-z]\w*)?", re.DOTALL)
-# A video's 11 characters, perhaps after a Y, and perhaps as a file.
+# A video's 11 characters, with or without a Y before them and a file's extension after them.
 _YOUTUBE = re.compile(r"Y?([\w-]{11})(\.(wav|flac|mp3|ogg|m4a|webm))?", re.ASCII)
 _NOTHING = ("", "nan", "none", "null")
 
 
 def recording(site: str, name: object) -> str | None:
-    """What a site calls a recording, written alike however a table writes it; None for what is no name there.
+    """A site's name for a recording, in one spelling for all tables; None if it is not a name there.
 
-    `recording("freesound", " 123.0 ")` and `recording("freesound", "123.wav")` are both `freesound:123`. The ids of
-    YouTube keep their case.
+    `recording("freesound", " 123.0 ")` and `recording("freesound", "123.wav")` are both `freesound:123`. YouTube's ids
+    keep their case.
     """
     text = "" if name is None or isinstance(name, (list, dict)) else str(name).strip()
     if text.lower() in _NOTHING:
@@ -53,14 +53,14 @@ def origin_of(row: Mapping) -> str | None:
 
 
 def origins_of(table: Dataset) -> list[str | None]:
-    """The recording of each row of a table, whatever its columns are."""
+    """The recording of each row of a table with any columns."""
     columns = {column: table[column][:] for column in ORIGIN_COLUMNS if column in table.column_names}
     rows: Iterable[tuple] = zip(*columns.values(), strict=True) if columns else [()] * len(table)
     return [origin_of(dict(zip(columns, values, strict=True))) for values in rows]
 
 
 def key_of(*parts: str | bytes) -> bytes:
-    """16 bytes that are equal for equal parts alone."""
+    """16 bytes that are equal for equal parts only."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         part = part if isinstance(part, bytes) else part.encode("utf-8", "surrogatepass")
@@ -70,9 +70,10 @@ def key_of(*parts: str | bytes) -> bytes:
 
 
 def clip_keys(clips: Iterable[dict]) -> np.ndarray:
-    """(clips,) keys of rows with `audio` and `audio_id`: of the file's path, size and time of change, or of the bytes.
+    """(clips,) keys of rows with `audio` and `audio_id`, made of the file's path, size and modification time, or of
+    the bytes.
 
-    Of a part its times count too. Each file is asked once for its size and time of change.
+    The key of a part also depends on its times. Each file's size and time are looked up once.
     """
     keys = _ClipKeys()
     return np.array([keys.of(clip["audio"] or {}, clip["audio_id"]) for clip in clips], "S16")
@@ -81,7 +82,7 @@ def clip_keys(clips: Iterable[dict]) -> np.ndarray:
 class _ClipKeys:
     def __init__(self):
         self._files: dict[str, bytes] = {}
-        self._last: tuple[bytes | None, bytes] = None, b""  # the bytes before, which windows of a recording share
+        self._last: tuple[bytes | None, bytes] = None, b""  # the last bytes: windows of one recording share them
 
     def of(self, audio: dict, audio_id: str) -> bytes:
         data, (path, span) = audio.get("bytes"), split_part(audio.get("path") or "")
@@ -100,5 +101,5 @@ def _file_key(path: str) -> bytes:
     try:
         status = os.stat(path)
         return key_of("file", os.path.abspath(path), f"{status.st_size} {status.st_mtime_ns}")
-    except (OSError, ValueError):  # none, or one that the package makes itself
+    except (OSError, ValueError):  # no file, or a built-in clip
         return key_of("name", path)

@@ -1,6 +1,6 @@
-"""What processes find out of keys, in files that only grow: a pair for each process, contents and their entries.
+"""Stores what processes compute for keys, in files that only grow. Each process has a pair: contents and entries.
 
-A content counts once its entry is there, so that a process that is killed loses the one at hand.
+A content counts once its entry is written. A process that is killed loses only its current one.
 """
 
 import io
@@ -15,8 +15,8 @@ class KeyedFiles:
     """A process's own pair of files.
 
     Args:
-        stem: folder, and how their names begin.
-        suffixes: of contents and entries.
+        stem: the folder and the beginning of the files' names.
+        suffixes: of the file of contents and the file of entries.
     """
 
     def __init__(self, stem: str, suffixes: tuple[str, str]):
@@ -25,7 +25,7 @@ class KeyedFiles:
 
     @property
     def size(self) -> int:
-        """Bytes of all contents: where the next one begins."""
+        """Bytes of all contents: the place where the next one begins."""
         return self._contents.tell()
 
     def add(self, content: bytes, entry: bytes) -> None:
@@ -39,14 +39,14 @@ class KeyedFiles:
 
 
 class KeyOrder:
-    """Finds keys among others, which are in any order."""
+    """Finds keys in an unsorted list of keys."""
 
     def __init__(self, keys: np.ndarray):
         self._order = np.argsort(keys, kind="stable")
         self._sorted = keys[self._order]
 
     def find(self, keys: np.ndarray) -> np.ndarray:
-        """(keys,) int64 positions of the first equal one, -1 where none is."""
+        """(keys,) int64 positions of the first equal key, -1 where there is none."""
         if len(self._sorted) == 0:
             return np.full(len(keys), -1)
         places = np.searchsorted(self._sorted, keys).clip(max=len(self._sorted) - 1)
@@ -54,9 +54,10 @@ class KeyOrder:
 
 
 def share_of(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """This process's share of the wanted rows, each key once. All processes must call alike.
+    """This process's share of the wanted rows, each key once. All processes must call it with the same rows.
 
-    Who looks after another has begun to write would share out something else: `wanted` is computed before this waits.
+    A process must compute `wanted` before another begins to write, or it would split another list. So `wanted` is
+    computed before this function waits.
     """
     first = np.zeros(len(keys), bool)
     first[np.unique(keys, return_index=True)[1]] = True
@@ -67,6 +68,6 @@ def share_of(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def contents_of(entries: Path, suffix: str) -> Path | None:
-    """The file of contents beside one of entries; None where it is lost: what it held is found out again."""
+    """The file of contents beside a file of entries. None if it is lost; its contents are then computed again."""
     contents = entries.with_suffix(suffix)
     return contents if contents.is_file() else None

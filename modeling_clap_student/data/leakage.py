@@ -1,8 +1,8 @@
-"""Evaluation and validation clips are kept out of what a run learns or curates from.
+"""Keeps evaluation and validation clips out of everything that a run learns from or curates.
 
-A clip is known by the published recording it was cut from, where its corpus names that (FSD50K, ESC-50 and
-UrbanSound8K all come from Freesound, AudioCaps from AudioSet), by the bytes of its file, and by its sound: encoded
-anew, at another rate or level, cut at its ends.
+A clip is recognised in three ways. By the published recording it was cut from, where its corpus names that: FSD50K,
+ESC-50 and UrbanSound8K all come from Freesound, AudioCaps from AudioSet. By the bytes of its file. And by its sound,
+also if it was encoded again, resampled, made louder, or cut at its ends.
 """
 
 import hashlib
@@ -53,9 +53,10 @@ _READERS = {
 
 
 def read_origins(specs: Iterable[str]) -> frozenset[str]:
-    """The recordings that some data is made of, whether its audio is there or not.
+    """The recordings in some data, whether its audio exists or not.
 
-    A spec is a published corpus, or a csv file or Hub dataset with one of `ORIGIN_COLUMNS`; others are an InputError.
+    A spec is a published corpus, or a csv file or Hub dataset with one of `ORIGIN_COLUMNS`. Any other is an
+    InputError.
     """
     recordings = set()
     for spec in specs:
@@ -68,11 +69,11 @@ def read_origins(specs: Iterable[str]) -> frozenset[str]:
 
 
 class EvaluationSounds:
-    """The sounds of evaluation clips, to find others that are the same.
+    """The sounds of evaluation clips, to find copies of them.
 
     Args:
         clips: tables of the clips.
-        store: where what is heard is kept.
+        store: keeps the fingerprints.
     """
 
     def __init__(self, clips: Iterable[Dataset], store: SoundStore):
@@ -85,7 +86,7 @@ class EvaluationSounds:
         return self._clips is not None and len(self._clips) > 0
 
     def prepare(self) -> None:
-        """Hears the evaluation clips, which `matches` does otherwise; all processes must call it alike."""
+        """Fingerprints the evaluation clips now; `matches` would do it later. All processes must call it together."""
         _ = self and self._sounds
 
     @cached_property
@@ -96,18 +97,18 @@ class EvaluationSounds:
         return sounds
 
     def matches(self, sounds: Sounds) -> dict[int, str]:
-        """Row of some sounds -> the evaluation clip that it is a copy of."""
+        """Maps a row of some sounds to the evaluation clip that it is a copy of."""
         best = {}
         for pair in sorted(pairs_between(sounds, self._sounds), key=lambda pair: pair.score):
             best[pair.row] = self._clips[pair.other]["audio_id"]
         return best
 
     def of_streams(self) -> StreamSounds:
-        """The same for clips that come one by one, without the store; all processes must call it alike."""
+        """The same for clips that come one by one, without the store. All processes must call it together."""
         return StreamSounds([self._sounds.fingerprint(row) for row in np.flatnonzero(self._sounds.heard).tolist()])
 
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-        """The rows whose clip sounds like no evaluation clip; all of the table's clips are decoded once, ever."""
+        """The rows whose clip sounds like no evaluation clip. Each clip of the table is decoded once, ever."""
         if not self or len(table) == 0 or not can_be_heard(table).any():
             return table
         _, firsts, clips = np.unique(table["audio_id"][:], return_index=True, return_inverse=True)
@@ -117,7 +118,7 @@ class EvaluationSounds:
 
 
 def evaluation_sounds(args: LeakageArguments, clips: Iterable[Dataset]) -> EvaluationSounds | None:
-    """The sounds of some tables, which a run's clips are compared with; None where they are not to be."""
+    """The sounds of some tables, for comparison with a run's clips; None where sounds are not compared."""
     if args.allow_near_duplicates or args.dry_run:
         return None
     return EvaluationSounds(clips, SoundStore(args.fingerprint_store))
@@ -133,7 +134,7 @@ LEAKAGE_REASONS = (SAME_RECORDING, NAMED, SAME_CONTENT)
 class LeakageFilter:
     """Clips that a run must not use: those of some tables, by content, recording and sound, and further recordings.
 
-    Without `sounds` none are compared; those of a stream are after `listen_to_streams`.
+    Without `sounds`, no sounds are compared. Those of a stream are compared after `listen_to_streams`.
     """
 
     def __init__(
@@ -155,18 +156,18 @@ class LeakageFilter:
         self._origins = {SAME_RECORDING: frozenset(evaluation_origins), NAMED: frozenset(origins)}
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_sounds": None}  # a loader's workers search no table, and need not hold them
+        return self.__dict__ | {"_sounds": None}  # a loader's workers search no table, so they don't need them
 
     def __bool__(self) -> bool:
         return bool(self._clips_of_size or any(self._origins.values()))
 
     def listen_to_streams(self) -> None:
-        """Has `reason` compare sounds too: of a stream that is trained on. All processes must call it alike."""
+        """Makes `reason` compare sounds too, for a stream that is trained on. All processes must call it together."""
         if self._sounds:
             self._stream_sounds = self._sounds.of_streams()
 
     def reason(self, row: dict) -> str | None:
-        """Why a clip of a stream, `audio` and perhaps `origin_id`, must not be used; None where it may."""
+        """Why a clip of a stream, with `audio` and perhaps `origin_id`, must not be used; None if it may be used."""
         for reason, origins in self._origins.items():
             if row.get("origin_id") in origins:
                 return reason
@@ -176,10 +177,10 @@ class LeakageFilter:
         return SAME_SOUND if self._stream_sounds is not None and self._stream_sounds.holds(row) else None
 
     def drop_from(self, table: Dataset, spec: str, exclusions: ExclusionLog) -> Dataset:
-        """The rows, of `audio` and perhaps `origin_id`, that may be used.
+        """The rows, with `audio` and perhaps `origin_id`, that may be used.
 
-        Only files of the size of an evaluation clip are read; for the others their size is enough. With sounds, what
-        is left is decoded, and compared.
+        A file is read only if its size equals that of an evaluation clip. With sounds, the remaining clips are decoded
+        and compared.
         """
         table = self._without_same_content(self._without_origins(table, spec, exclusions), spec, exclusions)
         return self._sounds.drop_from(table, spec, exclusions) if self._sounds else table
@@ -212,7 +213,7 @@ class LeakageFilter:
 
 
 def _sizes(table: Dataset) -> pa.Array:
-    """Bytes of each clip, null where it has none; each file is asked once, however many rows it has."""
+    """Bytes of each clip; null where it has none. Each file is looked up once, however many rows it has."""
     audio = column_of(table, "audio")
     paths = pc.replace_substring_regex(pc.struct_field(audio, "path"), PART, "").dictionary_encode()
     file_sizes = pa.array([_size(path) for path in paths.dictionary.to_pylist()], pa.int64())
@@ -223,29 +224,29 @@ def _sizes(table: Dataset) -> pa.Array:
 def _size(path: str) -> int | None:
     try:
         return os.stat(path).st_size
-    except (OSError, ValueError):  # none, or one that the package makes itself
+    except (OSError, ValueError):  # no file, or a built-in clip
         return None
 
 
 def _digest(audio: dict) -> bytes | None:
-    """Of the whole file, also where only a part of it is meant."""
+    """A digest of the whole file, also where only a part of it is meant."""
     try:
         content = audio["bytes"] if audio["bytes"] is not None else Path(without_part(audio["path"])).read_bytes()
-    except OSError:  # gone since
+    except OSError:  # deleted meanwhile
         return None
     return hashlib.blake2b(content).digest()
 
 
 def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset]:
-    """The rows of a captioned table to train on and those to validate on, in their order; no recording is in both.
+    """The rows of a captioned table to train on and those to validate on, in their order. No recording is in both.
 
-    A recording is the `origin_id` where it is known, else the clip; recordings that share a clip are one. A hash of
-    its name and the fraction alone decide whether it is held out: no seed, and nothing else in the table. So a teacher
-    and its student hold out the same clips, and a smaller share lies within a larger one. The fraction of the
+    A recording is the `origin_id` where it is known, else the clip. Recordings that share a clip count as one. Only a
+    hash of its name and the fraction decide whether it is held out: no seed, and nothing else in the table. So a
+    teacher and its student hold out the same clips, and a smaller share lies within a larger one. The fraction of
     recordings, in (0, 1), is met by chance: only roughly in a small table. An empty part is an InputError.
     """
     numbers = _recording_numbers(corpus)
-    # The lower half: the upper one decides for which of the names a recording of several has its number.
+    # The lower half of the bits decides. The upper half chooses which name of a recording gives it its number.
     held_out = numbers % 2**32 < fraction * 2**32
     if held_out.all() or not held_out.any():
         purpose, change = ("train", "smaller") if held_out.all() else ("validate", "larger")
@@ -258,7 +259,7 @@ def split_validation(corpus: Dataset, fraction: float) -> tuple[Dataset, Dataset
 
 
 def _recording_numbers(corpus: Dataset) -> np.ndarray:
-    """(rows,) uint64 that look random, equal for rows of one recording alone."""
+    """(rows,) uint64 that look random. Rows have equal numbers only if they are of one recording."""
     clips = column_of(corpus, "audio_id")
     names = pc.replace_substring_regex(clips, PART, "")  # windows of one recording belong together
     names = pc.coalesce(column_of(corpus, "origin_id"), names) if "origin_id" in corpus.column_names else names
@@ -266,7 +267,7 @@ def _recording_numbers(corpus: Dataset) -> np.ndarray:
     hashes = np.array([int(exact_key(name), 16) for name in names.dictionary.to_pylist()], dtype=np.uint64)
     clips, names = clips.dictionary_encode().indices.to_numpy(), names.indices.to_numpy()
     numbers, before = hashes[names], None
-    # Again and again, for recordings may share clips in chains.
+    # Repeated, because recordings may share clips in chains.
     while not np.array_equal(numbers, before):
         before, numbers = numbers, _lowest(_lowest(numbers, clips), names)
     return numbers

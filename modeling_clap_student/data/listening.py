@@ -1,4 +1,4 @@
-"""A clip is listened to while it is decoded for something else: its fingerprint and its quality need no reading."""
+"""Measures a clip's fingerprint and quality while it is decoded for another purpose, so they need no reading."""
 
 from dataclasses import dataclass
 
@@ -9,20 +9,20 @@ from .fingerprints import HOP, MARGIN, RATE, WINDOW, Fingerprint, band_powers, m
 from .quality import Quality, QualityMeter
 
 
-_BLOCK_SECONDS, _BLOCKS = 10, 360  # of a fingerprint: an hour; what comes behind is not compared
-_SLACK_SECONDS = 0.05  # more than any resampling filter reaches
+_BLOCK_SECONDS, _BLOCKS = 10, 360  # of a fingerprint: one hour; the rest is not compared
+_SLACK_SECONDS = 0.05  # more than the reach of any resampling filter
 
 
 @dataclass(frozen=True)
 class Sound:
-    """What was heard of one clip."""
+    """The fingerprint and quality of one clip."""
 
     fingerprint: Fingerprint
     quality: Quality
 
 
 class Listener:
-    """A source of samples that hears what is read of it, from the first sample on; parts may be read again.
+    """A source of samples that measures what is read from it, from the first sample on. Parts may be read twice.
 
     Args:
         source: with `rate`, `frames`, `read(start, stop)` and `check_end()`, as an `AudioFile`.
@@ -31,7 +31,7 @@ class Listener:
     def __init__(self, source):
         self._source = source
         self.rate, self.frames = source.rate, source.frames
-        self._kept, self._kept_from = np.empty(0, np.float32), 0  # what the next block needs
+        self._kept, self._kept_from = np.empty(0, np.float32), 0  # the samples that the next block needs
         self._block = 0
         self._meter, self._powers = QualityMeter(self.rate), []
         self._low = Resampled(_Kept(self), RATE)
@@ -48,14 +48,14 @@ class Listener:
         self._source.check_end()
 
     def sound(self) -> Sound | None:
-        """None where the clip was not read to its end."""
+        """None if the clip was not read to its end."""
         if self._kept_from + len(self._kept) < self.frames:
             return None
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 0), np.float32)
         return Sound(make_fingerprint(powers), self._meter.result())
 
     def _hear_blocks(self) -> None:
-        """Each block as soon as all of it is there, and a little behind it."""
+        """Processes each block as soon as all of it was read, and a little after it."""
         size = _BLOCK_SECONDS * self.rate
         slack = int((_SLACK_SECONDS + WINDOW / RATE) * self.rate)
         while self._block * size < self.frames:
@@ -79,7 +79,7 @@ class Listener:
 
 
 class _Kept:
-    """The samples that a listener keeps, in the form of a source."""
+    """The samples that a listener keeps, as a source."""
 
     def __init__(self, listener: Listener):
         self.rate, self.frames, self._listener = listener.rate, listener.frames, listener

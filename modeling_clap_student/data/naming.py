@@ -1,4 +1,4 @@
-"""How a user names data: `NAME[:PART[,PART]][=PATH][#audio=COLUMN,caption=COLUMN]`, a path, or a Hub id."""
+"""How users name data: `NAME[:PART[,PART]][=PATH][#audio=COLUMN,caption=COLUMN]`, a path, or a Hub id."""
 
 import os
 import re
@@ -14,25 +14,25 @@ from .texts import folder_metadata
 _NAMED = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(:(?P<parts>[\w,]+))?(=(?P<path>.+))?", re.DOTALL)
 _PREFIX = re.compile(r"^[a-z][a-z0-9_]*(:[\w,]+)?=")
 _WITH_COLUMNS = ("audiofolder", "csv", "hub", "stream", "webdataset")
-# Layouts that a user may say something is read in, whatever it looks like.
+# Layouts that a user may name, whatever the data looks like.
 _ANY_PLACE = ("folder", "hub", "stream", "webdataset")
 
 
 def names_data(data) -> bool:
-    """Whether a text, a path, or a list of them names data, rather than being captions themselves.
+    """Whether a text, a path or a list of them names data. If not, they are captions.
 
-    Something that has a blank and is no path is a caption; so is a list in which one is.
+    A text with a blank that is no path is a caption. A list that contains a caption is a list of captions.
     """
     items = [data] if isinstance(data, (str, Path)) else data
     return bool(items) and all(isinstance(i, Path) or is_there(i) or "=" in i or " " not in i for i in items)
 
 
 def parse_source(spec: str, readers: dict[str, Callable], purpose: str, columns: tuple[str, ...] = ()) -> Source:
-    """Reads a user's word for some data; whatever does not fit is an InputError.
+    """Parses a user's name for some data. Anything that does not fit is an InputError.
 
-    For instance `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
-    `hub:train=someone/dataset#audio=file,caption=text`. The keys of `readers` are the layouts that fit here, `purpose`
-    says what the data is to be ("a captioned corpus"), `columns` are the roles whose columns may be named.
+    Examples: `soundscapes`, `esc50:1,2=/data/ESC-50`, `/data/my_folder`, `someone/dataset` or
+    `hub:train=someone/dataset#audio=file,caption=text`. The keys of `readers` are the layouts that fit here. `purpose`
+    says what the data will be ("a captioned corpus"). `columns` are the roles whose columns may be named.
     """
     text, user_columns = _split_columns(spec, columns)
     source = _parse(text, readers, purpose)
@@ -42,7 +42,7 @@ def parse_source(spec: str, readers: dict[str, Callable], purpose: str, columns:
 
 
 def _split_columns(spec: str, columns: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """`SPEC#audio=a,caption=b` -> SPEC, ((audio, a), (caption, b)). Neither # nor a comma needs quotes in a shell."""
+    """`SPEC#audio=a,caption=b` -> SPEC, ((audio, a), (caption, b)). In a shell, # and commas need no quotes there."""
     text, mark, assignments = spec.rpartition("#")
     if not mark or is_there(spec) or is_there(_PREFIX.sub("", spec)):
         return spec, ()
@@ -83,7 +83,7 @@ def _parse_named(spec: str, match: re.Match, readers: dict[str, Callable], purpo
         return Source(spec, name, place)
     path = None if place is None else _existing_path(place)
     if path is not None and name not in _ANY_PLACE:
-        # Whatever else may lie there.
+        # Other files there do not matter.
         is_corpus = path.is_dir() and name in PUBLISHED and PUBLISHED[name].fits(path)
         if not is_corpus and (layout := detect_layout(path)) != name:
             expected = f" ({PUBLISHED[name].layout})" if name in PUBLISHED else ""
@@ -100,17 +100,17 @@ def _existing_path(text: str, hint: str = "") -> Path:
 
 
 def _abridge(spec: str) -> str:
-    """A user's word in an error, which stays a line that can be read."""
+    """Shortens a user's name for data, so that an error stays one readable line."""
     return repr(spec if len(spec) <= 300 else f"{spec[:150]}…{spec[-150:]}")
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether a text stands for tar archives without being one's path: a glob, `x-{00..99}.tar`, an address."""
+    """Whether a text means tar archives without being a path: a glob, `x-{00..99}.tar`, an address."""
     return text.endswith(TAR_SUFFIXES) and not is_there(text) and re.search(r"[*?\[{]|://", text) is not None
 
 
 def detect_layout(path: Path) -> str:
-    """Tells a layout from the files that mark it; an InputError where they mark several published corpora."""
+    """Recognises a layout by its marker files. An InputError if they mark several published corpora."""
     if path.is_file():
         if path.name.endswith(TAR_SUFFIXES):
             return "webdataset"
@@ -123,7 +123,7 @@ def detect_layout(path: Path) -> str:
     if folder_metadata(path):
         return "audiofolder"
     if any((path / name).exists() for name in ("state.json", "dataset_dict.json")):
-        return "hub"  # of Dataset.save_to_disk
+        return "hub"  # written by Dataset.save_to_disk
     suffixes = _suffixes(path) | _suffixes(path / "data")
     if suffixes & {".parquet", ".arrow"}:
         return "hub"
@@ -131,7 +131,7 @@ def detect_layout(path: Path) -> str:
 
 
 def _suffixes(folder: Path) -> set[str]:
-    """Of the files in a folder. Not by a glob: that holds an object for each of two million files."""
+    """The suffixes of the files in a folder. Not with a glob: that holds an object for each of two million files."""
     if not folder.is_dir():
         return set()
     with os.scandir(folder) as entries:

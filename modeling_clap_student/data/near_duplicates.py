@@ -1,8 +1,8 @@
-"""The same sound under other bytes: keys of fingerprints find candidates in linear time, their cells decide.
+"""Finds equal sounds with different bytes. Keys of fingerprints find candidates in linear time; their cells decide.
 
-Candidates share two keys, and a 64th of all, at one distance in time. They are found by sorting: of equal keys only
-neighbours are paired, a few, so that a key that thousands of clips hold costs no more for each than a rare one; that
-loses nobody, for copies share many keys. What would not fit into memory is sorted in parts, on disk.
+Candidates share two keys, and at least a 64th of all, at one distance in time. Sorting finds them. Among equal keys,
+only a few neighbours are paired. So a key that thousands of clips hold costs no more per clip than a rare one. No copy
+is lost by this, because copies share many keys. What does not fit into memory is sorted in parts, on disk.
 """
 
 import tempfile
@@ -19,11 +19,11 @@ from .fingerprints import CELL_SECONDS, SAME_SOUND, best_agreement
 
 _POSTING = np.dtype([("key", "<u4"), ("row", "<u4"), ("time", "<u4")])
 _HIT = np.dtype([("row", "<u4"), ("other", "<u4"), ("offset", "<i4")])
-_PAIRED = 4  # neighbours of an equal key
+_PAIRED = 4  # neighbours with an equal key
 _MOST_IN_MEMORY = 2**22  # postings, or hits
 _CLIPS_AT_ONCE = 4096
-_LEAST_KEYS, _LEAST_SHARE = 2, 1 / 64  # that candidates share; of the keys of the clip that has fewer
-_MOST_OFFSETS = 3  # that are tried
+_LEAST_KEYS, _LEAST_SHARE = 2, 1 / 64  # keys that candidates share; as a share of the smaller clip's keys
+_MOST_OFFSETS = 3  # offsets that are tried
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class SamePair:
     row: int
     other: int
     score: float  # the agreement of their cells, 0.3 to 1
-    shift: float = 0.0  # how much later in `other` the sound begins, s
+    shift: float = 0.0  # how much later the sound begins in `other`, s
 
 
 def pairs_within(clips) -> list[SamePair]:
-    """Pairs of one table's clips that are one sound; of many copies not every pair, but a chain through all.
+    """Pairs of one table's clips that are one sound. Many copies give not every pair, but a chain through all.
 
     Args:
-        clips: with a length, `postings(start, stop)`: keys, rows and times of some clips, `num_keys(row)` and
+        clips: has a length, `postings(start, stop)` (keys, rows and times of some clips), `num_keys(row)` and
             `cells(row)`.
     """
     starts = range(0, len(clips), _CLIPS_AT_ONCE)
@@ -53,7 +53,7 @@ def pairs_within(clips) -> list[SamePair]:
 
 
 class SoundIndex:
-    """The keys of some clips in memory, to find others that are one sound with one of them.
+    """The keys of some clips in memory, to find other clips that are one sound with one of them.
 
     Args:
         others: as the clips of `pairs_within`.
@@ -64,7 +64,7 @@ class SoundIndex:
         self._postings = _by_key(_postings(others, 0, len(others)))
 
     def pairs(self, clips) -> list[SamePair]:
-        """Pairs of a clip and an indexed one."""
+        """Pairs of a given clip and an indexed clip that are one sound."""
         starts = range(0, len(clips), _CLIPS_AT_ONCE)
         parts = (self._compare(clips, start, min(start + _CLIPS_AT_ONCE, len(clips))) for start in starts)
         return [pair for part in parts for pair in part]
@@ -80,12 +80,12 @@ class SoundIndex:
 
 
 def pairs_between(clips, others) -> list[SamePair]:
-    """Pairs of a clip and one of another table that are one sound; the keys of the latter are in memory."""
+    """Pairs of a clip and a clip of another table that are one sound. The other table's keys are in memory."""
     return SoundIndex(others).pairs(clips)
 
 
 def groups_of(pairs: Iterable[SamePair]) -> list[list[int]]:
-    """The rows that pairs join, directly or through others: ascending lists, by their first row."""
+    """The rows that pairs join, directly or through others. Each list is ascending; lists are sorted by first row."""
     leader: dict[int, int] = {}
 
     def find(row: int) -> int:
@@ -111,7 +111,7 @@ def _postings(clips, start: int, stop: int) -> np.ndarray:
 
 
 def _in_parts(tables: Iterable[np.ndarray], column: str, parts: int, folder: Path) -> Iterator[np.ndarray]:
-    """The rows of some tables, in as many parts; rows that are equal in a column are in the same part."""
+    """Splits the rows of some tables into parts. Rows that are equal in a column are in the same part."""
     if parts <= 1:
         tables = list(tables)
         yield from [np.concatenate(tables)] if tables else []
@@ -119,7 +119,7 @@ def _in_parts(tables: Iterable[np.ndarray], column: str, parts: int, folder: Pat
     folder.mkdir()
     files = [open(folder / str(part), "wb") for part in range(parts)]  # noqa: SIM115
     for table in tables:
-        # Neighbouring numbers belong apart: of these parts all are alike in size.
+        # Neighbouring numbers go to different parts, so all parts have about the same size.
         place = (table[column].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40)) % np.uint64(parts)
         for part, file in enumerate(files):
             file.write(table[place == part].tobytes())
@@ -131,12 +131,12 @@ def _in_parts(tables: Iterable[np.ndarray], column: str, parts: int, folder: Pat
 
 
 def _by_key(postings: np.ndarray) -> np.ndarray:
-    """Of equal keys in the order that they come in, which is that of the rows."""
+    """Sorted by key. Equal keys keep their order, which is that of the rows."""
     return postings[np.argsort(postings["key"], kind="stable")]
 
 
 def _neighbours(postings: np.ndarray) -> np.ndarray:
-    """Hits of each posting with the next few of the same key. A clip that repeats itself counts once."""
+    """Pairs each posting with the next few of the same key. A clip that repeats itself counts once."""
     postings = _by_key(postings)
     again = (postings["key"][1:] == postings["key"][:-1]) & (postings["row"][1:] == postings["row"][:-1])
     postings = postings[np.append(True, ~again)[: len(postings)]]
@@ -146,7 +146,7 @@ def _neighbours(postings: np.ndarray) -> np.ndarray:
 
 
 def _hits(postings: np.ndarray, index: np.ndarray, first: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Each posting with `counts` ones of the index from `first` on."""
+    """Pairs each posting with `counts` postings of the index, from `first` on."""
     which = np.repeat(np.arange(len(postings)), counts)
     place = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + first[which]
     hits = np.empty(len(which), _HIT)
@@ -167,14 +167,14 @@ def _decide(hits: np.ndarray, clips, others) -> Iterator[SamePair]:
 
 
 def _candidates(hits: np.ndarray) -> Iterator[tuple[int, int, int, list[int]]]:
-    """(row, other, hits, offsets) of pairs with enough hits at an offset, give or take one; the best offsets first."""
+    """(row, other, hits, offsets) of pairs with enough hits near one offset; the best offsets first."""
     pairs = hits["row"].astype(np.uint64) << np.uint64(32) | hits["other"]
     order = np.lexsort((hits["offset"], pairs))
     pairs, offsets = pairs[order], hits["offset"][order]
     first = np.flatnonzero(np.append(True, (pairs[1:] != pairs[:-1]) | (offsets[1:] != offsets[:-1]))[: len(pairs)])
     votes = np.diff(np.append(first, len(pairs)))
     pairs, offsets = pairs[first], offsets[first]
-    # The next offset of a pair is the next row, if it is there.
+    # The next offset of a pair is the next row, if it exists.
     beside = (pairs[1:] == pairs[:-1]) & (offsets[1:] == offsets[:-1] + 1)
     votes[:-1] += np.where(beside, votes[1:], 0)
     good = np.flatnonzero(votes >= _LEAST_KEYS)

@@ -1,4 +1,4 @@
-"""Parts of recordings as clips: opened one after the other, and encoded as files of their own."""
+"""Parts of recordings as clips: read one after the other, and encoded as files of their own."""
 
 import io
 import os
@@ -14,13 +14,14 @@ from ..audio_clap_student import AudioFile
 from ..windows_clap_student import as_text, part_of
 
 
-_MOST_OPEN = 16  # files that nobody reads at the moment
+_MOST_OPEN = 16  # open files that nobody is reading
 
 
 class _OpenFiles:
-    """Files that parts were read of, kept open, so that the next part is read on from there.
+    """Keeps files open from which parts were read, so that the next part continues there.
 
-    To find a place in an mp3, or in Opus, is to decode all that lies before it: once a recording, not once a part.
+    To reach a position in an mp3 or Opus file, everything before it must be decoded. This way it happens once per
+    recording, not once per part.
     """
 
     def __init__(self):
@@ -28,7 +29,7 @@ class _OpenFiles:
         self._lock, self._idle = threading.Lock(), []
 
     def take(self, key: tuple, start: float) -> AudioFile | None:
-        """A file that nobody reads, the one that was read up to nearest before `start`, s, if there is one."""
+        """A file that nobody is reading, with the position nearest before `start`, s; None if there is none."""
         with self._lock:
             places = [place for place, (other, _) in enumerate(self._idle) if other == key]
             if not places:
@@ -42,7 +43,7 @@ class _OpenFiles:
     def keep(self, key: tuple, file: AudioFile) -> None:
         with self._lock:
             self._idle.append((key, file))
-            # Of recordings that are in memory, the last one alone.
+            # Of recordings in memory, only the last one is kept.
             done = [n for n, (other, _) in enumerate(self._idle) if isinstance(other[0], bytes) and other != key]
             for place in reversed(done or range(len(self._idle) - _MOST_OPEN)):
                 self._idle.pop(place)[1].close()
@@ -53,9 +54,9 @@ _open_files = _OpenFiles()
 
 @contextmanager
 def open_recording(source: str | bytes, start: float) -> Iterator[AudioFile]:
-    """Opens a recording to read a part of it that begins at `start`, s; it may be open from the part before."""
+    """Opens a recording to read the part that begins at `start`, s. It may still be open from the part before."""
     global _open_files
-    if _open_files.process != os.getpid():  # a forked process would move its parent's places in them
+    if _open_files.process != os.getpid():  # a forked process would move its parent's positions
         _open_files = _OpenFiles()
     files, key = _open_files, _key(source)
     file = files.take(key, start) or AudioFile(source)
@@ -72,17 +73,17 @@ def _key(source: str | bytes) -> tuple:
         return (source,)
     try:
         status = os.stat(source)
-    except (OSError, ValueError):  # opening it tells why
+    except (OSError, ValueError):  # opening it will say why
         return (source,)
     return (source, status.st_size, status.st_mtime_ns)
 
 
 def encode_part(source, name: str, span: tuple[float, float]) -> tuple[bytes, str]:
-    """A part as a file of its own, with the very samples that are read of it, and what to call the file.
+    """Encodes a part as a file of its own, with exactly its samples, and returns the file's name.
 
     Args:
-        source: of the whole recording, with `rate`, `frames` and `read(start, stop)`.
-        name: the recording's.
+        source: the whole recording, with `rate`, `frames` and `read(start, stop)`.
+        name: the recording's name.
         span: start and end, s.
     """
     part, path = part_of(source, span), PurePath(name)
@@ -91,12 +92,12 @@ def encode_part(source, name: str, span: tuple[float, float]) -> tuple[bytes, st
 
 
 def _encode(samples: np.ndarray, rate: int) -> tuple[bytes, str]:
-    """The smallest of three formats that loses nothing: flac of 16 bits, of 24, or floating-point wav."""
+    """The smallest of three lossless formats: flac of 16 bits, flac of 24 bits, or floating-point wav."""
     file = io.BytesIO()
     for bits in (16, 24):
         whole = samples.astype(np.float64) * 2 ** (bits - 1)
         if (whole == np.rint(whole)).all() and -(2 ** (bits - 1)) <= whole.min() and whole.max() < 2 ** (bits - 1):
-            # soundfile takes integers at their full scale of 32 bits.
+            # soundfile takes integers at the full scale of 32 bits.
             integers = (whole * 2 ** (32 - bits)).astype(np.int32)
             soundfile.write(file, integers, rate, format="FLAC", subtype=f"PCM_{bits}")
             return file.getvalue(), ".flac"

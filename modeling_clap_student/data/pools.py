@@ -1,4 +1,4 @@
-"""Pools: audio without text, in the columns of `POOL_COLUMNS`. Labels, where a pool has some, are not read."""
+"""Pools: audio without text, in the columns of `POOL_COLUMNS`. A pool's labels, if it has any, are not read."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,13 +31,13 @@ def _read_folder(source: Source) -> Dataset:
 
 
 def _origins(source: Source, files: pa.Array) -> pa.Array | None:
-    """The recording of each file, where the folder's metadata names it; nothing else is read of that."""
+    """The recording of each file, if the folder's metadata names it. Nothing else in it is read."""
     table = next((path for name in METADATA if (path := source.path / name).is_file()), None)
     if table is None:
         return None
     try:
         rows = read_rows(table)
-    except InputError as error:  # a pool can do without, but not without a word: by its recordings clips are kept out
+    except InputError as error:  # the pool works without it, but leakage checks then know no recordings
         say(f"caution: {error}; the pool is read without it, and of its clips no recording is known")
         return None
     file = next((name for name in FILE_COLUMNS if name in rows[0]), None)
@@ -59,7 +59,7 @@ READERS = {
 
 
 def _read_data(data: Dataset | list, exclusions: ExclusionLog) -> tuple[Source, Dataset] | None:
-    """A table that was handed over, or a list of audio files; None for what names data."""
+    """A table or a list of audio files from Python; None for a name of data."""
     if isinstance(data, Dataset):
         source = Source("audio", "hub", "audio", exclusions=exclusions)
         return source, hub_clips(source, data)
@@ -73,9 +73,9 @@ def _read_data(data: Dataset | list, exclusions: ExclusionLog) -> tuple[Source, 
 def read_pools(
     specs: str | Dataset | list, exclusions: ExclusionLog | None = None, leakage: LeakageFilter | None = None
 ) -> Dataset | IterableDataset:
-    """Reads pools and joins them: into a stream where one of them is a stream.
+    """Reads pools and joins them. The result is a stream if one of them is a stream.
 
-    `specs` are as in `parse_source`, one or several; or a table, or a list of audio files. A stream still holds the
+    `specs` are one or several as in `parse_source`, or a table, or a list of audio files. A stream still holds the
     clips that `leakage` keeps out of tables.
     """
     exclusions, leakage = exclusions or ExclusionLog(), leakage or LeakageFilter()

@@ -1,4 +1,4 @@
-"""How good a recording is, in numbers: how long, silent, clipped, narrow; what is too much, and what is reported."""
+"""Measures a recording's quality: length, silence, clipping, bandwidth; with the limits and what is reported."""
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
@@ -6,12 +6,12 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 
 
-_SILENT = 1e-3  # root mean square of 20 ms, -60 dB
-_CLIPPED, _RUN = 0.99, 3  # full scale or nearly, in so many samples one after the other
-_BINS = 2048  # samples of a spectrum, of which there are five a second
-_BELOW_PEAK = 1e-7  # -70 dB of the loudest bin: what is left where nothing was recorded
+_SILENT = 1e-3  # root mean square of 20 ms: -60 dB
+_CLIPPED, _RUN = 0.99, 3  # near full scale, in this many consecutive samples
+_BINS = 2048  # samples of a spectrum; there are five spectra per second
+_BELOW_PEAK = 1e-7  # -70 dB of the loudest bin: a bin below it holds no recorded sound
 
-# What is reported where no limit is set. A window is the teacher's.
+# Reported even where no limit is set. A window is the teacher's.
 FAULTS = {
     "constant": "all samples equal",
     "silent": "silence for 99 % of the time",
@@ -24,13 +24,13 @@ FAULTS = {
 
 @dataclass(frozen=True)
 class Quality:
-    """Of one clip, the mean of its channels.
+    """The quality of one clip, measured on the mean of its channels.
 
     Attributes:
         seconds: length.
-        silence: share of the time, in pieces of 20 ms, that is at -60 dB or quieter, whatever the offset.
+        silence: share of the time, in pieces of 20 ms, at -60 dB or below; an offset does not count.
         clipping: share of the samples at full scale, three or more in a row.
-        bandwidth_hz: the highest frequency whose power lies less than 70 dB below the loudest one's.
+        bandwidth_hz: the highest frequency whose power is less than 70 dB below the loudest frequency's.
         offset: the mean of the samples.
         span: from the lowest sample to the highest.
     """
@@ -43,7 +43,7 @@ class Quality:
     span: float
 
     def faults(self, window_seconds: float) -> list[str]:
-        """Which of `FAULTS` it has; of a clip that is silent no more than that."""
+        """Which of `FAULTS` it has. A silent clip has no other fault."""
         short = ["short"] if self.seconds < window_seconds - 1e-3 else []
         if self.span == 0 or self.silence >= 0.99:
             return ["constant" if self.span == 0 else "silent", *short]
@@ -51,7 +51,7 @@ class Quality:
         return [name for name, is_so in tests.items() if is_so] + short
 
     def broken_limits(self, limits: Mapping[str, float]) -> dict[str, str]:
-        """The limits that it does not keep -> how, in words. They are those of `LIMITS`, by name."""
+        """The limits of `LIMITS` that it breaks -> how, in words."""
         broken = {}
         for name, limit in limits.items():
             value, unit = getattr(self, LIMITS[name]), {"seconds": " s", "bandwidth_hz": " Hz"}.get(LIMITS[name], "")
@@ -61,7 +61,7 @@ class Quality:
         return broken
 
 
-# Flags, and what they limit.
+# The flags, and the quantity that each limits.
 LIMITS = {
     "min_seconds": "seconds",
     "max_silence": "silence",
@@ -73,10 +73,10 @@ QUALITY_FIELDS = [field.name for field in fields(Quality)]
 
 
 class QualityMeter:
-    """Measures a clip block by block; all but the last block hold whole pieces of 20 ms.
+    """Measures a clip block by block. Every block but the last has a whole number of 20-ms pieces.
 
     Args:
-        rate: of its samples, Hz.
+        rate: sampling rate, Hz.
     """
 
     def __init__(self, rate: int):
@@ -87,7 +87,7 @@ class QualityMeter:
         self._window = np.hanning(_BINS).astype(np.float32)
 
     def hear(self, samples: np.ndarray) -> None:
-        """The next block, (samples,) float32."""
+        """Takes the next block, (samples,) float32."""
         self._count += len(samples)
         self._sum += float(samples.sum(dtype=np.float64))
         self._lowest = min(self._lowest, float(samples.min()))
@@ -104,7 +104,7 @@ class QualityMeter:
         self._spectrum += (spectra.real**2 + spectra.imag**2).sum(axis=0)
 
     def result(self) -> Quality:
-        """Of all that was heard, which is at least a sample."""
+        """The quality of everything that was heard: at least one sample."""
         heard = np.flatnonzero(self._spectrum > max(self._spectrum.max() * _BELOW_PEAK, 1e-12))
         return Quality(
             seconds=self._count / self._rate,

@@ -1,4 +1,4 @@
-"""Replay, batch by batch: each optimiser step is drawn whole from the Improvement-Set or the replay set."""
+"""Replay, batch by batch: each optimiser step is drawn completely from the Improvement-Set or from the replay set."""
 
 import math
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from torch.utils.data import Sampler, get_worker_info
 from ..errors import InputError
 
 
-# A crop is chosen by a number below this: 32 bits are 300 times the samples of five minutes.
+# A number below this chooses a crop: 32 bits are 300 times the samples of five minutes.
 MOST_DRAWS = 2**32 - 1
 
 _AT_ONCE = 65536  # numbers that are Python objects at a time
@@ -23,15 +23,14 @@ _AT_ONCE = 65536  # numbers that are Python objects at a time
 
 @dataclass(eq=False, repr=False)
 class ReplaySampler(Sampler[tuple[int, int]]):
-    """Rows of the Improvement-Set followed by the replay set, in runs of one optimiser step from one of them.
+    """Rows of the Improvement-Set followed by the replay set. Each optimiser step takes its rows from one of the two.
 
-    Each is a pair: the row, and a random number that chooses the crop. The crops of a run depend neither on what else
-    draws random numbers, nor on workers, nor on whether the run was interrupted.
+    Each item is a pair: the row, and a random number that chooses the crop. So a run's crops do not depend on other
+    users of random numbers, on the number of workers, or on interruptions.
 
-    Every step is full, whatever the sizes: a set that is used up is shuffled anew. An epoch has as many steps as it
-    takes to see both sets once. The draws depend on nothing but the seed and the epoch, so that all processes agree
-    and a resumed run repeats them. `step_size` is the number of pairs in one optimiser step, over all processes and
-    accumulation steps.
+    Every step is full, whatever the sizes: a set that is used up is shuffled again. An epoch has enough steps to see
+    both sets once. The draws depend only on the seed and the epoch, so all processes agree and a resumed run repeats
+    them. `step_size` is the number of pairs in one optimiser step, over all processes and accumulation steps.
     """
 
     num_curated: int
@@ -77,7 +76,7 @@ def _shuffle_forever(rng: np.random.Generator, size: int, offset: int) -> Iterat
 
 
 class DrawnRows(TorchDataset):
-    """A table, asked for rows with the numbers that choose their crops, as `ReplaySampler` gives them."""
+    """A table that takes rows with the numbers that choose their crops, as `ReplaySampler` gives them."""
 
     def __init__(self, table: Dataset):
         self.table = table
@@ -93,20 +92,20 @@ class DrawnRows(TorchDataset):
         return [{**row, "draw": draw} for row, (_, draw) in zip(rows, keys, strict=True)]
 
 
-# Rows that are shuffled among themselves, from so many shards at once. They are in memory, encoded: 512 clips of 10 s
-# are some 250 MB.
+# Rows that are shuffled together, and how many shards they come from. They are in memory, encoded: 512 clips of 10 s
+# take some 250 MB.
 _BLOCK, _OPEN_SHARDS = 512, 8
 
 
 @dataclass(eq=False, repr=False)
 class MixedStream(TorchIterableDataset):
-    """One process's batches of rows, endless, each from one of two streams, for a `StatefulDataLoader`.
+    """One process's endless batches of rows, each from one of two streams, for a `StatefulDataLoader`.
 
-    In an epoch of a stream, every process and every worker reads its own share: each clip is seen exactly once by one
-    of them. The order depends on nothing but the seed, the epoch and the number of processes and workers; the choice
-    between the two streams depends on the seed and the step alone, so that all processes agree. `state_dict` and
-    `load_state_dict` go on at the very row. An optimiser step takes `accumulation` batches of a process. Each row gets
-    `draw`, a random number that chooses its crop.
+    In one epoch of a stream, every process and every worker reads its own share, and each clip is seen by exactly one
+    of them. The order depends only on the seed, the epoch and the number of processes and workers. The choice between
+    the two streams depends only on the seed and the step, so all processes agree. `state_dict` and `load_state_dict`
+    continue at the exact row. An optimiser step takes `accumulation` batches of a process. Each row gets `draw`, a
+    random number that chooses its crop.
     """
 
     curated: IterableDataset
@@ -145,16 +144,16 @@ class MixedStream(TorchIterableDataset):
             yield batch
 
     def state_dict(self) -> dict:
-        """Where it stands, behind the batch yielded last."""
+        """Its position, after the batch that it yielded last."""
         return {"batches": self._batches, "rows": [epochs.state_dict() for epochs in self._epochs] or self._start}
 
     def load_state_dict(self, state: dict) -> None:
-        """Goes on where `state_dict` was taken, as the next iteration begins."""
+        """The next iteration continues where `state_dict` was taken."""
         self._batches, self._start = state["batches"], state["rows"]
 
 
 def share(stream: IterableDataset, index: int, count: int) -> IterableDataset:
-    """One of `count` equal shares of a stream: shards of its own, or clips of all shards where those are too few."""
+    """One of `count` equal shares of a stream: its own shards, or clips of all shards if there are too few shards."""
     if stream.num_shards >= count:
         return stream.shard(count, index, contiguous=False)
     return split_dataset_by_node(stream, index, count)
@@ -164,7 +163,7 @@ class ShuffledEpochs:
     """The rows of a stream, epoch after epoch, each in another order.
 
     Several shards are read at a time, in random order, and rows are shuffled in blocks. A shuffle buffer would mix a
-    little better, but what it holds is lost when a run is resumed.
+    little better, but its content would be lost when a run is resumed.
     """
 
     def __init__(self, stream: IterableDataset, seed: int):

@@ -1,4 +1,4 @@
-"""Clips that can't be used: which, why, and when they are too many to go on."""
+"""Clips that can't be used: which ones, why, and when there are too many to continue."""
 
 import atexit
 import csv
@@ -23,7 +23,7 @@ from ..utils.arguments import SHARE, CheckedArguments, Range, flag
 from ..utils.console import say
 
 
-_ENOUGH = 20  # clips, below which a share says nothing
+_ENOUGH = 20  # with fewer clips, a share says nothing
 _SLOTS = 2**20
 
 
@@ -32,13 +32,14 @@ class ReadingArguments(CheckedArguments):
     """Base of the arguments of a command that reads clips."""
 
     title: ClassVar[str] = "Reading clips"
-    # All flags of the command as they were read, its other dataclasses' too; None where nothing was.
+    # All flags of the command as they were read, including those of its other dataclasses; None without a command
+    # line.
     flags: ClassVar[dict[str, Any] | None] = None
     ranges: ClassVar[dict[str, Range]] = {"max_skipped_fraction": SHARE}
     max_skipped_fraction: float = flag(
         0.1, "Stop when more than this share of the clips can't be read, once 20 were tried. 1: never stop."
     )
-    dry_run: bool = flag(False, "Read the inputs, print what is there, and stop.")
+    dry_run: bool = flag(False, "Read the inputs, print their size, and stop.")
     allow_outside_paths: bool = flag(
         False, "Also read files outside the folder that you named, where a table or a link points to them."
     )
@@ -63,11 +64,11 @@ class SkippedClips:
     """The clips that could not be used: a csv file of `audio_id,reason` that every process and worker appends to.
 
     The file appears with the first entry; its folder must exist by then. A share of bad clips above `max_fraction`
-    ends the run; 1 for never. It is a share of the distinct clips tried, over all threads, workers and processes of a
-    machine. Two tables beside the list count them, tried and bad: a byte a clip, at a place that follows from its
-    hash. Clips that meet in a byte are made up for (linear counting, Whang et al. 1990): right to 0.3 % for two
-    million clips, in 2 MB. The tables lie hidden in the run's own folder, one file a machine: nobody else can put
-    anything in their place.
+    ends the run; 1 means never. It is the share of the distinct clips tried, over all threads, workers and processes
+    of a machine. Two tables beside the list count the clips tried and the bad ones. Each clip has a byte, at a place
+    given by its hash. Clips that share a byte are corrected for (linear counting, Whang et al. 1990): exact to 0.3 %
+    for two million clips, in 2 MB. The tables are hidden in the run's own folder, one file per machine, so nobody else
+    can replace them.
     """
 
     def __init__(self, path: Path | str, max_fraction: float = 1.0):
@@ -79,42 +80,42 @@ class SkippedClips:
         return {**self.__dict__, "_table": None}
 
     def start_afresh(self) -> None:
-        """Forgets an earlier run in the same folder. For one process, before any other goes on."""
+        """Forgets an earlier run in the same folder. One process calls it before any other continues."""
         self.path.unlink(missing_ok=True)
-        for tables in self.path.parent.glob(f".{self.path.name}.*"):  # of a run that was killed, on any machine
+        for tables in self.path.parent.glob(f".{self.path.name}.*"):  # left by a run that was killed, on any machine
             tables.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """The start of a run, for all processes alike: an earlier run in the same folder is forgotten."""
+        """Starts a run, in all processes: an earlier run in the same folder is forgotten."""
         if PartialState().is_main_process:
             self.start_afresh()
         PartialState().wait_for_everyone()
 
     def end(self) -> None:
-        """The end of a run, for all processes alike: takes the tables away; the list stays."""
+        """Ends a run, in all processes: deletes the tables. The list stays."""
         self.check()
         PartialState().wait_for_everyone()
         self.close()
 
     def count_tried(self, audio_id: str) -> None:
-        """Counts a clip that was read, once however often it is."""
+        """Counts a clip that was read; once, however often it is read."""
         self._mark(0, audio_id)
 
     def add(self, audio_id: str, reason: str) -> None:
-        """Lists and counts a clip that could not be read; an InputError once they are surely too many."""
+        """Lists and counts a clip that could not be read. An InputError once there are surely too many."""
         self.note(audio_id, reason)
         self._mark(slice(None), audio_id)
         self.check(deviations=3.0)  # a few bad clips in a row at the start are no reason to stop
 
     def note(self, audio_id: str, reason: str) -> None:
-        """Lists a clip that can be read, and is not wanted: it does not count."""
+        """Lists a clip that can be read but is not wanted. It does not count."""
         line = io.StringIO(newline="")
         csv.writer(line).writerow([audio_id, " ".join(reason.split())])
         with open(self.path, "a", encoding="utf-8", newline="") as file:
             file.write(line.getvalue())
 
     def check(self, deviations: float = 0.0) -> None:
-        """An InputError where the bad clips exceed `max_fraction`, by more than so many standard deviations."""
+        """An InputError if the bad clips exceed `max_fraction` by more than this many standard deviations."""
         num_tried, num_bad = self.counts()
         slack = deviations * math.sqrt(self.max_fraction * (1 - self.max_fraction) * num_tried)
         if num_tried >= _ENOUGH and num_bad > self.max_fraction * num_tried + slack:
@@ -125,7 +126,7 @@ class SkippedClips:
             )
 
     def counts(self) -> tuple[int, int]:
-        """Distinct clips tried, and those of them that could not be read; (0, 0) with a `max_fraction` of 1."""
+        """Distinct clips tried, and how many of them could not be read; (0, 0) with a `max_fraction` of 1."""
         if self.max_fraction == 1:
             return 0, 0
         slots = (min(np.count_nonzero(marks), _SLOTS - 1) for marks in self._marks())
@@ -149,12 +150,13 @@ class SkippedClips:
             self._marks()[tables, int.from_bytes(digest, "big") % _SLOTS] = 1
 
     def _marks(self) -> np.ndarray:
-        """(2, slots) bytes: tried, bad. Which process makes the file does not matter: what is marked stays."""
+        """(2, slots) bytes: tried, bad. Any process may create the file; marks are never removed."""
         if self._table is None:
             path, size = self._table_path(), 2 * _SLOTS
             try:
                 with open(path, "ab") as file:
-                    # The space must be there: written to a hole of a full disk, a map is a crash.
+                    # The space must be allocated: on a full disk, writing to a hole of a memory map crashes the
+                    # process.
                     if hasattr(os, "posix_fallocate"):
                         os.posix_fallocate(file.fileno(), 0, size)
                     else:  # macOS
@@ -167,7 +169,7 @@ class SkippedClips:
 
     @contextmanager
     def listing(self) -> Iterator[None]:
-        """A run from `begin` to `end`, which warns of the clips in its list."""
+        """Wraps a run from `begin` to `end`, and warns of the clips in its list."""
         self.close()
         PartialState().wait_for_everyone()
         self.begin()
@@ -182,18 +184,18 @@ class SkippedClips:
 
 
 def skipped_clips(folder: Path, max_fraction: float) -> SkippedClips:
-    """The list of a new run, `skipped.csv` in its folder; the one of an earlier run is forgotten."""
+    """The list of a new run, `skipped.csv` in its folder. The list of an earlier run is deleted."""
     skipped = SkippedClips(folder / "skipped.csv", max_fraction)
     skipped.begin()
     if PartialState().is_local_main_process:
-        atexit.register(skipped.close)  # also of a run that fails
+        atexit.register(skipped.close)  # also when a run fails
     return skipped
 
 
 def report_skipped(skipped: SkippedClips, folder: Path | None = None, num_examples: int = 5) -> int:
-    """Says at the end of a run how many clips were skipped, names some, and returns the number; ends as `check`.
+    """Says at the end of a run how many clips were skipped, names some, and returns the number. Raises as `check`.
 
-    `folder` is where the list will lie, if not where it is now.
+    `folder` is where the list will be, if it is moved.
     """
     reasons = skipped.read()
     if reasons:

@@ -1,7 +1,7 @@
-"""What was heard of clips, on disk, each under its key: fingerprint and quality, which no teacher changes.
+"""Keeps the fingerprint and quality of clips on disk, each under the clip's key. They do not depend on a teacher.
 
-Every process writes files of its own: `….data`, fingerprints one behind the other, and `….index`, what each is of and
-where it lies. Nothing is ever rewritten.
+Every process writes its own files: `….data` holds fingerprints one after the other; `….index` holds the key and place
+of each. Nothing is ever rewritten.
 """
 
 import json
@@ -39,7 +39,7 @@ _ABOUT = {"fingerprints": SETTINGS, "quality": QUALITY_FIELDS, "entry": 1}
 
 
 def can_be_heard(clips: Dataset) -> np.ndarray:
-    """(rows,) bool: whether a row has audio that may be a copy of another: the built-in corpus has none."""
+    """(rows,) bool: whether a row has audio that may be a copy of another clip. The built-in corpus has none."""
     audio = column_of(clips, "audio")
     paths = pc.fill_null(pc.struct_field(audio, "path"), "")
     is_there = pc.or_(pc.is_valid(pc.struct_field(audio, "bytes")), pc.not_equal(paths, ""))
@@ -59,7 +59,7 @@ class SoundStore:
         self._index: _Index | None = None
 
     def add(self, key: bytes, sound: Sound | None) -> None:
-        """Writes what was heard of a clip; None where it can't be read."""
+        """Writes a clip's sound; None where it can't be read."""
         entry = np.zeros((), _ENTRY)
         entry["key"], parts = key, []
         if sound is not None:
@@ -84,17 +84,18 @@ class SoundStore:
         PartialState().wait_for_everyone()
 
     def knows(self, keys: np.ndarray) -> np.ndarray:
-        """(keys,) bool: whether each one was heard, or can't be."""
+        """(keys,) bool: whether each clip was heard, or can't be heard."""
         return self._entries().find(keys) >= 0
 
     def sounds(self, keys: np.ndarray) -> "Sounds":
-        """What was heard of clips, in their order; those that were not, or can't be read, are silent."""
+        """The sounds of clips, in their order. Clips that were not heard, or can't be read, are silent."""
         return Sounds(self._entries(), keys)
 
     def hear(self, clips: Dataset, description: str) -> "Sounds":
-        """The same of a table with `audio` and `audio_id`; what is missing is decoded, each process its share.
+        """The same for a table with `audio` and `audio_id`. Missing sounds are decoded; each process decodes its
+        share.
 
-        All processes must call alike.
+        All processes must call it together.
         """
         keys = clip_keys(clips.select_columns(["audio", "audio_id"]))
         share = share_of(keys, can_be_heard(clips) & ~self.knows(keys))
@@ -131,7 +132,7 @@ def _hear_all(audio: Dataset, rows: np.ndarray) -> Iterator[tuple[int, Sound | N
     def hear(row: int) -> Sound | None:
         try:
             return hear_clip(audio[row]["audio"])
-        except ClipError:  # whoever wants to use it will say so
+        except ClipError:  # whoever uses the clip will report it
             return None
 
     left = iter(rows.tolist())
@@ -150,7 +151,7 @@ class _Index:
             if data is None:
                 continue
             table = np.fromfile(path, _ENTRY, path.stat().st_size // _ENTRY.itemsize)
-            words = data.stat().st_size // 4  # a part of one, of a process that was killed, is left out
+            words = data.stat().st_size // 4  # an entry cut short by a kill is left out
             tables.append(table[_ends(table) <= 4 * words])
             self.files.append(np.asarray(np.memmap(data, np.uint32, "r", shape=words)) if words else _NO_WORDS)
         self.entries = np.concatenate(tables)
@@ -159,12 +160,12 @@ class _Index:
 
 
 def _ends(entries: np.ndarray) -> np.ndarray:
-    """Where each one's fingerprint ends, bytes."""
+    """Where each fingerprint ends, bytes."""
     return entries["start"] + 8 * (entries["cells"].astype(np.uint64) + entries["keys"])
 
 
 class Sounds:
-    """What was heard of some clips; nothing is read before it is asked for. As `near_duplicates` takes it."""
+    """The sounds of some clips, in the form that `near_duplicates` takes. Nothing is read before it is asked for."""
 
     def __init__(self, index: _Index, keys: np.ndarray):
         self._index = index
@@ -178,7 +179,7 @@ class Sounds:
 
     @property
     def heard(self) -> np.ndarray:
-        """(clips,) bool: whether anything is known of each."""
+        """(clips,) bool: whether each clip was heard."""
         return self._rows >= 0
 
     def postings(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,12 +198,12 @@ class Sounds:
         return self._words(row)[0].reshape(-1, 2)
 
     def fingerprint(self, row: int) -> Fingerprint:
-        """Of a clip that was heard, in memory."""
+        """The fingerprint of a clip that was heard, in memory."""
         cells, words = (np.array(part) for part in self._words(row))
         return Fingerprint(cells.reshape(-1, 2), words[: len(words) // 2], words[len(words) // 2 :])
 
     def quality(self, row: int) -> Quality:
-        """Of a clip that was heard."""
+        """The quality of a clip that was heard."""
         return Quality(*self._index.entries["quality"][self._rows[row]].tolist())
 
     def _words(self, row: int) -> tuple[np.ndarray, np.ndarray]:

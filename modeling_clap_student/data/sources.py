@@ -1,4 +1,4 @@
-"""Where some data is, which of its columns holds what, and what its reader leaves out."""
+"""Where some data is, which of its columns holds what, and which rows its reader leaves out."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from ..redaction_clap_student import without_secrets
 from ..utils.console import say
 
 
-BUILT_IN = "soundscapes"  # the one name that needs no path: the package makes these clips itself
-ST = "st:"  # before the name of a model that sentence-transformers loads
-ZSTE = "zste="  # before a spec of a task: scenes of two of its clips are what is evaluated on
+BUILT_IN = "soundscapes"  # the only name without a path: the package makes these clips itself
+ST = "st:"  # prefix of a model that sentence-transformers loads
+ZSTE = "zste="  # prefix of a task's spec: evaluates on scenes of two of its clips
 PUBLISHED_TEST = re.compile(r"zste=(?P<name>compa|reasonaudio|audiotime)(?P<rest>[:=].*|)", re.DOTALL)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 HUB_ID = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -28,11 +28,11 @@ class ExclusionLog:
 
     counts: dict[tuple[str, str], int] = field(default_factory=dict)  # (source, reason) -> rows
     lines: list[str] = field(default_factory=list)  # the same in words, with an example each
-    # Whether files that a table or a link names outside the given folder are read all the same.
+    # Whether to read files outside the given folder that a table or a link names.
     allow_outside_paths: bool = False
 
     def add(self, spec: str, reason: str, count: int, total: int, example: str) -> None:
-        """Notes that of a source's `total` rows `count` were left out; nothing is noted of none."""
+        """Notes that `count` of a source's `total` rows were left out. A count of 0 is not noted."""
         if count:
             self.counts[spec, reason] = self.counts.get((spec, reason), 0) + count
             self.lines.append(f"{spec}: {count} of {total} rows left out: {reason} (for instance {example})")
@@ -48,16 +48,16 @@ class Source:
     """Where some data is."""
 
     spec: str  # as the user typed it
-    layout: str  # how it is laid out, a key of the readers
+    layout: str  # its layout: a key of the readers
     path: Path | str | None  # the file or folder; a Hub dataset's name; None for what the package makes itself
     parts: tuple[str, ...] = ()  # the folds or splits asked for; empty for the reader's own choice
-    columns: tuple[tuple[str, str], ...] = ()  # (role, column) where the user named one: of audio, caption or label
-    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)  # what its reader leaves out
-    label: str | None = None  # what its clips are called after, where two sources would be called the same
+    columns: tuple[tuple[str, str], ...] = ()  # (role, column) that the user named, for audio, caption or label
+    exclusions: ExclusionLog = field(default_factory=ExclusionLog, compare=False)  # rows that its reader leaves out
+    label: str | None = None  # distinguishes two sources of the same name
 
     @property
     def name(self) -> str:
-        """What the source's clips are called after: the folder's or file's name, the Hub id, or the layout."""
+        """The name in its clips' ids: the folder's or file's name, the Hub id, or the layout."""
         if self.label:
             return self.label
         if isinstance(self.path, Path):
@@ -68,7 +68,7 @@ class Source:
         return not self.parts or part in self.parts
 
     def choose(self, parts: tuple[str, ...], default: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of a corpus's parts that were asked for, or the default ones."""
+        """The parts of a corpus that were asked for, or the default ones."""
         unknown = [part for part in self.parts if part not in parts]
         if unknown:
             raise InputError(f"{self.spec}: no part {', '.join(unknown)}: its parts are {', '.join(parts)}")
@@ -80,9 +80,9 @@ class Source:
 
 
 def with_distinct_names(sources: list[Source]) -> list[Source]:
-    """The same sources, where folders of one name are called after the folders above them too: `a/audio`, `b/audio`.
+    """The same sources. Folders of one name also get the names of the folders above them: `a/audio`, `b/audio`.
 
-    Their clips would have the same ids otherwise.
+    Otherwise their clips would have the same ids.
     """
     places = {source.path for source in sources if isinstance(source.path, Path)}
     labels = {}
@@ -95,14 +95,14 @@ def with_distinct_names(sources: list[Source]) -> list[Source]:
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether a path exists; none that can't be one does: 4500 letters, a NUL byte, the home of nobody."""
+    """Whether a path exists. An impossible path does not: 4500 letters, a NUL byte, the home of an unknown user."""
     return os.path.exists(os.path.expanduser(path))
 
 
 def split_revision(name: str | Path) -> tuple[str, str | None]:
     """`someone/model@v1` -> (`someone/model`, `v1`); a name without a revision, or a path -> (name, None).
 
-    A `st:` stays before the name.
+    A `st:` prefix stays.
     """
     place = str(name).removeprefix(ST)
     match = None if is_there(place) else HUB_ID.fullmatch(place)
@@ -111,7 +111,7 @@ def split_revision(name: str | Path) -> tuple[str, str | None]:
 
 
 def hub_name(spec: str) -> str | None:
-    """The Hub dataset in a user's word, revision and all; None for anything else: a path, a known name.
+    """The Hub dataset in a user's name for data, with its revision; None for anything else: a path, a known name.
 
     `hub:test=someone/data@v1#caption=text` -> `someone/data@v1`
     """
@@ -122,9 +122,9 @@ def hub_name(spec: str) -> str | None:
 
 
 def dataset_source(spec: str) -> dict:
-    """`{name, revision}` of a dataset as the user named it; the revision of a Hub dataset is its commit.
+    """`{name, revision}` of a dataset that the user named. The revision of a Hub dataset is its commit.
 
-    The Hub is never asked for a path, and a revision that can't be had at the moment is no error.
+    The Hub is never asked about a path. A revision that can't be found out now is no error.
     """
     on_hub = hub_name(spec)
     if on_hub is None:
@@ -132,12 +132,12 @@ def dataset_source(spec: str) -> dict:
     name, revision = split_revision(on_hub)
     try:
         return {"name": name, "revision": HfApi().dataset_info(name, revision=revision).sha}
-    except Exception:  # the client's own errors, and those of whichever HTTP library it uses
+    except Exception:  # the client's own errors, and those of its HTTP library
         return {"name": spec, "revision": None}
 
 
 def check_hub_id(name: str) -> None:
-    """Refuses what can be no Hub repository's name, before hours of work and not after."""
+    """Refuses impossible names of Hub repositories before hours of work, not after."""
     try:
         validate_repo_id(name)
     except ValueError as error:
@@ -149,9 +149,9 @@ _CONTENTS = {"audio": "the audio", "caption": "the captions", "label": "the clas
 
 
 def find_column(source: Source, place: object, columns: Iterable[str], role: str, *usual: str) -> str:
-    """The column of a role: the one that the user named, or the first of the usual ones that is there.
+    """The column of a role: the one that the user named, or the first usual one that exists.
 
-    `place` is what the columns are of, for the error.
+    `place` names the table, for the error.
     """
     columns = list(columns)
     names = (source.column(role),) if source.column(role) else usual

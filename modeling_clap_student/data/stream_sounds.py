@@ -1,4 +1,4 @@
-"""Copies of evaluation clips in a stream: each clip is listened to as it comes, and only what is compared is held."""
+"""Finds copies of evaluation clips in a stream. Each clip is heard as it comes; only fingerprints stay in memory."""
 
 from collections.abc import Sequence
 
@@ -11,11 +11,11 @@ from .identity import clip_keys
 from .near_duplicates import SoundIndex
 
 
-_REMEMBERED = 2**18  # clips that are not listened to again when they come again; about 25 MB
+_REMEMBERED = 2**18  # clips that are not heard again when they come again; about 25 MB
 
 
 class Fingerprints:
-    """Some fingerprints in memory, as `near_duplicates` takes them."""
+    """Some fingerprints in memory, in the form that `near_duplicates` takes."""
 
     def __init__(self, fingerprints: Sequence[Fingerprint]):
         self._fingerprints = fingerprints
@@ -40,9 +40,9 @@ class Fingerprints:
 
 
 class StreamSounds:
-    """Tells of one clip after the other whether it sounds like one of those that no run may learn from.
+    """Says of one clip after the other whether it sounds like a clip that no run may learn from.
 
-    It travels to a loader's workers. Several threads may ask at once.
+    It is pickled for a loader's workers. Several threads may call it at once.
     """
 
     def __init__(self, fingerprints: Sequence[Fingerprint]):
@@ -53,12 +53,12 @@ class StreamSounds:
         return self.__dict__ | {"_known": {}}
 
     def holds(self, row: dict) -> bool:
-        """Of a row with `audio` and `audio_id`, decoded whole for this; a clip that can't be read sounds like none."""
+        """For a row with `audio` and `audio_id`; decodes the whole clip. A clip that can't be read is no copy."""
         key = bytes(clip_keys([row])[0])
         if key not in self._known:
             try:
                 heard = hear_clip(row["audio"])
-            except ClipError:  # whoever uses it will say so
+            except ClipError:  # whoever uses the clip will report it
                 return False
             is_copy = bool(self._index.pairs(Fingerprints([heard.fingerprint])))
             if len(self._known) >= _REMEMBERED:

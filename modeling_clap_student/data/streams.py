@@ -1,4 +1,4 @@
-"""Data that is read as it comes, never held and never copied: Hub datasets, Parquet and Arrow files, tar archives.
+"""Data that is read as it comes, not held and not copied: Hub datasets, Parquet and Arrow files, tar archives.
 
 A stream has the columns of a pool, `POOL_COLUMNS`, or of captioned clips, `CAPTION_COLUMNS`, with the encoded bytes of
 each clip in `audio`.
@@ -30,12 +30,12 @@ from .tables import AUDIO_SUFFIXES, ENCODED, ENCODED_CLIPS, ENCODED_PAIRS, first
 from .texts import caption_key, texts_in
 
 
-_SHARDS = 64  # of a table that is read as a stream
-_AT_ONCE = 16  # clips that are in memory while their captions become pairs
+_SHARDS = 64  # shards of a table that is read as a stream
+_AT_ONCE = 16  # clips in memory while their captions become pairs
 
 
 def read_stream(source: Source, captioned: bool = False) -> IterableDataset:
-    """A Hub dataset, or a folder of Parquet or Arrow files: as a pool, or as a pair for each caption of a clip."""
+    """A Hub dataset, or a folder of Parquet or Arrow files, as a pool, or as one pair for each caption of a clip."""
     streams = [_open(source, split) for split in source.parts or ("train",)]
     return concatenate_datasets([with_our_columns(source, stream, captioned) for stream in streams])
 
@@ -56,7 +56,7 @@ def _shard(table: Dataset) -> IterableDataset:
 
 
 def as_stream(table: Dataset) -> IterableDataset:
-    """A table of a pool or of pairs, to be joined or mixed with streams."""
+    """A table of a pool or of pairs as a stream, to join it with other streams."""
     features = ENCODED_PAIRS if "caption" in table.column_names else ENCODED_CLIPS
     if "origin_id" not in table.column_names:
         table = table.add_column("origin_id", [None] * len(table), feature=Value("string"))
@@ -64,7 +64,7 @@ def as_stream(table: Dataset) -> IterableDataset:
 
 
 def join(parts: list[Dataset | IterableDataset]) -> Dataset | IterableDataset:
-    """One table of all, or one stream where one of them is a stream."""
+    """One table of all parts, or one stream if one of them is a stream."""
     if any(isinstance(part, IterableDataset) for part in parts):
         parts = [as_stream(part) if isinstance(part, Dataset) else part for part in parts]
     return concatenate_datasets(parts)
@@ -72,7 +72,7 @@ def join(parts: list[Dataset | IterableDataset]) -> Dataset | IterableDataset:
 
 def with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -> IterableDataset:
     """A stream of any columns as a pool, or as pairs of a clip and a caption."""
-    columns = stream.features or dict.fromkeys(next(iter(stream), {}))  # a generator may name them in its rows alone
+    columns = stream.features or dict.fromkeys(next(iter(stream), {}))  # a generator may name them only in its rows
     usual = ["audio", *(name for name, feature in columns.items() if isinstance(feature, Audio))]
     audio = find_column(source, source.spec, columns, "audio", *usual)
     captions = caption_columns(source, source.spec, columns) if captioned else None
@@ -93,7 +93,8 @@ def with_our_columns(source: Source, stream: IterableDataset, captioned: bool) -
 def _as_rows(
     columns: dict[str, list], audio: str, captions: list[str] | None, name: str, roots: tuple[str, ...] | None
 ) -> dict[str, list]:
-    """A few rows in our columns; a clip with several captions becomes several rows, one without any a row without."""
+    """A few rows in our columns. A clip with several captions becomes several rows. One without any becomes one
+    row."""
     rows = []
     for values in zip(*columns.values(), strict=True):
         row = dict(zip(columns, values, strict=True))
@@ -107,7 +108,7 @@ def _as_rows(
 
 
 def _caption(clip: dict, texts: Iterable) -> list[dict]:
-    """A pair for each caption of a clip; one without words where there is none, which gets listed."""
+    """A pair for each caption of a clip. A clip without captions gives a pair without words, which gets listed."""
     captions = [" ".join(str(text).split()) for text in texts] or [""]
     return [{**clip, "caption": caption, "caption_id": caption_key(caption)} for caption in captions]
 
@@ -120,10 +121,10 @@ def _as_clip(row: dict, audio: object, name: str, roots: tuple[str, ...] | None)
     content, path = (audio or {}).get("bytes"), (audio or {}).get("path")
     if row.get("audio_id"):
         audio_id = row["audio_id"]
-    elif "__key__" in row:  # of a Hub dataset of tar shards
+    elif "__key__" in row:  # a Hub dataset of tar shards
         audio_id = f"{name}/{posixpath.basename(row['__url__'])}/{row['__key__']}"
     else:
-        # A row's number is not known where each process reads other shards; equal bytes are one clip.
+        # The row number is unknown where each process reads other shards. Equal bytes are one clip.
         identity = content if content is not None else str(path).encode()
         audio_id = f"{name}/{hashlib.blake2b(identity, digest_size=12).hexdigest()}"
     if path and content is None and roots is not None and is_outside(path, roots):
@@ -131,29 +132,29 @@ def _as_clip(row: dict, audio: object, name: str, roots: tuple[str, ...] | None)
     return {"audio": audio, "audio_id": audio_id, "source": row.get("source") or name, "origin_id": origin_of(row)}
 
 
-# Tar archives, such as WebDataset's. datasets' own reader takes a name apart at its first dot, so that
-# `id_30.000_40.000.wav` is no clip for it, refuses archives of several formats, and parses the labels.
-# Bytes of a file in an archive: 25 minutes of stereo at 44.1 kHz in 16 bits, and a text. A few megabytes can unpack to
-# any size, and what is read of an archive is in memory.
+# Tar archives, such as WebDataset's. datasets' own reader splits a name at its first dot, so `id_30.000_40.000.wav` is
+# no clip for it. It also refuses archives with several formats, and parses the labels.
+# Largest file read from an archive, bytes: 25 minutes of stereo at 44.1 kHz in 16 bits, and a text. A few megabytes
+# can unpack to any size, and files of an archive are read into memory.
 LARGEST_CLIP, LARGEST_TEXT = 2**28, 2**20
-# Bytes that are unpacked for nothing, before an archive is given up that unpacks to so many times its size.
+# Bytes that may be unpacked without use, before an archive is given up that unpacks to so many times its size.
 MOST_PASSED_OVER, _LARGEST_RATIO = 2**32, 10
 _PIECE = 2**20
 _LONGEST_NAME = 4096
 
-_TEXTS = ("caption", "captions", "text", "texts")  # of a json beside a clip
+_TEXTS = ("caption", "captions", "text", "texts")  # fields of a json beside a clip
 
 
 def read_tar_shards(source: Source) -> IterableDataset:
-    """The audio files, each archive a shard; of their other members a json beside a clip may tell its recording."""
+    """The audio files; each archive is a shard. A json beside a clip may name its recording."""
     return IterableDataset.from_generator(_clips, features=ENCODED_CLIPS, gen_kwargs=_shards(source))
 
 
 def read_captioned_tar_shards(source: Source) -> IterableDataset:
     """The audio files with the captions beside them: `x.flac` and, next in the archive, `x.txt` or `x.json`.
 
-    In a json the field that was named as `#caption=FIELD` counts, or `caption`, `captions`, `text`, `texts`; a list
-    makes a pair of each of its texts. A clip without any text makes a pair without one, which gets listed.
+    The caption is the json's field that was named as `#caption=FIELD`, or `caption`, `captions`, `text`, `texts`. A
+    list makes one pair per text. A clip without text makes a pair without text, which gets listed.
     """
     field = {"field": source.column("caption")}
     return IterableDataset.from_generator(_pairs, features=ENCODED_PAIRS, gen_kwargs=_shards(source) | field)
@@ -174,7 +175,7 @@ def _shards(source: Source) -> dict:
 
 
 def find_shards(place: str) -> list[str]:
-    """The archives that a folder, a file, a glob, a pattern `x-{000..099}.tar` or an address stands for, in order."""
+    """The archives that a folder, a file, a glob, a pattern `x-{000..099}.tar` or an address means, in order."""
     if Path(place).is_dir():
         archives = sorted(str(file) for file in Path(place).rglob("*") if file.name.endswith(TAR_SUFFIXES))
     else:
@@ -204,7 +205,7 @@ def _choices(alternatives: str) -> list[str]:
 
 
 def _clips(shards: list[str], names: list[str], source: str) -> Iterator[dict]:
-    """The clips of some archives, in their order; a broken archive ends in a row without audio, which gets listed."""
+    """The clips of some archives, in order. A broken archive ends in a row without audio, which gets listed."""
     for shard, name in zip(shards, names, strict=True):
         for clips, beside in _samples(_members(shard, name, {*AUDIO_SUFFIXES, ".json"})):
             yield from (_clip(member, name, source, beside) for member in clips)
@@ -222,7 +223,7 @@ def _pairs(shards: list[str], names: list[str], source: str, field: str | None) 
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of an archive: its content, or why that is not read; no name where the archive itself is at fault."""
+    """A file of an archive: its content, or why it is not read. It has no name if the archive itself is faulty."""
 
     name: str | None
     content: bytes | None
@@ -230,7 +231,7 @@ class _Member:
 
 
 def _samples(members: Iterator[_Member]) -> Iterator[tuple[list[_Member], list[_Member]]]:
-    """(clips, texts) that lie side by side under one name; no more of them than one clip may be large."""
+    """(clips, texts) that lie side by side under one name, up to the size limit of one clip."""
     for _, sample in groupby(members, lambda member: member.name and posixpath.splitext(member.name)[0]):
         clips, beside, size = [], [], 0
         for member in sample:
@@ -246,7 +247,7 @@ def _samples(members: Iterator[_Member]) -> Iterator[tuple[list[_Member], list[_
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header. Names, attributes and maps of holes may stand in headers of their own, read whole."""
+    """A member's header. tarfile reads headers that hold long names, attributes or maps of holes whole."""
 
     _LISTS = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
               tarfile.GNUTYPE_LONGLINK)  # fmt: skip
@@ -261,12 +262,12 @@ class _Header(tarfile.TarInfo):
 
 
 def _members(shard: str, name: str, suffixes: set[str]) -> Iterator[_Member]:
-    """An archive's files of some suffixes, one in memory at a time, and what is at fault with one, or with it."""
+    """An archive's files with some suffixes, one in memory at a time, and any fault of a file or of the archive."""
     last, wasted = "its beginning", 0
     try:
         with fsspec.open(shard, "rb") as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header) as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # tarfile remembers every member of a stream otherwise
+                archive.members = []  # otherwise tarfile remembers every member of a stream
                 member_name = member.name[:_LONGEST_NAME].encode("utf-8", "replace").decode()
                 base = posixpath.basename(member_name)
                 is_read = _suffix(base) in suffixes and not base.startswith(".") and not member.isdir()
@@ -292,7 +293,7 @@ def _passed_over(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Iterator[
 
 
 def _fault(member: tarfile.TarInfo) -> str:
-    """Why a file of an archive is not read; empty where it is."""
+    """Why a file of an archive is not read; empty if it is read."""
     if not member.isreg():
         return "a link or a device in an archive, not a file"
     limit = LARGEST_CLIP if _is_audio(member.name) else LARGEST_TEXT
@@ -310,7 +311,7 @@ def _clip(member: _Member, name: str, source: str, beside: list[_Member]) -> dic
 
 
 def _fields(member: _Member) -> dict:
-    """The fields of a json beside a clip; none where it is something else."""
+    """The fields of a json beside a clip; empty if it is no json object."""
     try:
         content = json.loads((member.content or b"").decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -319,7 +320,7 @@ def _fields(member: _Member) -> dict:
 
 
 def _captions(member: _Member, field: str | None) -> list[str]:
-    """The texts of a member; none where it is not what its name says, as of a clip without any."""
+    """The texts of a member; empty if its content is not what its name says."""
     if _suffix(member.name) == ".txt":
         try:
             texts = [(member.content or b"").decode("utf-8-sig")]

@@ -1,4 +1,4 @@
-"""Tables of clips: built from columns, never row by row, so that millions of files are a matter of seconds."""
+"""Tables of clips, built from columns and never row by row, so millions of files take seconds."""
 
 import hashlib
 from collections.abc import Iterable
@@ -27,13 +27,13 @@ from .texts import caption_key
 
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".w64", ".caf"}
 
-# Files are decoded by this package with soundfile: datasets' own decoding needs torchcodec, and that FFmpeg.
+# This package decodes files with soundfile. datasets' own decoding needs torchcodec, which needs FFmpeg.
 UNDECODED = Audio(decode=False)
-# `origin_id` says which published recording a clip was cut from (`freesound:12345`, `youtube:abc`), null where that is
-# not known: the same recording is in several corpora, under other names.
+# `origin_id` names the published recording that a clip was cut from (`freesound:12345`, `youtube:abc`). It is null
+# where that is not known. The same recording is in several corpora, under other names.
 POOL_COLUMNS = ("audio", "audio_id", "source", "origin_id")
 CAPTION_COLUMNS = (*POOL_COLUMNS, "caption", "caption_id")
-# Of streams. Not datasets' Audio: in a stream that needs torchcodec even where nothing is decoded.
+# For streams. Not datasets' Audio: in a stream it needs torchcodec even if nothing is decoded.
 ENCODED = Features({"bytes": Value("binary"), "path": Value("string")})
 ENCODED_CLIPS = Features({name: ENCODED if name == "audio" else Value("string") for name in POOL_COLUMNS})
 ENCODED_PAIRS = Features({**ENCODED_CLIPS, "caption": Value("string"), "caption_id": Value("string")})
@@ -45,8 +45,9 @@ Values = Iterable | None
 def clip_table(source: Source, audio: Iterable, ids: Iterable, origins: Values = None, **columns: Iterable) -> Dataset:
     """A table of clips: `audio` (undecoded), `audio_id`, `source`, `origin_id` and further columns of text.
 
-    Each column may be an arrow array, a list or an iterator. `audio` are paths, None where there is only text; rows of
-    one clip share their id, before which the source's name is put; `origins` is None where no row's is known.
+    Each column may be an arrow array, a list or an iterator. `audio` holds paths, or None for rows with only text.
+    Rows of one clip share their id, which begins with the source's name. `origins` is None if no row's recording is
+    known.
     """
     audio, ids = _strings(source, audio), _strings(source, ids)
     storage = pa.StructArray.from_arrays(
@@ -65,7 +66,7 @@ def clip_table(source: Source, audio: Iterable, ids: Iterable, origins: Values =
 
 
 def _fingerprint(table: pa.Table) -> str:
-    """Equal for equal tables made alike. datasets would write the whole table out once more to find one."""
+    """Equal for equal tables that were made alike. To compute one, datasets would write out the whole table."""
     digest = hashlib.blake2b(repr(table.schema).encode(), digest_size=8)
     for column in table.itercolumns():
         for buffer in (buffer for chunk in column.chunks for buffer in chunk.buffers() if buffer is not None):
@@ -89,7 +90,7 @@ def captioned_table(
 def labelled_table(
     source: Source, audio: Iterable, ids: Iterable, labels: Iterable, origins: Values = None, folds: Values = None
 ) -> Dataset:
-    """Clips of an evaluation set: with `label`, the class name as words, and `fold` where the set has folds."""
+    """Clips of an evaluation set, with `label`, the class name as words, and `fold` where the set has folds."""
     columns = {} if folds is None else {"fold": folds}
     return clip_table(source, audio, ids, origins, label=map(label_text, labels), **columns)
 
@@ -109,7 +110,7 @@ def _no_text(source: Source, value: object) -> InputError:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written: half a pair of surrogates, which json can hold, can't."""
+    """Whether a text can be written. Half a pair of surrogates, which json can hold, can't."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -117,18 +118,18 @@ def is_unicode(text: str) -> bool:
     return True
 
 
-# A path that begins so stands for a clip that is not read, for the reason behind it: a stream can't be searched first.
+# A path with this prefix means a clip that must not be read; the reason follows. A stream can't be filtered before.
 _REFUSED = "refused://"
 
 
 def refusal(audio: dict | None) -> str | None:
-    """Why a clip is not read; None where it may be."""
+    """Why a clip must not be read; None if it may be read."""
     path = (audio or {}).get("path") or ""
     return path.removeprefix(_REFUSED) if path.startswith(_REFUSED) and audio.get("bytes") is None else None
 
 
 def refuse(reason: str) -> dict:
-    """What takes the place of a clip's audio; opening it raises a ClipError with the reason."""
+    """Takes the place of a clip's audio. Opening it raises a ClipError with the reason."""
     return {"bytes": None, "path": _REFUSED + reason}
 
 
@@ -148,27 +149,27 @@ def load_table(path: Path | str, split: str | None = None) -> Dataset | DatasetD
 
 
 def load_splits(source: Source) -> Dataset:
-    """The splits of a Hub dataset, or of a folder of one, that were asked for; `train` by default."""
+    """The splits that were asked for, of a Hub dataset or of a folder of one; `train` by default."""
     return concatenate_datasets([load_table(source.path, split=split) for split in source.parts or ("train",)])
 
 
 def without_decoding(table: Dataset | DatasetDict, name: object, column: str = "audio") -> Dataset | DatasetDict:
-    """A table whose audio is not decoded; what is no audio is an InputError."""
+    """A table whose audio is not decoded. A column without audio is an InputError."""
     try:
         return table.cast_column(column, UNDECODED)
-    except Exception as error:  # arrow's own and datasets', by what the column holds
+    except Exception as error:  # the type depends on what the column holds
         raise InputError(f"{name}: the column {column} holds no audio: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in a line that is not too long."""
+    """An error's message, in one line of limited length."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def hub_clips(source: Source, table: Dataset) -> Dataset:
-    """The clips of a Hub dataset's rows, with the columns of `POOL_COLUMNS`; `audio` is not decoded.
+    """The clips in a Hub dataset's rows, with the columns of `POOL_COLUMNS`. `audio` is not decoded.
 
-    A row without an `audio_id` is called after the dataset and its number.
+    A row without an `audio_id` is named after the dataset and its row number.
     """
     audio = find_column(source, source.spec, table.column_names, "audio", "audio")
     ids = _texts(source, table, "audio_id", [f"{source.name}/{number}" for number in range(len(table))])
@@ -180,7 +181,7 @@ def hub_clips(source: Source, table: Dataset) -> Dataset:
 
 
 def _texts(source: Source, table: Dataset, column: str, substitutes: list[str]) -> list[str]:
-    """A column of texts, with substitutes where it has none."""
+    """A column of texts; `substitutes` replace missing ones."""
     if column not in table.column_names:
         return substitutes
     refuse_nested(source, table, column)
@@ -189,7 +190,7 @@ def _texts(source: Source, table: Dataset, column: str, substitutes: list[str]) 
 
 
 def refuse_nested(source: Source, table: Dataset, column: str) -> None:
-    """An InputError where a column's cells are lists, mappings or bytes: nothing that can be a text."""
+    """An InputError if a column's cells are lists, mappings or bytes, which can't be texts."""
     kind = arrow_type(table, column)
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise InputError(f"{source.spec}: the column {column} holds {kind}, not text")

@@ -1,4 +1,4 @@
-"""Texts beside audio: metadata files as rows, titles and web pages made into captions, keys of captions."""
+"""Texts beside audio: reads metadata files, turns titles and web pages into captions, and makes keys of captions."""
 
 import csv
 import hashlib
@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError, reading
 
 
-METADATA = ("metadata.csv", "metadata.jsonl")  # of a folder
+METADATA = ("metadata.csv", "metadata.jsonl")  # in a folder
 FILE_COLUMNS = ("file_name", "path", "filename")
 
 LONGEST_TEXT = 131_072  # characters of a caption or a name; the csv reader's own limit
@@ -36,8 +36,8 @@ def folder_metadata(folder: Path) -> Path | None:
 def read_rows(path: Path, *needed: str, fallback: str | None = None) -> list[dict[str, Any]]:
     """Reads a csv (with a header; a byte-order mark is ignored) or jsonl file that must have some columns.
 
-    What is missing in a row is "", a number in a jsonl becomes text, a list or a mapping stays one. `fallback` is an
-    encoding for a file that is not UTF-8. Anything wrong with the file is an InputError.
+    A missing cell is "". A number in a jsonl becomes text; a list or a mapping stays one. `fallback` is the encoding
+    for a file that is not UTF-8. Any fault of the file is an InputError.
     """
     with reading(path, f"{path.suffix.lstrip('.')} file"):
         try:
@@ -72,7 +72,7 @@ def _text(value: Any) -> Any:
 
 
 def text_column(path: Path, rows: list[dict[str, Any]], column: str) -> list[str]:
-    """A column of `read_rows` that must hold a text each row: a list or a mapping is an InputError."""
+    """A column of `read_rows` whose cells must be texts. A list or a mapping is an InputError."""
     for number, row in enumerate(rows, start=1):
         if not isinstance(row[column], str):
             raise InputError(f"{path}: row {number}: {column} must be a text, not a {type(row[column]).__name__}")
@@ -92,8 +92,8 @@ def read_json(path: Path) -> dict | list:
 def clean_title(title: str) -> str:
     """A recording's title or file name as text: `LBS_FX DOG Small Alert Bark001.wav` -> `lbs fx dog small alert bark`.
 
-    Drops the extension, takers' numbers and dates, splits CamelCase and separators, lower-cases. What is left may be
-    empty (`1000000007.aif`): such a title says nothing of the sound.
+    Drops the extension, takers' numbers and dates, splits CamelCase and separators, lower-cases. The result may be
+    empty (`1000000007.aif`): such a title says nothing about the sound.
     """
     text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), title.strip())
     text = _EXTENSION.sub("", text)
@@ -106,13 +106,13 @@ def clean_title(title: str) -> str:
 
 def strip_html(text: str) -> str:
     """Text from a web page without its tags, entities and links: `a <b>dog</b> &amp; <a href="…">rain</a>`."""
-    for _ in range(2):  # some sites escape what was escaped before: &amp;quot;
+    for _ in range(2):  # some sites escape twice: &amp;quot;
         text = html.unescape(text)
     return " ".join(_LINK.sub(" ", _TAG.sub(" ", text)).split())
 
 
 def shorten(text: str, max_words: int) -> str:
-    """At most so many words, cut at the last end of a sentence within them where there is one."""
+    """At most so many words, cut at the last end of a sentence within them if there is one."""
     words = text.split()
     if len(words) <= max_words:
         return " ".join(words)
@@ -127,7 +127,7 @@ def caption_key(caption: str) -> str:
 
 
 def exact_key(text: str) -> str:
-    """64 bits that are equal for equal texts alone."""
+    """64 bits that are equal for equal texts only."""
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -10,7 +10,7 @@ from ..windows_clap_student import SHORTEST, Windows
 
 @dataclass(kw_only=True)
 class WindowArguments(CheckedArguments):
-    """Base of the arguments of a command that takes recordings apart."""
+    """Base of the arguments of a command that cuts recordings into windows."""
 
     title: ClassVar[str] = "Windows of long recordings"
     ranges: ClassVar[dict[str, Range]] = {"window_seconds": Range(SHORTEST), "hop_seconds": Range(SHORTEST)}
@@ -22,10 +22,10 @@ class WindowArguments(CheckedArguments):
     )
 
     def windows_of(self, window_seconds: float | None) -> Windows | None:
-        """The windows of a length, s, and of the hop that was asked for; None without a length.
+        """The windows of a given length, s, with the hop that was asked for; None without a length.
 
         Raises:
-            InputError: a hop without a window, or one that passes over what lies between two windows.
+            InputError: a hop without a window, or a hop longer than a window.
         """
         if window_seconds is not None:
             if self.hop_seconds is not None and self.hop_seconds > window_seconds:

@@ -1,7 +1,7 @@
-"""Clips taken apart into windows, each an item of its own: `audio` names the recording and the part of it.
+"""Cuts clips into windows. Each window is an item of its own: `audio` names the recording and the part of it.
 
-A table of windows has the columns `start` and `end` beside those of the clips: seconds, float64, null for a clip that
-could not be opened. A clip that is no longer than a window stays what it is.
+A table of windows also has the columns `start` and `end`: seconds, float64, null for a clip that could not be opened.
+A clip that is no longer than a window is not changed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ Span = tuple[float, float]  # s
 
 
 def cut_pool(pool: Dataset | IterableDataset, windows: Windows) -> Dataset | IterableDataset:
-    """A pool's windows in place of its clips; a stream where the audio itself is in the table, which is not copied.
+    """Replaces a pool's clips by their windows. If the table holds the audio itself, a stream saves copying it.
 
     Raises:
         InputError: no clip of a table is as long as a window.
@@ -46,7 +46,7 @@ def cut_pool(pool: Dataset | IterableDataset, windows: Windows) -> Dataset | Ite
 
 
 def window_spans(clips: Dataset, windows: Windows) -> list[list[Span | None]]:
-    """Start and end of each window of each clip, s; None of a clip that can't be opened. Headers alone are read."""
+    """Start and end of each window of each clip, s; None for a clip that can't be opened. Reads only headers."""
     audio, spans = iter(clips.select_columns(["audio"])), []
     bar = progress_bar(range(0, len(clips), _ROWS_AT_ONCE), desc="windows", unit="kclip", disable=len(clips) < 10_000)
     with ThreadPoolExecutor() as threads:
@@ -60,13 +60,13 @@ def check_lengths(spans: Iterable[Span | None], windows: Windows, name: str) -> 
     """Refuses windows that are longer than every clip.
 
     Args:
-        spans: of all windows of a table, called `name`.
+        spans: all windows of a table; errors call it `name`.
 
     Raises:
-        InputError: they are.
+        InputError: every clip is shorter than a window.
     """
     longest = max((span[1] - span[0] for span in spans if span is not None and None not in span), default=0)
-    if 0 < longest < windows.seconds - 0.001:  # which is more than a sample
+    if 0 < longest < windows.seconds - 0.001:  # 1 ms is more than a sample
         raise InputError(
             f"--window_seconds {windows.seconds:g} is longer than every clip of {name}: the longest lasts "
             f"{longest:g} s. Give less, or leave it out"
@@ -91,12 +91,12 @@ def _as_table(clips: Dataset, spans: list[list[Span | None]]) -> Dataset:
 
 
 def iter_windows(clips: Dataset, spans: list[list[Span | None]], first: int, stop: int) -> Iterator[dict]:
-    """Some windows of a table, as rows of `audio`, `audio_id`, `start` and `end`; a clip's windows share its bytes.
+    """Some windows of a table, as rows of `audio`, `audio_id`, `start` and `end`. A clip's windows share its bytes.
 
     Args:
         clips: with `audio` and `audio_id`.
-        spans: of `window_spans`.
-        first, stop: counted through the windows of all clips.
+        spans: from `window_spans`.
+        first, stop: positions, counted through the windows of all clips.
     """
     count = 0
     for row, of_clip in enumerate(spans):
@@ -108,7 +108,7 @@ def iter_windows(clips: Dataset, spans: list[list[Span | None]], first: int, sto
 
 
 def _spans(audio: dict | None, windows: Windows) -> list[Span | None]:
-    """Start and end of each window; None of a clip that can't be opened, for whoever embeds it will say why."""
+    """Start and end of each window. None for a clip that can't be opened: whoever embeds it will say why."""
     try:
         with open_clip(audio, _ANY_RATE) as clip:
             frames, rate = clip.source.frames, clip.source.rate
@@ -118,7 +118,7 @@ def _spans(audio: dict | None, windows: Windows) -> list[Span | None]:
 
 
 def _name_windows(path: str | None, audio_id: str, spans: list[Span | None]) -> Iterator[tuple]:
-    """Path, id, start and end of each window of a clip, which may be a part itself."""
+    """Path, id, start and end of each window of a clip. The clip may be a part itself."""
     _, clip = split_part(path or "")
     offset = 0.0 if clip is None else clip[0]
     for span in spans:
@@ -141,7 +141,7 @@ def _cut(audio: dict | None, audio_id: str, spans: list[Span | None]) -> Iterato
 
 
 def _cut_row(columns: dict[str, list], windows: Windows) -> dict[str, list]:
-    """One clip of a stream as its windows."""
+    """One clip of a stream, as its windows."""
     (audio,), (audio_id,) = columns["audio"], columns["audio_id"]
     rows = list(_cut(audio, audio_id, _spans(audio, windows)))
     shared = {name: values * len(rows) for name, values in columns.items()}
@@ -149,7 +149,7 @@ def _cut_row(columns: dict[str, list], windows: Windows) -> dict[str, list]:
 
 
 class WindowPlaces:
-    """Which rows are windows of one recording, and where in it they lie.
+    """Which rows are windows of one recording, and where they lie in it.
 
     Args:
         clips: with `audio_id`, `start` and `end`.
@@ -164,7 +164,7 @@ class WindowPlaces:
         return len(self.recordings)
 
     def overlap(self, row: int, other: int) -> bool:
-        """Whether two windows have a part of one recording in common."""
+        """Whether two windows share a part of one recording."""
         return bool(
             self.recordings[row] == self.recordings[other]
             and self.starts[row] < self.ends[other]
@@ -172,7 +172,7 @@ class WindowPlaces:
         )
 
     def touching(self, row: int) -> np.ndarray:
-        """The rows of the windows that overlap a window or lie beside it, itself among them."""
+        """The rows of the windows that overlap a window or lie beside it, including itself."""
         beside = (self.starts <= self.ends[row]) & (self.starts[row] <= self.ends)
-        beside[row] = True  # one of which nothing is known
+        beside[row] = True  # a window without known times
         return np.flatnonzero(beside & (self.recordings == self.recordings[row]))

@@ -11,7 +11,7 @@ from ..utils.arguments import COUNT, SEED, Range, flag
 from ..utils.precision import AUTO, DTYPE_HELP, DTYPES
 
 
-BUILT_IN = ["soundscapes"]  # the task where none is named
+BUILT_IN = ["soundscapes"]  # the default task
 
 
 @dataclass

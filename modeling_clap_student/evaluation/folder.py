@@ -1,4 +1,4 @@
-"""What an evaluation leaves in its folder: scores, tables, pictures; and which older files it may replace."""
+"""Writes an evaluation's folder: scores, tables, pictures. Decides which older files it may replace."""
 
 import json
 import re
@@ -43,10 +43,10 @@ _LEFT = (
 
 
 def refuse_other_folder(folder: Path) -> None:
-    """An older evaluation may be replaced, and nothing else.
+    """Checks that a folder holds nothing but an older evaluation, which may be replaced.
 
     Raises:
-        InputError: the folder holds a model, or files of these names that no evaluation left.
+        InputError: the folder holds a model, or files with these names that come from elsewhere.
     """
     if is_begun(folder) or (folder / "config.json").exists():
         raise InputError(f"{folder} is a model's own folder: name another for the evaluation")
@@ -57,7 +57,7 @@ def refuse_other_folder(folder: Path) -> None:
 
 
 def refuse_other_file(file: Path) -> None:
-    """For `--output_json`, likewise."""
+    """The same check for `--output_json`."""
     if file.is_dir():
         raise InputError(f"--output_json {file} is a folder: name a file")
     if file.exists() and not is_evaluation(file, {"model", "task", "metric", "value"}):
@@ -67,7 +67,7 @@ def refuse_other_file(file: Path) -> None:
 
 
 def is_evaluation(file: Path, keys: set[str]) -> bool:
-    """Whether a json file holds a mapping with these keys, or a list of such."""
+    """Whether a json file holds a mapping with these keys, or a list of such mappings."""
     if not file.is_file():
         return False
     try:
@@ -80,7 +80,7 @@ def is_evaluation(file: Path, keys: set[str]) -> bool:
 
 
 def check_places(args: EvalArguments) -> None:
-    """Whether all that the evaluation leaves can be written: told before the work, not after."""
+    """Checks before the work that all results can be written."""
     probe_folder(args.output_dir)
     from_main_process(lambda: refuse_other_folder(Path(args.output_dir)))
     if args.output_json:
@@ -97,12 +97,12 @@ def write_evaluation(
     results: dict[str, list[Result]],
     cut: Sequence[WindowedTask] = (),
 ) -> list[dict]:
-    """Prints the scores, and writes them with all that they depend on; returns the rows of `results.json`."""
+    """Prints the scores, and writes them with everything they depend on. Returns the rows of `results.json`."""
     rows = compare(results, args.baseline, args.seed)
     probed = probe_rows(results, args.probe, args.baseline, args.seed) if args.probe else []
     tables = [*scene_tables(rows, tasks), *score_tables(rows, tasks), *probe_tables(probed)]
     short = short_names(results)
-    for table in tables:  # before anything is written: a full disk does not cost the numbers
+    for table in tables:  # printed before anything is written: a full disk does not lose the numbers
         print_table(table.title, table.columns, [[short.get(row[0], row[0]), *row[1:]] for row in table.rows])
     per_model = [(name, result) for name, per_task in results.items() for result in per_task]
     cautions = [f"{name}: {told}" for name, result in per_model if (told := getattr(result, "collapse", None))]
@@ -138,7 +138,7 @@ def write_evaluation(
 
 
 def _file_names(tasks: Sequence[str]) -> dict[str, str]:
-    """Task -> what its pictures are called after."""
+    """Task -> the name of its pictures."""
     names: dict[str, str] = {}
     for number, task in enumerate(tasks, start=1):
         name = re.sub(r"[^\w.-]+", "_", short_name(task))
@@ -149,8 +149,8 @@ def _file_names(tasks: Sequence[str]) -> dict[str, str]:
 def _draw(
     folder: Path, args: EvalArguments, results: dict[str, list[Result]], rows: list[dict], names: Sequence[str]
 ) -> None:
-    """A confusion matrix of each classification task, over all models but the baseline; its embeddings, of each; the
-    scores of scenes."""
+    """Draws a confusion matrix for each classification task, over all models but the baseline; embeddings for each
+    model; and the scores of scenes."""
     for number, result in enumerate(results[args.model[0]]):
         if isinstance(result, ZeroShotResult):
             draw_confusion([results[model][number] for model in args.model], folder / f"confusion_{names[number]}.png")

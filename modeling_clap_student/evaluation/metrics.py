@@ -8,14 +8,14 @@ from ..utils.ranking import retrieval
 
 
 def _describe(description: str, inputs: str, *columns: dict) -> evaluate.MetricInfo:
-    """`columns`: those that a metric takes, or several sets, each of which it takes."""
+    """`columns`: the inputs of a metric, or several alternatives."""
     features = [datasets.Features(names) for names in columns]
     features = features if len(features) > 1 else features[0]
     return evaluate.MetricInfo(description=description, citation="", inputs_description=inputs, features=features)
 
 
 def computed(metric: evaluate.Metric, **inputs) -> dict:
-    """`metric.compute`, which in the main process always gives something."""
+    """`metric.compute`, which always returns something in the main process."""
     scores = metric.compute(**inputs)
     assert scores is not None
     return scores
@@ -44,9 +44,9 @@ class Accuracy(evaluate.Metric):
 
 
 class MacroAccuracy(Accuracy):
-    """The mean of the classes' accuracies, so that a class of few clips counts as much as one of many.
+    """The mean of the classes' accuracies, so a class with few clips counts as much as one with many.
 
-    A class that no reference names has no accuracy and does not count.
+    A class without a reference has no accuracy and does not count.
 
     >>> MacroAccuracy().compute(predictions=[0, 0, 0, 0], references=[0, 0, 0, 1])["macro_accuracy"]  # 0.5
     """
@@ -57,18 +57,18 @@ class MacroAccuracy(Accuracy):
 
 
 class MeanAveragePrecision(evaluate.Metric):
-    """The mean over the classes of the average precision of a class's scores: how early its clips come among all.
+    """The mean over the classes of the average precision of a class's scores: how early its clips come in the ranking.
 
-    AP is Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores, P and R counting all items that score at least the k-th: items of
-    equal score come together, so that their order does not matter. A class without a positive item has no average
+    AP is Σ (Rₖ − Rₖ₋₁) Pₖ over the distinct scores. P and R count all items that score at least the k-th. Items with
+    equal scores are taken together, so their order does not matter. A class without a positive item has no average
     precision and does not count.
 
-    Takes `predictions`, the scores of each item for all classes, and `references`: its class, or for several classes
-    an item a list of 0 and 1.
+    Takes `predictions`, the scores of each item for all classes, and `references`: each item's class, or a list of 0
+    and 1 for items with several classes.
 
     >>> MeanAveragePrecision().compute(predictions=[[0.9, 0.1], [0.8, 0.7]], references=[0, 1])["mAP"]  # 1.0
 
-    Source: as scikit-learn's `average_precision_score`; Gemmeke et al. 2017 report AudioSet so.
+    Source: as scikit-learn's `average_precision_score`; Gemmeke et al. 2017 report AudioSet this way.
     """
 
     def _info(self):
@@ -91,13 +91,13 @@ class MeanAveragePrecision(evaluate.Metric):
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray | None = None) -> np.ndarray:
-    """(draws,) the average precision of one class's scores, in [0, 1]; scikit-learn's takes one draw at a time.
+    """(draws,) the average precision of one class's scores, in [0, 1]. scikit-learn's takes one draw at a time.
 
     Args:
         scores: (items,) of the class.
         positive: (items,) bool, whether an item is of the class.
-        counts: (draws, items) int, how often each draw holds an item; every item once by default. Each draw holds as
-            many positive items, at least one.
+        counts: (draws, items) int, how often each draw holds an item; by default every item once. All draws hold the
+            same number of positive items, at least one.
     """
     counts = np.ones((1, len(scores)), dtype=np.int64) if counts is None else counts
     order = np.argsort(-scores, kind="stable")
@@ -110,7 +110,7 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, counts: np.ndarr
 
 
 class Retrieval(evaluate.Metric):
-    """What `retrieval` finds in both directions: R@1, R@5, R@10, mAP@10 and the median rank.
+    """The scores of `retrieval` in both directions: R@1, R@5, R@10, mAP@10 and the median rank.
 
     Texts and their clips may be added in batches; the clips are given at the end.
 

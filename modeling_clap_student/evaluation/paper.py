@@ -1,11 +1,11 @@
-"""What the paper reports: its scores, and on which sets they can be compared with ours."""
+"""The paper's scores, and the sets on which ours can be compared with them."""
 
 from collections.abc import Sequence
 
 from ..data.benchmarks import Benchmark
 
 
-# Clips of the whole sets, all folds and parts, that the paper evaluates on.
+# Number of clips in the whole sets, with all folds and parts, as the paper evaluates.
 PAPER_CLIPS = {"esc50": 2000, "urbansound8k": 8732, "tut17": 6300}
 
 PAPER_SCORES = {
@@ -24,12 +24,12 @@ PAPER_SCORES = {
 
 
 def in_paper(task: object) -> bool:
-    """Whether a task is one of the paper's, with all of its clips."""
+    """Whether a task is one of the paper's, with all its clips."""
     return isinstance(task, Benchmark) and PAPER_CLIPS.get(task.layout) == len(task.clips)
 
 
 def paper_rows(tasks: Sequence) -> list[list[str]]:
-    """Rows of a table of accuracies; none where no task is the paper's."""
+    """Rows of a table of accuracies; empty if no task is the paper's."""
     if not any(map(in_paper, tasks)):
         return []
     return [

@@ -1,6 +1,6 @@
-"""Pictures of an evaluation: which classes are mistaken for which, where clips and classes lie, scores of scenes.
+"""Pictures of an evaluation: confused classes, clips and classes in a plane, scores of scenes.
 
-They are drawn as PNG from the main process alone; an older file is replaced.
+They are PNG files, drawn by the main process only. An older file is replaced.
 """
 
 import warnings
@@ -25,7 +25,7 @@ from .zste.result import MAIN_TASKS
 
 @contextmanager
 def chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterator[Figure]:
-    """A figure to draw on, that is saved at the end."""
+    """A figure to draw on. It is saved at the end."""
     with matplotlib.rc_context(FILE_STYLE | style):
         figure = Figure(figsize=inches, layout="constrained")
         yield figure
@@ -34,14 +34,14 @@ def chart(path: Path | str, inches: tuple[float, float], style: dict) -> Iterato
 
 @dataclass(frozen=True)
 class Confusion:
-    """Clips of one class that were put into another."""
+    """Clips of one class that were classified as another."""
 
-    label: str  # their class
+    label: str  # their true class
     predicted: str
     count: int
-    share: float  # of the class's clips
+    share: float  # of the true class's clips
     clips: list[str]  # ids of some of them
-    paths: list[str | None]  # where these lie; None of one that has no file of its own, as in a Hub dataset
+    paths: list[str | None]  # their paths; None for a clip without its own file, as in a Hub dataset
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -51,7 +51,7 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 
 
 def most_confused(result: ZeroShotResult, most: int = 10, most_clips: int = 5) -> list[Confusion]:
-    """The pairs of classes with the most clips of one in the other; of equal ones the first classes."""
+    """The pairs of classes with the most clips of one classified as the other. Ties: the first classes."""
     names = result.benchmark.class_names
     matrix = confusion_matrix(result.truth, result.predicted, len(names))
     totals = matrix.sum(axis=1)
@@ -73,7 +73,7 @@ def _path(audio: dict) -> str | None:
 
 
 def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
-    """Draws one benchmark's matrix: each row is the share of its class's clips, over all models together."""
+    """Draws one benchmark's matrix. Each row shows shares of its class's clips, over all models together."""
     if not PartialState().is_main_process:
         return
     names = results[0].benchmark.class_names
@@ -85,7 +85,7 @@ def draw_confusion(results: Sequence[ZeroShotResult], path: Path | str) -> None:
 
 
 def show_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]):
-    """Shows a matrix of counts as each class's shares, in per cent where there is room; returns the image, for a
+    """Shows a matrix of counts as each class's shares, with per cent where there is room. Returns the image, for a
     colour bar."""
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     size = 8 if len(names) <= 20 else 6
@@ -102,7 +102,7 @@ def show_confusion(axes: Axes, matrix: np.ndarray, names: Sequence[str]):
     return image
 
 
-_INCHES = 6.0  # a panel
+_INCHES = 6.0  # of a panel
 _FRAMED = {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left", "right", "top", "bottom")}
 
 
@@ -115,7 +115,7 @@ def plane(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
         from umap import UMAP
 
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a seed leaves one thread
+            warnings.simplefilter("ignore")  # the warning that a seed limits it to one thread
             return UMAP(metric="cosine", random_state=seed).fit_transform(vectors), "UMAP"
     centred = vectors - vectors.mean(axis=0)
     directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
@@ -124,9 +124,9 @@ def plane(vectors: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
 
 
 def draw_embeddings(results: dict[str, ZeroShotResult], path: Path | str, seed: int = 0) -> None:
-    """Draws one benchmark's clips, points coloured by their class, and its classes: a panel a model.
+    """Draws one benchmark's clips, coloured by class, and its classes: one panel per model.
 
-    Each model has a plane of its own: two models' vectors have nothing in common.
+    Each model has its own plane: the vectors of two models have nothing in common.
     """
     if not PartialState().is_main_process:
         return
@@ -155,14 +155,14 @@ def _draw_plane(axes: Axes, result: ZeroShotResult, seed: int) -> str:
     return method
 
 
-_TASKS = [metric for metric in MAIN_TASKS if not metric.startswith("6C")]  # a gap is no share
+_TASKS = [metric for metric in MAIN_TASKS if not metric.startswith("6C")]  # a gap is not a share
 COLORS = ("#5b3fd0", "#c2410c", "#17703a", "#0e7490", "#a21caf", "#a16207", "#475569", "#be123c")
 _INK = "#1b1e23"
-_WIDTH = 0.8  # of a task's bars together
+_WIDTH = 0.8  # of all bars of a task
 
 
 def draw_tasks(rows: Sequence[dict], task: str, path: Path | str, metrics: Sequence[str] = _TASKS) -> None:
-    """Draws the tasks of one set of scenes, with 95 % intervals: `rows` of `compare`, but for the mean of models."""
+    """Draws the tasks of one set of scenes, with 95 % intervals. `rows` come from `compare`, without models' means."""
     if not PartialState().is_main_process:
         return
     scores: dict[str, dict[str, dict]] = {}

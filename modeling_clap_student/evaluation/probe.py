@@ -1,7 +1,7 @@
-"""A linear probe: how far a few labelled clips of each class go, on embeddings as they are.
+"""A linear probe: what a few labelled clips of each class achieve on fixed embeddings.
 
-Source: MTEB's protocol for classification, which MAEB takes over (Muennighoff et al. 2023, arXiv 2210.07316): logistic
-regression on 8 examples a class, ten times.
+Source: MTEB's protocol for classification, which MAEB uses too (Muennighoff et al. 2023, arXiv 2210.07316): logistic
+regression on 8 examples per class, ten times.
 """
 
 from collections import Counter
@@ -25,13 +25,13 @@ DRAWS = 10
 
 @dataclass(frozen=True)
 class Probe:
-    """Of one model on one benchmark.
+    """The probe of one model on one benchmark.
 
     Attributes:
         task: the benchmark's name.
-        examples: clips a class that were learned from.
-        accuracies: (draws,) in [0, 1], each on the clips that its draw left.
-        num_tested: clips that the smallest of these sets held.
+        examples: training clips per class.
+        accuracies: (draws,) in [0, 1], each on the clips that its draw left over.
+        num_tested: number of clips in the smallest of these test sets.
     """
 
     task: str
@@ -47,14 +47,14 @@ class Probe:
 
 
 def probe(result: ZeroShotResult, examples: int, seed: int = 0, draws: int = DRAWS) -> Probe:
-    """Learns the classes from some of the clips, and classifies the others, several times.
+    """Learns the classes from some of the clips and classifies the others, several times.
 
-    The draws follow from the seed and from which clips could be read: models that heard the same are probed alike.
-    Clips of a recording that was drawn are neither learned from nor tested on, where recordings are known.
+    The draws depend only on the seed and on which clips could be read. So models that read the same clips get the same
+    draws. If recordings are known, other clips of a drawn recording are used neither for training nor for testing.
 
     Args:
-        result: what holds the clips' embeddings.
-        examples: clips a class.
+        result: holds the clips' embeddings.
+        examples: clips per class.
 
     Raises:
         InputError: a class has too few clips.
@@ -76,7 +76,7 @@ def probe(result: ZeroShotResult, examples: int, seed: int = 0, draws: int = DRA
 
 
 def check_probe(examples: int, tasks: Sequence) -> None:
-    """Whether tasks have what a probe needs: told before the clips are embedded.
+    """Checks, before the clips are embedded, that the tasks fit a probe.
 
     Raises:
         InputError: no task has classes, or a class has too few clips.
@@ -95,7 +95,7 @@ def _check_clips(task: str, examples: int, labels: Sequence[str]) -> None:
 
 
 def _recordings(result: ZeroShotResult) -> np.ndarray:
-    """(kept,) numbers, the same for clips that were cut from one recording."""
+    """(kept,) numbers, equal for clips that were cut from one recording."""
     clips = result.benchmark.clips
     names = list(clips["audio_id"])
     if "origin_id" in clips.column_names:
@@ -104,13 +104,13 @@ def _recordings(result: ZeroShotResult) -> np.ndarray:
 
 
 def fit_logistic(embeds: np.ndarray, labels: np.ndarray, strength: float = 1.0):
-    """Multinomial logistic regression; returns what classifies (clips, dim) embeddings as (clips,) labels.
+    """Multinomial logistic regression. Returns a classifier: (clips, dim) embeddings to (clips,) labels.
 
     Minimises Σ cross-entropy + |W|²/(2 · strength) over weights W and free biases, as scikit-learn does.
 
     Args:
         embeds: (clips, dim).
-        labels: (clips,) int, two different ones at least.
+        labels: (clips,) int, at least two different ones.
     """
     classes, targets = np.unique(labels, return_inverse=True)
     inputs, targets = torch.as_tensor(embeds, dtype=torch.float64), torch.as_tensor(targets)
@@ -131,7 +131,7 @@ def fit_logistic(embeds: np.ndarray, labels: np.ndarray, strength: float = 1.0):
 
 
 def probe_rows(results: dict[str, list], examples: int, baseline: str | None, seed: int) -> list[dict]:
-    """Rows for `results.json`, of the tasks that have classes; beside a baseline the mean `difference` of the draws.
+    """Rows for `results.json`, for tasks with classes; with a baseline, also the mean `difference` of the draws.
 
     Args:
         results: model -> its result on each task.
@@ -152,12 +152,12 @@ def probe_rows(results: dict[str, list], examples: int, baseline: str | None, se
 
 
 def probe_tables(rows: Sequence[dict]) -> list[ReportTable]:
-    """Model × task, mean ± s.d. over the draws."""
+    """Tables of model × task, mean ± s.d. over the draws."""
     if not rows:
         return []
     tasks, models = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "model"))
     cells = {(row["model"], row["task"]): percent(row) for row in rows}
     examples = rows[0]["metric"].removeprefix("probe_")
-    title = f"Accuracy of a linear probe on {examples} clips a class, % ± s.d. over {DRAWS} draws"
+    title = f"Accuracy of a linear probe on {examples} clips per class, % ± s.d. over {DRAWS} draws"
     lines = [[model, *(cells[model, task] for task in tasks)] for model in models]
     return [ReportTable(title, ["model", *map(short_name, tasks)], lines)]

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it is sure: the reliability curve of `classify`'s probabilities.
+"""Compares how sure a model is with how often it is right: the reliability curve of `classify`'s probabilities.
 
 Source: Guo et al. 2017, arXiv 1706.04599.
 """
@@ -21,11 +21,11 @@ _INCHES = (5.2, 4.6)
 
 @dataclass(frozen=True)
 class Reliability:
-    """Of one model on one benchmark; bins without a clip are left out.
+    """The curve of one model on one benchmark. Empty bins are left out.
 
     Attributes:
-        confidence: (bins,) mean probability of the class that was named.
-        accuracy: (bins,) share of the bin's clips whose class was named.
+        confidence: (bins,) mean probability of the predicted class.
+        accuracy: (bins,) share of the bin's clips whose prediction is right.
         counts: (bins,) int, clips.
     """
 
@@ -35,12 +35,12 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """The expected calibration error: how far the two are apart on average over the clips."""
+        """The expected calibration error: the mean difference of the two, over the clips."""
         return float(np.average(np.abs(self.confidence - self.accuracy), weights=self.counts))
 
 
 def reliability(result: ZeroShotResult, num_bins: int = NUM_BINS) -> Reliability:
-    """Clips by their highest probability, in bins of equal width."""
+    """Sorts clips by their highest probability into bins of equal width."""
     highest = result.probabilities.max(axis=1)
     bins = np.minimum((highest * num_bins).astype(int), num_bins - 1)
     counts = np.bincount(bins, minlength=num_bins)
@@ -50,7 +50,7 @@ def reliability(result: ZeroShotResult, num_bins: int = NUM_BINS) -> Reliability
 
 
 def reliability_rows(results: Mapping[str, list]) -> list[dict]:
-    """Rows for `results.json`, `ece`, of the tasks that have classes; model -> its result on each task."""
+    """Rows for `results.json`, metric `ece`, for tasks with classes. `results`: model -> its result on each task."""
     return [
         score_row(result.task, "ece", reliability(result).error, result.n) | {"model": model}
         for model, of_tasks in results.items()
@@ -60,7 +60,7 @@ def reliability_rows(results: Mapping[str, list]) -> list[dict]:
 
 
 def draw_reliability(results: Mapping[str, ZeroShotResult], path: Path | str) -> None:
-    """Draws one benchmark's curves, a model a colour, with 95 % intervals; on the diagonal it is as right as sure."""
+    """Draws one benchmark's curves, one colour per model, with 95 % intervals. The diagonal is perfect calibration."""
     if not PartialState().is_main_process:
         return
     with chart(path, _INCHES, {}) as figure:

@@ -1,4 +1,4 @@
-"""What `run_eval.py` tells: its tables, on the terminal and in `results.md`, and the block for a model's card."""
+"""The output of `run_eval.py`: tables for the terminal and for `results.md`, and a block for a model's card."""
 
 import re
 from collections.abc import Sequence
@@ -26,22 +26,22 @@ from .zste.tasks import CONTROLS, MEANS, metric_of
 CLASSIFICATION = {"accuracy": "Accuracy", "macro_accuracy": "Macro accuracy", "mAP": "Mean average precision"}
 RETRIEVAL = (*(f"R@{k}" for k in CUTOFFS), "mAP@10", "median_rank")
 
-# What is compared with a baseline in the table; other differences stand in results.json alone.
+# Scores that the table compares with a baseline. Other differences are only in results.json.
 _COMPARED = ("accuracy", "R@1", "mAP@10")  # endings
-_PUBLISHED = ("/group", "/R@1", "/mAP@10", "/accuracy")  # endings, of tests that others wrote
+_PUBLISHED = ("/group", "/R@1", "/mAP@10", "/accuracy")  # endings, for tests by others
 _COMPARED_SCENES = ("1A", "2A", "3A", "3C", "3D", "4A", "4B", "5A", "6A", "6B")
 
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of texts; its title says the unit."""
+    """A table of texts. Its title gives the unit."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
 
     def as_markdown(self) -> str:
-        """With the first column to the left, the others to the right."""
+        """The first column is left-aligned, the others right-aligned."""
         rule = ["---", *["---:"] * (len(self.columns) - 1)]
         lines = [self.columns, rule, *self.rows]
         rows = ["| " + " | ".join(map(markdown_text, line)) + " |" for line in lines]
@@ -49,11 +49,11 @@ class ReportTable:
 
 
 def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
-    """What counts, for the terminal too: model × task, in % with 95 % interval or s.d., the paper's numbers below.
+    """The main scores, also for the terminal: model × task, in % with 95 % interval or s.d., then the paper's numbers.
 
     Args:
-        rows: of `compare`.
-        tasks: what they are of.
+        rows: from `compare`.
+        tasks: the tasks of the rows.
     """
     scores = {(row["model"], row["task"], row["metric"]): row for row in rows}
     models = list(dict.fromkeys(row["model"] for row in rows))
@@ -72,7 +72,7 @@ def score_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
 
 
 def percent(row: dict) -> str:
-    """A score in a table: its value in %, with its 95 % interval, or its s.d. over several models."""
+    """A score in a table: its value in %, with its 95 % interval, or with its s.d. over several models."""
     value = f"{100 * row['value']:.1f}"
     if "deviation" in row:
         return f"{value} ± {100 * row['deviation']:.1f}"
@@ -125,7 +125,7 @@ def _signed(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # never -0.0
 
 
-# metric of scenes -> what it measures.
+# metric of scenes -> its meaning.
 TITLES = {
     SCORE: "score: mean of 1A 2A 3A 4A 5A over chance",
     "1A": "1A single sound",
@@ -162,7 +162,7 @@ _OF_ORDER = ("3A", "3C", "3D", "4A", "4B", "5A", "5B", "6A", "6B")
 
 
 def scene_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
-    """For the terminal too: tasks × models, controls, connectives of each set of scenes; tests of others."""
+    """Tables for each set of scenes, also for the terminal: tasks × models, controls, connectives; tests by others."""
     tables = []
     for task in tasks:
         scores, models, name = _scores_on(task.name, rows)
@@ -179,7 +179,7 @@ def scene_tables(rows: Sequence[dict], tasks: Sequence) -> list[ReportTable]:
 
 
 def scene_notes(tasks: Sequence) -> list[str]:
-    """What the words of the tables stand for, where there are scenes."""
+    """Explains the words of the tables, if there are scenes."""
     if not any(isinstance(task, SceneSet) for task in tasks):
         return []
     controls = "; ".join(f"{name}: {effect}" for name, effect in CONTROLS.values())
@@ -190,7 +190,7 @@ def scene_notes(tasks: Sequence) -> list[str]:
 
 
 def _scores_on(task: str, rows: Sequence[dict]) -> tuple[dict, list[str], str]:
-    """(model, metric) -> row; the models; what to call the task."""
+    """(model, metric) -> row; the models; the task's name."""
     scores = {(row["model"], row["metric"]): row for row in rows if row["task"] == task}
     return scores, list(dict.fromkeys(model for model, _ in scores)), short_name(task)
 
@@ -210,9 +210,9 @@ def _task_table(scores: dict, models: list[str], name: str, titles: dict[str, st
 def _control_table(
     scores: dict, models: list[str], name: str, metrics: Sequence[str], whole: bool = False
 ) -> ReportTable:
-    """A row a task and model: as it is, under each control, and what is known without measuring.
+    """One row per task and model: the score, the score under each control, and values known without measuring.
 
-    `whole`: with n and intervals, for which the terminal is too narrow.
+    `whole`: with n and intervals, which do not fit on the terminal.
     """
     show = percent if whole else lambda row: f"{100 * row['value']:.1f}"
     cells = [
@@ -251,7 +251,7 @@ def _connective_table(scores: dict, models: list[str], name: str) -> ReportTable
 
 
 def detail_tables(results: dict[str, list]) -> list[ReportTable]:
-    """By fold, by class, and which classes are mistaken for which, of each classification task."""
+    """For each classification task: accuracy by fold, accuracy by class, and the most confused classes."""
     tables = []
     for scored in _by_task(results, ZeroShotResult):
         tables += [*_fold_table(scored), _class_table(scored), _confusion_table(scored)]
@@ -259,7 +259,7 @@ def detail_tables(results: dict[str, list]) -> list[ReportTable]:
 
 
 def scene_detail_tables(rows: Sequence[dict], results: dict[str, list]) -> list[ReportTable]:
-    """The controls whole; pairs of classes that may occur in training and that may not; confused relations."""
+    """All controls; class pairs that may occur in training and those that may not; confused relations."""
     tables = []
     for scored in _by_task(results, ZsteResult):
         scores = _scores_on(next(iter(scored.values())).task, rows)
@@ -268,7 +268,7 @@ def scene_detail_tables(rows: Sequence[dict], results: dict[str, list]) -> list[
 
 
 def _by_task(results: dict[str, list], kind: type) -> list[dict]:
-    """Model -> its result, of each task whose results are of a kind."""
+    """For each task whose results are of one kind: model -> its result."""
     tasks = [dict(zip(results, task_results, strict=True)) for task_results in zip(*results.values(), strict=True)]
     return [scored for scored in tasks if isinstance(next(iter(scored.values())), kind)]
 
@@ -342,7 +342,7 @@ def as_markdown(tables: Sequence[ReportTable], notes: Sequence[str]) -> str:
 
 
 def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) -> str:
-    """The block `model-index` of the metadata of models' cards, as YAML: an entry for each of `models`."""
+    """The `model-index` block of model cards' metadata, as YAML, with an entry for each of `models`."""
     kinds = {
         task.name: "zero-shot-audio-classification"
         if isinstance(task, Benchmark | SceneSet)
@@ -358,7 +358,7 @@ def model_index(rows: Sequence[dict], tasks: Sequence, models: Sequence[str]) ->
 
 
 def _is_listed(row: dict) -> bool:
-    """Of scenes, there are hundreds of scores: parts, pairs of classes and controls stay in `results.json`."""
+    """Scenes have hundreds of scores: parts, pairs of classes and controls are only in `results.json`."""
     return (
         not row["task"].startswith(ZSTE) or row["metric"] in (SCORE, *MAIN_TASKS) or row["metric"].endswith(_PUBLISHED)
     )

@@ -1,4 +1,4 @@
-"""What an evaluation leaves beside its scores: what they depend on, and what each clip was taken for."""
+"""Records beside the scores: everything they depend on, and the prediction for each clip."""
 
 import platform
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _PACKAGES = ("accelerate", "datasets", "evaluate", "numpy", "soundfile", "tokeni
 
 
 def checkpoint_facts(name: str, model, processor) -> dict:
-    """Which weights a name, as the user typed it, stood for, before they are folded or cast."""
+    """Identifies the weights behind a name that the user typed, before they are folded or cast."""
     return {
         "model": name,
         "revision": getattr(model.config, "_commit_hash", None),
@@ -37,8 +37,8 @@ def checkpoint_facts(name: str, model, processor) -> dict:
 
 
 def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, prompts: Prompts) -> dict:
-    """What the numbers depend on: `models` (of `checkpoint_facts`) and `tasks`, a list each, and versions, prompts and
-    settings for all."""
+    """Everything the numbers depend on: a list `models` (from `checkpoint_facts`), a list `tasks`, and versions,
+    prompts and settings for all."""
     return {
         "modeling_clap_student": __version__,
         "python": platform.python_version(),
@@ -53,7 +53,7 @@ def provenance(settings: dict, checkpoints: Sequence[dict], tasks: Sequence, pro
 
 
 def with_provenance(rows: Sequence[dict], facts: dict) -> list[dict]:
-    """The same scores; the first of each model on each task has `provenance`: of `model`, of `task`, and of all."""
+    """The same scores. The first of each model on each task gets `provenance`: of `model`, of `task`, and of all."""
     models = {model["model"]: model for model in facts["models"]}
     tasks = {task["task"]: task for task in facts["tasks"]}
     common = {name: value for name, value in facts.items() if name not in ("models", "tasks")}
@@ -67,7 +67,7 @@ def with_provenance(rows: Sequence[dict], facts: dict) -> list[dict]:
 
 
 def _task_facts(task, prompts: Prompts) -> dict:
-    """A task as a whole; classes with the texts that stand for them."""
+    """The facts about a whole task. Classes are listed with the texts that describe them."""
     published = isinstance(task, PublishedTest)
     dataset = task.place if published else task.name.removeprefix(RETRIEVAL).removeprefix(ZSTE)
     facts = {"task": task.name, "layout": task.layout, "dataset": dataset_source(dataset)}
@@ -88,7 +88,7 @@ def _task_facts(task, prompts: Prompts) -> dict:
 
 
 def details(facts: dict, tasks: Sequence, results: dict[str, list[Result]]) -> dict:
-    """For a json file: the `provenance`, with each task's items and each result's outcomes, item by item."""
+    """For a json file: the `provenance`, each task's items, and each result's outcomes, item by item."""
     return {
         **facts,
         "tasks": [task_facts | _task_items(task) for task_facts, task in zip(facts["tasks"], tasks, strict=True)],
@@ -123,8 +123,8 @@ def _task_items(task) -> dict:
 
 
 def _outcomes(result: Result) -> dict:
-    """Predictions and `order` stand in the order of the task's clips or scenes; ranks beside the numbers of the
-    task's rows, or clips."""
+    """Predictions and `order` follow the order of the task's clips or scenes. Ranks come with the numbers of the
+    task's rows or clips."""
     if isinstance(result, RetrievalResult):
         return {"ranks": {way: _ranks(result, way) for way in result.scores}}
     if isinstance(result, ZsteResult):
@@ -150,7 +150,7 @@ def _ranks(result: RetrievalResult, way: str) -> dict:
 
 
 def _scene_outcomes(result: ZsteResult) -> dict:
-    """`order` is task 3C: right or wrong, null where a clip can't be read."""
+    """`order` is task 3C: right or wrong, null if a clip can't be read."""
     order: list[bool | None] = [None] * len(result.scene_set.scenes)
     for row, right in zip(result.rows.tolist(), result.outcomes["3C"].values().tolist(), strict=True):
         order[row] = right

@@ -1,4 +1,4 @@
-"""One model on one captioned set: clips that look for their captions, and captions for their clips."""
+"""Retrieval by one model on one captioned set: clips find their captions, and captions find their clips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class RetrievalResult:
     """Scores of both directions."""
 
     captioned: CaptionedSet
-    rows: np.ndarray = field(repr=False)  # (texts,) int, the set's rows whose clip could be read; only these took part
+    rows: np.ndarray = field(repr=False)  # (texts,) int, the set's rows whose clip could be read; only these count
     clip_ids: np.ndarray = field(repr=False)  # (clips,) the `audio_id` of each clip
     # `audio_to_text`, whose queries are numbers of `clip_ids`, and `text_to_audio`, numbers of `rows`.
     scores: dict[str, QueryScores] = field(repr=False)
@@ -27,10 +27,10 @@ class RetrievalResult:
         return self.captioned.name
 
     def as_rows(self, seed: int = 0) -> list[dict]:
-        """`{task, metric, value, n, low, high}` of all scores, n counting queries.
+        """`{task, metric, value, n, low, high}` for all scores; n counts queries.
 
-        R@k has Wilson's interval, mAP@10 a bootstrap one of this seed, and the median rank one between two ranks. All
-        take queries for independent of each other, which captions of one clip are not quite.
+        R@k has Wilson's interval, mAP@10 a bootstrap interval with this seed, and the median rank an interval between
+        two ranks. All assume independent queries, which captions of one clip are not quite.
         """
         rows = []
         for way in DIRECTIONS:
@@ -41,7 +41,7 @@ class RetrievalResult:
         return rows
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """Metric -> what each query adds to it."""
+        """Metric -> each query's contribution."""
         return {
             f"{way}_{name}": ItemScores(self.items(way), values)
             for way in DIRECTIONS
@@ -49,16 +49,17 @@ class RetrievalResult:
         }
 
     def items(self, way: str) -> np.ndarray:
-        """(queries,) what tells a direction's queries from each other: a clip's id, a caption's row in the set."""
+        """(queries,) the identity of a direction's queries: a clip's id, or a caption's row in the set."""
         return (self.clip_ids if way == "audio_to_text" else self.rows)[self.scores[way].queries]
 
 
 def find_captioned(
     checkpoints: Mapping[str, tuple], captioned: CaptionedSet, skipped: SkippedClips, batch_size: int = 32
 ) -> dict[str, RetrievalResult]:
-    """Embeds a captioned set, each clip whole and once, and ranks by cosine: each model's result, in their order.
+    """Embeds a captioned set, each clip whole and once, and ranks by cosine. Returns each model's result, in their
+    order.
 
-    A clip is read once for all models that hear it alike. Captions of a clip that can't be read are left out.
+    A clip is read once for all models with equal feature extractors. Captions of unreadable clips are left out.
     """
     results = {}
     for names, models, processor in side_by_side(checkpoints):

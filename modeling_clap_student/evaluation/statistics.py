@@ -1,4 +1,4 @@
-"""A score and its interval; differences between models on the same clips, and their tests."""
+"""Scores with intervals, differences between models on the same clips, and tests of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ RESAMPLES = 10_000
 
 
 def score_row(task: str, metric: str, value: float, n: int, interval: tuple[float, float] | None = None) -> dict:
-    """`{task, metric, value, n, low, high}`; low and high, a 95 % interval, are null where none is known."""
+    """`{task, metric, value, n, low, high}`. `low` and `high`, a 95 % interval, are null if it is not known."""
     low, high = interval or (None, None)
     return {"task": task, "metric": metric, "value": value, "n": n, "low": low, "high": high}
 
 
 def mean_row(task: str, metric: str, values: np.ndarray, seed: int) -> dict:
-    """A mean's row: with Wilson's interval where values are right or wrong (bool), else a bootstrap one."""
+    """A row for a mean: with Wilson's interval if values are right or wrong (bool), else with a bootstrap interval."""
     n = len(values)
     interval = wilson_interval(int(values.sum()), n) if values.dtype == bool else bootstrap_interval(values, seed)
     return score_row(task, metric, float(values.mean()), n, interval)
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a proportion, which stays within [0, 1] and holds its level for small n.
+    """Wilson's interval of a proportion. It stays within [0, 1] and keeps its level for small n.
 
     Source: Wilson 1927, J. Am. Stat. Assoc. 22.
     """
@@ -44,7 +44,7 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
 def bootstrap_interval(
     values: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The bootstrap's percentile interval of a mean; for a paired difference, give each item's difference.
+    """The bootstrap's percentile interval of a mean. For a paired difference, give each item's difference.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
     """
@@ -54,8 +54,8 @@ def bootstrap_interval(
 
 
 def resampled_means(values: np.ndarray, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
-    """(resamples,) means of as many values, drawn with replacement."""
-    # A resample's mean depends on how often it holds each distinct value alone, and these are few.
+    """(resamples,) means of resamples of the same size, drawn with replacement."""
+    # A resample's mean depends only on how often it holds each distinct value, and distinct values are few.
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
     n, at_once = len(values), max(1, 2**24 // len(distinct))
     sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
@@ -65,8 +65,8 @@ def resampled_means(values: np.ndarray, rng: np.random.Generator, resamples: int
 def macro_interval(
     correct: np.ndarray, totals: np.ndarray, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The bootstrap's percentile interval of a mean of class accuracies, whose clips are drawn class by class: of
-    `totals` (classes,), at least 1 each, `correct` are put in their class."""
+    """The bootstrap's percentile interval of a mean of class accuracies. Clips are drawn class by class: of `totals`
+    (classes,), at least 1 each, `correct` are right."""
     rng = np.random.default_rng(seed)
     hits = rng.binomial(totals, correct / totals, size=(resamples, len(totals)))
     return _percentiles((hits / totals).mean(axis=1), confidence)
@@ -82,10 +82,10 @@ def average_precision_interval(
 ) -> tuple[float, float]:
     """The bootstrap's normal interval of the mean over the classes of their average precision, within [0, 1].
 
-    Each class's items are drawn among themselves, and the interval reaches as many standard deviations of the
-    resamples' means to both sides, for which few resamples are enough: their percentiles would lie too high, since an
-    item that is drawn twice finds itself. The resamples of a class with few items vary too little, and the interval is
-    narrower than it says. A resample costs a pass over all scores (items, classes).
+    Each class's items are drawn separately. The interval is a number of standard deviations of the resamples' means,
+    for which few resamples are enough. Percentiles would be too high, because an item that is drawn twice finds
+    itself. The resamples of a class with few items vary too little, so the interval is too narrow then. A resample
+    costs one pass over all scores (items, classes).
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 12.
     """
@@ -103,18 +103,18 @@ def average_precision_interval(
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a median whose ends are two of the values, however these are distributed.
+    """The interval of a median between two of the values, for any distribution.
 
-    Of n values, as many as a coin shows heads lie below the median: between the k-th from below and the k-th from
-    above it lies with probability 1 - 2 P(heads < k), and k is the largest for which that is enough. Few values span
-    less than the confidence asks for.
+    The number of values below the median is distributed like the heads of n coins. So the median lies between the k-th
+    value from below and the k-th from above with probability 1 - 2 P(heads < k). k is the largest number for which
+    that is enough. With few values, the probability is below the wanted confidence.
 
     Source: Conover 1999, Practical Nonparametric Statistics, section 3.2.
     """
     ordered, n = np.sort(values), len(values)
     if n == 0:
         raise ValueError("need at least one value")
-    k, term, below = 0, 1, 0  # term / 2ⁿ is P(heads = k), below / 2ⁿ is P(heads < k): whole numbers have no end
+    k, term, below = 0, 1, 0  # term / 2ⁿ is P(heads = k), below / 2ⁿ is P(heads < k), in exact integers
     allowed = int((1 - confidence) / 2 * 2**53) * 2**n // 2**53
     while below + term <= allowed:
         below, term, k = below + term, term * (n - k) // (k + 1), k + 1
@@ -125,8 +125,8 @@ def median_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     """The two-sided p of McNemar's exact test of whether two models are right equally often on the same clips.
 
-    Only clips that one of them alone gets right count: of equally good models, each would have such a clip with
-    probability ½. Where they never differ, p is 1.
+    Only clips that exactly one of them gets right count. Each of two equally good models gets such a clip right with
+    probability ½. If they never differ, p is 1.
 
     Source: McNemar 1947, Psychometrika 12; the exact form: Agresti 2013, Categorical Data Analysis, section 11.1.
     """
@@ -135,29 +135,29 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
         raise ValueError(f"need the same clips, got {first.shape} and {second.shape}")
     mine, theirs = int((first & ~second).sum()), int((second & ~first).sum())
     differing = mine + theirs
-    tail = sum(comb(differing, k) for k in range(min(mine, theirs) + 1))  # in whole numbers, which have no end
+    tail = sum(comb(differing, k) for k in range(min(mine, theirs) + 1))  # in exact integers
     return min(1.0, 2 * tail / 2**differing)
 
 
 @dataclass(frozen=True)
 class ItemScores:
-    """What each clip or text adds to a score that is their mean; of two models, the same items are compared."""
+    """Each item's contribution to a score that is a mean. Models are compared on the same items."""
 
-    items: np.ndarray  # (n,) each once: a clip's id, a text's number
-    values: np.ndarray  # (n,) bool where an item is right or wrong and nothing between, else float
+    items: np.ndarray  # (n,) different ones: a clip's id, a text's number
+    values: np.ndarray  # (n,) bool if items are only right or wrong, else float
 
     def values_of(self, items: np.ndarray) -> np.ndarray:
-        """The values of some items, which are sorted."""
+        """The values of some sorted items."""
         order = np.argsort(self.items)
         return self.values[order[np.searchsorted(self.items, items, sorter=order)]]
 
 
 def paired_difference(models: Sequence[ItemScores], baseline: ItemScores, seed: int = 0) -> dict:
-    """Models, whose mean is taken item by item, against a baseline on the same items.
+    """The mean of some models, item by item, against a baseline on the same items.
 
     Returns:
         `difference`, in the metric's unit; its 95 % interval `difference_low`, `difference_high` (bootstrap over
-        items); `mcnemar_p` of one model whose items are right or wrong, else null.
+            items); `mcnemar_p` for a single model whose items are right or wrong, else null.
     """
     shared = baseline.items
     for model in models:
@@ -181,14 +181,14 @@ def compare(results: dict[str, list], baseline: str | None = None, seed: int = 0
 
     Args:
         results: model -> its result on each task, the same tasks in the same order for all.
-        baseline: one of the models, that the others are compared with.
+        baseline: the model that the others are compared with.
 
     Returns:
-        rows of `{task, metric, value, n, low, high, model}`, task by task: the baseline's and the models'; then, of
-        several models, `mean of N` with `deviation`, the sample's s.d. over them, and low and high null. Beside a
-        baseline, scores that are a mean over items have `baseline`, `difference` on the items of both, its 95 %
-        interval `difference_low`, `difference_high`, and `mcnemar_p`, null for what is neither right nor wrong. The
-        mean's difference is that of each item's mean over the models.
+        rows of `{task, metric, value, n, low, high, model}`, task by task: the baseline's and the models'. For several
+            models, also `mean of N` with `deviation`, the sample's s.d. over them; its low and high are null. With a
+            baseline, scores that are a mean over items also have `baseline`, `difference` on the common items, its 95
+            % interval `difference_low`, `difference_high`, and `mcnemar_p`, which is null if items are not right or
+            wrong. The mean's difference is computed from each item's mean over the models.
     """
     rows = []
     for task_results in zip(*results.values(), strict=True):
@@ -206,7 +206,8 @@ def compare(results: dict[str, list], baseline: str | None = None, seed: int = 0
 
 
 def _differences(scored: dict, models: list[str], baseline: str | None, seed: int) -> dict[str, dict]:
-    """Metric -> how far models, one or several pooled, are from the baseline on the items that all could read."""
+    """Metric -> the difference of the models, one or several pooled, from the baseline on the common readable
+    items."""
     if baseline is None:
         return {}
     scores = [scored[model].item_scores() for model in models]

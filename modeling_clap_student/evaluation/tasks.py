@@ -1,4 +1,4 @@
-"""What models are scored on: labelled clips, captioned ones, or scenes; and the texts that stand for classes."""
+"""The tasks that models are scored on: labelled clips, captioned clips, or scenes; and the texts for classes."""
 
 from ..curation.strategies import PROMPT
 from ..data.benchmarks import ZSTE, Benchmark, CaptionedSet, read_task
@@ -57,7 +57,7 @@ def read_prompts(args: EvalArguments, tasks: list[Task]) -> Prompts:
 def score(
     checkpoints: dict[str, tuple], task: Task, prompts: Prompts, skipped: SkippedClips, batch_size: int
 ) -> dict[str, Result]:
-    """Model -> its result. Models hear a task's clips or scenes side by side, so that each is made once."""
+    """Model -> its result. All models hear each clip or scene when it is made, so each is made once."""
     heading(f"Evaluation on {task.name}")
     if isinstance(task, Benchmark):
         return zero_shot_of_all(checkpoints, task, skipped, batch_size, prompts)

@@ -1,4 +1,4 @@
-"""How well a model in training does on labelled clips and on scenes, beside held-out pairs."""
+"""Scores a model in training on labelled clips and on scenes, beside held-out pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from .zste.tasks import order_accuracy
 
 @dataclass(frozen=True)
 class Validation(PairValidation):
-    """What scores a model in training, for `ClapStudentTrainer(validation=…)`."""
+    """Scores a model in training, for `ClapStudentTrainer(validation=…)`."""
 
-    benchmark: Benchmark | None = None  # labelled clips, where zero-shot accuracy is to choose the checkpoint
+    benchmark: Benchmark | None = None  # labelled clips, if zero-shot accuracy selects the checkpoint
 
     def __call__(self, model) -> dict[str, float]:
-        """What `validate` returns, and `accuracy` with a benchmark."""
+        """The result of `validate`, and `accuracy` if there is a benchmark."""
         scores = super().__call__(model)
         if self.benchmark is not None:
             result = zero_shot(for_inference(model), self.processor, self.benchmark, self.skipped)
@@ -37,7 +37,7 @@ class Validation(PairValidation):
         return scores
 
     def selects_by(self, metric: str) -> str:
-        """For a model card: what chose the checkpoint."""
+        """For a model card: the score that selected the checkpoint."""
         if self.benchmark is not None and metric.endswith("accuracy"):
             return f"zero-shot accuracy on {self.benchmark.name}, which is therefore no unbiased estimate"
         return super().selects_by(metric)
@@ -45,20 +45,20 @@ class Validation(PairValidation):
 
 @dataclass(frozen=True)
 class TemporalValidation:
-    """What scores a model, for `TemporalTrainer(validation=…)`."""
+    """Scores a model in training, for `TemporalTrainer(validation=…)`."""
 
     processor: object
-    singles: Benchmark  # labelled clips that training does not hear
+    singles: Benchmark  # labelled clips that are not trained on
     scenes: list[Scene]  # of these clips
     renderer: SceneRenderer
     skipped: SkippedClips
-    connectives: Sequence[str] = (BEFORE,)  # the words for the order, a scene each in turn: those of training
+    connectives: Sequence[str] = (BEFORE,)  # the words for order in training; scenes take them in turn
 
     def __call__(self, model) -> dict[str, float]:
-        """`accuracy_1a` of single sounds, `order`, how often the right order of two beats the wrong one, and
-        `selection`, √(accuracy_1a · max(0, order - ½)), all within [0, 1].
+        """`accuracy_1a`, on single sounds; `order`, how often the right order of two sounds beats the wrong one; and
+        `selection`, √(accuracy_1a · max(0, order - ½)). All are within [0, 1].
 
-        Source of the last: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
+        Source of `selection`: Bagad et al. 2023 (TACT), arXiv 2301.02074, with accuracy in place of retrieval.
         """
         encoder, listened = for_inference(model), (self.scenes, self.renderer, self.singles)
         scores = quick_scores(encoder, self.processor, *listened, self.skipped, self.connectives)
@@ -75,10 +75,11 @@ def quick_scores(
     skipped: SkippedClips,
     connectives: Sequence[str] = (BEFORE,),
 ) -> dict[str, float]:
-    """Tasks 1A (`accuracy_1a`) and 3C (`order`) without controls: each scene is heard in one order, half in each.
+    """Tasks 1A (`accuracy_1a`) and 3C (`order`) without controls. Each scene is heard in one order, half of them in
+    each.
 
-    All processes must call alike; each embeds its share. Guessing reaches an order of 0.5, a model that ignores order
-    less. The renderer, of the processor's sampling rate, keeps the clips that it has prepared.
+    All processes must call it together; each embeds its share. Guessing gives an order of 0.5; a model that ignores
+    order gets less. The renderer has the processor's sampling rate. It keeps the clips that it has prepared.
     """
     was_training = model.training
     try:

@@ -1,4 +1,4 @@
-"""Where in the clips the classes are: each window's probabilities, in a table on disk and as pictures."""
+"""Where in the clips the classes are: each window's probabilities, as a table on disk and as pictures."""
 
 import csv
 import shutil
@@ -26,12 +26,12 @@ from .zero_shot import Prompts, embed_classes
 
 
 WINDOW_SCORES = "window_scores.csv"
-_MOST_PICTURES = 3  # of a task: of the clips with the most windows
+_MOST_PICTURES = 3  # per task, for the clips with the most windows
 
 
 @dataclass(frozen=True)
 class WindowedTask:
-    """A task's clips taken apart."""
+    """A task's clips cut into windows."""
 
     benchmark: Benchmark
     windows: Windows
@@ -39,10 +39,10 @@ class WindowedTask:
 
 
 def cut_tasks(args: EvalArguments, tasks: Sequence, checkpoints: Mapping[str, tuple]) -> list[WindowedTask]:
-    """The windows of all clips that have classes; as long as the first model's own, where nothing was said.
+    """The windows of all clips that have classes. By default they are as long as the first model's own.
 
     Raises:
-        InputError: no task has classes, a class is called as a column, a model gives no probabilities, or windows are
+        InputError: no task has classes, a class has a column's name, a model gives no probabilities, or windows are
             longer than every clip.
     """
     if not args.window_scores:
@@ -74,10 +74,11 @@ def write_window_scores(
     skipped: SkippedClips,
     batch_size: int,
 ) -> None:
-    """Writes one row per window and model, as soon as it is known. All processes must call it, and see the folder.
+    """Writes one row per window and model, as soon as it is known. All processes must call it, and all must see the
+    folder.
 
-    Columns are `task`, `model`, `audio_id`, `start`, `end` (s), and of each class the probability, as `classify` gives
-    it; empty for a class of another task. Windows that can't be read are listed in `skipped` and have no row.
+    Columns are `task`, `model`, `audio_id`, `start`, `end` (s), and for each class the probability, as `classify`
+    gives it; empty for a class of another task. Windows that can't be read are listed in `skipped` and have no row.
     """
     state = PartialState()
     classes = list(dict.fromkeys(name for task in tasks for name in task.benchmark.class_names))
@@ -107,7 +108,7 @@ def _score(
     skipped: SkippedClips,
     batch_size: int,
 ) -> Iterator[dict]:
-    """The rows of this process's share of the windows."""
+    """The rows for this process's share of the windows."""
     state, names = PartialState(), task.benchmark.class_names
     bounds = np.linspace(0, sum(map(len, task.spans)), state.num_processes + 1).astype(int)
     first, stop = bounds[state.process_index : state.process_index + 2].tolist()
@@ -134,11 +135,11 @@ def _softmax(logits: np.ndarray) -> list[str]:
 def draw_window_scores(
     folder: Path, tasks: Sequence[WindowedTask], model: str, file_names: Sequence[str]
 ) -> dict[str, str]:
-    """Draws what a model heard in the longest clips of each task; returns file -> what it shows.
+    """Draws what a model heard in the longest clips of each task. Returns file -> caption.
 
     Args:
-        folder: where `window_scores.csv` lies, and the pictures go.
-        file_names: a word for each task.
+        folder: holds `window_scores.csv`, and gets the pictures.
+        file_names: the beginning of the files' names for each task.
     """
     if not PartialState().is_main_process:
         return {}

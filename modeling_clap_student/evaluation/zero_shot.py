@@ -1,4 +1,4 @@
-"""Zero-shot classification: each clip gets the class whose texts lie nearest."""
+"""Zero-shot classification: each clip gets the class with the nearest texts."""
 
 import json
 import warnings
@@ -39,17 +39,17 @@ PLACE = "{}"
 
 @dataclass(frozen=True)
 class Prompts:
-    """How class names become texts."""
+    """How class names are turned into texts."""
 
-    templates: tuple[str, ...] = (PROMPT + PLACE,)  # sentences with `{}` where the name goes
-    descriptions: dict[str, list[str]] | None = None  # what takes a name's place; None: the names themselves
+    templates: tuple[str, ...] = (PROMPT + PLACE,)  # sentences with `{}` for the name
+    descriptions: dict[str, list[str]] | None = None  # replacements for the names; None: the names themselves
 
     def __post_init__(self):
         if wrong := [template for template in self.templates if PLACE not in template]:
             raise InputError(f"--prompt {wrong[0]!r} has no {{}} where the class name goes: 'the sound of {{}}'")
 
     def check(self, class_names: set[str]) -> None:
-        """Raises an InputError unless the descriptions are of these classes, all of them and no others."""
+        """Raises an InputError unless the descriptions are for exactly these classes."""
         if self.descriptions is None:
             return
         for names, problem in (
@@ -65,7 +65,7 @@ class Prompts:
 
 
 def embed_classes(model, processor, class_names: list[str], prompts: Prompts) -> np.ndarray:
-    """(classes, dim) float32 unit vectors: the mean of each class's texts' unit vectors, made one again.
+    """(classes, dim) float32 unit vectors: the mean of each class's texts' unit vectors, normalised.
 
     Source: Radford et al. 2021, arXiv 2103.00020, section 3.1.4 (prompt ensembles in the embedding space).
     """
@@ -122,29 +122,29 @@ def _check_texts(path: Path, name: str, texts: object) -> list[str]:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an accuracy is from a baseline's on the clips that both could read."""
+    """The difference of an accuracy from a baseline's, on the clips that both could read."""
 
     value: float  # the model's minus the baseline's
-    low: float  # of its 95 % interval (bootstrap)
+    low: float  # lower end of its 95 % interval (bootstrap)
     high: float
-    p: float  # of McNemar's exact test
+    p: float  # p of McNemar's exact test
 
 
 @dataclass(frozen=True)
 class ZeroShotResult:
-    """One model on one benchmark.
+    """The result of one model on one benchmark.
 
     Attributes:
         benchmark: the clips and their classes.
         rows: (kept,) int, the clips that could be read. All scores are about these.
-        truth, predicted: (kept,) int, numbers of `benchmark.class_names`.
+        truth, predicted: (kept,) int, indices into `benchmark.class_names`.
         clip_embeds: (kept, dim) float32 unit vectors.
-        class_embeds: (classes, dim) the same of the classes' prompts.
-        accuracy: share of the clips put in their class, in [0, 1].
+        class_embeds: (classes, dim), the same for the classes' prompts.
+        accuracy: share of the clips that were classified correctly, in [0, 1].
         macro_accuracy: mean of the classes' accuracies.
         mean_average_precision: of the cosines with the classes.
         by_class: accuracy of each class.
-        logit_scale: what the model multiplies cosines by.
+        logit_scale: the factor of the model's cosines.
         difference: from a baseline on the same clips; None without one.
     """
 
@@ -188,7 +188,7 @@ class ZeroShotResult:
 
     @property
     def predictions(self) -> list[str | None]:
-        """Class name of each row of the benchmark, None for a clip that could not be read."""
+        """Class name for each row of the benchmark; None for a clip that could not be read."""
         names: list[str | None] = [None] * len(self.benchmark.clips)
         for row, number in zip(self.rows, self.predicted, strict=True):
             names[row] = self.benchmark.class_names[number]
@@ -196,7 +196,7 @@ class ZeroShotResult:
 
     @property
     def fold_accuracy(self) -> dict[str, float]:
-        """Accuracy of each fold, in their order; empty where the benchmark has none."""
+        """Accuracy of each fold, in order; empty if the benchmark has no folds."""
         names = self.benchmark.folds
         if names is None:
             return {}
@@ -205,7 +205,8 @@ class ZeroShotResult:
 
     @property
     def collapse(self) -> str | None:
-        """A sentence, where two of four classes or more got nine of ten clips, and hold less than six in truth."""
+        """A warning, if two of four or more classes got nine of ten clips but truly hold less than six of ten; else
+        None."""
         if len(self.benchmark.class_names) < 4:
             return None
         places, counts = np.unique(self.predicted, return_counts=True)
@@ -222,7 +223,7 @@ class ZeroShotResult:
         return score_row(self.task, "accuracy", self.accuracy, self.n, self.interval)
 
     def as_rows(self, seed: int = 0) -> list[dict]:
-        """All scores; the seed is of the bootstrap intervals of the macro accuracy and the mAP."""
+        """All scores. The seed is for the bootstrap intervals of the macro accuracy and the mAP."""
         classes, totals = np.unique(self.truth, return_counts=True)
         hits = np.bincount(self.truth[self.correct], minlength=len(self.benchmark.class_names))
         macro = macro_interval(hits[classes], totals, seed)
@@ -234,7 +235,7 @@ class ZeroShotResult:
         ]
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """Metric -> what each clip adds to it."""
+        """Metric -> each clip's contribution."""
         return {"accuracy": ItemScores(np.array(self.benchmark.clips["audio_id"])[self.rows], self.correct)}
 
 
@@ -250,23 +251,23 @@ def evaluate_zero_shot(
     progress: bool = True,
     trust_remote_code: bool = False,
 ) -> ZeroShotResult:
-    """Classifies labelled clips without any training on them: the numbers of `run_eval.py`.
+    """Classifies labelled clips without any training on them. The numbers are those of `run_eval.py`.
 
-    Clips that can't be read are left out, with a warning that tells how many and names some. On several processes
-    each embeds its share, and all get the result. Models are moved to the accelerator, where there is one.
+    Clips that can't be read are left out; a warning says how many, and names one. Each process embeds its share, and
+    all get the result. Models are moved to the accelerator, if there is one.
 
     Args:
-        model: a `ClapStudentModel`, transformers' `ClapModel`, another model as `curate` takes it for a teacher, the
-            name of a checkpoint, or a pair of a model and its processor.
-        task: an evaluation set as `--task` takes it, or one that was read.
-        baseline: another model, to compare with on the same clips.
-        prompt: what stands for a class, `{}` for its name; of several, the mean. By default "this is a sound of {}".
-        batch_size: windows to embed at a time.
-        dtype: of the towers, float32, bfloat16 or auto, as `--dtype`.
-        seed: of the difference's bootstrap interval.
-        max_skipped_fraction: of the clips; when more can't be read, of 20 or more, that is an error.
+        model: a `ClapStudentModel`, transformers' `ClapModel`, any model that `curate` takes as a teacher, the name of
+            a checkpoint, or a pair of a model and its processor.
+        task: an evaluation set as `--task` takes it, or one that was already read.
+        baseline: another model to compare with, on the same clips.
+        prompt: the text for a class, `{}` for its name. Several are averaged. By default "this is a sound of {}".
+        batch_size: windows per batch.
+        dtype: of the towers: float32, bfloat16 or auto, as `--dtype`.
+        seed: for the difference's bootstrap interval.
+        max_skipped_fraction: an error is raised if more than this share of 20 or more clips can't be read.
         progress: whether to show bars.
-        trust_remote_code: whether code that lies in a named checkpoint may run.
+        trust_remote_code: whether code in a named checkpoint may run.
 
     Raises:
         InputError: a task, a model or a prompt that can't be used, or too many clips that can't be read.
@@ -317,7 +318,7 @@ def zero_shot_of_all(
     prompts: Prompts | None = None,
     progress: bool = True,
 ) -> dict[str, ZeroShotResult]:
-    """Each model's result, in their order; a clip is read once for all that hear it alike.
+    """Each model's result, in their order. A clip is read once for all models with equal feature extractors.
 
     Args:
         checkpoints: name -> (model, processor), all on one device.
@@ -356,6 +357,6 @@ def _classify(
 
 
 def class_numbers(benchmark: Benchmark, rows: np.ndarray) -> np.ndarray:
-    """The class of each of these clips, as its place in `class_names`."""
+    """The class of each of these clips, as its index in `class_names`."""
     number = {name: place for place, name in enumerate(benchmark.class_names)}
     return np.array([number[label] for label in np.array(benchmark.clips["label"])[rows]])

@@ -1,14 +1,14 @@
-"""The built-in corpus: soundscapes that the package synthesises itself. Nothing is downloaded, nothing is stored.
+"""The built-in corpus: soundscapes that the package synthesises itself. Nothing is downloaded or stored.
 
 Three parts play the roles of the paper's corpora:
 
-- `train`: captioned clips of one event on a quiet background, for the teacher; labelled too, for training on scenes;
-- `pool`: clips "in the wild", one to three events over louder backgrounds and echoes, without text;
+- `train`: captioned clips of one event on a quiet background, for the teacher; also labelled, for training on scenes;
+- `pool`: clips "in the wild" without text: one to three events over louder backgrounds and echoes;
 - `test`: labelled clips of ten classes, the user's domain.
 
-All draw from the same generators, but `train` and `test` use ranges of their parameters that overlap only in part,
-as if recorded with other things in another place; the pool covers them all. A clip is a pure function of its part and
-number: an address such as `soundscapes://pool/17` stands for a file wherever the package takes audio.
+All use the same generators. `train` and `test` use ranges of the parameters that overlap only in part, as if they were
+recorded with other things in another place. The pool covers both ranges. A clip is a pure function of its part and
+number. An address such as `soundscapes://pool/17` replaces a file wherever the package takes audio.
 """
 
 import re
@@ -25,7 +25,7 @@ SCHEME = "soundscapes://"
 SECONDS = 5.0
 NUM_SAMPLES = int(SECONDS * SAMPLING_RATE)
 
-# Number of clips, the extent of the generators' ranges, and the entropy of the seeds.
+# Number of clips, range of the generators' parameters, and entropy of the seeds.
 _PARTS = {
     "train": (1200, (0.0, 0.6), 101),
     "pool": (2400, (0.0, 1.0), 202),
@@ -48,7 +48,7 @@ def is_soundscape(path: str) -> bool:
 
 
 def _plan(part: str, number: int) -> tuple[Draw, list[str]]:
-    """The random generator of a clip, advanced past the choice of its events, and the events' classes."""
+    """The random generator of a clip, after the choice of its events, and the events' classes."""
     _, extent, entropy = _PARTS[part]
     rng = np.random.default_rng([entropy, number])
     classes = sorted(TEST_CLASSES if part == "test" else SOUND_CLASSES)
@@ -66,11 +66,11 @@ def _parse(path: str) -> tuple[str, int]:
 
 
 def render(path: str) -> np.ndarray:
-    """(220500,) float32 within [-1, 1]: the clip of an address, with 16 bits a sample as a file would have."""
+    """(220500,) float32 within [-1, 1]: the clip at an address, with 16 bits per sample as in a file."""
     return _render_16_bit(path).astype(np.float32) / np.float32(2**15)
 
 
-# Training comes back to the same clips each epoch. At 441 kB a clip this holds at most 0.9 GB.
+# Training uses the same clips in each epoch. At 441 kB per clip, this holds at most 0.9 GB.
 @lru_cache(maxsize=2048)
 def _render_16_bit(path: str) -> np.ndarray:
     draw, events = _plan(*_parse(path))
@@ -83,20 +83,20 @@ def _render_16_bit(path: str) -> np.ndarray:
     background = hiss(draw, NUM_SAMPLES, draw.any(20, 200), draw.log(8000, 400), steep=False)
     noise_level = 10 ** (-draw.any(10, 30) / 20)
     clip = _normalize(clip) + np.float32(noise_level) * _normalize(background)
-    clip -= clip.mean()  # an offset can't be heard, but would tell some classes apart
+    clip -= clip.mean()  # an offset can't be heard, but would reveal some classes
     level = draw.any(0.1, 0.9) / max(1e-6, np.abs(clip).max())
     return np.round(clip * np.float32(level * (2**15 - 1))).astype(np.int16)
 
 
 def _normalize(signal: np.ndarray) -> np.ndarray:
-    """The signal at a level of 1 over its loudest half second, so that short and long events are alike in level."""
+    """The signal with a level of 1 in its loudest half second, so that short and long events have equal levels."""
     size = min(len(signal), SAMPLING_RATE // 2)
     power = np.add.reduceat(signal * signal, np.arange(0, len(signal), size)).max() / size
     return signal / np.float32(np.sqrt(power) + 1e-9)
 
 
 def _echoes(draw: Draw, clip: np.ndarray) -> np.ndarray:
-    """A few walls: delayed copies, louder towards the end of the extent."""
+    """A few walls: delayed copies, which grow louder towards the end of the extent."""
     strength = draw(0, 0.7)
     out = clip.copy()
     for _ in range(3):
@@ -106,7 +106,7 @@ def _echoes(draw: Draw, clip: np.ndarray) -> np.ndarray:
 
 
 def _names(parts: tuple[str, ...], default: str) -> tuple[str, list[str]]:
-    """The part asked for, and PART/NUMBER of its clips."""
+    """The part that was asked for, and PART/NUMBER for its clips."""
     part = parts[0] if parts else default
     if len(parts) > 1 or part not in _PARTS:
         raise InputError(f"soundscapes has no part {','.join(parts)!r}: take one of {', '.join(_PARTS)}")
@@ -129,12 +129,13 @@ def captioned_clips(*parts: str) -> list[tuple[str, str, str]]:
 
 
 def pool_clips(*parts: str) -> list[tuple[str, str]]:
-    """(address, id) of the clips without text; the part `pool` by default."""
+    """(address, id) of the clips without text; by default the part `pool`."""
     return [(SCHEME + name, name) for name in _names(parts, "pool")[1]]
 
 
 def labelled_clips(*parts: str) -> list[tuple[str, str, str]]:
-    """(address, id, class name) of the evaluation domain, `test`, by default, or of the captioned part, `train`.
+    """(address, id, class name) of the part `test`, the evaluation domain, by default; or of the captioned part,
+    `train`.
 
     `train` holds all classes, `test` ten of them.
     """
@@ -145,10 +146,10 @@ def labelled_clips(*parts: str) -> list[tuple[str, str, str]]:
 
 
 def holds_event(path: str, caption: str) -> bool | None:
-    """Whether a clip truly contains what a caption of this corpus says; None for any other clip or caption.
+    """Whether a clip truly holds the sound in a caption of this corpus; None for any other clip or caption.
 
     For judging curated pairs afterwards. The method itself never sees it.
     """
     if caption not in _CLASS_OF_CAPTION or not is_soundscape(path) or "#" in path:
-        return None  # "#": a part of a clip, which need not hold all that the clip does
+        return None  # "#": a part of a clip, which need not hold all its sounds
     return _CLASS_OF_CAPTION[caption] in _plan(*_parse(path))[1]

@@ -1,10 +1,10 @@
-"""The built-in demo: where it keeps what it makes, and sizes and schedules that suit two CPU cores."""
+"""The built-in demo: the folders of its results, and sizes and schedules for two CPU cores."""
 
 from pathlib import Path
 
 
 NAME = "soundscapes"
-STAGES = "teacher (2 minutes), pairs (1 minute), student and scores (1 minute), on one core; what is there is reused"
+STAGES = "teacher (2 minutes), pairs (1 minute), student and scores (1 minute), on one core; results are reused"
 
 # The paper's towers would take days. `scratch` is a small text tower with a vocabulary of its own.
 _MODEL = {"text_model": "scratch", "base_channels": 8, "hop_length": 882, "projection_dim": 256, "dropout": 0.0}
@@ -22,7 +22,7 @@ def teacher(seed: int) -> dict:
 
 
 def curation(strategy: str, seed: int) -> dict:
-    """The thresholds are numbers of captions and pairs, for this teacher's cosines are not the paper's."""
+    """The thresholds are numbers of captions and pairs: this teacher's cosines have another scale than the paper's."""
     return {
         "seed": seed, "output_dir": _folder(f"improvement_set_{strategy}", seed), "strategy": strategy,
         "teacher": _folder("teacher", seed), "captions": [NAME], "audio": [NAME], "labels": NAME,

@@ -1,9 +1,8 @@
 """Everyday sounds: a parametric generator for each class.
 
-Each generator draws its parameters from a `Draw`, whose `extent` says which part of every range may be used. A corpus
-with the extent (0, 0.5) and one with (0.3, 1) therefore hold the same classes recorded "elsewhere": they overlap in
-part. Only uniform draws and elementary functions are used, so that a seed gives the same clip on any platform, to
-within rounding.
+Each generator draws its parameters from a `Draw`. Its `extent` says which part of every range may be used. So a corpus
+with the extent (0, 0.5) and one with (0.3, 1) hold the same classes recorded "elsewhere": they overlap in part. Only
+uniform draws and elementary functions are used, so that a seed gives the same clip on any platform, up to rounding.
 """
 
 import json
@@ -33,13 +32,13 @@ from .synthesis import (
 )
 
 
-# Ways to say what is heard, for each class. Some hold the class name, some do not.
+# Captions for each class. Some contain the class name, some do not.
 _CAPTIONS: dict[str, list[str]] = json.loads(Path(__file__).with_name("captions.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class SoundClass:
-    """One kind of sound: its name in words, what draws an event of any level, and ways to say it."""
+    """One kind of sound: its name in words, a function that draws an event of any level, and its captions."""
 
     name: str
     synthesize: Callable[[Draw], np.ndarray]
@@ -50,7 +49,8 @@ SOUND_CLASSES: dict[str, SoundClass] = {}
 
 
 def sound(name: str):
-    """Registers a generator under its class name, with the class's captions and two plain ones that all have."""
+    """Registers a generator under its class name, with the class's captions and two plain ones that every class
+    has."""
 
     def register(synthesize):
         captions = (*_CAPTIONS[name], f"this is the sound of {name}", f"a recording of {name}")

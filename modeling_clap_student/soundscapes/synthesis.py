@@ -7,7 +7,7 @@ import numpy as np
 
 
 SAMPLING_RATE = 44100
-# Durations are multiples of this many samples (1/30 s), for which FFTs are quick.
+# Durations are multiples of this many samples (1/30 s), for which FFTs are fast.
 GRAIN = 1470
 TWO_PI = np.float32(2 * np.pi)
 
@@ -24,11 +24,11 @@ class Draw:
         return low + (high - low) * self.rng.uniform(*self.extent)
 
     def log(self, low: float, high: float) -> float:
-        """The same on a logarithmic scale: for frequencies and rates."""
+        """The same on a logarithmic scale, for frequencies and rates."""
         return float(low * (high / low) ** self.rng.uniform(*self.extent))
 
     def any(self, low: float, high: float) -> float:
-        """Uniform on the whole of [low, high], whatever the extent: for what does not tell recordings apart."""
+        """Uniform on all of [low, high], whatever the extent: for parameters that do not distinguish recordings."""
         return float(self.rng.uniform(low, high))
 
     def count(self, low: int, high: int) -> int:
@@ -47,7 +47,7 @@ def seconds(n: int) -> np.ndarray:
 
 
 def phase(frequency, n: int) -> np.ndarray:
-    """The running phase, in turns within [0, 1), of a constant or changing frequency in Hz."""
+    """The running phase, in turns within [0, 1), for a constant or changing frequency in Hz."""
     if np.ndim(frequency) == 0:
         turns = np.arange(n) * (frequency / SAMPLING_RATE)
     else:
@@ -60,7 +60,7 @@ def tone(frequency, n: int) -> np.ndarray:
 
 
 def harmonics(frequency, n: int, count: int, tilt: float) -> np.ndarray:
-    """A buzz: `count` harmonics that fall as k**-tilt, by the recurrence of sin(kθ)."""
+    """A buzz: `count` harmonics that fall as k**-tilt, computed with the recurrence of sin(kθ)."""
     angle = TWO_PI * phase(frequency, n)
     twice_cos, previous, current = 2 * np.cos(angle), np.zeros(n, np.float32), np.sin(angle)
     total = current.copy()
@@ -80,12 +80,12 @@ def _pass_gain(n: int, low: float, high: float, steep: bool) -> np.ndarray:
 
 
 def band(signal: np.ndarray, low: float, high: float, steep: bool = True) -> np.ndarray:
-    """Keeps low…high Hz, with slopes of 24 dB an octave, or 12 if not `steep`."""
+    """Keeps low…high Hz, with slopes of 24 dB per octave, or 12 if not `steep`."""
     return np.fft.irfft(np.fft.rfft(signal) * _pass_gain(len(signal), low, high, steep), len(signal))
 
 
 def hiss(d: Draw, n: int, low: float, high: float, steep: bool = True) -> np.ndarray:
-    """Noise between low and high Hz: `band` of white noise, whose spectrum is drawn directly."""
+    """Noise between low and high Hz: `band` of white noise, with its spectrum drawn directly."""
     spectrum = (d.rng.random(2 * (n // 2 + 1), dtype=np.float32) - np.float32(0.5)).view(np.complex64)
     return np.fft.irfft(spectrum * _pass_gain(n, low, high, steep), n) * np.float32(np.sqrt(n / 2))
 
@@ -102,13 +102,13 @@ def arch(n: int, sharpness: float = 1.0) -> np.ndarray:
 
 
 def wobble(d: Draw, n: int, rate: float) -> np.ndarray:
-    """A slow random curve within [0, 1] with about `rate` bends a second."""
+    """A slow random curve within [0, 1] with about `rate` bends per second."""
     knots = max(3, int(n / SAMPLING_RATE * rate) + 2)
     return np.interp(np.linspace(0, knots - 1, n), np.arange(knots), d.rng.random(knots)).astype(np.float32)
 
 
 def repeat(d: Draw, n: int, make: Callable[[], np.ndarray], gap: float, jitter: float = 0.1) -> np.ndarray:
-    """Plays `make()` again and again, `gap` seconds apart give or take `jitter` of it, within n samples."""
+    """Plays `make()` repeatedly within n samples, `gap` seconds apart, varied by `jitter`."""
     out = np.zeros(n, np.float32)
     start = 0
     while start < n:
@@ -119,7 +119,7 @@ def repeat(d: Draw, n: int, make: Callable[[], np.ndarray], gap: float, jitter: 
 
 
 def impulses(d: Draw, n: int, density: float) -> np.ndarray:
-    """Random clicks of random size, `density` a second."""
+    """Random clicks of random size, `density` per second."""
     out = np.zeros(n, np.float32)
     number = max(1, int(n / SAMPLING_RATE * density))
     out[d.rng.integers(0, n, number)] = d.rng.random(number, dtype=np.float32) ** 3 * np.sign(d.noise(number))
@@ -127,7 +127,7 @@ def impulses(d: Draw, n: int, density: float) -> np.ndarray:
 
 
 def strike(d: Draw, n: int, partials: list[float], time: float) -> np.ndarray:
-    """Struck metal or glass: decaying partials in Hz, the higher the shorter."""
+    """Struck metal or glass: decaying partials in Hz; higher ones are shorter."""
     out = np.zeros(n, np.float32)
     for frequency in partials:
         out += tone(frequency, n) * decay(n, time * (partials[0] / frequency) ** 0.7) * np.float32(d.any(0.4, 1))

@@ -22,7 +22,7 @@ from ..utils.console import say
 from ..utils.precision import NO_BFLOAT16, supports_bfloat16
 
 
-@dataclass(repr=False)  # the base class's hides tokens
+@dataclass(repr=False)  # the base class's repr hides tokens
 class ClapTrainingArguments(CheckedArguments, TrainingArguments):
     """`transformers.TrainingArguments` with defaults that suit every training of this package.
 
@@ -75,12 +75,12 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
     )
     warmup_steps: float = flag(0.05, "Warm-up steps. Below 1: a share of all steps.")
     logging_steps: float = flag(10, "Log the loss every this many steps.")
-    # Hidden NaN losses would train on; the rows carry columns that no model takes.
+    # Hidden NaN losses would continue training. The rows carry columns that no model takes.
     logging_nan_inf_filter: bool = flag(False, "Leave NaN losses out of the log.")
     remove_unused_columns: bool = flag(False, "Must stay off: the collator needs all columns.")
     ddp_find_unused_parameters: bool | None = flag(False, "Look for parameters that got no gradient: there are none.")
     disable_tqdm: bool | None = flag(False, "Hide the progress bars.")
-    # A command line takes one; what is None is settled in `__post_init__`.
+    # A command line takes one value. A value of None is settled in `__post_init__`.
     report_to: str | None = flag(  # ty: ignore[incompatible-mutable-override]
         "none", "Report to tensorboard, wandb, trackio …"
     )
@@ -106,7 +106,7 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
         if self.save_strategy is None:
             self.save_strategy = "epoch" if self.save_steps is None else "steps"
         if self.save_steps is None:
-            self.save_steps = 500  # transformers' own; a stream, which knows no epochs, is saved so often
+            self.save_steps = 500  # transformers' default, for streams: they have no epochs
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # joins several processes on CPUs too
         emulated = self.use_cpu and self._wants_bfloat16() and not supports_bfloat16()
         if emulated:
@@ -132,7 +132,7 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
             raise ValueError(f"--optim_args takes name=value,name=value, got {self.optim_args}")
 
     def refuse_data_parallel(self) -> None:
-        """For a Trainer with negatives: DataParallel would take each GPU's own alone, and say nothing.
+        """For a Trainer with negatives: DataParallel would silently use each GPU's own negatives only.
 
         Raises:
             InputError: several GPUs without a launcher.
@@ -144,11 +144,11 @@ class ClapTrainingArguments(CheckedArguments, TrainingArguments):
             )
 
     def __getstate__(self) -> dict:
-        """What `training_args.bin` holds, which travels with a pushed model: everything but tokens and folders."""
+        """The content of `training_args.bin`, which travels with a pushed model: everything but tokens and folders."""
         return {name: None if name.endswith("_token") else public(value) for name, value in self.__dict__.items()}
 
     def __deepcopy__(self, memo: dict) -> "ClapTrainingArguments":
-        """A copy within the process keeps its tokens."""
+        """A copy inside the process keeps its tokens."""
         twin = type(self).__new__(type(self))
         twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return twin
@@ -159,7 +159,7 @@ def _check_reporting(report_to: str | list[str] | None) -> None:
     names = [name for name in names if name not in ("none", "all")]
     if not names:
         return
-    # Slow to import, and seldom needed.
+    # Slow to import, and rarely needed.
     from transformers.integrations import get_available_reporting_integrations
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
@@ -171,7 +171,7 @@ def _check_reporting(report_to: str | list[str] | None) -> None:
             raise ValueError(f"--report_to {name} needs a package that is not installed: pip install {name}")
 
 
-@dataclass(repr=False)  # the base class's hides tokens
+@dataclass(repr=False)  # the base class's repr hides tokens
 class ClapStudentTrainingArguments(ClapTrainingArguments):
     """`transformers.TrainingArguments` with the method's weights and defaults that suit contrastive training.
 
@@ -233,8 +233,8 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
     )
     start_share: float = flag(
         0.0,
-        "Share of the starting weights in those that the training ends with (WiSE-FT): between what a model knew and "
-        "what it learnt from few pairs often lies a better one than either.",
+        "Share of the starting weights in the final ones (WiSE-FT). With few pairs, a mixture is often better than "
+        "the starting or the trained weights.",
     )
     validation_fraction: float = flag(
         0.0, "Hold out this share of the captioned recordings. Retrieval on them selects the checkpoint."
@@ -242,7 +242,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
 
     def __post_init__(self):
         if self.validation_fraction > 0 and self.eval_strategy == "no":
-            if self.save_strategy is None:  # the best checkpoint is one that was saved when it was evaluated
+            if self.save_strategy is None:  # the best checkpoint must be saved when it is evaluated
                 self.save_steps = self.save_steps or self.eval_steps
                 self.save_strategy = "epoch" if self.save_steps is None else "steps"
             self.eval_strategy, self.load_best_model_at_end = self.save_strategy, True
@@ -250,9 +250,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
             self.metric_for_best_model = self.metric_for_best_model or "recall"
         super().__post_init__()
         if (self.soft_label_temperature is not None) != (self.soft_label_normalization == "softmax"):
-            raise ValueError(
-                "--soft_label_temperature goes with --soft_label_normalization softmax, and with it alone"
-            )
+            raise ValueError("--soft_label_temperature is for --soft_label_normalization softmax, which needs it")
         if self.spectrogram_cache and self.mixup_alpha:
             raise ValueError("--mixup_alpha mixes waveforms, and --spectrogram_cache keeps none: give one of them")
         if self.per_device_train_batch_size < 2:
@@ -260,7 +258,7 @@ class ClapStudentTrainingArguments(ClapTrainingArguments):
         self._set_contrastive_batch()
 
     def check_start(self, init: str) -> None:
-        """Raises InputError if a new model is to keep a share of its random weights."""
+        """Raises InputError if a new model should keep a share of its random weights."""
         if self.start_share and init == "fresh":
             raise InputError("--start_share keeps a share of what the start knew, and --init fresh knows nothing")
 

@@ -1,6 +1,6 @@
-"""What a student may hear instead of a clip: clips mixed, parts of the spectrogram masked. All of it is off at first.
+"""Augmentations of the student's clips: mixing clips, and masking parts of the spectrogram. All are off by default.
 
-The level (`--random_gain_db`) is the collator's, so that teacher and student hear the same.
+The collator changes the level (`--random_gain_db`), so that teacher and student hear the same.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import InputError
 
 
-_MASKS = 2  # of each kind a clip, as PANNs are trained
+_MASKS = 2  # of each kind per clip, as in PANNs' training
 
 
 def mixed(waveforms: Tensor, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
@@ -17,11 +17,11 @@ def mixed(waveforms: Tensor, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
 
     Args:
         waveforms: (B, samples).
-        alpha: of the Beta(α, α) that the batch's share is drawn from.
+        alpha: parameter of Beta(α, α), from which the batch's share is drawn.
 
     Returns:
-        (B, samples), and for the objective `partner` (B,) int64, whom a row was mixed with, and `own_share` (B,), that
-        of the row's own clip, at least a half.
+        (B, samples), and for the objective `partner` (B,) int64, the clip that each row was mixed with, and
+            `own_share` (B,), the share of the row's own clip, at least a half.
 
     Source: Zhang et al. 2018, arXiv 1710.09412.
     """
@@ -33,20 +33,20 @@ def mixed(waveforms: Tensor, alpha: float) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def masked(spectrograms: Tensor, most_frames: int, most_bins: int) -> Tensor:
-    """SpecAugment: two stripes of frames and two of bins of each clip take the clip's mean.
+    """SpecAugment: two stripes of frames and two of bins of each clip are set to the clip's mean.
 
     Args:
         spectrograms: (B, frames, bins) decibels.
-        most_frames: that a stripe may be wide, 0 for none.
-        most_bins: likewise.
+        most_frames: the largest width of a stripe of frames, 0 for none.
+        most_bins: the same for bins.
 
     Raises:
-        InputError: torchaudio is not there, or can't be loaded beside this torch.
+        InputError: torchaudio is missing, or can't be loaded with this torch.
 
     Source: Park et al. 2019, arXiv 1904.08779; without its time warping.
     """
     try:
-        # It breaks with a torch built for another CUDA: only those who ask for masks need it.
+        # torchaudio breaks with a torch built for another CUDA. Only users who ask for masks need it.
         from torchaudio.functional import mask_along_axis_iid
     except (ImportError, OSError) as error:
         raise InputError(f"--time_mask and --frequency_mask need torchaudio: {str(error).splitlines()[0]}") from error

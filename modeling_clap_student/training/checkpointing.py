@@ -1,4 +1,4 @@
-"""Checkpoints that count only when they are whole, and that know which run they belong to."""
+"""Checkpoints that count only when they are complete, and that know which run they belong to."""
 
 import json
 import re
@@ -23,34 +23,34 @@ from ..utils.processes import from_main_process
 from .record import touches_weights
 
 
-# Says that a folder is ours before anything is written there, and that it is whole when all is.
+# A file that marks a folder as ours before anything is written there, and as complete when everything is.
 _MARK = "run.json"
 _UNFINISHED = {"unfinished": True}
-# What a training leaves in its folder; `model*` and so on are what `save_pretrained` writes.
+# The files that a training leaves in its folder. `save_pretrained` writes `model*` and so on.
 _CODE = ("errors.py", "losses.py", "version.py")
 _LEFT = ("README.md", "results.json", ARGUMENTS, SKIPPED, "curves.png", "training_args.bin", "config.json")
 _WRITTEN = ("model*.safetensors*", "processor_config.json", "tokenizer*.json", *SENTENCE_FILES)
 _SAVED = (*_LEFT, *_WRITTEN, "*_clap_student.py", *_CODE)
 
-# What may be another when a run goes on: how far it goes, how its data are fetched, and with how many threads.
+# Values that may change when a run is resumed: its length, how data are fetched, and the number of threads.
 _FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version|num_threads")
-# And of a finished run's flags, for one that goes on from what it made.
+# The same for a finished run's flags, when a run continues from its result.
 _NO_MATTER = re.compile(r"dataloader_|dry_run|max_skipped_fraction")
 
 
 def whole_checkpoints(folder: str | Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     return [path for path, whole in _own_checkpoints(folder).items() if whole]
 
 
 def _own_checkpoints(folder: str | Path) -> dict[Path, bool]:
-    """Those of this package, oldest first, and whether each is whole; other programs' are not touched."""
+    """This package's checkpoints, oldest first, and whether each is complete. Other programs' are not touched."""
     marks = {Path(path): _read_mark(Path(path)) for path in sort_checkpoints(str(folder))}
     return {path: mark != _UNFINISHED for path, mark in marks.items() if mark is not None}
 
 
 def _read_mark(checkpoint: Path) -> dict | None:
-    """What a checkpoint of this package tells of its run; None for a folder of anybody else."""
+    """The facts about its run in one of this package's checkpoints; None for any other folder."""
     try:
         mark = json.loads((checkpoint / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -60,10 +60,10 @@ def _read_mark(checkpoint: Path) -> dict | None:
 
 
 def whole_checkpoint(run_dir: str | Path, checkpoint: str | bool) -> Path:
-    """The checkpoint that a run shall go on from: a folder, or for True or "last" the newest whole one of the run.
+    """The checkpoint to continue from: a folder, or for True or "last" the newest complete one of the run.
 
     Raises:
-        InputError: there is none, or it is not whole.
+        InputError: there is none, or it is not complete.
     """
     if checkpoint is True or str(checkpoint).lower() in ("last", "true"):
         newest = whole_checkpoints(run_dir)[-1:]
@@ -76,15 +76,15 @@ def whole_checkpoint(run_dir: str | Path, checkpoint: str | bool) -> Path:
 
 
 def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> None:
-    """For a training that does not go on with what is there.
+    """Checks the folder of a training that does not continue what is there.
 
     Args:
-        path: the folder; it need not be there.
-        resume: the checkpoint that it goes on from, as for `whole_checkpoint`.
+        path: the folder; it need not exist.
+        resume: the checkpoint to continue from, as for `whole_checkpoint`.
 
     Raises:
-        InputError: the folder holds a model, an unfinished run, or files that the training would replace; or there is
-            no such checkpoint.
+        InputError: the folder holds a model, an unfinished run, or files that the training would replace; or the
+            checkpoint does not exist.
     """
     folder = Path(path)
     own = _own_checkpoints(folder)
@@ -102,23 +102,23 @@ def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> No
 
 
 class CheckpointingMixin:
-    """For a `Trainer`: a crash or a full disk while saving costs the checkpoint at hand, never an older one.
+    """For a `Trainer`: a crash or a full disk while saving costs the current checkpoint, never an older one.
 
-    A run that is resumed when it is over trains no further step, and ends with the same weights.
+    A run that is resumed after its end trains no further step, and ends with the same weights.
     """
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As `Trainer.save_model`; files that are there are replaced by whole ones.
+        """As `Trainer.save_model`; existing files are replaced only by complete ones.
 
         Raises:
-            InputError: a full disk, a missing right.
+            InputError: a full disk or missing permission.
         """
         folder = Path(output_dir or self.args.output_dir)
         from_main_process(lambda: make_folder(folder))
         try:
             with whole_files(folder) as files:
                 super().save_model(str(files), _internal_call=True)
-        except (RuntimeError, SafetensorError) as error:  # torch's and safetensors' own
+        except (RuntimeError, SafetensorError) as error:  # raised by torch and safetensors
             raise InputError(f"can't save the model in {folder}: {str(error).splitlines()[0]}") from error
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
@@ -127,7 +127,7 @@ class CheckpointingMixin:
         args, run_dir = self.args, self._get_output_dir(trial=trial)
         folder = Path(run_dir, f"checkpoint-{self.state.global_step}")
         from_main_process(partial(_begin, folder))
-        # Older ones go when all processes have written their part of this one.
+        # Older ones are removed when all processes have written their part of this one.
         limit, args.save_total_limit = args.save_total_limit, None
         try:
             super()._save_checkpoint(model, trial)
@@ -142,7 +142,7 @@ class CheckpointingMixin:
             self._remove_older(folder)
 
     def _remove_older(self, newest: Path) -> None:
-        """Own checkpoints beyond `save_total_limit`; neither the newest nor the best."""
+        """Removes our checkpoints beyond `save_total_limit`, but never the newest or the best."""
         limit, best = self.args.save_total_limit or 0, self.state.best_model_checkpoint
         spared = {newest, *([Path(best)] if best else [])}
         older = [path for path in whole_checkpoints(newest.parent) if path not in spared]
@@ -151,7 +151,7 @@ class CheckpointingMixin:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _finalize_training(self, *args, **kwargs) -> TrainOutput:
-        """As `Trainer._finalize_training`; the last checkpoint stays, beside the best one."""
+        """As `Trainer._finalize_training`, but keeps the last checkpoint beside the best one."""
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             result = super()._finalize_training(*args, **kwargs)
@@ -163,24 +163,24 @@ class CheckpointingMixin:
         return result._replace(training_loss=_mean_loss(self.state.log_history))
 
     def _run_epoch(self, *args, **kwargs) -> None:
-        """As `Trainer._run_epoch`, which takes one step more of a run that was over within an epoch."""
+        """As `Trainer._run_epoch`. That would take one step too many in a run that ended within an epoch."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
 
     def run_facts(self) -> dict:
-        """What tells this run from another."""
+        """The facts that distinguish this run from others."""
         return json.loads(json.dumps(self.accelerator.unwrap_model(self.model).config.record, default=str))
 
     def checkpoint_to_resume(self, checkpoint: str | bool) -> str:
-        """The folder to go on from, and away with parts of it that a crash left.
+        """The folder to continue from. Deletes partial checkpoints that a crash left.
 
         Args:
-            asked: a checkpoint's folder, or True or "last" for the newest whole one of the output folder.
+            asked: a checkpoint's folder, or True or "last" for the newest complete one of the output folder.
 
         Raises:
-            InputError: there is none, it is not whole, damaged, or of another run.
+            InputError: there is none, or it is incomplete, damaged or of another run.
         """
         run_dir = self.args.output_dir
         if self.args.should_save:
@@ -203,7 +203,7 @@ class CheckpointingMixin:
     def _init_training_state(
         self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
     ) -> tuple[int, int]:
-        """As `Trainer._init_training_state`; the best checkpoint is looked for where the run is now."""
+        """As `Trainer._init_training_state`, but looks for the best checkpoint in the run's present folder."""
         trained = super()._init_training_state(
             max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
         )
@@ -242,7 +242,7 @@ class CheckpointingMixin:
             super()._load_rng_state(checkpoint)
 
     def _needs(self, file: Path) -> None:
-        """Without it a run would go on otherwise, and `Trainer` would not say so."""
+        """Requires a file. Without it `Trainer` would silently continue differently."""
         if not file.is_file() and not self.args.save_only_model:
             raise InputError(f"can't resume: {file} is missing")
 
@@ -251,17 +251,17 @@ def _begin(folder: Path) -> None:
     """Marks the folder of a new checkpoint as ours, before anything else is written there."""
     if folder.exists() and _read_mark(folder) is None and any(folder.iterdir()):
         raise InputError(
-            f"can't save {folder}: another program's files lie there. Move them, and go on with "
+            f"can't save {folder}: another program's files are there. Move them, and continue with "
             f"--resume_from_checkpoint; {last_whole(folder.parent)}"
         )
     write_json(folder / _MARK, _UNFINISHED)
 
 
 def check_state(checkpoint: Path, model: torch.nn.Module) -> None:
-    """Whether a checkpoint's weights and progress can be taken up; what else it holds is read when it is needed.
+    """Checks that a checkpoint's weights and progress can be loaded. Its other files are read when they are needed.
 
     Raises:
-        InputError: a file is missing or damaged, or of another model; it is named.
+        InputError: a file is missing, damaged or of another model. The message names it.
     """
     file = checkpoint / TRAINER_STATE_NAME
     with reading(file, "state of a training"):
@@ -271,7 +271,7 @@ def check_state(checkpoint: Path, model: torch.nn.Module) -> None:
             if default is not None and not isinstance(getattr(state, name), kind):
                 raise ValueError(f"{name} is {getattr(state, name)!r}")
     file = checkpoint / SAFE_WEIGHTS_NAME
-    if not file.exists():  # shared out among processes, or in several files
+    if not file.exists():  # split among processes, or in several files
         return
     with reading(file, "file of weights"), safe_open(file, "pt") as weights:
         theirs = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
@@ -283,7 +283,7 @@ def check_state(checkpoint: Path, model: torch.nn.Module) -> None:
 
 
 def _mean_loss(log_history: list[dict]) -> float | None:
-    """Of a run that was over, as it was logged."""
+    """The mean loss of a finished run, from its log."""
     logged, before, total = [entry for entry in log_history if "loss" in entry], 0, 0.0
     for entry in logged:
         total, before = total + entry["loss"] * (entry["step"] - before), entry["step"]
@@ -297,14 +297,14 @@ def last_whole(run_dir: str | Path) -> str:
 
 
 def refuse_other_flags(folder: Path, flags: dict) -> None:
-    """For a run that would go on from the finished one in a folder.
+    """Checks the flags of a run that would continue the finished one in a folder.
 
     Args:
-        folder: with the other's `arguments.json`.
-        flags: of this run, as the other's are.
+        folder: has the finished run's `arguments.json`.
+        flags: of this run, in the same form.
 
     Raises:
-        InputError: they differ in what can touch the weights.
+        InputError: they differ in a flag that affects the weights.
     """
     with reading(folder / ARGUMENTS, "json file"):
         theirs, ours = (
@@ -317,10 +317,10 @@ def refuse_other_flags(folder: Path, flags: dict) -> None:
 
 
 def stop_at_bad_loss(loss: torch.Tensor, audio_ids: list[str], step: int, run_dir: str | Path) -> None:
-    """Raises instead of training on.
+    """Stops the training at a bad loss.
 
     Raises:
-        InputError: the loss is NaN or infinite; it names the batch's clips and the last good checkpoint.
+        InputError: the loss is NaN or infinite. The message names the batch's clips and the last good checkpoint.
     """
     if not loss.isfinite():
         raise InputError(

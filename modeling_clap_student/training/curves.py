@@ -1,4 +1,4 @@
-"""The curves of a training, as a picture: losses, retrieval and learning rate over its steps."""
+"""Draws the curves of a training: losses, retrieval and learning rate over its steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +13,22 @@ from ..utils.charts import FILE_STYLE, MUTED, save_chart, short_number
 
 
 _TRAINING, _VALIDATION = "#5b3fd0", "#c2410c"
-# One way in warm, the other in cold colours; a deeper rank is lighter.
+# One direction in warm colours, the other in cold ones. A deeper rank is lighter.
 _DIRECTIONS = {
     "eval_audio_to_text_": ("audio to text", ["#4a2fb8", "#8a76e0", "#b9adf0", "#d6cff7"]),
     "eval_text_to_audio_": ("text to audio", ["#b03a08", "#e07b4c", "#efae8f", "#f6d2c1"]),
     "eval_recall": ("recall", ["#17703a", "#5da878", "#9acbad", "#c5e2d0"]),
 }
-_INCHES = (9.0, 3.4)  # a row
+_INCHES = (9.0, 3.4)  # of one row
 
 Points = tuple[list[float], list[float]]
 
 
 def draw_curves(log_history: Sequence[dict], path: Path | str) -> bool:
-    """Draws what a training logged, as PNG, from the main process alone; the file appears whole or not at all.
+    """Draws what a training logged, as PNG, in the main process only. The file appears completely or not at all.
 
     Args:
-        log_history: `trainer.state.log_history`: dicts with `step` and whatever was logged there.
+        log_history: `trainer.state.log_history`: dicts with `step` and the values logged there.
         path: the file; an older one is replaced.
 
     Returns:
@@ -60,7 +60,7 @@ def draw_curves(log_history: Sequence[dict], path: Path | str) -> bool:
 
 
 def _curves(log_history: Sequence[dict]) -> dict[str, Points]:
-    """key -> (steps, values) of all numbers that were logged; the last of those that one step has."""
+    """key -> (steps, values) of all logged numbers. If one step has several values, the last one counts."""
     values: dict[str, dict[float, float]] = {}
     for entry in log_history:
         for key, value in entry.items():
@@ -70,7 +70,7 @@ def _curves(log_history: Sequence[dict]) -> dict[str, Points]:
 
 
 def _retrieval(curves: dict[str, Points]) -> dict[str, tuple[Points, str]]:
-    """What to call them -> (curve, colour)."""
+    """Name in the legend -> (curve, colour)."""
     named = {}
     for start, (words, colors) in _DIRECTIONS.items():
         for number, key in enumerate(key for key in curves if key.startswith(start)):
@@ -80,7 +80,7 @@ def _retrieval(curves: dict[str, Points]) -> dict[str, tuple[Points, str]]:
 
 
 def _panel(axes: Axes, title: str, curves: dict[str, tuple[Points, str]]) -> None:
-    """One chart; a legend where there are names to tell apart."""
+    """One chart, with a legend if it has several curves."""
     for name, ((steps, values), color) in curves.items():
         marker = "o" if len(steps) < 30 else None  # a curve of one point is a point
         axes.plot(steps, values, color=color, label=name, linewidth=1.6, marker=marker, markersize=3)
@@ -90,5 +90,5 @@ def _panel(axes: Axes, title: str, curves: dict[str, tuple[Points, str]]) -> Non
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
     if len(curves) > 1:
-        # Beside the curves, never on them.
+        # The legend is beside the curves, never on them.
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)

@@ -1,4 +1,4 @@
-"""Several processes train as one does: batch norms over all of them, weights shared out (FSDP)."""
+"""Makes several processes train as one: batch norms over all of them, and split weights (FSDP)."""
 
 import torch
 import torch.distributed as dist
@@ -11,9 +11,9 @@ from ..errors import InputError
 
 
 def synchronise(model: nn.Module) -> nn.Module:
-    """Gives every batch norm the statistics of all processes; names and values of the weights stay.
+    """Makes every batch norm use the statistics of all processes. Names and values of the weights do not change.
 
-    On GPUs they are torch's own, which CPUs lack.
+    On GPUs these are torch's own modules, which do not work on CPUs.
     """
     if model.device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -27,7 +27,7 @@ def synchronise(model: nn.Module) -> nn.Module:
 
 
 class AcrossProcesses(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` that takes mean and variance over all processes, with gradients."""
+    """`nn.BatchNorm2d` with mean and variance over all processes, with gradients."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         if not self.training:
@@ -48,7 +48,7 @@ class AcrossProcesses(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient."""
+    """The sum over all processes. The gradient is summed too."""
 
     @staticmethod
     def forward(ctx, tensor: Tensor) -> Tensor:
@@ -64,18 +64,18 @@ class _Sum(torch.autograd.Function):
 
 
 def fit_for_sharding(model: nn.Module, accelerator: Accelerator, needs_whole_weights: bool = False) -> None:
-    """Prepares a model for FSDP, where the launcher asks for that; otherwise leaves it as it is.
+    """Prepares a model for FSDP, if the launcher asks for it. Otherwise leaves it unchanged.
 
-    FSDP shares out neither scalars nor channels-last weights. The scale of the logits is left to every process, and
-    needs no averaging: each computes the same loss, of the batch of all, and with it the same gradient.
+    FSDP splits neither scalars nor channels-last weights. Every process keeps the scale of the logits, and it needs no
+    averaging: each process computes the same loss, over the whole batch, and so the same gradient.
 
     Args:
-        model: whose logit scales' names begin with `logit_scale`.
-        accelerator: which has not taken the model yet.
-        needs_whole_weights: whether the training averages or mixes them, see `FinalWeights`.
+        model: the names of its logit scales begin with `logit_scale`.
+        accelerator: has not prepared the model yet.
+        needs_whole_weights: whether the training averages or mixes weights, see `FinalWeights`.
 
     Raises:
-        InputError: in half precision, to which FSDP would cast the batch norms as well; with averages of weights.
+        InputError: half precision, to which FSDP would also cast the batch norms; or averages of weights.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:
@@ -90,9 +90,9 @@ def fit_for_sharding(model: nn.Module, accelerator: Accelerator, needs_whole_wei
 
 
 def make_whole(model: nn.Module) -> None:
-    """Undoes FSDP, in place, so that each process can go on with all weights; for all processes at once.
+    """Undoes FSDP, in place, so that each process has all weights. All processes must call it together.
 
-    FSDP has no way back: the model becomes a new one of its own class and weights.
+    FSDP can't be undone directly: a new model of the same class gets the weights.
     """
     if not isinstance(model, FSDPModule):
         return
@@ -103,5 +103,5 @@ def make_whole(model: nn.Module) -> None:
     kind = next(base for base in type(model).__mro__ if not issubclass(base, FSDPModule))
     whole = kind(model.config).to(model.device).train(model.training)
     whole.load_state_dict(weights)
-    # What else lies in the old one is FSDP's: hooks, groups of processes.
+    # Everything else in the old model belongs to FSDP: hooks, process groups.
     model.__class__, model.__dict__ = kind, {**whole.__dict__, "_processor": model._processor}

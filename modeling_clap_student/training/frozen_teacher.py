@@ -1,4 +1,4 @@
-"""The teacher beside a student in training: embeddings and nothing else."""
+"""The teacher beside a student in training: it only gives embeddings."""
 
 import copy
 
@@ -10,31 +10,31 @@ from ..checkpoints.inference import for_inference
 from ..encoding_clap_student import average_windows
 
 
-_KEPT_TEXTS = 2**18  # of 1024 dimensions a gigabyte
+_KEPT_TEXTS = 2**18  # with 1024 dimensions: a gigabyte
 
 
 class FrozenTeacher:
-    """A teacher that gives embeddings and nothing else.
+    """A teacher that only gives embeddings.
 
-    It is no `nn.Module`, so that no student can adopt it into its state dict, its `.train()` or its optimiser. It
-    works with a copy for inference (batch norms folded, fewer multiplications); the model itself stays as it is.
+    It is not an `nn.Module`, so no student can take it into its state dict, its `.train()` or its optimiser. It uses a
+    copy for inference (batch norms folded, fewer multiplications). The model itself is not changed.
 
     Args:
-        model: any that `load_checkpoint` returns, on the device where it is to work.
-        tokenizer: its own.
-        dtype: that it may compute in, float32 or bfloat16.
+        model: any that `load_checkpoint` returns, on the device where it will work.
+        tokenizer: the model's own.
+        dtype: the type to compute in, float32 or bfloat16.
     """
 
     def __init__(self, model: nn.Module, tokenizer, dtype: torch.dtype = torch.float32):
         frozen = for_inference(model, dtype)
-        # A user's own model stays as it is: it may be what is trained.
+        # A user's own model is not changed: it may be the one in training.
         self.model = (copy.deepcopy(model) if frozen is model else frozen).requires_grad_(False)
         self.tokenizer = tokenizer
         self._texts: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def embed_audio(self, audio: dict[str, Tensor], num_windows: Tensor | None = None) -> Tensor:
-        """Embeds crops, in eval mode whatever anyone did to the model in between.
+        """Embeds crops, in eval mode, whatever was done to the model in between.
 
         Args:
             audio: arguments of `get_audio_features`.
@@ -47,7 +47,7 @@ class FrozenTeacher:
         return embeds if num_windows is None else average_windows(embeds, num_windows)
 
     def embed_texts(self, captions: list[str]) -> Tensor:
-        """Embeds captions, each once in a run; the same one always gets the same vector, to the bit.
+        """Embeds captions, each once per run. The same caption always gets the same vector, to the bit.
 
         Returns:
             (captions, dim) float32, normalised.

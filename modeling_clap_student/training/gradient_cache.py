@@ -1,13 +1,13 @@
-"""Contrastive batches larger than memory: embedded in chunks twice, with the loss over all of them between.
+"""Contrastive batches larger than memory: chunks are embedded twice, with the loss over all of them between.
 
-First every chunk is embedded without a graph. The loss over all chunks of all processes gives the gradient of each
-embedding, which is kept. Then every chunk is embedded again, now with a graph, and its embeddings' kept gradients are
-sent backward through it. The gradient of the weights is that of the whole batch, by the chain rule; the memory for
-activations is a chunk's, the price one more forward pass of the student.
+First, every chunk is embedded without a graph. The loss over all chunks of all processes gives the gradient of each
+embedding, which is kept. Then every chunk is embedded again, with a graph, and the kept gradients go backward through
+it. By the chain rule, the gradient of the weights is that of the whole batch. Activations need the memory of one
+chunk. The price is one more forward pass of the student.
 
-The second pass must repeat the first: it draws the same dropout. Batch norm sees a chunk at a time, as gradient
-accumulation does: in training mode its statistics are a chunk's (over all processes), not the whole batch's, and the
-running statistics are updated once, in the second pass. With batch norms in eval mode the gradient equals that of the
+The second pass must repeat the first, so it draws the same dropout. Batch norm sees one chunk at a time, as in
+gradient accumulation. In training mode its statistics are a chunk's (over all processes), not the whole batch's; the
+running statistics are updated once, in the second pass. With batch norms in eval mode, the gradient equals that of the
 uncached batch.
 
 Source: Gao et al. 2021, arXiv 2101.06983.
@@ -24,15 +24,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @dataclass
 class CachedGradient:
-    """What a chunk's second pass needs.
+    """The data that a chunk's second pass needs.
 
     Attributes:
         loss: of the whole batch.
-        chunks: how many make the batch.
+        chunks: number of chunks in the batch.
         audio: (pairs, dim) gradient of the loss with respect to the chunk's audio embeddings.
-        text: likewise.
-        logit_scales: gradient of the logit scales, this chunk's share.
-        states: of the random number generators, before the chunk was embedded.
+        text: the same for its text embeddings.
+        logit_scales: gradient of the logit scales: this chunk's share.
+        states: of the random number generators before the chunk was embedded.
     """
 
     loss: Tensor
@@ -43,14 +43,14 @@ class CachedGradient:
     states: list[Tensor]
 
     def surrogate(self, audio_embeds: Tensor, text_embeds: Tensor, logit_scales: Tensor) -> Tensor:
-        """A scalar with the value of the loss whose mean over the chunks has the loss's gradient."""
+        """A scalar with the loss's value. Its mean over the chunks has the loss's gradient."""
         linear = (audio_embeds * self.audio).sum() + (text_embeds * self.text).sum()
         linear = self.chunks * (linear + (logit_scales * self.logit_scales).sum())
         return linear + (self.loss - linear).detach()
 
     @contextmanager
     def same_randomness(self) -> Iterator[None]:
-        """Draws what the first pass drew; afterwards the generators go on where they were."""
+        """Draws the same numbers as the first pass. Afterwards the generators continue where they were."""
         now = _random_states(self.audio.device)
         _set_random_states(self.states, self.audio.device)
         yield
@@ -64,14 +64,14 @@ def cache_gradients(
     logit_scales: Tensor,
     loss_of: Callable[..., Tensor],
 ) -> list[CachedGradient]:
-    """The first pass.
+    """Runs the first pass.
 
     Args:
         model: gives `audio_embeds` and `text_embeds` of a chunk.
-        chunks: what the model takes, part by part.
-        facts: of each chunk's pairs; `partner` counts within its chunk.
+        chunks: the model's inputs, chunk by chunk.
+        facts: about each chunk's pairs; `partner` counts within its chunk.
         logit_scales: scalar or (2,).
-        loss_of: `(audio_embeds, text_embeds, logit_scales, facts)` of the whole batch to the loss.
+        loss_of: maps `(audio_embeds, text_embeds, logit_scales, facts)` of the whole batch to the loss.
     """
     states, audio, text = [], [], []
     with _untouched_statistics(model), torch.no_grad():
@@ -99,10 +99,10 @@ def _joined(facts: list[dict[str, Tensor]], sizes: list[int]) -> dict[str, Tenso
 
 @contextmanager
 def _untouched_statistics(model: nn.Module) -> Iterator[None]:
-    """Batch norms in training mode use a chunk's statistics, and do not add them to the running ones."""
+    """Batch norms in training mode use a chunk's statistics, but do not add them to the running ones."""
     tracking = [part for part in model.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
     for part in tracking:
-        # In eval mode the running statistics are what is used.
+        # In eval mode they use the running statistics.
         part.track_running_stats = not part.training
     yield
     for part in tracking:

@@ -1,4 +1,4 @@
-"""What a student and its teacher hear and read of a batch: the same, or each its own."""
+"""What a student and its teacher hear and read of a batch: the same, or each its own version."""
 
 import atexit
 from pathlib import Path
@@ -15,7 +15,7 @@ from .arguments import ClapStudentTrainingArguments
 
 
 def check_alike(teacher, student) -> None:
-    """Raises InputError where the same batch is not for both: another kind of model, rate or vocabulary."""
+    """Raises InputError if one batch can't serve both: another kind of model, rate or vocabulary."""
     theirs, ours = teacher.config, student.config
     if theirs.model_type != ours.model_type:
         raise InputError(
@@ -33,7 +33,7 @@ def check_alike(teacher, student) -> None:
 
 
 def _hear_alike(first, second) -> bool:
-    """Whether two models' processors hear at one rate, in windows of one length, and read the same tokens."""
+    """Whether two models' processors have one rate, windows of one length, and the same tokens."""
     extractors = first.feature_extractor, second.feature_extractor
     if type(extractors[0]) is not type(extractors[1]):
         return False
@@ -52,12 +52,12 @@ def make_collator(
     skipped: SkippedClips | None = None,
     leakage: LeakageFilter | None = None,
 ) -> ClapCollator:
-    """Makes crops for a model, and for a teacher that hears or reads differently; lists what can't be read."""
+    """Makes crops for a model, and for a teacher with other inputs. Lists the clips that can't be read."""
     if skipped is None:
         make_folder(Path(args.output_dir))
         skipped = SkippedClips(Path(args.output_dir, SKIPPED), ReadingArguments.max_skipped_fraction)
         if PartialState().is_local_main_process:
-            atexit.register(skipped.close)  # also of a training that fails
+            atexit.register(skipped.close)  # also when a training fails
     if teacher_processor is not None and _hear_alike(teacher_processor, processor):
         teacher_processor = None
     spectrograms = spectrogram_cache(args.spectrogram_cache, model)

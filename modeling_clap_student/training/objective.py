@@ -1,4 +1,4 @@
-"""The objective over the batch of all processes, with gradients, from embeddings and facts of pairs."""
+"""The objective over the batch of all processes, with gradients, from embeddings and facts about the pairs."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from ..losses import contrastive_loss, soft_contrastive_loss, soft_targets
 
 
 def row_counts(rows: int, device: torch.device) -> list[int] | None:
-    """How many rows each process brings, in rank order; None in a single process."""
+    """The number of rows in each process, in rank order; None in a single process."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     counts = torch.empty(dist.get_world_size(), dtype=torch.int64, device=device)
@@ -22,13 +22,14 @@ def row_counts(rows: int, device: torch.device) -> list[int] | None:
 def gather(tensor: Tensor, counts: list[int] | None) -> Tensor:
     """(local, ...) -> (all processes' rows in rank order, ...); the tensor itself in a single process.
 
-    The gradient flows back to every process. Each process computes the same loss over the global batch; the gather's
-    backward sums its gradient over the N processes and DistributedDataParallel divides by N, which together give the
-    gradient of one process with the whole batch. A gather without gradient, or negatives of one process alone, do not.
+    The gradient flows back to every process. Each process computes the same loss over the global batch. The gather's
+    backward sums the gradient over the N processes, and DistributedDataParallel divides it by N. Together they give
+    the gradient of one process with the whole batch. A gather without gradient does not, and neither do negatives of
+    one process only.
 
     Args:
-        tensor: of this process; all processes call this together.
-        counts: `row_counts` of the batch: a process may bring fewer rows than another, or none.
+        tensor: this process's part; all processes call this together.
+        counts: `row_counts` of the batch. A process may have fewer rows than another, or none.
     """
     return tensor if counts is None else _Gather.apply(tensor, counts)
 
@@ -37,7 +38,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, tensor: Tensor, counts: list[int]) -> Tensor:
         ctx.counts, longest = counts, max(counts)
-        # Collectives want equal parts.
+        # Collectives need equal parts.
         padded = F.pad(tensor, (0, 0) * (tensor.dim() - 1) + (0, longest - len(tensor))).contiguous()
         parts = padded.new_empty(len(counts) * longest, *tensor.shape[1:])
         dist.all_gather_into_tensor(parts, padded)
@@ -69,17 +70,17 @@ def global_loss(
         audio_embeds: (pairs, dim) normalised, of this process.
         text_embeds: (pairs, dim) likewise.
         logit_scales: logarithms: a scalar, or (2,), of the rows of C and of Cᵀ.
-        facts: of each pair `audio_key` and `caption_key`, int64, equal for the same; with a teacher `teacher_audio`
-            and `teacher_text`, its embeddings; of mixed clips `partner`, the row of this process that was mixed in,
-            and `own_share` of the row's own clip.
+        facts: for each pair `audio_key` and `caption_key`, int64, equal for the same clip or caption; with a teacher
+            its embeddings `teacher_audio` and `teacher_text`; for mixed clips `partner`, the row of this process that
+            was mixed in, and `own_share`, the share of the row's own clip.
         args: `ClapStudentTrainingArguments`.
-        distillation: a further term, of the embeddings and the teacher's.
+        distillation: a further term, computed from the embeddings and the teacher's.
     """
     counts = row_counts(len(audio_embeds), audio_embeds.device)
     if "partner" in facts and counts is not None:
         facts = facts | {"partner": facts["partner"] + sum(counts[: dist.get_rank()])}
     facts = {name: gather(values, counts) for name, values in facts.items()}
-    # In bfloat16 a logit of 15 comes in steps of 1/16.
+    # In bfloat16, logits near 15 have steps of 1/16.
     with torch.autocast(audio_embeds.device.type, enabled=False):
         exact = torch.promote_types(audio_embeds.dtype, torch.float32)
         audio, text = (gather(embeds, counts).to(exact) for embeds in (audio_embeds, text_embeds))
@@ -103,7 +104,7 @@ _TEACHER = ("teacher_audio", "teacher_text")
 
 
 def belong_together(audio_key: Tensor, caption_key: Tensor) -> Tensor:
-    """(B, B) bool: the same clip, or the same caption."""
+    """(B, B) bool: true for the same clip or the same caption."""
     return (audio_key[:, None] == audio_key) | (caption_key[:, None] == caption_key)
 
 
@@ -120,11 +121,11 @@ def _targets(embeds: Tensor | None, positives: Tensor, args) -> Tensor:
 
 
 def mixing_matrix(partner: Tensor, own_share: Tensor) -> Tensor:
-    """(B, B) with row i's share of clip i on the diagonal and the rest at its partner's column.
+    """(B, B) with row i's share of clip i on the diagonal and the rest in its partner's column.
 
-    Clip i sounds as row i says, so that its targets are that mixture of the clips' targets; a caption's mass on a clip
-    goes to the mixtures that hold the clip. Where partners are a permutation and a batch has one share, columns sum to
-    1 like rows, and targets stay distributions.
+    Clip i sounds as row i says, so its targets are the same mixture of the clips' targets. A caption's mass on a clip
+    goes to the mixtures that hold the clip. If partners are a permutation and a batch has one share, columns sum to 1
+    like rows, and targets stay distributions.
 
     Source: Zhang et al. 2018 (mixup), arXiv 1710.09412, for pairs of inputs and targets.
     """

@@ -1,4 +1,4 @@
-"""Which weights learn, how fast, and which of them a training ends with."""
+"""Which weights learn, how fast, and which weights a training ends with."""
 
 import re
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from ..hub_clap_student import follow_umask
 
 
 def freeze(model: nn.Module, audio_encoder: bool, text_encoder: bool, batch_norm: bool = False) -> list[nn.Module]:
-    """Stops the towers named from learning, and weights that no input reaches; the projections learn on.
+    """Freezes the named towers, and weights that no input reaches. The projections keep learning.
 
     Returns:
-        what must stay in eval mode: the towers, whose batch norms would learn without gradients; with `batch_norm`,
-        all batch norms, whose weights learn while their statistics stay.
+        the modules that must stay in eval mode: the frozen towers, whose batch norms would change even without
+            gradients; with `batch_norm`, all batch norms, whose weights learn while their statistics stay fixed.
     """
     frozen = [tower for tower, yes in ((model.audio_model, audio_encoder), (model.text_model, text_encoder)) if yes]
     for tower in frozen:
@@ -61,7 +61,7 @@ _INPUT = re.compile(r"\.(?:bn0|batch_norm|embeddings|patch_embed)\.")  # below a
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:
-    """name of each parameter -> 0 for what lies above the towers, 1 for a tower's last layer, more below."""
+    """Name of each parameter -> 0 if it is above the towers, 1 in a tower's last layer, more below."""
     names = [name for name, _ in model.named_parameters()]
     depths = dict.fromkeys(names, 0)
     for tower in ("audio_model.", "text_model."):
@@ -77,10 +77,10 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
 
 
 def groups_by_rate(model: nn.Module, rates: dict[str, float], weight_decay: float, decayed: set[str]) -> list[dict]:
-    """Groups for an optimiser, the fastest first: parameters that learn, by their learning rate.
+    """Groups for an optimiser, the fastest first: the parameters that learn, by their learning rate.
 
     Args:
-        model: whose parameters they are.
+        model: has the parameters.
         rates: name of each parameter -> its learning rate.
         weight_decay: of the parameters `decayed`.
         decayed: names.
@@ -98,15 +98,15 @@ _FILE = "moving_average.safetensors"
 
 
 class FinalWeights(TrainerCallback):
-    """What a training ends with, and what is scored meanwhile, where that is not the weights that are trained.
+    """The weights that a training ends with, and that are scored meanwhile, if they are not the trained weights.
 
-    Batch statistics are treated as weights are.
+    Batch statistics are treated like weights.
 
     Args:
         model: the student, not wrapped, with the weights that the training begins with.
-        ema_decay: a moving average of the weights after each step, which keeps this much in a step, in (0, 1).
-        start_share: share of the weights of the beginning, in [0, 1); the rest is the average or, without, the
-            trained weights.
+        ema_decay: for a moving average of the weights after each step: the share that it keeps per step, in (0, 1).
+        start_share: share of the starting weights, in [0, 1). The rest is the average, or the trained weights without
+            one.
 
     Source: Polyak and Juditsky 1992, SIAM J. Control Optim. 30(4); exponential as in Tarvainen and Valpola 2017,
     arXiv 1703.01780. Weights between those of the start and of the end: Wortsman et al. 2022, arXiv 2109.01903.
@@ -131,7 +131,7 @@ class FinalWeights(TrainerCallback):
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The model has the final weights for a while; at the end of a training it has them already."""
+        """Puts the final weights into the model for a while. At the end of a training it already has them."""
         if self.is_over:
             yield
             return
@@ -148,7 +148,7 @@ class FinalWeights(TrainerCallback):
             follow_umask(Path(folder, _FILE))
 
     def load(self, folder: str) -> None:
-        """Goes on from a checkpoint's average."""
+        """Continues from a checkpoint's average."""
         if self.average is not None:
             file = Path(folder, _FILE)
             with reading(file, "moving average of this model's weights"):

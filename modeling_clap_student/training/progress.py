@@ -1,4 +1,4 @@
-"""What a training command tells while it trains: what it trains, one bar, and how long it will take."""
+"""Shows a training's progress: what is trained, one bar, and how long it will take."""
 
 import sys
 import time
@@ -10,15 +10,15 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from ..utils.console import in_words, progress_bar, say
 
 
-_MEASURED = 5  # steps that the estimate rests on; the first one, which warms up, is not among them
-_LONG = 60  # seconds: what takes less is over before anybody wonders
+_MEASURED = 5  # steps for the estimate, without the first one, which warms up
+_LONG = 60  # seconds; a shorter training needs no estimate
 
 
 class TrainingProgress(TrainerCallback):
-    """One bar with the last loss in it. In a file, which can't show a bar, each log is a line.
+    """One bar that shows the last loss. In a file, which can't show a bar, each log is a line.
 
     Args:
-        pairs: that an optimiser step learns from.
+        pairs: number of pairs in an optimiser step.
         hidden: shows no bar.
     """
 
@@ -58,7 +58,7 @@ class TrainingProgress(TrainerCallback):
             if self.bar is not None:
                 self.bar.set_postfix_str(told, refresh=False)
             if self.as_lines:
-                rate = f", {logs['samples_per_second']:.3g} pairs a second" if "samples_per_second" in logs else ""
+                rate = f", {logs['samples_per_second']:.3g} pairs per second" if "samples_per_second" in logs else ""
                 say(f"step {state.global_step} of {state.max_steps}: {told}{rate}")
         elif scores:
             chosen = (args.metric_for_best_model or "").removeprefix("eval_")
@@ -79,7 +79,7 @@ def _in_millions(tower: nn.Module) -> str:
 
 
 def tell_progress(trainer: Trainer, pairs: int) -> None:
-    """Puts `TrainingProgress` in the place of transformers' own bar and printed dicts."""
+    """Replaces transformers' own bar and printed dicts by `TrainingProgress`."""
     for theirs in (ProgressCallback, PrinterCallback):
         trainer.remove_callback(theirs)
     trainer.add_callback(TrainingProgress(pairs, trainer.args.disable_tqdm))

@@ -1,4 +1,4 @@
-"""A command's training, from its empty folder to the files that are left there."""
+"""A command's training, from its empty folder to the final files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ RESULTS = "results.json"
 
 
 class TrainingRun:
-    """What every training command does around its Trainer.
+    """Everything that a training command does around its Trainer.
 
     Args:
-        title: announces the run.
+        title: the run's headline.
         args: the command's own flags.
         training_args: the Trainer's.
 
@@ -44,17 +44,17 @@ class TrainingRun:
 
     @contextmanager
     def folder(self) -> Iterator[SkippedClips]:
-        """The run's output folder, for this run alone; yields the list of clips that can't be read.
+        """The run's output folder, locked for this run. Yields the list of clips that can't be read.
 
         Raises:
-            InputError: the folder holds something that the run would replace, or another run writes there.
+            InputError: the folder holds something that the run would replace, or another run is writing there.
         """
         resume = self.training_args.resume_from_checkpoint
         with output_folder(self.training_args.output_dir, check=partial(refuse_used_folder, resume=resume)) as folder:
             yield skipped_clips(folder, self.args.max_skipped_fraction)
 
     def train(self, trainer: Trainer) -> float:
-        """Trains, or goes on, and saves the model; returns the mean loss."""
+        """Trains or continues, and saves the model. Returns the mean loss."""
         args = self.training_args
         tell_progress(trainer, args.train_batch_size * args.world_size * args.gradient_accumulation_steps)
         result = trainer.train(resume_from_checkpoint=self.training_args.resume_from_checkpoint)
@@ -62,7 +62,7 @@ class TrainingRun:
         return result.training_loss
 
     def finish(self, trainer: Trainer, skipped: SkippedClips, results: dict) -> dict:
-        """Writes the card, the results, the arguments and the curves; returns the results."""
+        """Writes the card, the results, the arguments and the curves. Returns the results."""
         trainer.create_model_card()
         results = results | {
             "num_skipped": report_skipped(skipped),
@@ -77,10 +77,10 @@ class TrainingRun:
         return results
 
     def publish(self, kind: str) -> None:
-        """Says where the model is, a teacher or student, and uploads it with `--push_to_hub`.
+        """Says where the model is (a teacher or student), and uploads it with `--push_to_hub`.
 
         Raises:
-            InputError: the upload broke off.
+            InputError: the upload was interrupted.
         """
         say(f"{kind} saved in {self.training_args.output_dir} after {in_words(self.watch.seconds)}")
         push_if_asked(self.training_args)
@@ -90,7 +90,7 @@ def push_if_asked(training_args: ClapTrainingArguments) -> None:
     """Uploads a training's folder, with `--push_to_hub`.
 
     Raises:
-        InputError: the upload broke off.
+        InputError: the upload was interrupted.
     """
     if training_args.push_to_hub and PartialState().is_main_process:
         name = training_args.hub_model_id or Path(training_args.output_dir).name

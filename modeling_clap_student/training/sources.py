@@ -1,4 +1,4 @@
-"""What a training learns from: pairs, pairs to rehearse, and a part held out to validate on."""
+"""The data of a training: pairs to learn from, pairs to replay, and held-out pairs for validation."""
 
 import hashlib
 import json
@@ -23,11 +23,11 @@ Pairs = Dataset | IterableDataset
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Tables of pairs, or streams of them; none holds a clip of an evaluation set.
+    """Tables or streams of pairs. None holds a clip of an evaluation set.
 
     Attributes:
         pairs: to train on.
-        replay: to rehearse.
+        replay: to replay.
         validation: held out of both.
     """
 
@@ -41,12 +41,12 @@ class TrainingData:
 
     @property
     def captions(self) -> list[str] | None:
-        """Those of the pairs; None of a stream, whose captions nobody knows beforehand."""
+        """The captions of the pairs; None for a stream, whose captions are not known beforehand."""
         return None if self.is_streamed else self.pairs["caption"]
 
     @property
     def content_keys(self) -> list[str | None]:
-        """Of pairs and replay: equal for the same rows in the same order alone."""
+        """For pairs and replay: keys that are equal only for the same rows in the same order."""
         return [table and _content_key(table) for table in (self.pairs, self.replay)]
 
     @property
@@ -75,10 +75,10 @@ def _content_key(pairs: Dataset) -> str:
 def read_teacher_data(
     args: TeacherArguments, training_args: ClapTrainingArguments, leakage: LeakageFilter, exclusions: ExclusionLog
 ) -> TrainingData:
-    """The captioned corpora of a teacher.
+    """Reads the captioned corpora of a teacher.
 
     Raises:
-        InputError: a corpus that can't be read, or a share of a stream.
+        InputError: a corpus that can't be read, or a fraction of a stream.
     """
     corpus, validation = read_corpora(args.corpus, exclusions=exclusions, leakage=leakage, streams=True), None
     if isinstance(corpus, IterableDataset):
@@ -92,7 +92,7 @@ def read_teacher_data(
 
 
 def random_subset(corpus: Dataset, fraction: float, seed: int) -> Dataset:
-    """A share of the rows; smaller shares lie within larger ones of the same seed."""
+    """A fraction of the rows. With the same seed, smaller fractions lie within larger ones."""
     order = np.random.default_rng(seed).permutation(len(corpus))
     return corpus.select(np.sort(order[: max(1, round(fraction * len(corpus)))]))
 
@@ -100,10 +100,10 @@ def random_subset(corpus: Dataset, fraction: float, seed: int) -> Dataset:
 def read_student_data(
     args: StudentArguments, training_args: ClapTrainingArguments, leakage: LeakageFilter, exclusions: ExclusionLog
 ) -> TrainingData:
-    """A student's Improvement-Set and replay set; the teacher's own corpus where the strategy is `none`.
+    """Reads a student's Improvement-Set and replay set; for the strategy `none`, the teacher's own corpus.
 
     Raises:
-        InputError: data that is missing, can't be read, or does not go with the flags.
+        InputError: data that is missing, unreadable, or does not fit the flags.
     """
     pairs, replay = _student_pairs(args, leakage, exclusions)
     data = TrainingData(pairs, replay)
@@ -137,7 +137,7 @@ def _student_pairs(
 
 
 def _without_leaks(pairs: Pairs | None, leakage: LeakageFilter, name: str, exclusions: ExclusionLog) -> Pairs | None:
-    """The pairs whose clip may be trained on; of a stream, the collator leaves out the others."""
+    """The pairs whose clip may be trained on. In a stream, the collator leaves out the others."""
     if not isinstance(pairs, Dataset):
         return pairs
     pairs = leakage.drop_from(pairs, name, exclusions)
@@ -147,7 +147,7 @@ def _without_leaks(pairs: Pairs | None, leakage: LeakageFilter, name: str, exclu
 
 
 def _hold_out(data: TrainingData, fraction: float, args: StudentArguments, exclusions: ExclusionLog) -> TrainingData:
-    """The data without the recordings of a part of the captioned corpus, which becomes what is validated on."""
+    """Removes the recordings of a part of the captioned corpus from the data. That part becomes the validation set."""
     if args.strategy == "none":
         pairs, validation = split_validation(data.pairs, fraction)
         return TrainingData(pairs, None, validation)
@@ -164,7 +164,7 @@ def find_teacher(args: StudentArguments) -> str:
     """The teacher that was named, or the one that curated the Improvement-Set.
 
     Raises:
-        InputError: nobody tells.
+        InputError: neither is known.
     """
     if args.teacher is not None:
         return args.teacher
@@ -177,7 +177,7 @@ def find_teacher(args: StudentArguments) -> str:
 
 
 def read_results(file: Path) -> dict:
-    """The `results.json` of a training; empty where another command's lies there."""
+    """The `results.json` of a training; empty if it is another command's."""
     with reading(file, "json file"):
         results = json.loads(file.read_text(encoding="utf-8"))
     return results if isinstance(results, dict) else {}
@@ -194,7 +194,7 @@ def _teacher_results(teacher: str) -> dict:
 
 
 def _teacher_corpus(teacher: str, leakage: LeakageFilter, exclusions: ExclusionLog) -> Pairs:
-    """What a teacher of run_teacher.py was trained on."""
+    """The data on which a teacher of run_teacher.py was trained."""
     results = _teacher_results(teacher)
     corpus = read_corpora(results["corpus"], exclusions=exclusions, leakage=leakage, streams=True)
     if isinstance(corpus, IterableDataset):

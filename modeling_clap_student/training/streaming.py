@@ -1,4 +1,4 @@
-"""Training from streams: a loader that every process and worker reads its share of, and that knows where it stood."""
+"""Training from streams. Every process and worker reads its share, and the loader can resume at its position."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ from ..data.replay import MixedStream
 from ..errors import InputError, reading
 
 
-_COLUMNS = ["audio", "audio_id", "caption", "origin_id"]  # by origin_id evaluation clips are known
+_COLUMNS = ["audio", "audio_id", "caption", "origin_id"]  # origin_id identifies evaluation clips
 
 
 def check_steps(args) -> None:
-    """A stream has no length.
+    """Checks the settings that a stream needs, because it has no length.
 
     Raises:
-        InputError: nothing says when to stop, or when to save.
+        InputError: no setting says when to stop, or when to save.
     """
     if args.max_steps <= 0:
         raise InputError("--max_steps is missing: a stream has no length, so no epoch would end")
@@ -30,14 +30,14 @@ def check_steps(args) -> None:
 
 
 def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None = None) -> MixedStream:
-    """What a process trains on.
+    """The data that a process trains on.
 
     Args:
         args: `ClapStudentTrainingArguments`.
         curated: pairs with `audio audio_id caption origin_id`.
-        replay: likewise.
+        replay: pairs with the same columns.
     """
-    # A resumed run continues from the stream's own state, without reading all up to there again.
+    # A resumed run continues from the stream's own state. It does not read everything before it again.
     args.ignore_data_skip = True
     return MixedStream(
         curated.select_columns(_COLUMNS),
@@ -52,7 +52,7 @@ def mixed_stream(args, curated: IterableDataset, replay: IterableDataset | None 
 
 
 class _Loader(StatefulDataLoader):
-    """Names the file of a state that it can't take up, which is found out when it starts."""
+    """Names the file of a state that can't be loaded. That is found out only when the loader starts."""
 
     state_file: Path | None = None
 
@@ -70,7 +70,7 @@ class StreamingMixin:
     _stream_loader: _Loader | None = None
 
     def get_train_dataloader(self) -> DataLoader:
-        """As `Trainer.get_train_dataloader`; a stream is shared among processes and workers here, by its shards."""
+        """As `Trainer.get_train_dataloader`; here the stream's shards are split among processes and workers."""
         if not isinstance(self.train_dataset, MixedStream):
             return super().get_train_dataloader()
         self._stream_loader = _Loader(
@@ -80,8 +80,8 @@ class StreamingMixin:
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
             prefetch_factor=self.args.dataloader_prefetch_factor,
-            # Of its own: starting a loader draws a number, and a resumed run, which starts one more, would go on with
-            # other dropout.
+            # A generator of its own: starting a loader draws a number. A resumed run starts one loader more, and would
+            # continue with other dropout.
             generator=torch.Generator().manual_seed(self.args.seed),
         )
         return self._stream_loader

@@ -46,7 +46,7 @@ def _check_arguments(args) -> None:
 
 
 class _TellEpoch(TrainerCallback):
-    """Tells the sampler its epoch: on several processes `Trainer` does not reach it when a run is resumed."""
+    """Tells the sampler its epoch. With several processes, `Trainer` does not do that when a run is resumed."""
 
     sampler: ReplaySampler | None = None
 
@@ -69,29 +69,28 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             processor.
         args: `ClapStudentTrainingArguments`.
         train_dataset: pairs of audio and captions: a table as `as_pairs` takes it, or a stream, which needs
-            `args.max_steps` and is saved every `args.save_steps`; or what has such `pairs`, and `replay` or None, as
-            an Improvement-Set.
-        replay_dataset: further pairs, from which a step is drawn with `args.replay_probability`: a table or a stream.
+            `args.max_steps` and is saved every `args.save_steps`; or an object with `pairs` and `replay` (or None),
+            such as an Improvement-Set.
+        replay_dataset: further pairs; a step is drawn from them with `args.replay_probability`. A table or a stream.
         teacher: a `ClapStudentModel`, transformers' `ClapModel`, another model that can teach, the name of a
-            checkpoint, or a pair of a model and its processor. With a `data_collator`, a model that hears and reads as
-            the student does, or any other whose processor the collator knows.
-        validation: scores the model at each evaluation: called with it, and tells what it selects by, as
-            `evaluation.validation.Validation` does.
-        record: what the model card shall tell beside what the Trainer knows: `origin`, `datasets`, ….
-        column_mapping: columns of the datasets that are called otherwise, theirs -> ours:
-            `{"file": "audio", "text": "caption"}`.
-        eval_dataset: a table, or a dict of them, to evaluate on: its loss and the recall of retrieval.
-        retention: a further term of the loss, what the student shall keep: called with it, the spectrograms of a
-            batch's crops and the number of the step.
-        compute_metrics: further scores, of `predictions`, the unit vectors of clips and captions, and `label_ids`,
-            the row of each caption's clip.
+            checkpoint, or a pair of a model and its processor. With your own `data_collator`, it must take the same
+            inputs as the student, or the collator must know its processor.
+        validation: scores the model at each evaluation. It is called with the model, and names the score that selects
+            checkpoints, like `evaluation.validation.Validation`.
+        record: content of the model card that the Trainer does not know: `origin`, `datasets`, ….
+        column_mapping: for columns with other names, theirs -> ours: `{"file": "audio", "text": "caption"}`.
+        eval_dataset: a table, or a dict of tables, for the loss and the recall of retrieval.
+        retention: a further term of the loss, for what the student should keep. It is called with the model, the
+            spectrograms of a batch's crops and the number of the step.
+        compute_metrics: further scores, computed from `predictions`, the unit vectors of clips and captions, and
+            `label_ids`, the row of each caption's clip.
         processing_class: by default the model's own processor.
-        data_collator: by default a `ClapCollator` of it, which lists clips that can't be read in
+        data_collator: by default a `ClapCollator`, which lists clips that can't be read in
             `args.output_dir/skipped.csv`, and stops the training when they are more than a tenth.
 
     Raises:
-        InputError: another kind of model or arguments, data that can't be learnt from, several GPUs without a
-            launcher, or a teacher of another sampling rate or vocabulary whose processor the collator does not know.
+        InputError: another kind of model or arguments, data that can't be trained on, several GPUs without a launcher,
+            or a teacher with another sampling rate or vocabulary whose processor the collator does not know.
     """
 
     args: ClapStudentTrainingArguments
@@ -146,7 +145,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             model = synchronise(model.to(args.device))
         self.validation = validation
         self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder, args.freeze_batch_norm)
-        # Channels-last convolutions are about a third faster on CPUs and use tensor cores on GPUs.
+        # Channels-last convolutions are about a third faster on CPUs, and use tensor cores on GPUs.
         super().__init__(
             model=model.to(memory_format=torch.channels_last),
             args=args,
@@ -158,7 +157,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         )
         needs_whole_weights = bool(args.ema_decay or args.start_share)
         fit_for_sharding(model, self.accelerator, needs_whole_weights)
-        self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides it among accumulation steps
+        self.model_accepts_loss_kwargs = False  # the loss is a mean: Trainer divides by accumulation steps
         self.teacher = self._frozen(teacher) if taught and teacher is not None else None
         self.distillation = self._make_distillation()
         self._epochs = _TellEpoch()
@@ -189,11 +188,11 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return distillation
 
     def _frozen(self, teacher: nn.Module) -> FrozenTeacher:
-        """The teacher, on the student's device; notes whether one spectrogram is enough for both."""
+        """The teacher, on the student's device. Also notes whether one spectrogram is enough for both."""
         its_processor = getattr(self.data_collator, "teacher_processor", None)
         if its_processor is None:
             check_alike(teacher, self.model)
-        # Autocast may have been asked for by a flag or by the launcher.
+        # A flag or the launcher may have asked for autocast.
         dtype = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else torch.float32
         self.shared_front_end = same_front_end(teacher, self.model)
         if not self.shared_front_end and getattr(self.data_collator, "spectrograms", None) is not None:
@@ -202,13 +201,13 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return FrozenTeacher(teacher.to(self.args.device), tokenizer, dtype)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
-        """As `Trainer.train`; from here on the model's record is that of this training.
+        """As `Trainer.train`. The model's record is then that of this training.
 
         Args:
             resume_from_checkpoint: a checkpoint's folder; True or "last" for the newest whole one.
 
         Raises:
-            InputError: nothing to resume from, or a checkpoint of another run.
+            InputError: no checkpoint to resume from, or a checkpoint of another run.
         """
         model, trainer_args = self.accelerator.unwrap_model(self.model), self.args
         soft = self.teacher is not None
@@ -225,7 +224,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             "world_size": trainer_args.world_size,
             "selected_by": self._selection(),
             "num_threads": torch.get_num_threads(),
-            "mixed_precision": self.accelerator.mixed_precision,  # which a launcher may have asked for
+            "mixed_precision": self.accelerator.mixed_precision,  # a launcher may have asked for it
             "hyperparameters": hyperparameters(trainer_args),
         }
         if resume_from_checkpoint:
@@ -234,20 +233,20 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         with self.list_of_skipped.listing() if self.list_of_skipped else nullcontext():
             result = super().train(resume_from_checkpoint or None, *args, **kwargs)
         make_whole(model)
-        # Batch norms may have seen each process's own clips: the main one's are saved, and evaluated next.
+        # Each process's batch norms may have seen other clips. The main process's are saved, and evaluated next.
         for buffer in model.buffers():
             broadcast(buffer)
         return result
 
     def _selection(self) -> str | None:
-        """For the card: what chose the checkpoint."""
+        """For the card: the score that selected the checkpoint."""
         metric = self.args.metric_for_best_model
         if not self.args.load_best_model_at_end:
             return None
         return f"{metric} on held-out pairs" if self.validation is None else self.validation.selects_by(metric)
 
     def _evaluable(self, data, name: str = "eval_dataset"):
-        """What `eval_dataset` takes, in our columns."""
+        """Converts a value of `eval_dataset` to our columns."""
         if isinstance(data, dict):
             return {part: self._evaluable(table, f"{name} {part}") for part, table in data.items()}
         if isinstance(data, IterableDataset):
@@ -255,7 +254,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return None if data is None else as_pairs(data, self.column_mapping, name)
 
     def validation_on(self, dataset: Dataset) -> PairValidation:
-        """What scores the model on a dataset of the kinds that `eval_dataset` takes."""
+        """Returns the object that scores the model on a dataset of any kind that `eval_dataset` takes."""
         if dataset is None:
             raise InputError("there is nothing to evaluate on: give an eval_dataset")
         if dataset is not self.eval_dataset:
@@ -266,7 +265,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     def _get_train_sampler(self, train_dataset=None) -> ReplaySampler:
         args = self.args
-        assert self.num_curated is not None and self.num_replay is not None  # a stream is sampled otherwise
+        assert self.num_curated is not None and self.num_replay is not None  # streams have their own sampling
         self._epochs.sampler = ReplaySampler(
             self.num_curated,
             self.num_replay,
@@ -277,7 +276,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return self._epochs.sampler
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """As `Trainer.create_optimizer`; with `layer_wise_lr_decay` deeper layers learn more slowly."""
+        """As `Trainer.create_optimizer`. With `layer_wise_lr_decay`, deeper layers learn more slowly."""
         args, model = self.args, self.model if model is None else model
         is_new = self.optimizer is None
         if is_new and args.layer_wise_lr_decay < 1:
@@ -293,20 +292,20 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return optimizer
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """As `Trainer.get_batch_samples`; remembers the parts of a batch whose gradients are cached."""
+        """As `Trainer.get_batch_samples`. Also keeps the parts of a batch whose gradients are cached."""
         batches, count = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._chunks = batches if self.args.caches_gradients else None
         return batches, count
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> Tensor:
-        """As `Trainer.training_step`; before the first part of a cached batch, all its parts are embedded."""
+        """As `Trainer.training_step`. Before the first part of a cached batch, all its parts are embedded."""
         if self._chunks is not None:
             self._embed_chunks(model, self._chunks)
             self._chunks = None
         return super().training_step(model, inputs, num_items_in_batch)
 
     def _embed_chunks(self, model, chunks: list[dict]) -> None:
-        """Puts what the second pass needs in place of each chunk's batch."""
+        """Replaces each chunk's batch by the data that the second pass needs."""
         self._train_mode(model)
         clips = [audio_id for chunk in chunks for audio_id in chunk["audio_id"]]
         prepared = [self._prepared(self._prepare_inputs(chunk)) for chunk in chunks]
@@ -324,7 +323,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             module.eval()
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The objective over the global batch, `global_loss`, from the very same crops for teacher and student."""
+        """The objective over the global batch, `global_loss`. Teacher and student get exactly the same crops."""
         inputs, student = dict(inputs), self.accelerator.unwrap_model(model)
         if model.training:
             self._train_mode(model)
@@ -347,7 +346,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
 
     @torch.no_grad()
     def _prepared(self, batch: dict) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What the student takes of a batch, and what the objective must know of its pairs."""
+        """The student's inputs from a batch, and the facts about its pairs that the objective needs."""
         args, student = self.args, self.accelerator.unwrap_model(self.model)
         facts = {name: batch[name] for name in ("audio_key", "caption_key")}
         waveforms = mixture = batch.get("input_values")
@@ -370,7 +369,7 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
         return {"input_features": spectrograms, **text}, facts
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """As `Trainer.log`; says how many pairs a second were trained on since it last did."""
+        """As `Trainer.log`. Also gives the pairs per second since the last call."""
         if "loss" in logs:
             args, (then, step) = self.args, self._logged
             self._logged = (time.perf_counter(), self.state.global_step)
@@ -396,5 +395,5 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             self.final_weights.load(self.state.best_model_checkpoint)
 
     def weights_to_score(self) -> AbstractContextManager:
-        """Those that a training would end with now."""
+        """The weights that a training would end with now."""
         return nullcontext() if self.final_weights is None else self.final_weights.in_place()

@@ -1,4 +1,4 @@
-"""How well a model in training does: on pairs that were held out, or by any callable that scores it."""
+"""Scores a model in training: on held-out pairs, or with any callable."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,24 +25,24 @@ class ValidatingMixin:
     """For a `Trainer`: evaluation by callables that score the model itself.
 
     Attributes:
-        validation: given the model, its scores; None where `eval_dataset` is evaluated on.
+        validation: takes the model and returns its scores; None if `eval_dataset` is used.
     """
 
     validation: Callable[[nn.Module], dict[str, float]] | None = None
 
     def weights_to_score(self) -> AbstractContextManager:
-        """Puts the weights that are scored in place for a while: by default those that learn."""
+        """Puts the weights to score into the model for a while; by default they are the trained ones."""
         return nullcontext()
 
     def validation_on(self, dataset) -> Callable[[nn.Module], dict[str, float]]:
-        """What scores a model on a dataset; by default there is no such thing."""
+        """Returns the callable that scores a model on a dataset; by default there is none."""
         raise InputError(f"give {type(self).__name__}(validation=…) to evaluate")
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Scores the model: on a dataset, on each of a dict of them, or with what the Trainer was made with.
+        """Scores the model: on a dataset, on each dataset of a dict, or with the Trainer's own `validation`.
 
         Returns:
-            the scores, each named `eval_…`; of a dict's datasets `eval_NAME_…`.
+            the scores, each named `eval_…`; for a dict `eval_NAME_…`.
 
         Raises:
             InputError: there is nothing to evaluate on.
@@ -66,8 +66,8 @@ class PairValidation:
 
     Attributes:
         processor: the model's own.
-        pairs: held out, as for `validate`.
-        skipped: where clips that can't be read are listed.
+        pairs: held-out pairs, as for `validate`.
+        skipped: lists the clips that can't be read.
         batch_size: pairs in a batch of the loss.
         compute_metrics, progress: as for `validate`.
     """
@@ -80,13 +80,13 @@ class PairValidation:
     progress: bool = True
 
     def __call__(self, model) -> dict[str, float]:
-        """What `validate` returns."""
+        """Returns the result of `validate`."""
         return validate(
             model, self.processor, self.pairs, self.skipped, self.batch_size, self.compute_metrics, self.progress
         )
 
     def selects_by(self, metric: str) -> str:
-        """For a model card: what chose the checkpoint."""
+        """For a model card: the score that selected the checkpoint."""
         return f"{metric} on {len(self.pairs)} held-out pairs"
 
 
@@ -99,32 +99,32 @@ def validate(
     compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Scores a model on pairs, each clip embedded whole and once, each caption once; no random number is drawn.
+    """Scores a model on pairs. Each clip is embedded whole and once, each caption once. No random number is drawn.
 
-    The loss is the plain contrastive one, whose positives are the Trainer's: the same clip or the same caption. Its
-    batches are cut from one fixed order, which is mixed: as they come, a clip's captions stand together, and so do
-    clips of one kind.
+    The loss is the plain contrastive one. Its positives are the Trainer's: the same clip or the same caption. Its
+    batches are cut from one fixed, mixed order. In the original order, a clip's captions and clips of one kind stand
+    together.
 
-    All processes must call alike; each embeds its share of the clips.
+    All processes must call it together. Each embeds its share of the clips.
 
     Args:
-        model: a `ClapStudentModel`, not wrapped, on its device. It keeps its mode and weights; the other processes get
-            the main one's buffers, as they do before each step.
+        model: a `ClapStudentModel`, not wrapped, on its device. Its mode and weights do not change. The other
+            processes get the main one's buffers, as they do before each step.
         processor: the model's own.
         table: pairs with `audio`, `audio_id` and `caption`.
-        skipped: where clips that can't be read are listed; their pairs are left out.
-        batch_size: pairs in a batch of the loss, which grows with it.
-        compute_metrics: further scores, as in transformers: of `predictions`, the unit vectors (clips, dim) and
+        skipped: lists the clips that can't be read. Their pairs are left out.
+        batch_size: pairs in a batch of the loss; the loss grows with it.
+        compute_metrics: further scores, as in transformers, from `predictions`, the unit vectors (clips, dim) and
             (captions, dim), and `label_ids`, (captions,) the row of each caption's clip.
         progress: whether to show a bar.
 
     Returns:
-        `loss`, the mean over the batches of two pairs or more; what `retrieval` returns; `recall`, the mean of its
-        R@k, in [0, 1]; what `compute_metrics` returns. The same in all processes.
+        `loss`, the mean over the batches of two pairs or more; the results of `retrieval`; `recall`, the mean of its
+            R@k, in [0, 1]; and the results of `compute_metrics`. They are equal in all processes.
 
     Raises:
-        InputError: no clip can be read, or more can't than `skipped` allows; no batch of two pairs; a model that
-            gives NaN.
+        InputError: no clip can be read, or more are unreadable than `skipped` allows; there is no batch of two pairs;
+            the model gives NaN.
     """
     _share_buffers(model)
     encoder = for_inference(model)
@@ -148,7 +148,7 @@ def validate(
 
 
 def _share_buffers(model: nn.Module) -> None:
-    """Since the last step began, each process's batch norms saw other clips; those of the main one are saved."""
+    """Since the last step began, each process's batch norms saw other clips. The main process's buffers are saved."""
     for buffer in model.buffers():
         broadcast(buffer)
 
@@ -160,7 +160,7 @@ def _loss(
     order = np.random.default_rng(0).permutation(len(captions))
     losses = []
     for rows in np.split(order, range(batch_size, len(order), batch_size)):
-        if len(rows) > 1:  # a pair alone has no negatives
+        if len(rows) > 1:  # a single pair has no negatives
             clips, texts = clip_of_text[rows], keys[rows]
             positives = (clips[:, None] == clips) | (texts[:, None] == texts)
             cosines = torch.from_numpy(audio_embeds[clips] @ text_embeds[rows].T)

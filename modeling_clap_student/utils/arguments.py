@@ -20,12 +20,12 @@ from .outputs import write_json
 
 
 class Range(NamedTuple):
-    """Which numbers an argument may have: finite ones, from the lowest to the highest.
+    """The numbers that an argument may have: finite ones, from the lowest to the highest.
 
     Attributes:
         low: the lowest.
         high: the highest.
-        above: whether the lowest itself is left out.
+        above: whether the lowest itself is excluded.
     """
 
     low: float
@@ -45,17 +45,17 @@ POSITIVE = Range(0, above=True)
 NOT_NEGATIVE = Range(0)
 COUNT = Range(1)
 SHARE = Range(0, 1)
-SEED = Range(0, 2**32 - 1)  # numpy takes no other
+SEED = Range(0, 2**32 - 1)  # numpy takes no others
 
 
 def flag(default: Any = MISSING, help: str = "", several: bool = False, **options) -> Any:
     """A field of a dataclass of arguments.
 
     Args:
-        default: without one the flag must be given.
+        default: without a default, the flag must be given.
         help: its line of `--help`.
-        several: whether it takes several values, and may be given again.
-        options: `default_factory`, and what else `ArgumentParser.add_argument` takes: `choices`, `nargs` …
+        several: whether it takes several values, and may be given repeatedly.
+        options: `default_factory`, and other options of `ArgumentParser.add_argument`: `choices`, `nargs` …
     """
     factory = options.pop("default_factory", MISSING)
     metadata = {"help": help} | ({"action": "extend", "nargs": "+"} if several else {}) | options
@@ -63,12 +63,12 @@ def flag(default: Any = MISSING, help: str = "", several: bool = False, **option
 
 
 class CheckedArguments:
-    """Base of a dataclass of arguments. Its `__post_init__` calls `check`, or is this one.
+    """Base of a dataclass of arguments. A subclass's `__post_init__` must call `check`, unless it is this one.
 
     Attributes:
-        ranges: argument -> which numbers it may have, of this class; those of its bases hold too. A default may lie
-            outside, and means that the argument was not given.
-        title: of the flags that this class declares, for `--help`.
+        ranges: argument -> the numbers it may have, for this class; its bases' ranges apply too. A default may lie
+            outside: it means that the argument was not given.
+        title: the heading of this class's flags in `--help`.
     """
 
     title: ClassVar[str] = "Flags"
@@ -78,7 +78,7 @@ class CheckedArguments:
         self.check()
 
     def check(self) -> None:
-        """Looks at every argument.
+        """Checks every argument.
 
         Raises:
             ValueError: a number out of its range, or an empty text.
@@ -109,7 +109,7 @@ def _is_empty(value: Any) -> bool:
 
 
 ARGUMENTS = "arguments.json"
-_DEEPEST = 100  # levels of a yaml file
+_DEEPEST = 100  # levels of nesting in a yaml file
 _IN_WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -121,18 +121,18 @@ _IN_WORDS = {
 
 
 def read_config(path: str | Path, types: Sequence[type]) -> dict[str, Any]:
-    """Reads flags from a YAML file, or from JSON where its name ends so.
+    """Reads flags from a YAML file, or from JSON if its name ends so.
 
     Args:
-        path: the file: a mapping from names of flags, without their dashes, to values; a list for a flag that takes
-            several, null for none. Text is read as if it was typed.
+        path: the file: a mapping from names of flags, without dashes, to values; a list for a flag that takes several,
+            null for none. Text is read as if it was typed.
         types: the dataclasses that the flags belong to.
 
     Returns:
         values for fields of the dataclasses.
 
     Raises:
-        InputError: no such file, one that can't be read, or no mapping; an unknown flag or a value that it can't take.
+        InputError: no file, an unreadable file, or no mapping; an unknown flag, or a value that it can't take.
     """
     return read_flags(_read_mapping(Path(path)), types, path)
 
@@ -143,7 +143,7 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
     Args:
         content: names of flags to values.
         types: the dataclasses that the flags belong to.
-        place: where they stand, for the message.
+        place: the flags' source, for the message.
 
     Raises:
         InputError: an unknown flag or a value that it can't take.
@@ -168,14 +168,14 @@ def read_flags(content: dict, types: Sequence[type], place: object) -> dict[str,
 
 
 def load_yaml(text: str, loader: type = yaml.SafeLoader) -> Any:
-    """Reads YAML that says everything itself: a few hundred bytes of aliases of aliases would fill any memory.
+    """Reads YAML without aliases. A few hundred bytes of aliases of aliases would fill any memory.
 
     Args:
-        text: the file's.
-        loader: PyYAML's, which decides what a plain word stands for.
+        text: the file's content.
+        loader: a PyYAML loader, which decides what a plain word means.
 
     Raises:
-        yaml.YAMLError: no YAML, an alias, or nested too deeply.
+        yaml.YAMLError: not YAML, an alias, or nested too deeply.
     """
     depth = 0
     for event in yaml.parse(text, loader):
@@ -203,8 +203,8 @@ def _read_mapping(path: Path) -> dict:
 
 
 def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
-    """The value of a flag; `place` is for the message if it can't be."""
-    if value is None and field.default in (None, ""):  # argparse itself makes None of "" for a list
+    """The value of a flag. `place` is for the message if the value is invalid."""
+    if value is None and field.default in (None, ""):  # argparse itself turns "" into None for a list
         return None
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     fitting = [read for kind in kinds for read in _as_kind(value, kind)]
@@ -220,7 +220,7 @@ def _read_value(value: Any, field: Field, hint: Any, place: str) -> Any:
 
 
 def _as_kind(value: Any, kind: Any) -> list:
-    """The value as one of a kind that a flag takes, in a list; an empty one if it can't be."""
+    """The value converted to a kind that a flag takes, in a list; an empty list if that is impossible."""
     plain, value_type = _plain(kind), type(value)
     if plain is list:
         items = [_as_kind(item, get_args(kind)[0]) for item in (value if value_type is list else [value])]
@@ -231,7 +231,7 @@ def _as_kind(value: Any, kind: Any) -> list:
         if plain is bool and value_type is str:
             return [string_to_bool(value)]
         if (plain is float and value_type in (int, str)) or (plain is int and value_type is str):
-            return [plain(value)]  # YAML takes 1e-4 for text
+            return [plain(value)]  # YAML reads 1e-4 as text
         if isinstance(plain, type) and issubclass(plain, Enum):
             return [plain(value)]
     except (ValueError, ArgumentTypeError):
@@ -245,10 +245,10 @@ def _plain(kind: Any) -> Any:
 
 
 def make_arguments(types: Sequence[type], values: dict[str, Any]) -> tuple:
-    """Makes dataclasses of arguments of the values for their fields; the rest have their defaults.
+    """Makes dataclasses of arguments from values for their fields. The other fields have their defaults.
 
     Returns:
-        the dataclasses; the first one's `flags` are all values, for `save_arguments`.
+        the dataclasses. The first one's `flags` are all values, for `save_arguments`.
 
     Raises:
         InputError: a value that a dataclass refuses.
@@ -269,13 +269,13 @@ def _default(field: Field) -> Any:
 
 
 def save_arguments(folder: Path, args) -> None:
-    """Writes `arguments.json`, with which `--config` repeats a run, from the main process alone.
+    """Writes `arguments.json`, with which `--config` repeats a run, in the main process only.
 
-    Tokens stay out, and so does the checkpoint that a run was resumed from: what comes out is that of the whole run.
+    Tokens are left out. So is the checkpoint that a run was resumed from: the result is that of the whole run.
 
     Args:
         folder: of the result.
-        args: the first of the dataclasses that `parse_arguments` returned; one made otherwise leaves nothing.
+        args: the first of the dataclasses from `parse_arguments`. Other dataclasses have no flags, and write nothing.
     """
     if args.flags is not None:
         secret_or_passing = ("_token", "resume_from_checkpoint")

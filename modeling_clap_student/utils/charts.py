@@ -1,4 +1,4 @@
-"""How the charts look: of the report, which gives them the page's colours, and those that are files of their own."""
+"""The style of charts: of those in the report, which gives them the page's colours, and of those in files."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ MUTED = "#5c636d"
 
 
 def chart_style(ink: str, muted: str, rule: str) -> dict:
-    """matplotlib's settings for a chart of these colours: of text, of labels, and of lines behind the data."""
+    """matplotlib's settings for a chart with these colours, for text, for labels, and for lines behind the data."""
     return {
         "font.size": 9,
-        "text.parse_math": False,  # names of classes and files are no formulas
+        "text.parse_math": False,  # names of classes and files are not formulas
         "text.color": ink,
         "axes.edgecolor": rule,
         "axes.labelcolor": muted,
@@ -35,12 +35,12 @@ def chart_style(ink: str, muted: str, rule: str) -> dict:
     }
 
 
-# Of a chart that is a file of its own.
+# For a chart in a file of its own.
 FILE_STYLE = chart_style(ink="#1b1e23", muted=MUTED, rule="#e2e2dc") | {"legend.frameon": False}
 
 
 def save_chart(figure: Figure, path: Path | str) -> None:
-    """Writes a PNG, whole or not at all; an older one is replaced."""
+    """Writes a PNG, completely or not at all. An older file is replaced."""
     with whole_file(path) as partial:
         figure.savefig(partial, format="png", dpi=160)
 

@@ -1,4 +1,4 @@
-"""What commands say: lines, headings and tables, from the main process alone."""
+"""The output of commands: lines, headings and tables, from the main process only."""
 
 import re
 import sys
@@ -19,17 +19,17 @@ from ..redaction_clap_student import without_secrets
 console = Console(highlight=False, soft_wrap=True)
 
 
-# Control characters, by which a name could steer the terminal or turn a line around, and what no terminal can encode.
+# Control characters, with which a name could control the terminal or reverse a line, and unencodable characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(message: str) -> str:
-    """One line that may be shown: without secrets, and without characters that do something."""
+    """One line that is safe to show: without secrets and without control characters."""
     return _UNPRINTABLE.sub("\ufffd", without_secrets(" ".join(message.splitlines())))
 
 
 def say(message: str) -> None:
-    """Prints a line, from the main process alone. A terminal breaks it between words; a file gets it whole."""
+    """Prints a line, from the main process only. A terminal breaks it between words; a file gets it whole."""
     if PartialState().is_main_process:
         console.print(Text(printable(message)), soft_wrap=not console.is_terminal)
 
@@ -40,21 +40,21 @@ def heading(message: str) -> None:
         return
     text = Text(printable(message), style="bold")
     if text.cell_len + 2 > console.width:
-        console.print(text)  # a rule would cut it
+        console.print(text)  # a rule would truncate it
     else:
         console.rule(text, align="left")
 
 
 _bars = {"shown": True}
-_LOGGED_EVERY = 30  # seconds between two lines of a bar that goes to a file
+_LOGGED_EVERY = 30  # seconds between two lines of a bar in a file
 
 
 @contextmanager
 def quiet(progress: bool = True) -> Iterator[None]:
-    """Says nothing for a while, for whoever calls the package from Python.
+    """Prints nothing for a while, for callers from Python.
 
     Args:
-        progress: whether progress bars are shown all the same.
+        progress: whether progress bars are still shown.
     """
     before = console.quiet, _bars["shown"]
     console.quiet, _bars["shown"] = True, progress
@@ -65,7 +65,7 @@ def quiet(progress: bool = True) -> Iterator[None]:
 
 
 def progress_bar(*args, disable: bool = False, **options) -> tqdm:
-    """A progress bar, with tqdm's arguments, unless `quiet` hides it. It leaves the terminal when it is full."""
+    """A progress bar with tqdm's arguments, unless `quiet` hides it. It disappears when it is full."""
     if not sys.stderr.isatty():
         options = {"mininterval": _LOGGED_EVERY} | options
     return tqdm(*args, disable=disable or not _bars["shown"], **{"leave": False} | options)
@@ -74,7 +74,7 @@ def progress_bar(*args, disable: bool = False, **options) -> tqdm:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], justify: Literal["left", "right"] = "right"
 ) -> None:
-    """Prints a table, first column left-aligned, from the main process alone; `justify` aligns the others."""
+    """Prints a table, with the first column left-aligned, from the main process only. `justify` aligns the others."""
     table = Table(title=Text(printable(title), style="italic"), title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(Text(printable(column)), justify="left" if number == 0 else justify, overflow="fold")
@@ -85,7 +85,7 @@ def print_table(
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """Each path -> as few of its last parts as tell it from the others: what fits a table on a terminal."""
+    """Shortens each path to as few last parts as make it unique, so that it fits a table on a terminal."""
     paths = list(dict.fromkeys(paths))
     parts = {path: path.rstrip("/").split("/") for path in paths}
 
@@ -102,7 +102,7 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as one says it: `40 s`, `12 minutes`, `5 hours`, `3 days`."""
+    """A duration as people say it: `40 s`, `12 minutes`, `5 hours`, `3 days`."""
     for unit, length, enough in (("days", 86400, 2), ("hours", 3600, 1.5), ("minutes", 60, 1.5)):
         if seconds >= enough * length:
             return f"{seconds / length:.0f} {unit}"

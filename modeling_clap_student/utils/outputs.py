@@ -1,4 +1,4 @@
-"""Where a command leaves its results: a folder that is whole, or that can be resumed, or not there."""
+"""The folder of a command's results: complete, or resumable, or absent."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from .console import say
 from .processes import folder_lock, from_main_process
 
 
-# Of the disk and of rights: what the user can mend.
+# Errors of the disk and of permissions, which the user can fix.
 CAN_BE_MENDED = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
@@ -27,10 +27,10 @@ SKIPPED = "skipped.csv"
 
 @contextmanager
 def writing(path: Path | str) -> Iterator[None]:
-    """Names the place in what goes wrong while it is written.
+    """Names the path in errors that occur while it is written.
 
     Raises:
-        InputError: a full disk, a missing right, a name that is too long, a file in a folder's place.
+        InputError: a full disk, missing permission, a name that is too long, or a file in a folder's place.
     """
     try:
         yield
@@ -41,16 +41,16 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 def short(path: Path | str) -> str:
-    """A path for a message: one that is too long is cut."""
+    """A path for a message. Long ones are cut."""
     text = str(path)
     return text if len(text) < 300 else f"{text[:100]}… ({len(text)} letters)"
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder that may be there.
+    """Makes a folder, unless it exists.
 
     Raises:
-        InputError: it can't be made: a file is in its place, a disk is full, a right is missing.
+        InputError: it can't be made: a file is in its place, the disk is full, or permission is missing.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def make_folder(folder: Path) -> None:
 
 
 def new_folder(parent: Path) -> Path:
-    """An empty folder of its own in another, whose name nobody can guess; its mode follows the umask."""
+    """A new, empty folder inside another. Nobody can guess its name; its permissions follow the umask."""
     folder = parent / _own_name()
     folder.mkdir()
     return folder
@@ -70,7 +70,7 @@ def _own_name() -> str:
 
 
 def _tell_leftovers(folder: Path) -> None:
-    """Says what runs that were killed have left in a folder. It may be that of one at work: nothing is removed."""
+    """Names what killed runs have left in a folder. It may belong to a running one, so nothing is removed."""
     left = sorted(entry.name for entry in folder.glob(".partial-" + "[0-9a-f]" * 16))
     if left:
         more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -78,7 +78,7 @@ def _tell_leftovers(folder: Path) -> None:
 
 
 def _make(folder: Path, probed: bool = True) -> list[Path]:
-    """Makes a folder, tries whether it can be written, and returns what was made for it, deepest first."""
+    """Makes a folder, tests whether it can be written, and returns the folders made for it, deepest first."""
     new_folders = []
     try:
         new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -94,14 +94,14 @@ def _make(folder: Path, probed: bool = True) -> list[Path]:
 
 
 def _unmake(new_folders: list[Path]) -> None:
-    """Removes folders that this run made, unless they hold something by now."""
+    """Removes folders that this run made, unless they have content by now."""
     with suppress(OSError):
         for folder in new_folders:
             folder.rmdir()
 
 
 def probe_folder(path: str | Path) -> None:
-    """Whether a folder can be made and written: told before the work, not after. Leaves nothing.
+    """Checks, before the work, that a folder can be made and written. Leaves nothing behind.
 
     Raises:
         InputError: it can't.
@@ -111,17 +111,17 @@ def probe_folder(path: str | Path) -> None:
 
 @contextmanager
 def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folder: None) -> Iterator[Path]:
-    """Makes the folder of a run, for this run alone.
+    """Makes the folder of a run, for this run only.
 
-    If the run fails before it has left anything to resume, what it made is taken away again: its list of skipped
-    clips, the folder, and those above that were made for it, unless something else lies there by then.
+    If the run fails before it leaves anything to resume, the things it made are removed: its list of skipped clips,
+    the folder, and the folders above that were made for it. Folders with other content stay.
 
     Args:
         path: the folder.
-        check: raises what speaks against writing there. It is called when no other run can write there any more.
+        check: raises an error if the folder must not be written. It is called once no other run can write there.
 
     Raises:
-        InputError: it can't be made or written, or another run writes there.
+        InputError: it can't be made or written, or another run is writing there.
     """
     folder, state = Path(path), PartialState()
     above = from_main_process(lambda: _make(folder.absolute().parent, probed=False))
@@ -131,14 +131,14 @@ def output_folder(path: str | Path, check: Callable[[Path], None] = lambda folde
             had_list = (folder / SKIPPED).exists() and not killed
             try:
                 if killed and state.is_main_process:
-                    (folder / SKIPPED).unlink(missing_ok=True)  # of the run that was
+                    (folder / SKIPPED).unlink(missing_ok=True)  # of the earlier run
                 from_main_process(lambda: check(folder))
                 from_main_process(lambda: _tell_leftovers(folder))
                 yield folder
-                state.wait_for_everyone()  # what the main process wrote is there for all
+                state.wait_for_everyone()  # so that all see what the main process wrote
             except BaseException:
                 if state.is_main_process and not is_begun(folder):
-                    for counts in folder.glob(f".{SKIPPED}.*"):  # of the clips tried, see `SkippedClips`
+                    for counts in folder.glob(f".{SKIPPED}.*"):  # counts of the clips tried, see `SkippedClips`
                         counts.unlink(missing_ok=True)
                     if not had_list:
                         (folder / SKIPPED).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ def is_begun(folder: Path) -> bool:
 
 
 def check_new_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda folder: False) -> None:
-    """Whether `whole_folder` can do its work: told before the work, not after.
+    """Checks, before the work, that `whole_folder` can do its work.
 
     Raises:
         InputError: it can't.
@@ -176,17 +176,17 @@ def _refuse_full(folder: Path, replaces: Callable[[Path], bool]) -> None:
 
 @contextmanager
 def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda folder: False) -> Iterator[Path]:
-    """A folder that appears whole or not at all: filled under a name of its own, then renamed.
+    """A folder that appears completely or not at all: filled under another name, then renamed.
 
-    An older one is moved aside, and stays.
+    An older folder is moved aside, and stays.
 
     Args:
         path: the folder.
-        replaces: whether an older folder there, not empty, is one that may be moved aside.
+        replaces: whether an older, non-empty folder there may be moved aside.
 
     Raises:
-        InputError: the folder holds something else, or can't be written: a full disk, a missing right; another run
-            writes there.
+        InputError: the folder holds something else, or can't be written (a full disk, missing permission), or another
+            run is writing there.
     """
     folder, state = Path(path).resolve(), PartialState()
     new_folders = from_main_process(lambda: _make(folder.parent))
@@ -210,7 +210,7 @@ def whole_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda fol
 
 
 def _move_into_place(partial: Path, folder: Path, replaces: Callable[[Path], bool]) -> None:
-    """Renames what was made; if that can't be done, it stays where it is."""
+    """Renames the finished folder. If that fails, the folder stays where it is."""
     older = None
     try:
         _refuse_full(folder, replaces)
@@ -228,9 +228,9 @@ def _move_into_place(partial: Path, folder: Path, replaces: Callable[[Path], boo
 
 @contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
-    """A folder whose files come into another one when all of them are whole; those there are replaced.
+    """A folder whose files move into another one when all of them are complete. They replace existing files.
 
-    For all processes at once.
+    All processes must call it together.
     """
     state = PartialState()
     with writing(folder):
@@ -249,7 +249,7 @@ def whole_files(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
-    """The name under which to write a file that then appears whole or not at all; one that is there is replaced."""
+    """A temporary name for a file, which then appears completely or not at all. It replaces an existing file."""
     path = Path(path)
     partial = path.with_name(_own_name())
     with writing(path):
@@ -262,12 +262,12 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 
 
 def write_json(path: Path, content: dict | list) -> None:
-    """Writes a json file, whole or not at all, from the main process alone."""
+    """Writes a json file, completely or not at all, in the main process only."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file without secrets, whole or not at all, from the main process alone."""
+    """Writes a text file without secrets, completely or not at all, in the main process only."""
     if PartialState().is_main_process:
         make_folder(path.parent)
         with whole_file(path) as partial:

@@ -1,4 +1,4 @@
-"""In which numbers to compute: bfloat16 is fast where a processor has instructions for it, and a trap elsewhere."""
+"""Chooses the number format: bfloat16 is fast on processors with instructions for it, and very slow on others."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ DTYPE_HELP = (
 )
 NO_BFLOAT16 = "this processor has no bfloat16 instructions, and would be many times slower: using float32"
 
-_CPUINFO = Path("/proc/cpuinfo")  # of Linux
+_CPUINFO = Path("/proc/cpuinfo")  # on Linux
 _INSTRUCTIONS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 
 
 def supports_bfloat16(device: str = "cpu") -> bool:
-    """Whether a device has instructions for bfloat16. Without, a CPU emulates it, slowly.
+    """Whether a device has instructions for bfloat16. A CPU without them emulates it, slowly.
 
     Args:
         device: its type: "cpu", "cuda", "mps" …
@@ -36,16 +36,16 @@ def supports_bfloat16(device: str = "cpu") -> bool:
 
 
 def cpuinfo_tells_bfloat16(text: str) -> bool:
-    """What the text of Linux's /proc/cpuinfo tells: every core must have the instructions."""
+    """Whether the text of Linux's /proc/cpuinfo shows bfloat16: every core must have the instructions."""
     lines = (line.partition(":") for line in text.splitlines())
     cores = [set(value.split()) for name, _, value in lines if name.strip().lower() in ("flags", "features")]
     return bool(cores) and all(core & _INSTRUCTIONS for core in cores)
 
 
 def usable_dtype(dtype: str, device: str) -> str:
-    """What `--dtype` means on a device, float32 or bfloat16; says so where it is not what was asked for."""
+    """The meaning of `--dtype` on a device, float32 or bfloat16. Says so if it is not the requested one."""
     if dtype == AUTO:
-        # On CPUs, never: the same command gives the same vectors on all of them.
+        # Never on CPUs: the same command gives the same vectors on all of them.
         return "bfloat16" if device != "cpu" and supports_bfloat16(device) else "float32"
     if dtype == "bfloat16" and not supports_bfloat16(device):
         say(NO_BFLOAT16)
@@ -54,9 +54,9 @@ def usable_dtype(dtype: str, device: str) -> str:
 
 
 def settle_dtype(args, device: str) -> None:
-    """Puts what will be computed in into `args.dtype`, in place of auto or of what a device lacks.
+    """Replaces `args.dtype` by the format that will be used, if it is auto or if the device lacks it.
 
-    `arguments.json`, the provenance and the store of embeddings tell that, so that another machine makes the same.
+    `arguments.json`, the provenance and the store of embeddings record it, so that another machine uses the same.
     """
     args.dtype = usable_dtype(args.dtype, device)
     if args.flags is not None:

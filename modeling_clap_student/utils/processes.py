@@ -1,4 +1,4 @@
-"""What one process does for all of a launch, and one run for a folder: the lock that keeps others out."""
+"""Coordination: what one process does for all of a launch, and the lock that keeps other runs out of a folder."""
 
 import errno
 import json
@@ -22,14 +22,14 @@ T = TypeVar("T")
 
 
 def own_device() -> torch.device:
-    """What this process computes on."""
+    """The device of this process."""
     device = PartialState().device
     assert device is not None
     return device
 
 
 def from_main_process(function: Callable[[], T]) -> T:
-    """What a function returns, or raises, in the main process: in all of them, which wait for it."""
+    """Calls a function in the main process. Its result or error appears in all processes, which wait for it."""
     outcome = [(None, None)]
     if PartialState().is_main_process:
         try:
@@ -42,14 +42,14 @@ def from_main_process(function: Callable[[], T]) -> T:
     return result
 
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of a filesystem that knows none
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)  # of filesystems without locks
 _HOLDER = ("host", "pid", "since")
 
 _held: dict[Path, tuple[Path, int]] = {}  # folder -> lock file, its descriptor
 
 
 def _forget_locks() -> None:
-    """A worker process must not keep a lock alive when the process that took it is killed."""
+    """A worker process must not keep a lock alive after the process that took it was killed."""
     for _, descriptor in _held.values():
         with suppress(OSError):
             os.close(descriptor)
@@ -64,14 +64,14 @@ if hasattr(os, "register_at_fork"):
 def folder_lock(folder: Path) -> Iterator[bool]:
     """Keeps other runs out of a folder. The main process takes the lock for all of a launch.
 
-    The lock is a file beside the folder; inside it, where nothing can be written beside. A process that holds the lock
-    may take it again. On a filesystem without locks there is none.
+    The lock is a file beside the folder, or inside it if nothing can be written beside it. A process that holds the
+    lock may take it again. On a filesystem without locks there is none.
 
     Yields:
-        whether a run that was killed while it wrote there left its lock.
+        whether a run that was killed while writing there left its lock.
 
     Raises:
-        InputError: another run holds it, which is named; or another file is in the lock's place.
+        InputError: another run holds it (the message names it), or another file is in the lock's place.
         OSError: the file can't be made.
     """
     folder = folder.resolve()
@@ -84,7 +84,7 @@ def folder_lock(folder: Path) -> Iterator[bool]:
 
 
 def _take(folder: Path) -> tuple[bool, bool]:
-    """Whether the lock has to be given back, and whether one was left by a run that was killed."""
+    """Whether the lock has to be released, and whether a killed run left one."""
     if folder in _held:
         return False, False
     while True:
@@ -104,7 +104,7 @@ def _take(folder: Path) -> tuple[bool, bool]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            if not os.fstat(descriptor).st_size:  # it was made now
+            if not os.fstat(descriptor).st_size:  # it was created just now
                 file.unlink(missing_ok=True)
             return False, False
         finally:
@@ -113,7 +113,7 @@ def _take(folder: Path) -> tuple[bool, bool]:
 
 
 def _open(folder: Path) -> tuple[Path, int]:
-    """The lock file, made if need be; never through a link, and never cut."""
+    """Opens the lock file, and creates it if needed. Never follows a link, and never truncates."""
     beside, inside = folder.parent / f".{folder.name}.lock", folder / ".lock"
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:
@@ -121,7 +121,7 @@ def _open(folder: Path) -> tuple[Path, int]:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        if beside.exists():  # another user's
+        if beside.exists():  # belongs to another user
             return beside, os.open(beside, os.O_RDONLY)
         return inside, os.open(inside, flags, 0o666)
 
@@ -130,14 +130,14 @@ def _sign(descriptor: int) -> None:
     holder = dict(
         zip(_HOLDER, (socket.gethostname(), os.getpid(), f"{datetime.now():%Y-%m-%d %H:%M:%S}"), strict=True)
     )
-    with suppress(OSError):  # a file that another user left can be locked, but not written
+    with suppress(OSError):  # a file left by another user can be locked, but not written
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
         os.write(descriptor, json.dumps(holder).encode())
 
 
 def _read(content: bytes) -> dict | None:
-    """Who holds, or held, the lock; None for what is no lock of this package."""
+    """The present or past holder of the lock; None if it is not a lock of this package."""
     try:
         holder = json.loads(content)
     except (ValueError, RecursionError):
@@ -147,7 +147,7 @@ def _read(content: bytes) -> dict | None:
 
 def _holder(content: bytes) -> str:
     holder = _read(content)
-    if holder is None:  # it has not signed yet
+    if holder is None:  # the holder has not written its name yet
         return "another process"
     return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
 

@@ -1,4 +1,4 @@
-"""Retrieval between unit vectors of clips and of texts: who finds whom how early."""
+"""Retrieval between unit vectors of clips and of texts: at which rank each finds its own."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ CUTOFFS = (1, 5, 10)  # k of R@k
 
 @dataclass(frozen=True)
 class QueryScores:
-    """How one direction of retrieval went, query by query.
+    """The result of one direction of retrieval, query by query.
 
     Attributes:
-        queries: (queries,) int, the row of each, ascending: of a clip, or of a text.
+        queries: (queries,) int, ascending: the row of each query, a clip or a text.
         best: (queries,) int, the rank of its first own item, from 1.
         average_precision: (queries,) float, AP@10.
     """
@@ -27,35 +27,35 @@ class QueryScores:
 
     @property
     def means(self) -> dict[str, np.ndarray]:
-        """metric -> (queries,) what its value is the mean of: `R@1`, `R@5`, `R@10`, `mAP@10`."""
+        """Metric -> (queries,) values whose mean is the score: `R@1`, `R@5`, `R@10`, `mAP@10`."""
         return {**{f"R@{k}": self.best <= k for k in CUTOFFS}, "mAP@10": self.average_precision}
 
 
 def retrieval(
     audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.ndarray, chunk: int = 256
 ) -> dict[str, float]:
-    """Ranks by cosine, in both directions; of equal cosines the lower row comes first.
+    """Ranks by cosine, in both directions. Among equal cosines, the lower row comes first.
 
-    A clip may have any number of texts. Without one it is no query, but still stands among what a text may find. A
-    text counts for its own clip alone: where two clips have the same text, only one of them can come first.
+    A clip may have any number of texts. A clip without text is no query, but is among the items that texts search. A
+    text counts only for its own clip: if two clips have the same text, only one of them can come first.
 
-    R@k is the share of queries with something of their own among the first k. AP@10 is Σ i / rankᵢ over the query's
-    own items of rank 10 or less, i counting them, divided by the number of all its own, and mAP@10 is its mean. The
-    median rank is that of each query's first own item; ranks count from 1.
+    R@k is the share of queries with an own item among the first k. AP@10 is Σ i / rankᵢ over the query's own items of
+    rank 10 or less, numbered by i, divided by the number of all its own items. mAP@10 is its mean. The median rank is
+    that of each query's first own item. Ranks count from 1.
 
     Args:
         audio_embeds: (clips, dim) float32 unit vectors.
         text_embeds: (texts, dim) float32 unit vectors.
         clip_of_text: (texts,) int, the row of each text's clip.
-        chunk: queries at a time; chunk × items of the other side are held in memory.
+        chunk: queries per block; chunk × items of the other side are in memory.
 
     Returns:
-        `audio_to_text_R@1`, `_R@5`, `_R@10`, `_mAP@10`, all in [0, 1], and `_median_rank`; the same of
-        `text_to_audio`.
+        `audio_to_text_R@1`, `_R@5`, `_R@10`, `_mAP@10`, all in [0, 1], and `_median_rank`; the same for
+            `text_to_audio`.
 
     Raises:
-        ValueError: shapes that don't go together, no text, or a text of a clip that is not there.
-        InputError: an embedding that is not finite. All comparisons with it fail, so that it would come first.
+        ValueError: shapes that do not fit together, no text, or a text of a missing clip.
+        InputError: an embedding that is not finite. All comparisons with it fail, so it would come first.
 
     Source: Manning et al. 2008, Introduction to Information Retrieval, section 8.4; cut at 10: DCASE 2022, task 6b.
     """
@@ -92,13 +92,13 @@ def _check(audio_embeds: np.ndarray, text_embeds: np.ndarray, clip_of_text: np.n
 
 
 def _ranks(queries: np.ndarray, items: np.ndarray, query: np.ndarray, item: np.ndarray, chunk: int) -> np.ndarray:
-    """The rank, from 1, of each pair's item among all items for its query; pairs are rows of the two."""
+    """The rank, from 1, of each pair's item among all items for its query. Pairs are rows of the two."""
     ranks = np.empty(len(query), dtype=np.int64)
     turned, rows = items.T.astype(np.float64), np.arange(len(items))
-    order = np.argsort(query, kind="stable")  # pairs of one query stand together, and share its cosines
+    order = np.argsort(query, kind="stable")  # pairs of one query are adjacent, and share its cosines
     for part in np.split(order, range(chunk, len(order), chunk)):
         distinct, place = np.unique(query[part], return_inverse=True)
-        # Summed in float64, then rounded: of whatever order the library added in, nothing is left to break a tie.
+        # Summed in float64, then rounded. So the library's order of summation can't break a tie.
         cosines = (queries[distinct] @ turned).astype(np.float32)[place]
         own_row = item[part, None]
         own = np.take_along_axis(cosines, own_row, axis=1)
@@ -108,7 +108,7 @@ def _ranks(queries: np.ndarray, items: np.ndarray, query: np.ndarray, item: np.n
 
 
 def _by_query(ranks: np.ndarray, query: np.ndarray) -> QueryScores:
-    """From the rank of each pair's item for its query."""
+    """Scores by query, from the rank of each pair's item for its query."""
     order = np.lexsort((ranks, query))
     ranks = ranks[order]
     queries, first, count = np.unique(query[order], return_index=True, return_counts=True)

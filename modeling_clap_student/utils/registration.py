@@ -1,8 +1,8 @@
-"""Makes transformers' Auto classes know the model, without importing any of them, nor the model: that takes seconds.
+"""Registers the model in transformers' Auto classes without importing them or the model, which would take seconds.
 
-An Auto class is told when its own module has been imported, by whomever. What it is told of are stand-ins, each of
-which imports the real class when it is first used. Nothing is imported here: transformers' modules import the Auto
-classes while they are being imported themselves, and a module that is half there can't be used.
+An Auto class gets its registration once somebody has imported its module. It gets stand-ins, each of which imports the
+real class at its first use. Nothing is imported here: transformers' modules import the Auto classes during their own
+import, and a half-imported module can't be used.
 """
 
 import sys
@@ -27,7 +27,7 @@ def register_auto_classes() -> None:
 
 
 class _StandIn(type):
-    """A class that stands for one of the package's, which is imported when anything but its name is asked for."""
+    """A class that stands in for one of the package's. Any use beyond its name imports the real class."""
 
     def __new__(cls, name: str, **attributes):
         return super().__new__(cls, name, (), {"__module__": _PACKAGE, **attributes})
@@ -79,16 +79,17 @@ _REGISTER = {
 
 
 class _Registration(MetaPathFinder):
-    """Sees the Auto classes' modules being imported, and the configs'."""
+    """Watches for imports of the Auto classes' modules and of the configs' modules."""
 
     def __init__(self):
         self._autos: dict[str, ModuleType] = {}
-        # The Auto classes look a class up by its config's. Until that is there it can only be asked for by name.
+        # The Auto classes find a class by its config's. Before that is loaded, it can only be found by name.
         names = ("ClapStudentConfig", "ClapStudentAudioConfig")
         self._configs = SimpleNamespace(**{name: _StandIn(name) for name in names})
 
     def imported(self, name: str, module: ModuleType) -> None:
-        """Tells an Auto class that has come, or all that are there of the configs that have come."""
+        """Registers with an Auto class that was imported, or, for configs that were imported, with all Auto
+        classes."""
         if name == _CONFIGS:
             self._configs = module
         else:

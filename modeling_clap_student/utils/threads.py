@@ -1,4 +1,4 @@
-"""Work side by side in the threads of a process."""
+"""Parallel work in the threads of a process."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -7,10 +7,10 @@ import torch
 
 
 class ThreadedMap:
-    """Calls a function for each item of a list, in as many threads as torch uses; in one, in a DataLoader's worker.
+    """Calls a function for each item of a list, in as many threads as torch uses; in a DataLoader's worker, in one.
 
-    soundfile, numpy and torch release the interpreter lock, so that threads use the cores without the memory and
-    the start-up time of worker processes. The threads begin with the first call, so that it travels to such processes.
+    soundfile, numpy and torch release the interpreter lock. So threads use the cores without the memory and start-up
+    time of worker processes. The threads start at the first call, so the object can be sent to such processes.
     """
 
     def __init__(self):
@@ -20,7 +20,7 @@ class ThreadedMap:
         return {"_threads": None}
 
     def __call__(self, function: Callable, *lists: list) -> list:
-        """The results, in order. An error of the function is raised once no thread is at work any more."""
+        """The results, in order. An error of the function is raised once no thread is working any more."""
         if self._threads is None:
             workers = torch.utils.data.get_worker_info()
             self._threads = ThreadPoolExecutor(1 if workers else torch.get_num_threads())
@@ -28,7 +28,7 @@ class ThreadedMap:
         try:
             return [future.result() for future in futures]
         except BaseException:
-            # What goes on reading would write into a folder that is being taken away.
+            # A thread that is still working would write into a folder that is being removed.
             for future in futures:
                 future.cancel()
             wait(futures)

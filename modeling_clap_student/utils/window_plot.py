@@ -1,4 +1,4 @@
-"""Where in a recording a sound is, as a picture: time × class, below the recording's spectrogram."""
+"""Shows where in a recording a sound is: a picture of time × class, below the recording's spectrogram."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +16,13 @@ from ..resampling_clap_student import Resampled
 from .charts import FILE_STYLE
 
 
-# What stands in a row of `window_scores.csv` beside the classes.
+# Columns of `window_scores.csv` that are not classes.
 PLACE_COLUMNS = ("task", "model", "audio_id", "start", "end")
 _RATE, _N_FFT, _MEL_BINS, _LOWEST = 24_000, 1024, 64, 50
-_COLUMNS, _MOST_FRAMES = 800, 4  # of the spectrogram; spectra whose mean is a column
-_DECIBELS = 70  # below the loudest, where the spectrogram is black
-_FREQUENCIES = (300, 1000, 3000, 10_000)  # Hz, that are marked
-_LONG = 120  # s, from which on times are written as minutes
+_COLUMNS, _MOST_FRAMES = 800, 4  # columns of the spectrogram; spectra that are averaged per column
+_DECIBELS = 70  # below the loudest: black in the spectrogram
+_FREQUENCIES = (300, 1000, 3000, 10_000)  # Hz, marked on the axis
+_LONG = 120  # s; from here on, times are written as minutes
 _STYLE: Any = (
     FILE_STYLE | {"axes.grid": False} | {f"axes.spines.{side}": True for side in ("left", "right", "top", "bottom")}
 )
@@ -33,19 +33,20 @@ def plot_windows(
 ) -> Figure:
     """Draws where in a clip the sounds are.
 
-    A window's colour fills what lies nearer to its middle than to another's.
+    Each moment has the colour of the window whose middle is nearest.
 
     Args:
-        scores: of one clip, what `classify(…, windows=…)` gives, or its rows of `window_scores.csv` as a DataFrame.
+        scores: for one clip, the result of `classify(…, windows=…)`, or its rows of `window_scores.csv` as a
+            DataFrame.
         audio, sampling_rate: the clip, as in `encode_audio`; its spectrogram is drawn above. None for no spectrogram.
-        title: above the picture.
-        most_labels: of more, those are drawn that reach the highest probabilities.
+        title: text above the picture.
+        most_labels: if there are more, those with the highest probabilities are drawn.
 
     Returns:
         a figure, to show or to save: `figure.savefig("windows.png")`.
 
     Raises:
-        InputError: scores that are no windows of one clip, or a clip that can't be read.
+        InputError: scores that are not windows of one clip, or an unreadable clip.
     """
     rows = scores.to_dict("records") if hasattr(scores, "to_dict") else scores
     if audio is None:
@@ -55,7 +56,7 @@ def plot_windows(
 
 
 def draw_windows(rows: Sequence[Mapping], source=None, title: str | None = None, most_labels: int = 20) -> Figure:
-    """The same of a clip that is open, with `rate`, `frames` and `read(start, stop)`."""
+    """The same for an open clip with `rate`, `frames` and `read(start, stop)`."""
     edges, names, values = as_grid(rows)
     total = len(names)
     if total > most_labels:
@@ -93,7 +94,7 @@ def as_grid(rows: Sequence[Mapping]) -> tuple[np.ndarray, list[str], np.ndarray]
         raise InputError("scores holds windows that are not in the order of time: are they of one clip?")
     names = [name for name in rows[0] if name not in PLACE_COLUMNS]
     values = np.array([[row[name] for name in names] for row in rows], np.float64).T
-    scored = np.asarray(~np.isnan(values).all(axis=1))  # a csv of several tasks has other tasks' classes too
+    scored = np.asarray(~np.isnan(values).all(axis=1))  # a csv of several tasks also has other tasks' classes
     middles = (starts + ends) / 2
     edges = np.concatenate([starts[:1], (middles[1:] + middles[:-1]) / 2, ends[-1:]])
     return edges, [name for name, kept in zip(names, scored, strict=True) if kept], values[scored]
@@ -135,7 +136,7 @@ def _draw_spectrogram(axes: Axes, source) -> None:
 
 
 def spectrogram(source) -> np.ndarray:
-    """(mel bins, columns) decibels of a source; of a long one some spectra stand for each column, and no more is held.
+    """(mel bins, columns) decibels of a source. In a long source, some spectra represent each column, to save memory.
 
     Args:
         source: with `rate`, `frames` and `read(start, stop)`.
@@ -155,7 +156,7 @@ def spectrogram(source) -> np.ndarray:
 
 
 def _around(clip: Resampled, place: int) -> np.ndarray:
-    """The samples around a place, zeros beyond the clip's ends."""
+    """The samples around a position, with zeros beyond the clip's ends."""
     start = place - _N_FFT // 2
     begin, end = max(0, start), min(start + _N_FFT, clip.length)
     return np.pad(clip.read(begin, end), (begin - start, start + _N_FFT - end))

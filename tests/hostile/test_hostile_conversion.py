@@ -78,7 +78,7 @@ def test_places_that_are_no_files(command, tmp_path, capsys, place):
 
 @pytest.fixture
 def clips(tmp_path) -> Path:
-    """A folder a class."""
+    """One folder per class."""
     for number in range(16):
         name = ("dog", "hen", "[red]rain", "train\x1b[31m")[number % 4]
         write_tone(tmp_path / "clips" / name / f"{number}.wav", 200 + 40 * number, seconds=0.4)

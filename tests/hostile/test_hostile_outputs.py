@@ -1,4 +1,4 @@
-"""What a command may touch: its own files alone, whole or not at all, and one run a folder."""
+"""What a command may touch: only its own files, completely or not at all, with one run per folder."""
 
 import errno
 import fcntl

@@ -120,7 +120,7 @@ def test_links_out_of_a_folder(secret, own, tmp_path):
 
 
 def test_folders_of_the_hugging_face_cache(own, tmp_path):
-    """Guards against a snapshot of which every file is left out, because it is a link into `blobs`."""
+    """Guards against a snapshot whose files are all left out because they are links into `blobs`."""
     repository = tmp_path / "datasets--me--clips"
     snapshot = repository / "snapshots" / "abc"
     snapshot.mkdir(parents=True)

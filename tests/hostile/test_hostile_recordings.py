@@ -1,4 +1,4 @@
-"""Recordings are told from one another the same way in every kind of evaluation set and corpus, by every command."""
+"""Recordings are identified in the same way in every kind of evaluation set and corpus, by every command."""
 
 import io
 import json
@@ -30,7 +30,7 @@ COLUMNS = {"src_file": "{}.wav", "fsID": "{}", "freesound_id": "{}.0", "origin_i
 
 
 def write(folder: Path, kind: str, column: str, pitch: int) -> str:
-    """Clips of the recordings 100, 101 … in two classes, with captions, told by one column in one kind of table."""
+    """Clips of the recordings 100, 101 … in two classes, with captions; one column in one kind of table names them."""
     rows = []
     for number in range(COUNT):
         clip = write_tone(folder / f"{number}.wav", pitch + 10 * number, seconds=0.3)
@@ -87,7 +87,7 @@ def leakage(folder: Path) -> LeakageFilter:
 @pytest.mark.parametrize("kind", TABLES)
 @pytest.mark.parametrize("column", ["src_file", "freesound_id", "origin_id"])
 def test_every_kind_of_corpus_tells_its_recordings(kind, column, tmp_path):
-    """Guards against a corpus of other cuts of the evaluation set's recordings, of which the model is trained."""
+    """Guards against training on other cuts of the evaluation set's recordings."""
     spec, exclusions = write(tmp_path / "c", kind, column, 900), ExclusionLog()
     with pytest.raises(ValueError, match="left out"):
         read_corpora([spec], exclusions=exclusions, leakage=leakage(tmp_path / "e"))
@@ -102,7 +102,7 @@ def test_every_kind_of_corpus_tells_its_recordings(kind, column, tmp_path):
 
 @pytest.mark.parametrize("field", ["origin_id", "freesound_id"])
 def test_a_json_in_an_archive_tells_the_recording(field, tmp_path):
-    """Guards against tar shards, whose clips told no recording."""
+    """Guards against tar shards whose clips named no recording."""
     clip = write_tone(tmp_path / "a.wav", 500).read_bytes()
     told = {field: COLUMNS[field].format(103), "caption": "a dog"}
     (tmp_path / "t").mkdir()
@@ -155,7 +155,7 @@ def test_every_command_keeps_them_out(
 
 
 def test_older_sets_are_read_and_say_that_they_tell_no_recordings(tiny_folder, tmp_path, command, capsys):
-    """Guards against sets of before that are no sets any more."""
+    """Guards against older sets that are no longer accepted."""
     made = improvement_set(tmp_path / "set", origins=False)
     assert "origin_id" not in load_improvement_set(made)[0].column_names
     task = write(tmp_path / "task", "list.csv", "fsID", 300)

@@ -1,4 +1,4 @@
-"""Passwords, tokens and the folders of a user's machine: in nothing that is said, left behind or pushed."""
+"""Passwords, tokens and the folders of a user's machine are never shown, left behind or pushed."""
 
 import tarfile
 import zipfile

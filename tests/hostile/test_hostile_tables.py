@@ -94,7 +94,7 @@ def test_captions_of_wrong_types(clip, row):
 
 @pytest.mark.parametrize("label", [["dog"], {"a": 1}, "\ud800", "x" * (LONGEST_TEXT + 1)])
 def test_labels_of_wrong_types(clip, label):
-    """The same of class names, of clips and in a mere list."""
+    """The same table, with class names or clips, and a plain list of names."""
     rows = [{"file_name": "a.wav", "label": label}, {"file_name": "b.wav", "label": "rain"}]
     path = put(clip.parent / "list.jsonl", "\n".join(map(json.dumps, rows)))
     for read in (read_benchmark, evaluation_clips, read_labels):

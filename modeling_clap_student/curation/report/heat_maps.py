@@ -1,4 +1,4 @@
-"""Time × label of some long recordings as the report shows it: pictures of a pixel a label, and words beside them."""
+"""Heat maps of time × label for some long recordings in the report: one pixel row per label, and texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from .pictures import data_uri, png_of, spectrogram_png
 
 MOST_LABELS = 12
 _COLUMNS = 800
-_LEVELS = 32  # of opaqueness
-_COLOR = (124, 92, 224)  # the accent between that of light pages and that of dark ones
+_LEVELS = 32  # levels of opacity
+_COLOR = (124, 92, 224)  # between the accent colours of light and dark pages
 MAX_MAP_BYTES = (_COLUMNS * (64 + MOST_LABELS) + 4096) * 4 // 3
 
 
 @dataclass(frozen=True)
 class HeatMap:
-    """As it stands on the page."""
+    """A heat map as the page shows it."""
 
     recording: str
     labels: list[str]  # of the rows, from above
-    total: int  # labels that there are
-    scores: str  # data URI of a png: a row a label, the likelier the more opaque
-    spectrogram: str  # the same of the recording, or empty
-    times: list[str]  # where it begins, its middle, where it ends
+    total: int  # number of all labels
+    scores: str  # data URI of a png: one row per label, more opaque where it is likelier
+    spectrogram: str  # data URI of the recording's spectrogram, or empty
+    times: list[str]  # its beginning, middle and end
 
 
 def draw_maps(maps: Sequence[WindowMap]) -> list[HeatMap]:
@@ -44,7 +44,7 @@ def _draw(one: WindowMap) -> HeatMap:
 
 
 def _scores_png(edges: np.ndarray, values: np.ndarray) -> bytes:
-    """(labels, windows) probabilities as evenly spaced columns; of many windows in a column the highest counts."""
+    """(labels, windows) probabilities as evenly spaced columns. Of several windows in a column, the highest counts."""
     columns = edges[0] + (edges[-1] - edges[0]) * np.arange(_COLUMNS) / _COLUMNS
     cells = np.searchsorted(edges[1:-1], columns, side="right")
     levels = (np.maximum.reduceat(values, cells, axis=1) * (_LEVELS - 1)).round().astype(np.uint8)
@@ -59,5 +59,5 @@ def _spectrogram(one: WindowMap) -> str:
     try:
         with open_clip(one.audio, 1000) as clip:
             return data_uri("image/png", spectrogram_png(spectrogram(clip.source)))
-    except Exception:  # whatever is wrong with one recording, what was heard of it is to be seen
+    except Exception:  # any fault of one recording: still show its scores
         return ""

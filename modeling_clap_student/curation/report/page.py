@@ -1,7 +1,7 @@
-"""`report.html`: one page by which a person judges an Improvement-Set, by eye and by ear.
+"""`report.html`: one page on which a person judges an Improvement-Set, by eye and by ear.
 
 It holds counts, charts and a few dozen pairs to listen to, and needs no network. Whatever the set's size, the page
-stays below `MAX_PAGE_BYTES`; in memory are the set's columns without the audio, in arrow, and one clip at a time.
+stays below `MAX_PAGE_BYTES`. In memory are the set's columns without the audio, in arrow, and one clip at a time.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,7 +28,7 @@ NUM_RANDOM, NUM_NEAREST, NUM_HUBS, MAX_LABELS = 30, 30, 8, 300
 MAX_PAGE_BYTES = (NUM_RANDOM + NUM_NEAREST + NUM_HUBS) * MAX_CLIP_BYTES + NUM_MAPS * MAX_MAP_BYTES + 1_000_000
 _BINS = 4000
 _COLUMNS = ["caption", "similarity", "audio_id", "caption_id", "label", "label_similarity"]
-# What the page tells of the provenance, in these words.
+# Facts of the provenance that the page shows, and its words for them.
 _FACTS = {
     "teacher": "Teacher",
     "teacher_revision": "Its revision",
@@ -63,22 +63,22 @@ _FACTS = {
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report is made of.
+    """The data of a report.
 
     Attributes:
         pairs: at least one row of the Improvement-Set's features, `audio` undecoded.
-        provenance: of the set: `strategy`, and what else is known of teacher, thresholds, corpora and counts.
-        selected: for each label the (captions,) float32 similarities to its prompt of the captions that were selected
-            for it; None where none were selected, or that is not known.
-        histogram: ascending bin edges (bins + 1,) and int64 counts (bins,) of the similarities of all clips and
-            captions that were compared; None where only those of the pairs are known.
-        sampled_clips: how many of the clips the histogram was counted from, where not from all.
-        num_pool_clips: clips that were compared; None where there was no pool.
+        provenance: the set's: `strategy`, and anything else known about teacher, thresholds, corpora and counts.
+        selected: for each label, (captions,) float32, the similarities of its selected captions to its prompt; None if
+            none were selected, or if that is not known.
+        histogram: ascending bin edges (bins + 1,) and int64 counts (bins,) of the similarities of all compared clips
+            and captions; None if only those of the pairs are known.
+        sampled_clips: how many clips the histogram was counted from, if not from all.
+        num_pool_clips: clips that were compared; None without a pool.
         num_captions: captions that were read, each counted once.
-        pair_precision: the share of true pairs, where it is known.
-        audio_of: rows of `pairs` -> their undecoded audio, one by one; None where `pairs` holds it.
-        window_maps: where the labels are in some recordings, of a pool that was taken apart into windows.
-        faults: what is wrong with clips of the pool -> some that have it; how many is in the provenance.
+        pair_precision: the share of true pairs, if it is known.
+        audio_of: rows of `pairs` -> their undecoded audio, one by one; None if `pairs` holds it.
+        window_maps: where the labels are in some recordings, for a pool that was cut into windows.
+        faults: fault of the pool's clips -> some clips that have it; their number is in the provenance.
     """
 
     pairs: Dataset
@@ -95,14 +95,14 @@ class ReportData:
 
 
 def write_report(path: Path, data: ReportData) -> None:
-    """Writes the page, whole or not at all."""
+    """Writes the page, completely or not at all."""
     page = render_report(data)
     with whole_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
 def render_report(data: ReportData) -> str:
-    """The page; the same data gives the same page. A clip that can't be read is shown as such."""
+    """The page. The same data gives the same page. A clip that can't be read is marked as such."""
     table = data.pairs.select_columns(_COLUMNS).with_format("arrow")[:]
     made_by = data.provenance
     column, threshold = _decision(made_by)
@@ -139,7 +139,7 @@ def render_report(data: ReportData) -> str:
 
 
 def page_template(name: str):
-    """A page of this folder, to be rendered."""
+    """A template of this folder."""
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -152,7 +152,7 @@ def page_template(name: str):
 
 
 def _decision(made_by: dict) -> tuple[str, float | None]:
-    """The column that a threshold decided, and the threshold, where it is a cosine like the column."""
+    """The column that a threshold decided, and the threshold if it is a cosine like the column."""
     if made_by["strategy"] == "ds":
         return "label_similarity", made_by.get("caption_threshold")
     return "similarity", None if any(made_by.get(name) for name in CORRECTIONS) else made_by.get("pair_threshold")
@@ -215,7 +215,7 @@ def facts(made_by: dict) -> list[tuple[str, str]]:
 
 
 def fault_rows(data: ReportData) -> list[dict]:
-    """`name`, `meaning`, number of `clips` and some `examples` of what is wrong with recordings of the pool."""
+    """`name`, `meaning`, number of `clips` and some `examples` for each fault of the pool's recordings."""
     counts = data.provenance.get("quality") or {}
     return [
         {"name": name, "meaning": FAULTS[name], "clips": counts[name], "examples": (data.faults or {}).get(name, [])}
@@ -225,9 +225,9 @@ def fault_rows(data: ReportData) -> list[dict]:
 
 
 def label_rows(table: pa.Table, selected: dict[str, np.ndarray] | None, class_names: list[str]) -> list[dict]:
-    """What each label got, most pairs first; labels that got nothing are there too.
+    """Each label's captions, clips and pairs, most pairs first. Labels that got nothing are included.
 
-    Without `selected`, see `ReportData`, the captions in the pairs count.
+    Without `selected` (see `ReportData`), the captions in the pairs count.
 
     Returns:
         dicts of `label`, `captions` selected, the `lowest` and `highest` of their similarities to the prompt (NaN
@@ -263,7 +263,7 @@ def label_rows(table: pa.Table, selected: dict[str, np.ndarray] | None, class_na
 
 
 def hub_clips(table: pa.Table, count: int) -> list[dict]:
-    """The clips with most captions: `audio_id`, `count`, a `row` of theirs, `mean` similarity, number of `labels`."""
+    """The clips with most captions: `audio_id`, `count`, one `row`, `mean` similarity, number of `labels`."""
     return _most_frequent(table, "audio_id", count)
 
 
@@ -279,7 +279,7 @@ def _most_frequent(table: pa.Table, key: str, count: int) -> list[dict]:
     rows = []
     for hub in hubs:
         pairs = table.select(["similarity", "label"]).filter(pc.equal(table[key], hub[key]))
-        mean = pc.mean(pairs["similarity"]).as_py()  # of those that are not null
+        mean = pc.mean(pairs["similarity"]).as_py()  # null ones do not count
         rows.append(
             {
                 key: hub[key],

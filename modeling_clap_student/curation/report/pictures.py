@@ -1,4 +1,4 @@
-"""What the report draws: charts as SVG in the page's colours, light or dark; clips as excerpts to hear and see."""
+"""The report's pictures: charts as SVG in the page's colours, light or dark; excerpts of clips to hear and see."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ from ...data.decoding import open_clip
 from ...utils.charts import chart_style, short_number
 
 
-# Drawn in these colours, which the page's own replace.
+# Drawn in these colours; the page replaces them with its own.
 _PAGE_COLORS = {
     "#010101": "var(--ink)",
     "#020202": "var(--muted)",
@@ -33,33 +33,33 @@ INK, MUTED, RULE, BAR, ACCENT, MARK = _PAGE_COLORS
 _MAX_BARS = 110
 # Inches. matplotlib would measure the words, which takes as long as drawing does.
 _MARGINS = {"left": 0.62, "right": 0.1, "bottom": 0.5, "top": 0.1}
-_INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its words can be read
+_INCHES = {"broad": (5.6, 3.1), "slim": (3.3, 2.5)}  # the page shows one of them, so that its text stays readable
 _STYLE = {"svg.fonttype": "none"} | chart_style(INK, MUTED, RULE)  # text stays text
 
 MAX_SECONDS = 10
 RATE = 24_000
-# mp3 is the one compressed format that every browser plays. At a constant rate its size is known before the audio is.
+# Every browser plays mp3. At a constant rate its size is known before the audio is encoded.
 BITS_A_SECOND = 40_000
 _LEVEL_OF_40_KBIT = 0.8  # libsndfile's scale, from 160 kbit/s at 0 to 8 at 1, for 24 kHz
 
 _COLUMNS, _MEL_BINS, _FREQUENCIES = 240, 64, (50, RATE // 2)
 _N_FFT = 1024
-_DECIBELS = 70  # below the loudest, where a picture is black
-_COLORS = 64  # more look the same, but make the file larger
+_DECIBELS = 70  # below the loudest: black in the picture
+_COLORS = 64  # more would look the same in a larger file
 
-# The most that a clip adds to the page, in bytes. Pictures are smaller than their pixels, or not much larger.
+# The most bytes that a clip adds to the page. Pictures are smaller than their pixels, or not much larger.
 MAX_CLIP_BYTES = (MAX_SECONDS * BITS_A_SECOND // 8 + _COLUMNS * _MEL_BINS + 2048) * 4 // 3
 
 
 def similarity_charts(
     edges: np.ndarray, pairs: np.ndarray, compared: np.ndarray | None, threshold: float | None, titles: tuple[str, str]
 ) -> tuple[str, str]:
-    """How many pairs have which similarity, and how many reach it, on a log axis.
+    """A chart of how many pairs have each similarity, and one of how many reach it, on a log axis.
 
     Args:
         edges: (bins + 1,) ascending.
         pairs: (bins,) int64, of the set.
-        compared: (bins,) of all clips and captions, whole numbers or estimates, where they are known.
+        compared: (bins,) of all clips and captions, as whole numbers or estimates, if they are known.
         threshold: the cosine that decided, if one did.
         titles: for readers who can't see the charts.
     """
@@ -96,13 +96,13 @@ def similarity_charts(
 
 
 def _chart(draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
-    """The same in each of the sizes."""
+    """The same chart in each of the sizes."""
     return "".join(chart_of(size, draw, xlabel, ylabel, title) for size in _INCHES)
 
 
 def chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) -> str:
-    """SVG in the page's colours, `broad` or `slim`, of what `draw` puts into the axes."""
-    # The same chart is the same to the byte, and names its parts otherwise than any other.
+    """SVG in the page's colours, `broad` or `slim`; `draw` fills the axes."""
+    # The same chart gives the same bytes. Different charts name their parts differently.
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"{title} {size}"}):
         width, height = _INCHES[size]
         figure = Figure(figsize=(width, height))
@@ -124,7 +124,7 @@ def chart_of(size: str, draw: Callable, xlabel: str, ylabel: str, title: str) ->
 
 
 def _mark(axes, threshold: float, words: str) -> None:
-    """A line, with words on the side that has more room."""
+    """A line, with its text on the side that has more room."""
     axes.axvline(threshold, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)))
     on_the_left = threshold > sum(axes.get_xlim()) / 2
     axes.annotate(
@@ -140,7 +140,8 @@ def _mark(axes, threshold: float, words: str) -> None:
 
 
 def svg_of(figure: Figure, title: str, kind: str) -> str:
-    """For inside a page, where formats' names are implied and parts' names would clash; `kind` is its class."""
+    """Prepares an SVG for use inside a page: no namespaces, and no part names that could clash. `kind` is its
+    class."""
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
@@ -155,7 +156,7 @@ def svg_of(figure: Figure, title: str, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The beginning of a clip."""
+    """The beginning of a clip, to hear and see."""
 
     audio: str  # data URI of an mp3
     spectrogram: str  # data URI of a png, log-mel
@@ -194,7 +195,7 @@ def _mel_matrix() -> np.ndarray:
 
 
 def _log_mel(samples: np.ndarray) -> np.ndarray:
-    """(samples,) -> (_MEL_BINS, _COLUMNS) decibels: as many columns for a short clip as for a long one."""
+    """(samples,) -> (_MEL_BINS, _COLUMNS) decibels: a short clip has as many columns as a long one."""
     padded = np.pad(samples, _N_FFT // 2)
     starts = np.linspace(0, len(samples), _COLUMNS, endpoint=False).astype(int)
     frames = padded[starts[:, None] + np.arange(_N_FFT)] * np.hanning(_N_FFT)
@@ -203,7 +204,7 @@ def _log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def spectrogram_png(decibels: np.ndarray) -> bytes:
-    """A png with a palette, low frequencies below, of the `_DECIBELS` under the loudest."""
+    """A png with a palette, low frequencies at the bottom, showing the `_DECIBELS` below the loudest."""
     level = (decibels - decibels.max()) / _DECIBELS + 1
     image = Image.fromarray((level.clip(0, 1) * (_COLORS - 1)).round().astype(np.uint8)[::-1].copy(), "L")
     palette = matplotlib.colormaps["magma"](np.linspace(0, 1, _COLORS), bytes=True)[:, :3]

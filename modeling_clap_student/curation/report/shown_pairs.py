@@ -1,4 +1,4 @@
-"""Which pairs the report lets a person see and hear; those that are judged are drawn as those of a review are."""
+"""Chooses the pairs that the report shows and plays. The pairs to judge are drawn as for a review."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ from .pictures import Excerpt, read_excerpt
 
 
 _MAX_TEXT = 240  # characters of a caption, a name, a path
-_MAX_FILE = 400_000  # characters of all that is saved of the pairs to judge
+_MAX_FILE = 400_000  # characters of everything that is saved about the pairs to judge
 
 
 def shorten(text: str | None) -> str:
@@ -33,8 +33,8 @@ class Asked:
 
     Attributes:
         rows: of the set.
-        fields: of the same pairs, as they stand in a file of verdicts.
-        columns: of that file; empty where none can be used: pairs without the teacher's cosine, or endless texts.
+        fields: the same pairs as rows of a file of verdicts.
+        columns: of that file; empty if none can be used: pairs without the teacher's cosine, or overlong texts.
     """
 
     rows: list[int]
@@ -43,7 +43,7 @@ class Asked:
 
 
 def asked_pairs(table: pa.Table, made_by: dict, count: int) -> Asked:
-    """The first of the pairs that a review of the set asks about; of a set without reviews, a uniform draw."""
+    """The first pairs that a review of the set would ask about. For a set without reviews, a uniform draw."""
     set_id = identify(made_by)
     if can_be_reviewed(made_by):
         draw = draw_pairs(table, count, set_id)
@@ -59,33 +59,34 @@ def asked_pairs(table: pa.Table, made_by: dict, count: int) -> Asked:
 
 
 def random_rows(total: int, count: int, seed: int) -> list[int]:
-    """Different rows, drawn without regard to what they hold."""
+    """Different rows, drawn without regard to their content."""
     return np.random.default_rng(seed).choice(total, min(count, total), replace=False).tolist()
 
 
 def nearest_rows(values: np.ndarray, threshold: float | None, count: int) -> list[int]:
-    """The rows whose value lies nearest to the threshold, or lowest where there is none; NaN counts as far away.
+    """The rows whose value is nearest to the threshold, or the lowest ones without a threshold. NaN counts as far
+    away.
 
-    Equally near ones in the order of their rows.
+    Equally near rows keep their order.
     """
     distance = values if threshold is None else np.abs(values - np.float32(threshold))
     distance = np.nan_to_num(distance, nan=np.inf)
     count = min(count, len(distance))
     last = np.partition(distance, count - 1)[count - 1]
-    # Of those that are as near as the last one, only as many as there is room for.
+    # Of the rows that are as near as the last one, only as many as fit.
     rows = np.concatenate([np.flatnonzero(distance < last), np.flatnonzero(distance == last)])[:count]
     return rows[np.argsort(distance[rows], kind="stable")].tolist()
 
 
 @dataclass(frozen=True)
 class ShownPair:
-    """A pair as it stands on the page."""
+    """A pair as the page shows it."""
 
     texts: dict[str, str]  # `caption`, `audio_id`, `label`, of bounded length; empty for null
-    similarity: float  # NaN for null, and so is the next
+    similarity: float  # NaN for null; so is the next
     label_similarity: float
-    strength: float  # where the similarity lies between the lowest and the highest of the set, 0 to 1
-    true: bool | None = None  # whether the clip holds what the caption says, where that is known
+    strength: float  # place of the similarity between the set's lowest (0) and highest (1)
+    true: bool | None = None  # whether the clip holds the caption's sound, if known
     excerpt: Excerpt | None = None  # None where the clip can't be read
     problem: str = ""  # why it can't
 
@@ -110,7 +111,7 @@ def show_pairs(
         try:
             excerpt = read_excerpt(audio)
             pair = replace(pair, true=holds_event(audio.get("path") or "", fields["caption"]), excerpt=excerpt)
-        except Exception as error:  # whatever is wrong with one clip, the other pairs are to be seen
+        except Exception as error:  # any fault of one clip: still show the other pairs
             pair = replace(pair, problem=shorten(f"{error}"))
         pairs[row] = pair
     return pairs

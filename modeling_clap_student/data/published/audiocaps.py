@@ -1,4 +1,4 @@
-"""AudioCaps (Kim et al. 2019): ten-second clips of AudioSet with captions; the audio is what one downloaded."""
+"""AudioCaps (Kim et al. 2019): ten-second clips of AudioSet with captions. Users download the audio themselves."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,8 @@ from .corpus import Corpus, first_there
 
 PARTS = ("train", "val", "test")
 
-# `ID`, `ID_30`, `ID_30.000_40.000`, `ID_30000_40000`, perhaps after a Y, as in PANNs' copy of AudioSet. An id has 11
-# characters, - and _ among them: nothing can be split off by looking for a _.
+# `ID`, `ID_30`, `ID_30.000_40.000`, `ID_30000_40000`, with or without a Y before it, as in PANNs' copy of AudioSet. An
+# id has 11 characters, which may be - and _. So a name can't be split at a _.
 _CLIP = re.compile(r"Y?([\w-]{11})(_[\d.]+([_-][\d.]+)?)?", re.ASCII)
 
 
@@ -30,7 +30,7 @@ def _list(source: Source, part: str) -> Path:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """Files by YouTube id (AudioSet has one clip of a video), or by the name of those named after the caption's id."""
+    """Files by YouTube id (AudioSet has one clip per video), or by name for files named after the caption's id."""
     files = {}
     for file in audio_under(folder):
         clip = _CLIP.fullmatch(file.stem)

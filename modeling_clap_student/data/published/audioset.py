@@ -1,7 +1,7 @@
 """AudioSet (Gemmeke et al. 2017): 2.1 million 10-s cuts of YouTube videos. A pool: its labels are never read.
 
-Nobody publishes the audio; everyone downloads it, under other names. The segments csv says which video belongs to
-which part; a file is known by the 11 characters of its video, however the program that fetched it writes the rest:
+Nobody publishes the audio. Everyone downloads it, under various names. The segments csv says which video belongs to
+which part. A file is recognised by the 11 characters of its video, whatever else the download program writes:
 
     --PJHxphWEs.wav   Y--PJHxphWEs.wav   --PJHxphWEs_30.wav   --PJHxphWEs_30.000_40.000.ogg
     --PJHxphWEs_30.0-40.0.ogg            --PJHxphWEs_30000_40000.flac
@@ -23,7 +23,7 @@ from ..tables import clip_table
 from .corpus import Corpus
 
 
-# The folders in which a part's audio lies, where it has one of its own.
+# The folders in which a part's audio lies, where it has its own folder.
 _PART_FOLDERS = {
     "unbalanced_train": ("unbalanced_train", "unbalanced_train_segments", "unbal_train"),
     "balanced_train": ("balanced_train", "balanced_train_segments", "bal_train"),
@@ -31,7 +31,8 @@ _PART_FOLDERS = {
 }
 _CSV_FOLDERS = (".", "metadata", "csv", "segments", "data")
 
-# A video, perhaps after a Y, and perhaps one or two times. Nothing can be split off at a _: ids hold them.
+# A video, with or without a Y before it and one or two times after it. Ids may hold a _, so names can't be split at
+# it.
 _NAME = r"(?:^|/)Y?(?P<video>[A-Za-z0-9_-]{11})(?:_[0-9.]+(?:[_-][0-9.]+)?)?\.[A-Za-z0-9]+$"
 _ROW = re.compile(rb'\s*"?([A-Za-z0-9_-]{11})"?\s*,')
 
@@ -50,10 +51,10 @@ def _clips(source: Source) -> Dataset:
 
 
 def _select_parts(source: Source, clips: pa.Table, parts: tuple[str, ...]) -> pa.Table:
-    """The files of the parts: those that the segments csv name; without a csv, those in the parts' own folders.
+    """The files of the parts: those in the segments csv; without a csv, those in the parts' own folders.
 
-    A file that no row names is of another part, or of no known one. Were it used, clips of the evaluation part would
-    slip into the pool from a folder that holds them all.
+    A file without a row belongs to another part, or to no known part. It must not be used. Otherwise clips of the
+    evaluation part would slip into the pool from a folder that holds them all.
     """
     tables = {part: _segments(source.path, part) for part in parts}
     if all(tables.values()):
@@ -87,9 +88,9 @@ def _segments(root: Path, part: str) -> Path | None:
 
 
 def _videos(table: Path) -> Iterator[str]:
-    """The first column of a segments csv, line by line: nothing behind it is kept, the labels least of all.
+    """The first column of a segments csv, line by line. Nothing after it is kept, least of all the labels.
 
-    Neither its comments nor the header of some copies begin with 11 characters and a comma.
+    Comments, and the header that some copies have, do not begin with 11 characters and a comma.
     """
     with open(table, "rb") as lines:
         for line in lines:

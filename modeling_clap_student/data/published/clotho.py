@@ -1,7 +1,7 @@
 """Clotho, versions 1 and 2 (Drossos et al. 2020): recordings of Freesound with five captions each.
 
-The evaluation split is what retrieval is scored on everywhere, the validation split what models are chosen by: neither
-is read unless it is named.
+Retrieval is usually scored on the evaluation split, and models are chosen by the validation split. Neither is read
+unless it is named.
 """
 
 from pathlib import Path
@@ -27,19 +27,19 @@ def _list(source: Source, part: str) -> Path:
 
 
 def _audio_folder(source: Source, part: str) -> Path:
-    # The archives hold a folder named after the part; some tools unpack each into a folder of its own name.
+    # The archives hold a folder named after the part. Some tools unpack each into another folder of that name.
     own = f"clotho_audio_{part}"
     places = [source.path / place for place in (part, f"{own}/{part}", own, f"clotho_audio_files/{part}")]
     return next((place for place in places if place.is_dir()), places[0])
 
 
 def _origins(captions: Path) -> dict[str, str | None]:
-    """File name -> recording on Freesound, from the metadata beside the captions; empty without it."""
+    """File name -> recording on Freesound, from the metadata beside the captions. Empty without that file."""
     path = captions.with_name(captions.name.replace("captions", "metadata"))
     if not path.exists():
         return {}
     rows = read_rows(path, "file_name", "sound_id", fallback="latin-1")  # version 2's is not UTF-8
-    # Some of them are "Not found".
+    # Some of them say "Not found".
     return {same_name(row["file_name"]): recording("freesound", row["sound_id"]) for row in rows}
 
 

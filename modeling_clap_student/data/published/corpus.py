@@ -1,4 +1,4 @@
-"""What is known of a published corpus: how it is laid out on disk, and what it can serve as."""
+"""The facts about a published corpus: its layout on disk, and what it can serve as."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,21 +12,22 @@ from ..sources import Source
 
 @dataclass(frozen=True)
 class Corpus:
-    name: str  # what a user calls it: `esc50`
-    title: str  # what its authors call it
+    name: str  # the user's name for it: `esc50`
+    title: str  # its authors' name for it
     layout: str  # the files and folders that are read
     size: str  # clips and hours, as published
     address: str
     markers: tuple[str, ...]  # paths in its folder; any one of them marks this layout
-    # Readers of (clip, caption) pairs, of clips without any text, of clips with class names; None where it has none.
+    # Readers of (clip, caption) pairs, of clips without text, and of clips with class names; None where it has none.
     captioned: Callable[[Source], Dataset] | None = None
     pool: Callable[[Source], Dataset] | None = None
     labelled: Callable[[Source], Dataset] | None = None
-    parts: str = ""  # those that may be named, and which of them are read where none is
-    evaluation_parts: tuple[str, ...] = ()  # those of its captioned parts that retrieval is scored on everywhere
-    # Whether its pool's rows are the published clips, whose files may be missing, and not the files that are there.
+    parts: str = ""  # the parts that may be named, and the default
+    evaluation_parts: tuple[str, ...] = ()  # the captioned parts that retrieval is usually scored on
+    # True if its pool's rows are the published clips, whose files may be missing. False if they are the existing
+    # files.
     lists_clips: bool = True
-    header: str = ""  # what the first line of a marker begins with, where its name alone says little: `train.csv`
+    header: str = ""  # how a marker's first line begins, if its name is too common: `train.csv`
 
     def fits(self, folder: Path) -> bool:
         """Whether a folder is laid out as this corpus is published."""
@@ -41,7 +42,7 @@ class Corpus:
 
 
 def first_there(places: list[Path], example: str) -> Path:
-    """The first of a part's usual places that is there."""
+    """The first of a part's usual places that exists."""
     for place in places:
         if place.exists():
             return place

@@ -1,4 +1,4 @@
-"""ESC-50 (Piczak 2015): 50 classes of environmental sounds in 5 folds; ESC-10 is a part of it, laid out alike."""
+"""ESC-50 (Piczak 2015): 50 classes of environmental sounds in 5 folds. ESC-10 is a subset with the same layout."""
 
 from datasets import Dataset
 
@@ -16,7 +16,7 @@ def _rows(source: Source, *columns: str) -> list[dict[str, str]]:
 
 
 def _columns(source: Source, rows: list[dict[str, str]]) -> tuple[list, list[str], list[str | None]]:
-    """(files, names, recordings); the number of a recording on Freesound is in the column `src_file`."""
+    """(files, names, recordings). The column `src_file` has a recording's number on Freesound."""
     names = [row["filename"] for row in rows]
     origins = [recording("freesound", row.get("src_file")) for row in rows]
     return [source.path / "audio" / name for name in names], names, origins
@@ -33,7 +33,7 @@ def _labelled_clips(source: Source) -> Dataset:
 
 
 def _pairs(source: Source) -> Dataset:
-    """With its recordings' titles, which are no part of the publication: `meta/captions.csv`, `file_name,caption`."""
+    """Pairs with the recordings' titles, which are not published with it: `meta/captions.csv`, `file_name,caption`."""
     titles = source.path / "meta" / "captions.csv"
     if not titles.exists():
         raise InputError(f"{titles} is missing: ESC-50 serves as a captioned corpus only with its recordings' titles")

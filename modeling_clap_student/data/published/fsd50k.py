@@ -1,4 +1,4 @@
-"""FSD50K (Fonseca et al. 2022): sounds of Freesound, with what their authors wrote about them."""
+"""FSD50K (Fonseca et al. 2022): sounds of Freesound, with their authors' descriptions."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from .corpus import Corpus
 
 PARTS = ("train", "val", "dev", "eval")  # dev is train and val
 
-# The model reads 100 tokens, some 70 words; and what comes after the first sentences of a description is mostly about
-# the recorder, the licence and the author's other sounds.
+# The model reads 100 tokens, some 70 words. After its first sentences, a description is mostly about the recorder, the
+# licence and the author's other sounds.
 MOST_WORDS = 60
 _TEXTS = ("title", "description")
 _NO_TEXTS = dict.fromkeys(_TEXTS, "")
 
 
 def _caption(info: dict) -> str:
-    """Title and description as one text; the title alone, or the description, where the other says nothing."""
+    """Title and description as one text, or only one of them where the other says nothing."""
     title = clean_title(strip_html(info["title"]))
     text = shorten(strip_html(info["description"]), MOST_WORDS)
     if title and text.lower().startswith(title):

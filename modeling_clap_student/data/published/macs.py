@@ -11,8 +11,8 @@ from ..tables import captioned_table
 from .corpus import Corpus
 
 
-# It makes texts, lists and dicts and nothing else: the sentence `no` stays a text, and no tag runs code. libyaml's is
-# faster, where it is there.
+# It makes texts, lists and dicts and nothing else: the sentence `no` stays a text, and no tag runs code. libyaml's
+# loader is faster, where it exists.
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 

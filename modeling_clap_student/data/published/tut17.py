@@ -1,8 +1,8 @@
 """TUT Acoustic Scenes 2017 (Mesaros et al. 2016): 10-s clips of 15 places, in a development and an evaluation set.
 
-The two are published apart. The evaluation set's labels are in `evaluation_setup/evaluate.txt`; DCASE's own tools
-write a `meta.txt` from it, such as the development set has. A clip's fold is the one of the development set's four
-that it is tested in, `evaluation_setup/fold*_evaluate.txt`; the evaluation set's clips have none.
+The two are published separately. The evaluation set's labels are in `evaluation_setup/evaluate.txt`. DCASE's own tools
+write them to a `meta.txt`, like that of the development set. A clip's fold is the one of the development set's four in
+which it is tested, `evaluation_setup/fold*_evaluate.txt`. The evaluation set's clips have none.
 """
 
 from pathlib import Path
@@ -39,7 +39,7 @@ def _rows(source: Source) -> list[tuple[Path, str, str, str | None]]:
 
 
 def _sets(root: Path) -> list[tuple[str, Path, list[tuple[str, str]]]]:
-    """(part, folder, [(name, label)]) of what is there: both sets side by side, one alone, or both in one folder."""
+    """(part, folder, [(name, label)]) of each set found: side by side, one alone, or both in one folder."""
     places = {part: (root / f"TUT-acoustic-scenes-2017-{part}", root / part) for part in _PARTS}
     sets = [(part, folder, _list(folder)) for part in _PARTS for folder in places[part] if _list(folder)]
     if sets:
@@ -47,13 +47,13 @@ def _sets(root: Path) -> list[tuple[str, Path, list[tuple[str, str]]]]:
     meta, evaluate = _read(root / _META), _read(root / _EVALUATE)
     in_evaluation = {name for name, _ in evaluate}
     development = [(name, label) for name, label in meta if name not in in_evaluation]
-    # A meta.txt alone is of the set that the folder is named after; by itself it is the development set's.
+    # A single meta.txt belongs to the set after which the folder is named, or else to the development set.
     part = "evaluation" if not evaluate and "evaluation" in root.name else "development"
     return [(part, root, names) for part, names in ((part, development), ("evaluation", evaluate)) if names]
 
 
 def _folds(folder: Path) -> dict[str, str]:
-    """Clip -> the one of the development set's four folds that it is tested in."""
+    """Clip -> the one of the development set's four folds in which it is tested."""
     lists = sorted((folder / "evaluation_setup").glob("fold*_evaluate.txt"))
     return {name: table.name.removeprefix("fold").split("_")[0] for table in lists for name, _ in _read(table)}
 
@@ -63,7 +63,7 @@ def _list(folder: Path) -> list[tuple[str, str]]:
 
 
 def _read(table: Path) -> list[tuple[str, str]]:
-    """(name, label) of a tab-separated table, whose further columns tell the recording; none if it is not there."""
+    """(name, label) from a tab-separated table. Further columns name the recording. Empty if there is no table."""
     if not table.is_file():
         return []
     with reading(table, "text file"):

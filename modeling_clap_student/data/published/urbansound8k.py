@@ -15,7 +15,7 @@ def _rows(source: Source) -> list[dict[str, str]]:
 
 
 def _columns(source: Source, rows: list[dict[str, str]]) -> tuple[list, list[str], list[str | None]]:
-    """(files, names, recordings); the number of a slice's recording on Freesound is in the column `fsID`."""
+    """(files, names, recordings). The column `fsID` has the number of a slice's recording on Freesound."""
     names = [f"fold{row['fold']}/{row['slice_file_name']}" for row in rows]
     origins = [recording("freesound", row.get("fsID")) for row in rows]
     return [source.path / "audio" / name for name in names], names, origins

@@ -1,6 +1,6 @@
-"""WavCaps (Mei et al. 2023): clips of four sources, whose descriptions a language model made into captions.
+"""WavCaps (Mei et al. 2023): clips from four sources. A language model turned their descriptions into captions.
 
-Clips of AudioCaps, Clotho, ESC-50 and UrbanSound8K are among them: see `origin_id`.
+It contains clips of AudioCaps, Clotho, ESC-50 and UrbanSound8K: see `origin_id`.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ PARTS = ("AudioSet_SL", "BBC_Sound_Effects", "FreeSound", "SoundBible")
 
 def _entries(source: Source, part: str) -> list[dict]:
     folder = source.path / "json_files" / part
-    # Beside fsd_final.json there may be fsd_final_2s.json, an excerpt of it.
+    # There may be an excerpt beside fsd_final.json: fsd_final_2s.json.
     path = next(iter(sorted(folder.glob("*_final.json"))), folder / "*_final.json")
     content = read_json(path)
-    entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was a bare list once
+    entries = content.get("data") if isinstance(content, dict) else content  # SoundBible's was once a bare list
     if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
         raise InputError(f'{path} is not laid out as {{"data": [{{"id": …, "caption": …}}, …]}}')
     return entries
@@ -41,8 +41,8 @@ def _is_entry(entry: object) -> bool:
 
 
 def _files(folder: Path) -> dict[tuple[str, str], Path]:
-    """Files by part and name. The archives unpack to `…/waveforms/FreeSound_flac`, and are mostly moved from there; an
-    id may stand for one sound in FreeSound and for another in SoundBible, so that some folder must tell."""
+    """Files by part and name. The archives unpack to `…/waveforms/FreeSound_flac`, and most users move the files. One
+    id may mean different sounds in FreeSound and SoundBible, so a folder must name the source."""
     files = {}
     for file in audio_under(folder):
         parents = [name.removesuffix("_flac") for name in file.relative_to(folder).parts[:-1]]
@@ -57,7 +57,7 @@ def _pairs(source: Source) -> Dataset:
     audio, ids, captions, origins = [], [], [], []
     for part in source.choose(PARTS, default=PARTS):
         for entry in _entries(source, part):
-            name = str(entry["id"]).removesuffix(".wav")  # AudioSet's ids are names of files that are .flac now
+            name = str(entry["id"]).removesuffix(".wav")  # AudioSet's ids end in .wav; the files are .flac now
             texts = entry["caption"] if isinstance(entry["caption"], list) else [entry["caption"]]
             audio += [files.get((part, name))] * len(texts)
             ids += [f"{part}/{name}"] * len(texts)

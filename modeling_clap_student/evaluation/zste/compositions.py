@@ -1,8 +1,8 @@
-"""AudioTime (Xie et al. 2024): captions with events and their times, as recordings made of labelled clips.
+"""AudioTime (Xie et al. 2024): captions with events and their times, turned into recordings made of labelled clips.
 
-Of each event a clip is drawn of the class that its words name. Every sound comes to the same level and fades as those
-of scenes do. The reversed recording holds the same sounds, turned around between the first onset and the last end, so
-that silence before and after tells nothing.
+For each event, a clip is drawn from the class that the event's words name. Every sound gets the same level and the
+same fades as in scenes. The reversed recording holds the same sounds, mirrored between the first onset and the last
+end. So silence before and after reveals nothing.
 """
 
 import re
@@ -20,10 +20,10 @@ from ...processing_clap_student import label_text
 from ...temporal.preparation import PreparedClips, excerpt, fade_ends, limit_peak, set_level, trim_silence
 
 
-SECONDS = 10.0  # of a recording, unless its sounds go on for longer
+SECONDS = 10.0  # length of a recording, unless its sounds last longer
 _LONGEST = 60.0
-_SHORTEST = 0.05  # seconds of a sound
-_LASTS = 2.0  # seconds at most of a sound whose onset alone is given; it ends where the next one begins
+_SHORTEST = 0.05  # seconds; no sound is shorter
+_LASTS = 2.0  # longest sound, s, if only its onset is given; it also ends where the next begins
 
 Times = dict[str, list[tuple[float, float]]]  # event -> onsets and ends in seconds
 
@@ -38,7 +38,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Composition:
-    """A recording to be made, forward and reversed."""
+    """A recording to make, forward and reversed."""
 
     id: str
     caption: str
@@ -47,14 +47,14 @@ class Composition:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether its classes come in another order when it is reversed."""
+        """Whether reversing it changes the order of its classes."""
         forward = sorted(self.sounds, key=lambda sound: (sound.onset, sound.end))
         reverse = sorted(self.sounds, key=lambda sound: (-sound.end, -sound.onset))
         return [sound.label for sound in forward] != [sound.label for sound in reverse]
 
 
 def read_times(events: object) -> Times | None:
-    """The events of an AudioTime item, `{event: [[onset, end], …]}` or `{event: [onset, …]}`; None where these are no
+    """The events of an AudioTime item, `{event: [[onset, end], …]}` or `{event: [onset, …]}`; None if these are not
     times within a minute."""
     if not isinstance(events, dict) or not events:
         return None
@@ -83,16 +83,16 @@ def _end(onset: float, onsets: list[float]) -> float:
 
 
 def _stems(phrase: str) -> frozenset[str]:
-    """The words of a phrase without case, order and the endings -s and -ing."""
+    """The words of a phrase, without case, order and the endings -s and -ing."""
     words = re.findall(r"[^\W_]+", phrase.lower())
     return frozenset(re.sub(r"(?<=\w{3})(ing|e?s|e)$", "", word) for word in words)
 
 
 def map_events(events: Iterable[str], class_names: Sequence[str]) -> dict[str, str]:
-    """Event -> the class that it means; events without one are left out.
+    """Event -> the class that it means. Events without a class are left out.
 
-    An event is a phrase, or several with commas between, as AudioSet's names are. First a class of the same words is
-    looked for; else one whose words are all in a phrase, or the other way round. Where several fit, none does.
+    An event is one phrase, or several separated by commas, like AudioSet's names. A class with the same words is tried
+    first; then one whose words are all in a phrase, or the other way round. If several classes fit, none is taken.
     """
     classes = {name: _stems(name) for name in class_names}
 
@@ -108,7 +108,7 @@ def map_events(events: Iterable[str], class_names: Sequence[str]) -> dict[str, s
 
 
 def read_mapping(path: Path, class_names: Sequence[str]) -> dict[str, str]:
-    """A csv with the columns `event` and `label`, in place of `map_events`; a blank label leaves an event out."""
+    """A csv with the columns `event` and `label`, in place of `map_events`. A blank label leaves an event out."""
     rows = read_rows(path, "event", "label")
     labels = map(label_text, text_column(path, rows, "label"))
     mapping = {event: label for event, label in zip(text_column(path, rows, "event"), labels, strict=True) if label}
@@ -120,7 +120,7 @@ def read_mapping(path: Path, class_names: Sequence[str]) -> dict[str, str]:
 def compose(
     name: str, caption: str, times: Times, labels: Mapping[str, str], clips: Mapping[str, Sequence[str]]
 ) -> Composition:
-    """Draws a clip of each event's class: the same for equal names and `clips`, class -> sorted ids."""
+    """Draws a clip of each event's class. Equal names and `clips` (class -> sorted ids) give the same clips."""
     seed = int(exact_key(name), 16) >> 1
     rng = np.random.default_rng(seed)
     sounds = []
@@ -132,14 +132,14 @@ def compose(
 
 
 class Composer:
-    """Makes waveforms of compositions; several threads may ask at once. `clips` have `audio audio_id`."""
+    """Makes the waveforms of compositions. Several threads may call it at once. `clips` have `audio audio_id`."""
 
     def __init__(self, clips: Dataset, sampling_rate: int, skipped: SkippedClips):
         self.sampling_rate = sampling_rate
         self._clips = PreparedClips(clips, sampling_rate, skipped, trim_silence)
 
     def render(self, composition: Composition) -> list[np.ndarray]:
-        """Forward and reversed, (samples,) float32 within [-1, 1] each; a clip that can't be used is a ClipError."""
+        """Forward and reversed, (samples,) float32 within [-1, 1] each. An unusable clip raises a ClipError."""
         rate, parts, starts = self.sampling_rate, [], []
         for number, sound in enumerate(composition.sounds):
             size = round((sound.end - sound.onset) * rate)

@@ -1,4 +1,4 @@
-"""Embeds scenes and captions with any CLAP, and asks every task."""
+"""Embeds scenes and captions with any CLAP, and computes every task."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,14 +35,14 @@ from .tasks import (
 
 
 _LONGEST = 20  # captions of three sounds whose tokens are counted
-_AT_ONCE = 4  # scenes that are rendered side by side; with all variants they take 64 MB at 44.1 kHz
+_AT_ONCE = 4  # scenes rendered in parallel; with all variants they take 64 MB at 44.1 kHz
 
 Render = Callable[[Scene], list[np.ndarray]]
-Embedded = tuple[np.ndarray, np.ndarray]  # vectors, and the places of what they are of
+Embedded = tuple[np.ndarray, np.ndarray]  # vectors, and the places of their items
 
 
 def every_variant(renderer: SceneRenderer) -> Render:
-    """What renders all that tasks and controls hear of a scene; `control_audio` says which is which."""
+    """Renders all variants of a scene that tasks and controls hear. `control_audio` says which is which."""
 
     def render(scene: Scene) -> list[np.ndarray]:
         forward, reverse, overlay = (renderer.render(scene, relation) for relation in RELATIONS)
@@ -56,7 +56,7 @@ def every_variant(renderer: SceneRenderer) -> Render:
 
 
 def control_audio(embeds: np.ndarray) -> ControlAudio:
-    """(n, variants, dim), the embeddings of what `every_variant` renders."""
+    """(n, variants, dim), the embeddings of the variants from `every_variant`."""
     forward, reverse, overlay, first, second, *softer_louder = embeds.transpose(1, 0, 2)
     plain = SceneAudio(forward, reverse, overlay)
     return ControlAudio(plain, first, second, softer=tuple(softer_louder[:2]), louder=tuple(softer_louder[2:]))
@@ -70,16 +70,17 @@ def embed_scenes(
     batch_size: int = 32,
     description: str = "embedding scenes",
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Embeds scenes as models hear them, each process its share; a few waveforms are in memory at a time.
+    """Embeds scenes as models hear them. Each process embeds its share, and few waveforms are in memory at a time.
 
-    Returns of each model, all of one sampling rate, (kept, waveforms, dim) float32 unit vectors, and (kept,) int64,
-    the places of these scenes. `render` makes as many waveforms of each scene; what raises a ClipError is left out.
+    All models must have one sampling rate. For each model, returns (kept, waveforms, dim) float32 unit vectors; and
+    (kept,) int64, the places of these scenes. `render` makes a fixed number of waveforms per scene. Scenes that raise
+    a ClipError are left out.
     """
     state = PartialState()
     bounds = np.linspace(0, len(scenes), state.num_processes + 1).astype(int)
     share = range(bounds[state.process_index], bounds[state.process_index + 1])
-    scene_numbers: list[int] = []  # of each waveform
-    embeddings: list[tuple[int, list[np.ndarray]]] = []  # of each waveform: its scene, each model's vector
+    scene_numbers: list[int] = []  # the scene of each waveform
+    embeddings: list[tuple[int, list[np.ndarray]]] = []  # for each waveform: its scene, and each model's vector
     with progress_bar(total=len(share), desc=description, unit="scene", disable=not state.is_main_process) as bar:
         streams = tee(_waveforms(scenes, share, render, scene_numbers, bar), len(checkpoints))
         vectors = [
@@ -101,7 +102,7 @@ def embed_scenes(
 def _waveforms(
     scenes: Sequence[Scene], share: Iterable[int], render: Render, scene_numbers: list[int], bar: tqdm
 ) -> Iterator[np.ndarray]:
-    """One scene's after the other's; `scene_numbers` gets the scene of each before it is yielded."""
+    """The waveforms, scene by scene. `scene_numbers` gets the scene of each waveform before it is yielded."""
 
     def attempt(number: int) -> list[np.ndarray]:
         try:
@@ -121,9 +122,9 @@ def _waveforms(
 def embed_questions(
     model, processor, questions: Questions, prompts: Prompts, arrange: Callable[[str], str] = str
 ) -> Texts:
-    """Embeds all that scenes are compared with; a caption takes the place of the class name in the same sentences.
+    """Embeds all texts that scenes are compared with. A caption replaces the class name in the prompt's sentences.
 
-    `arrange` is done to each name, description and caption before it is put there.
+    `arrange` is applied to each name, description and caption first.
     """
 
     def embed(descriptions: dict[str, list[str]]) -> np.ndarray:
@@ -143,7 +144,7 @@ def embed_questions(
 
 
 def by_sampling_rate(checkpoints: Mapping[str, tuple]) -> dict[int, list[str]]:
-    """Rate -> the names of the models that hear at it: what is rendered is made once for them all."""
+    """Rate -> the names of the models with this rate. Each waveform is rendered once for all of them."""
     by_rate: dict[int, list[str]] = {}
     for name, (_, processor) in checkpoints.items():
         by_rate.setdefault(processor.feature_extractor.sampling_rate, []).append(name)
@@ -151,7 +152,7 @@ def by_sampling_rate(checkpoints: Mapping[str, tuple]) -> dict[int, list[str]]:
 
 
 def third_sounds(scene_set: SceneSet) -> list[tuple[str, str]]:
-    """A third sound for each scene, its clip and its class; none where there are but two classes."""
+    """A third sound for each scene: its clip and its class. Empty if there are only two classes."""
     deck = Deck(scene_set.clips, SEED)
     return [third for scene in scene_set.scenes if (third := deck.third(scene)) is not None]
 
@@ -159,7 +160,7 @@ def third_sounds(scene_set: SceneSet) -> list[tuple[str, str]]:
 def in_order(
     renderer: SceneRenderer, scenes: Sequence[Scene], thirds: Sequence[tuple[str, str]], heard: np.ndarray
 ) -> Render:
-    """What renders three sounds of each scene, in the order that is heard."""
+    """Renders three sounds for each scene, in the order that is heard."""
     sounds = {
         scene.id: ((scene.clip_a, scene.clip_b, clip), ORDERS_OF_THREE[number])
         for scene, (clip, _), number in zip(scenes, thirds, heard, strict=True)
@@ -168,7 +169,7 @@ def in_order(
 
 
 def reads_three(model, processor, questions: Questions, name: str) -> bool:
-    """Whether a model reads captions of three sounds to their end; if not, it says so."""
+    """Whether a model reads captions of three sounds to their end. Says so if it does not."""
     longest = sorted((questions.captions[number] for number in np.unique(questions.three)), key=len)[-_LONGEST:]
     if too_long := first_too_long(model, processor, longest):
         say(f"{name}: 7A is left out: a caption of three sounds has {too_long[1]} tokens, and {too_long[2]} are read")
@@ -184,8 +185,8 @@ def evaluate_scenes(
 ) -> dict[str, ZsteResult]:
     """Zero-shot temporal evaluation: each model's result, in their order.
 
-    Scenes are rendered once for all models of one sampling rate. Task 1A takes the set's clips as they are, each once.
-    A scene with a clip that can't be read is left out.
+    Scenes are rendered once for all models of one sampling rate. Task 1A uses each clip of the set once, unchanged. A
+    scene with an unreadable clip is left out.
     """
     prompts = prompts or Prompts()
     thirds = third_sounds(scene_set)

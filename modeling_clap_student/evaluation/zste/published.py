@@ -1,6 +1,6 @@
-"""Tests that others wrote, CompA, ReasonAudio and AudioTime: what they ask, and one model's answers.
+"""Tests by others, CompA, ReasonAudio and AudioTime: their questions, and one model's answers.
 
-Captions stand as they were written, without a prompt. Cosines are compared in float32; a tie is wrong.
+Captions are used as they were written, without a prompt. Cosines are compared in float32; a tie is wrong.
 """
 
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ from .tasks import derangement
 
 @dataclass(frozen=True)
 class Answers:
-    """How a model does by one metric."""
+    """A model's answers under one metric."""
 
-    items: np.ndarray  # (n,) int, which of the part's items could be heard
-    values: np.ndarray  # (n,) bool where an item is right or wrong, else float64
-    chance: float  # what random embeddings come to
+    items: np.ndarray  # (n,) int, the part's items that could be heard
+    values: np.ndarray  # (n,) bool if items are right or wrong, else float64
+    chance: float  # the score of random embeddings
 
 
 class Part(Protocol):
-    """Some questions of a test."""
+    """A part of a test's questions."""
 
     def answers(self, audio: np.ndarray, heard: np.ndarray, texts: np.ndarray) -> dict[str, Answers]:
-        """Metric -> its answers, from unit vectors of all recordings (m, dim), those of the `heard` ones, (m,) bool,
-        and of all texts (t, dim)."""
+        """Metric -> its answers. Takes unit vectors of all recordings (m, dim), (m,) bool, which of them were `heard`,
+        and unit vectors of all texts (t, dim)."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """CompA: two captions of the same words and their two recordings, each of which must find its own.
+    """CompA: two captions with the same words and their two recordings. Each must find its own.
 
     Source: Ghosh et al. 2023, arXiv 2310.08753.
     """
@@ -62,15 +62,15 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Search:
-    """ReasonAudio: a text looks for the recordings that it describes, among all of its part.
+    """ReasonAudio: a text must find the recordings that it describes, among all of its part.
 
-    R@k counts texts with one of their own among the first k; AP@10 is that of `utils.ranking`. Of equal cosines the
-    wrong recordings come first. Source: Zhang et al. 2026, arXiv 2605.03361.
+    R@k counts texts with one of their own recordings among the first k. AP@10 is that of `utils.ranking`. Among equal
+    cosines, wrong recordings come first. Source: Zhang et al. 2026, arXiv 2605.03361.
     """
 
     texts: np.ndarray  # (n,) int
-    recordings: np.ndarray  # (m,) int, among which they look
-    own: list[np.ndarray]  # of each text, the numbers of its recordings
+    recordings: np.ndarray  # (m,) int, the recordings to search
+    own: list[np.ndarray]  # for each text, the numbers of its recordings
 
     def answers(self, audio: np.ndarray, heard: np.ndarray, texts: np.ndarray) -> dict[str, Answers]:
         among = self.recordings[heard[self.recordings]]
@@ -88,20 +88,22 @@ class Search:
         }
 
 
-_CHUNK = 256  # texts that look for their recordings at a time
+_CHUNK = 256  # texts per block
 
 
 def _ranks(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The ranks from 1, ascending, of those of (m,) scores that are `own`, (m,) bool; ties with others come last."""
+    """The ranks, from 1, ascending, of the scores (m,) that are `own`, (m,) bool. Ties with others come last."""
     others = np.sort(scores[~own])
     best = np.sort(scores[own])[::-1]
     return 1 + np.arange(len(best)) + len(others) - np.searchsorted(others, best, side="left")
 
 
 def _chance(counts: list[int], total: int) -> tuple[list[float], float]:
-    """R@k for each cutoff, and mAP@10, over all orders of `total` recordings, of which each text has one of `counts`.
+    """R@k for each cutoff, and mAP@10, averaged over all orders of `total` recordings. `counts`: own recordings per
+    text.
 
-    At rank i there is a right one with probability n / total, and then (i - 1) (n - 1) / (total - 1) before it.
+    Rank i holds a right one with probability n / total. On average, (i - 1) (n - 1) / (total - 1) right ones come
+    before it.
     """
     shares = [[1 - comb(total - n, min(k, total)) / comb(total, min(k, total)) for n in counts] for k in CUTOFFS]
     precision = [
@@ -113,9 +115,10 @@ def _chance(counts: list[int], total: int) -> tuple[list[float], float]:
 
 @dataclass(frozen=True)
 class Choice:
-    """AudioTime: a caption, and two recordings of the same sounds, of which the first has them in its order.
+    """AudioTime: a caption, and two recordings of the same sounds; the first has them in the caption's order.
 
-    `other_captions` gives each pair the caption of another: what is above chance there is heard without the caption.
+    `other_captions` gives each pair the caption of another pair. A score above chance there does not come from the
+    caption.
     """
 
     texts: np.ndarray  # (n,) int
@@ -141,16 +144,16 @@ def _first_is_nearer(pairs: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PublishedTest:
-    """A task that others wrote."""
+    """A task by others."""
 
-    name: str  # as the user named it, `zste=compa=…`
+    name: str  # the user's name for it, `zste=compa=…`
     layout: str  # `compa`, `reasonaudio` or `audiotime`
     place: str  # the folder, the file or the Hub dataset
     texts: list[str] = field(repr=False)
-    clips: Dataset = field(repr=False)  # the recordings; those that they are made of where there are compositions
+    clips: Dataset = field(repr=False)  # the recordings; or the clips that compositions are made of
     parts: dict[str, Part] = field(repr=False)
-    compositions: list[Composition] | None = field(default=None, repr=False)  # recordings 2i and 2i + 1 each
-    facts: dict = field(default_factory=dict, repr=False)  # what else the scores depend on
+    compositions: list[Composition] | None = field(default=None, repr=False)  # the i-th makes recordings 2i and 2i + 1
+    facts: dict = field(default_factory=dict, repr=False)  # further facts that the scores depend on
 
     @property
     def summary(self) -> str:
@@ -170,21 +173,21 @@ class PublishedResult:
         return self.test.name
 
     def as_rows(self, seed: int = 0) -> list[dict]:
-        """`{task, metric, value, n, low, high, chance}`; the seed is of bootstrap intervals."""
+        """`{task, metric, value, n, low, high, chance}`. The seed is for bootstrap intervals."""
         return [
             mean_row(self.task, metric, answers.values, seed) | {"chance": answers.chance}
             for metric, answers in self.answers.items()
         ]
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """Metric -> what each item adds to it."""
+        """Metric -> each item's contribution."""
         return {metric: ItemScores(answers.items, answers.values) for metric, answers in self.answers.items()}
 
 
 def evaluate_published(
     checkpoints: Mapping[str, tuple], test: PublishedTest, skipped: SkippedClips, batch_size: int = 32
 ) -> dict[str, PublishedResult]:
-    """Each model's answers, in their order. What can't be heard whole is left out."""
+    """Each model's answers, in their order. Items that can't be heard completely are left out."""
     embed = _embed_clips if test.compositions is None else _embed_compositions
     audio = embed(checkpoints, test, skipped, batch_size)
     results = {}

@@ -1,4 +1,4 @@
-"""What is asked about scenes, as numbers alike for all models, and how one answer counts."""
+"""The questions about scenes, as numbers that are the same for all models, and the value of one answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,18 +15,18 @@ from ...temporal.scenes import Scene
 
 @dataclass(frozen=True)
 class Outcome:
-    """One metric's items, before it is decided what a tie counts; an item's value is the mean of its parts."""
+    """One metric's items, before ties are decided. An item's value is the mean of its parts."""
 
-    shares: np.ndarray  # (items, parts) float64 in [0, 1], how right each part is, where ties are broken at random
-    chance: float  # the value that random embeddings come to
-    order_blind: float | None  # the value of a model that is perfect but for the order; None where it is not known
-    minus: np.ndarray | None = None  # (items, parts), shares that are taken off, of a metric that is a difference
-    rows: np.ndarray | None = None  # (items,) int, the scenes of the items; None where they are all, in their order
+    shares: np.ndarray  # (items, parts) float64 in [0, 1], how right each part is, with random ties
+    chance: float  # the value of random embeddings
+    order_blind: float | None  # the value of a perfect model that ignores order; None if not known
+    minus: np.ndarray | None = None  # (items, parts), shares to subtract, for a metric that is a difference
+    rows: np.ndarray | None = None  # (items,) int, the scenes of the items; None for all, in order
 
     def values(self, share_ties: bool = False) -> np.ndarray:
-        """(items,) bool where an item is right or wrong and nothing between, else float64.
+        """(items,) bool if items are only right or wrong, else float64.
 
-        A tie counts as the probability to guess right among those tied with `share_ties`, else as wrong.
+        With `share_ties`, a tie counts as the probability of guessing right among the tied. Otherwise it is wrong.
         """
         values = _means(self.shares, share_ties)
         return values if self.minus is None else values.astype(float) - _means(self.minus, share_ties)
@@ -48,7 +48,7 @@ def _means(shares: np.ndarray, share_ties: bool) -> np.ndarray:
 
 
 def outcome(shares: np.ndarray, chance: float, order_blind: float | None = 1.0, **arrays) -> Outcome:
-    """An `Outcome` of (items,) or (items, parts) shares."""
+    """An `Outcome` from shares (items,) or (items, parts)."""
     return Outcome(shares if shares.ndim == 2 else shares[:, None], float(chance), order_blind, **arrays)
 
 
@@ -58,7 +58,7 @@ _ROWS = 128
 def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
     """(n, dim), (k, dim) unit vectors -> (n, k) float32.
 
-    Summed in float64, then rounded: of whatever order the library added in, nothing is left to make or break a tie.
+    Summed in float64, then rounded. So the library's order of summation can't make or break a tie.
     """
     return (audio.astype(np.float64) @ texts.T.astype(np.float64)).astype(np.float32)
 
@@ -66,18 +66,18 @@ def cosines(audio: np.ndarray, texts: np.ndarray) -> np.ndarray:
 def cosines_at(audio: np.ndarray, texts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """(n, dim), (k, dim) unit vectors and (n, c) rows of the texts, each item's candidates -> (n, c) float32."""
     scores = np.empty(numbers.shape, dtype=np.float32)
-    for start in range(0, len(audio), _ROWS):  # whose texts are gathered at a time
+    for start in range(0, len(audio), _ROWS):  # gathers the texts of one block at a time
         rows = slice(start, start + _ROWS)
         scores[rows] = np.einsum("nd,ncd->nc", audio[rows], texts[numbers[rows]], dtype=np.float64)
     return scores
 
 
-# How right a choice by scores (n, candidates) is: (n,) float64 in [0, 1], the probability where ties are broken at
-# random. `pair` is (n, 2) int, two different columns.
+# The functions below say how right a choice by scores (n, candidates) is: (n,) float64 in [0, 1], the probability if
+# ties are broken at random. `pair` is (n, 2) int, two different columns.
 
 
 def choice(scores: np.ndarray, right: np.ndarray | int) -> np.ndarray:
-    """Whether the best candidate is the right one: (n,) int, its column, or one for all."""
+    """Whether the best candidate is the right one: (n,) int, its column, or one column for all."""
     right = np.broadcast_to(right, len(scores))
     own = np.take_along_axis(scores, right[:, None], axis=1)
     return np.where((scores > own).any(axis=1), 0.0, 1 / (scores == own).sum(axis=1))
@@ -87,10 +87,10 @@ def top_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
     """Whether the two best candidates are the two right ones."""
     own = np.take_along_axis(scores, pair, axis=1)
     lower = own.min(axis=1, keepdims=True)
-    greater = (scores > lower).sum(axis=1)  # with the better one of the two, unless they are equal
+    greater = (scores > lower).sum(axis=1)  # including the better one of the two, unless they are equal
     tied = (scores == lower).sum(axis=1)
     equal = own[:, 0] == own[:, 1]
-    # Two places for all that tie at the top, or one place for those that tie for the second.
+    # Two places if all tie at the top, or one place if they tie for the second.
     share = np.where(equal, 2 / (tied * np.maximum(tied - 1, 1)), 1 / tied)
     return np.where(greater == np.where(equal, 0, 1), share, 0.0)
 
@@ -104,10 +104,10 @@ def recall_at_two(scores: np.ndarray, pair: np.ndarray) -> np.ndarray:
 
 
 def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Whether captions and clips of a group find each other: CompA's text score (every clip finds its caption), audio
-    score (every caption its clip) and group score (both), (n,) each.
+    """Whether captions and clips of a group find each other, (n,) each. CompA's text score: every clip finds its
+    caption. Audio score: every caption finds its clip. Group score: both.
 
-    `scores` are (n, m, m), of each clip (row) with each caption (column); the i-th belong together.
+    `scores` are (n, m, m), each clip (row) with each caption (column). The i-th clip and caption belong together.
 
     Source: Ghosh et al. 2023, arXiv 2310.08753 (CompA), after Thrush et al. 2022, arXiv 2204.03162 (Winoground).
     """
@@ -115,7 +115,7 @@ def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     text = np.prod([choice(scores[:, i], i) for i in range(size)], axis=0)
     audio = np.prod([choice(scores[:, :, i], i) for i in range(size)], axis=0)
     group = text * audio
-    # A tie of a row and one of a column may be the same: then the product is not the probability of both.
+    # One tie may be in a row and a column. Then the product is not the probability of both.
     for row in np.flatnonzero((group > 0) & (group < 1)):
         ranks = np.unique(scores[row], return_inverse=True)[1]
         group[row] = _group_share(tuple(ranks.ravel().tolist()), size)
@@ -124,7 +124,7 @@ def match_groups(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 @cache
 def _group_share(ranks: tuple[int, ...], size: int) -> float:
-    """The share of the orders left open by equal ranks where each diagonal entry comes after its row and column."""
+    """The share of the orders allowed by equal ranks in which each diagonal entry comes after its row and column."""
     below = {
         i * (size + 1): {*range(i * size, (i + 1) * size), *range(i, size * size, size)} - {i * (size + 1)}
         for i in range(size)
@@ -143,30 +143,30 @@ def _group_share(ranks: tuple[int, ...], size: int) -> float:
     return share
 
 
-WORDS = (BEFORE, AFTER, "then", "followed by", "preceded by")  # of tasks 3, 6A and 6B
+WORDS = (BEFORE, AFTER, "then", "followed by", "preceded by")  # for tasks 3, 6A and 6B
 SENTENCES = ("first … then …", "starts with … and ends with …", "ends with … and starts with …", "…, before that …")
 ASKED = (*WORDS, *SENTENCES)  # the sentences are task 6E's
 NUM_CANDIDATES = 50
-_OTHER_CLASSES = 5  # beside a scene's own two, whose captions stand among its candidates
+_OTHER_CLASSES = 5  # classes beside a scene's own two whose captions are candidates
 _SEED = 0
 FIRST, SECOND = (f"In this concatenated sound, the {place} sound is {{}}" for place in ("first", "second"))
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Of n scenes; classes and captions are numbers of the two lists. A scene's candidates are all different."""
+    """The questions about n scenes. Classes and captions are indices into the two lists. Candidates differ."""
 
     class_names: list[str]
-    captions: list[str]  # all that any scene needs, each once
+    captions: list[str]  # all captions that any scene needs, each once
     pair: np.ndarray  # (n, 2) int, the classes A and B, A first in `forward`
-    heard_forward: np.ndarray  # (n,) bool, of tasks that hear one order: `forward`, else `reverse`; half each
+    heard_forward: np.ndarray  # (n,) bool, whether tasks with one order hear `forward`; half of them
     seen: np.ndarray  # (n,) bool, whether the class pair may occur in training
     orders: dict[str, np.ndarray]  # connective -> (n, 2) int, the captions of `forward` and of `reverse`
     overlay: np.ndarray  # (n,) int, the caption "A while B"
-    candidates_4a: np.ndarray  # (n, c) int, captions: of `forward`, `overlay`, others
-    candidates_4b: np.ndarray  # (n, c) int, captions: of `forward`, `reverse`, `overlay`, others
-    three: np.ndarray  # (n, 6) int, captions of the orders of three sounds; (n, 0) where there is no third class
-    three_heard: np.ndarray  # (n,) int, the one of these orders that is heard; each as often
+    candidates_4a: np.ndarray  # (n, c) int, captions: for `forward`, `overlay`, others
+    candidates_4b: np.ndarray  # (n, c) int, captions: for `forward`, `reverse`, `overlay`, others
+    three: np.ndarray  # (n, 6) int, captions for the orders of three sounds; (n, 0) without a third class
+    three_heard: np.ndarray  # (n,) int, the order that is heard; each equally often
 
     def select(self, rows: np.ndarray) -> "Questions":
         arrays = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.type is np.ndarray}
@@ -179,12 +179,12 @@ class Questions:
 
     @property
     def own_captions(self) -> np.ndarray:
-        """(n, 3) int, the captions of `forward`, `reverse` and `overlay`."""
+        """(n, 3) int, the captions for `forward`, `reverse` and `overlay`."""
         return np.column_stack([self.orders[BEFORE], self.overlay])
 
 
 def hears_forward(count: int) -> np.ndarray:
-    """(count,) bool: whether `forward` is heard of a scene, in half of them, drawn from a seed."""
+    """(count,) bool: whether `forward` is heard in a scene. True for half of them, drawn from a seed."""
     return np.random.default_rng(_SEED).permutation(count) % 2 == 0
 
 
@@ -193,16 +193,16 @@ _THREE = CONNECTIVES["…, then …, then …"]
 
 
 def hears_three(count: int) -> np.ndarray:
-    """(count,) int: which of `ORDERS_OF_THREE` is heard of a scene with a third sound, drawn from a seed."""
+    """(count,) int: which of `ORDERS_OF_THREE` is heard in a scene with a third sound, drawn from a seed."""
     return np.random.default_rng(_SEED + 1).permutation(count) % len(ORDERS_OF_THREE)
 
 
 def ask(scenes: Sequence[Scene], class_names: Sequence[str], thirds: Sequence[str] = ()) -> Questions:
-    """The questions of some scenes, a pure function of them and of the classes (at least 2, theirs among them).
+    """The questions about some scenes. They depend only on the scenes and on the classes (at least 2, with theirs).
 
     The candidates of tasks 4A and 4B are `NUM_CANDIDATES` captions "X before Y" and "X while Y" over the scene's two
     classes and five others, drawn from a seed. In a set with too few classes, all such captions are candidates.
-    `thirds` are the classes of the scenes' third sounds, if they have any.
+    `thirds` are the classes of the scenes' third sounds, if there are any.
     """
     number = {name: place for place, name in enumerate(class_names)}
     captions: dict[str, int] = {}
@@ -255,5 +255,5 @@ def ask(scenes: Sequence[Scene], class_names: Sequence[str], thirds: Sequence[st
 
 
 def bag_of_words(text: str) -> str:
-    """A text whose words stand in the order of the alphabet, so that their order says nothing."""
+    """A text with its words in alphabetical order, so that their order says nothing."""
     return " ".join(sorted(text.split()))

@@ -1,6 +1,6 @@
-"""Reads the tests that others wrote from the files that they are published as.
+"""Reads tests by others from the files that they are published as.
 
-What is left out is counted in the log: items without a recording or a caption, events without a class.
+The log counts what is left out: items without a recording or a caption, and events without a class.
 """
 
 import csv
@@ -30,17 +30,17 @@ PARTS = {
     "reasonaudio": ("order", "overlap", "duration", "negation", "mix", "natural"),
     "audiotime": ("ordering", "timestamp", "frequency", "duration"),
 }
-WHOLE = "all"  # the part of tables whose names tell none
+WHOLE = "all"  # the part of tables whose names contain no part
 _WITH_PARTS = re.compile(r"(?P<parts>\w[\w,]*)=(?P<place>.+)", re.DOTALL)
 _WITH_OPTIONS = re.compile(r"(?P<place>.+?)#(mapping=(?P<mapping>[^,#]+))?,?(clips=(?P<clips>.+))?", re.DOTALL)
 
 
 def read_published(spec: str, exclusions: ExclusionLog) -> PublishedTest:
-    """Reads `zste=NAME[:PART,…]=PLACE`, where `zste=NAME:PLACE` will do too.
+    """Reads `zste=NAME[:PART,…]=PLACE`; `zste=NAME:PLACE` is also allowed.
 
-    PLACE is one table, or a folder with tables and recordings at any depth; of ReasonAudio it may be a Hub dataset.
-    Behind that of AudioTime, `#mapping=FILE,clips=SPEC` names a csv for `read_mapping`, and labelled clips, by default
-    the built-in ones.
+    PLACE is one table, or a folder with tables and recordings at any depth. For ReasonAudio it may be a Hub dataset.
+    For AudioTime, `#mapping=FILE,clips=SPEC` may follow: a csv for `read_mapping`, and labelled clips, by default the
+    built-in ones.
     """
     name, rest = PUBLISHED_TEST.fullmatch(spec).group("name", "rest")
     parted = _WITH_PARTS.fullmatch(rest[1:]) if rest.startswith(":") and not is_there(rest[1:]) else None
@@ -58,7 +58,7 @@ def read_published(spec: str, exclusions: ExclusionLog) -> PublishedTest:
 
 
 def _root(name: str, place: str) -> Path:
-    """Where the files are; those of a Hub dataset are downloaded."""
+    """The folder of the files. Those of a Hub dataset are downloaded."""
     if place and is_there(place):
         return Path(os.path.expanduser(place)).resolve()
     on_hub = hub_name(place) if name == "reasonaudio" else None
@@ -67,14 +67,14 @@ def _root(name: str, place: str) -> Path:
     dataset, revision = split_revision(on_hub)
     try:
         return Path(snapshot_download(dataset, repo_type="dataset", revision=revision))
-    except Exception as error:  # the client's own errors, and those of whichever HTTP library it uses
+    except Exception as error:  # the client's own errors, and those of its HTTP library
         raise InputError(f"can't load the dataset {on_hub}: {first_line(error)}") from error
 
 
 def _tables(source: Source, suffixes: Iterable[str], place: str = "") -> list[tuple[Path, str]]:
-    """The files of some kinds, and the part each is of by its name or a folder's around it, the innermost first.
+    """The files with some suffixes, and the part of each, from its name or from the innermost folder that names one.
 
-    Where no name tells a part, all are of the one that was asked for.
+    If no name contains a part, all belong to the part that was asked for.
     """
     root = source.path
     paths = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix in suffixes)
@@ -92,7 +92,7 @@ def _tables(source: Source, suffixes: Iterable[str], place: str = "") -> list[tu
 
 
 def _check_parts(source: Source, found: Iterable[str], expected: str) -> None:
-    """An InputError unless there are all parts that were asked for, or one at least."""
+    """An InputError unless all parts that were asked for exist, or at least one part if none was asked for."""
     found = set(found)
     if missing := [part for part in source.parts if part not in found] or ([] if found else [source.path]):
         raise InputError(f"{source.spec}: nothing of {missing[0]} is there: it takes {expected}")
@@ -123,8 +123,8 @@ _CAPTIONS, _FILES = ("pair_caption", "reversed_pair_caption"), ("pair_file", "re
 def _read_compa(source: Source) -> PublishedTest:
     """`CompA_order_benchmark.csv`, `Compa-Attribute.csv`, and folders of recordings.
 
-    In the latter `pair_file.1` and `reversed_pair_file.1` name the files, and `pair_file` videos. The third recording
-    that some rows have is not asked about, as in the authors' code.
+    In the second file `pair_file.1` and `reversed_pair_file.1` name the files, and `pair_file` names videos. Some rows
+    have a third recording, which is not used, as in the authors' code.
     """
     tables = [(table, part, read_rows(table)) for table, part in _tables(source, [".csv"]) if source.wants(part)]
     found = _one_a_part(source, [table for table in tables if {*_CAPTIONS, *_FILES} <= table[2][0].keys()])
@@ -152,7 +152,7 @@ _TABULAR = (".csv", ".tsv", ".jsonl", ".parquet", ".arrow")
 
 
 class _Table:
-    """What one of ReasonAudio's tables adds to its part."""
+    """One ReasonAudio table's contribution to its part."""
 
     def __init__(self, path: Path, part: str, recordings: Recordings):
         self.part = part
@@ -193,10 +193,10 @@ def _load(path: Path) -> Dataset:
 
 
 def _read_reasonaudio(source: Source, place: str) -> PublishedTest:
-    """Tables `_id, audio, text`: a row with a text is a query, one with audio a recording among which it looks.
+    """Tables `_id, audio, text`: a row with a text is a query; a row with audio is a recording to search.
 
-    Which belong together says a table `query-id, corpus-id, score`; without one, rows that have both, or equal ids
-    where every recording has the id of a query. Tables whose names tell no part lend theirs to all parts.
+    A table `query-id, corpus-id, score` says which belong together. Without it, rows with both do, or rows with equal
+    ids if every recording has the id of a query. Tables whose names contain no part count for all parts.
     """
     recordings = Recordings(source)
     tables = [_Table(path, part, recordings) for path, part in _tables(source, _TABULAR, place)]
@@ -232,10 +232,10 @@ def _merge(source: Source, mappings: Iterable[dict]) -> dict:
 
 
 def _answers(queries: dict, corpus: dict, own: list[_Table], lent: list[_Table]) -> dict[str, set[str]]:
-    """Query -> the recordings that it means, none where that is not known."""
+    """Query -> the recordings that it means; empty if that is not known."""
     pairs = [pair for table in lent for pair in table.judged if pair[0] in queries]
     if not pairs and (both := [key for table in own for key in table.both]):
-        first = {queries[key]: key for key in reversed(queries)}  # a text that stands in several rows is one query
+        first = {queries[key]: key for key in reversed(queries)}  # a text in several rows is one query
         pairs = [(first[queries[key]], key) for key in both]
         queries = {key: text for text, key in first.items()}
     if not pairs and corpus.keys() <= queries.keys():
@@ -247,9 +247,9 @@ def _answers(queries: dict, corpus: dict, own: list[_Table], lent: list[_Table])
 
 
 def _read_audiotime(source: Source, mapping: str | None, clips: str | None) -> PublishedTest:
-    """`ordering_captions.json` and the like, `{id: {"event": {name: [[onset, end], …]}, "caption": …}}`.
+    """`ordering_captions.json` and similar, `{id: {"event": {name: [[onset, end], …]}, "caption": …}}`.
 
-    `duration` has no onsets. What is called `train…` is read where there is nothing else.
+    `duration` has no onsets. Files called `train…` are read only if there are no others.
     """
     found = _described(source)
     benchmark = read_benchmark(clips or BUILT_IN, source.exclusions)
@@ -295,11 +295,11 @@ def _described(source: Source) -> dict[str, dict[str, dict]]:
 
 
 _UNMAPPED = "an event without a class among the clips"
-_LISTED = 20  # events without a class that are named on the terminal; all of them stand in details.json
+_LISTED = 20  # events without a class shown on the terminal; details.json has all
 
 
 def _compose(part: str, key: str, item: dict, labels: dict, by_class: dict) -> Composition | str:
-    """What is heard of an item, or why it can't be asked."""
+    """The recording of an item, or why it can't be used."""
     caption = item["caption"]
     caption = caption[0] if isinstance(caption, list) and caption else caption
     times = None if part == "duration" else read_times(item["event"])
@@ -314,7 +314,7 @@ def _compose(part: str, key: str, item: dict, labels: dict, by_class: dict) -> C
 
 
 def _count_faults(source: Source, part: str, made: dict[str, Composition | str], unmapped: list[str]) -> list[str]:
-    """Notes the items that can't be asked; the same in words."""
+    """Notes the items that can't be used. Also returns that in words."""
     names = "; ".join(unmapped[:_LISTED]) + (f" and {len(unmapped) - _LISTED} more" if unmapped[_LISTED:] else "")
     faults: dict[str, list[str]] = {}
     for key, fault in made.items():

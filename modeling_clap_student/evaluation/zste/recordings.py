@@ -1,4 +1,4 @@
-"""The recordings of a test that others wrote: files, found by the names that its tables give, and rows of tables."""
+"""The recordings of a test by others: files, found by the names in its tables, and rows of tables."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -15,20 +15,20 @@ from ...errors import InputError
 
 
 class Recordings:
-    """Numbers recordings as they are named, each once; `clips` makes a table of them in the end."""
+    """Numbers recordings as they are named, each once. `clips` makes a table of them at the end."""
 
     def __init__(self, source: Source):
         self.source = source
         self.root = source.path if source.path.is_dir() else source.path.parent
-        self._numbers: dict[str | tuple[int, int], int] = {}  # of a file, or of a table and its row
-        self._tables: list[Dataset] = []  # whose audio lies in them
+        self._numbers: dict[str | tuple[int, int], int] = {}  # key: a file, or a table and its row
+        self._tables: list[Dataset] = []  # tables that hold the audio
         self._missing: dict[str, None] = {}
         self._files: dict[str, list[str]] = {}  # by the last part of their path
         for path in list_audio(self.root).to_pylist():
             self._files.setdefault(same_name(os.path.basename(path)), []).append(path)
 
     def number(self, name: str, table: Path, part: str) -> int | None:
-        """The number of the file that a table calls so, wherever it lies; None where it is not there."""
+        """The number of the file with the name that a table gives, wherever it is; None if it does not exist."""
         file = os.path.normpath(table.parent / name)
         if not os.path.isfile(file):
             file = self._nearest(same_name(name), table, part)
@@ -41,7 +41,8 @@ class Recordings:
         return self._numbers.setdefault(key, len(self._numbers))
 
     def _nearest(self, name: str, table: Path, part: str) -> str | None:
-        """Of the files with this name the one in the folders that the name says, in the part's, beside the table."""
+        """The file with this name that fits best: in the folders of the name, in the part's folder, beside the
+        table."""
         wanted, beside = PurePosixPath(name).parts[::-1], os.path.relpath(table.parent, self.root)
 
         def fit(path: str) -> tuple:
@@ -54,7 +55,7 @@ class Recordings:
         return str(self.root / paths[0]) if paths else None
 
     def numbers(self, data: Dataset, table: Path, part: str) -> list[int | None]:
-        """The number of each row's recording, which the column `audio` holds or names; None where there is none."""
+        """The number of each row's recording, which the column `audio` holds or names; None if it does not exist."""
         if not pa.types.is_struct(arrow_type(data, "audio")):
             return [self.number(str(name), table, part) if name else None for name in data["audio"][:]]
         data = without_decoding(data.select_columns(["audio"]), table)
@@ -70,7 +71,7 @@ class Recordings:
         return numbers
 
     def clips(self) -> tuple[Dataset, np.ndarray]:
-        """A table with `audio audio_id`, and (numbers,) int the row of each, -1 of a file that may not be read."""
+        """A table with `audio audio_id`, and (numbers,) int, the row of each, -1 for a file that may not be read."""
         spec, name = self.source.spec, self.source.name
         missing, listed = list(self._missing), len(self._missing) + len(self._numbers)
         if missing:

@@ -1,4 +1,4 @@
-"""What ZSTE evaluates on, a labelled set and scenes of its clips, and one model's result on it."""
+"""The input of ZSTE, a labelled set and scenes of its clips, and one model's result on it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -17,17 +17,17 @@ from .questions import ASKED, Outcome, Questions
 from .tasks import MEANS, metric_of
 
 
-SEED = 0  # of all scenes that are drawn, so that two runs hear the same
+SEED = 0  # for drawn scenes, so that two runs hear the same
 
 
 @dataclass(frozen=True)
 class SceneSet:
     """A task of zero-shot temporal evaluation."""
 
-    name: str  # as the user named it, `zste=…`
+    name: str  # the user's name for it, `zste=…`
     benchmark: Benchmark
     scenes: list[Scene] = field(repr=False)
-    manifest: str | None = None  # the file that the scenes were read from; None where they were drawn, from `SEED`
+    manifest: str | None = None  # the file with the scenes; None if they were drawn with `SEED`
 
     @property
     def layout(self) -> str:
@@ -52,7 +52,7 @@ class SceneSet:
 
 
 def file_stem(scene_set: SceneSet) -> str:
-    """What its files are called after: `esc50_5` for `zste=esc50:5=/data/ESC-50`."""
+    """The name of its files: `esc50_5` for `zste=esc50:5=/data/ESC-50`."""
     return re.sub(r"[^\w.-]+", "_", short_name(scene_set.name.removeprefix(ZSTE)))
 
 
@@ -61,7 +61,7 @@ def manifest_name(scene_set: SceneSet) -> str:
 
 
 def read_scenes(spec: str, count: int, manifest: str | None, exclusions: ExclusionLog) -> SceneSet:
-    """Reads a labelled set, and reads its scenes from a manifest or draws so many."""
+    """Reads a labelled set. Reads its scenes from a manifest, or draws this many."""
     benchmark = read_benchmark(spec.removeprefix(ZSTE), exclusions)
     if manifest is None:
         return SceneSet(spec, benchmark, Deck(benchmark.clips, SEED).scenes(count))
@@ -88,7 +88,7 @@ def _check(scenes: list[Scene], benchmark: Benchmark, manifest: str) -> None:
 
 
 SCORE = "score"
-SUMMARISED = ("1A", "2A", "3A", "4A", "5A")  # what the score is the mean of
+SUMMARISED = ("1A", "2A", "3A", "4A", "5A")  # the score is the mean of these
 MAIN_TASKS = (
     *("1A", "2A", "2B", "2C", "2D", "3A", "3B", "3C", "3D", "3E", "4A", "4B", "5A", "5B", "6A", "6B"),
     *("6D", "6E", "7A", "6C/reversed_gap_R@1", "6C/replaced_gap_R@1"),
@@ -100,27 +100,27 @@ _OF_ERRORS = ("4B/reversal_share",)
 
 @dataclass(frozen=True)
 class ZsteResult:
-    """All outcomes of a model."""
+    """All outcomes of one model."""
 
     scene_set: SceneSet
-    rows: np.ndarray = field(repr=False)  # (kept,) int, the scenes that could be heard: all scores but 1A are of them
+    rows: np.ndarray = field(repr=False)  # (kept,) int, the scenes that could be heard, for all scores but 1A
     clip_ids: np.ndarray = field(repr=False)  # (clips,) `audio_id` of the single clips of task 1A
-    questions: Questions = field(repr=False)  # of the kept scenes
+    questions: Questions = field(repr=False)  # about the kept scenes
     outcomes: dict[str, Outcome] = field(repr=False)  # by metric, 1A first
     controls: dict[str, dict[str, Outcome]] = field(repr=False)  # control -> metric -> its outcome
-    confusion: np.ndarray = field(repr=False)  # of task 3B, as `tasks.confusion` counts it
-    trained_connectives: list[str] | None  # of the model's training; None where its config does not tell
+    confusion: np.ndarray = field(repr=False)  # of task 3B, from `tasks.confusion`
+    trained_connectives: list[str] | None  # from the model's training; None if its config does not say
 
     @property
     def task(self) -> str:
         return self.scene_set.name
 
     def as_rows(self, seed: int = 0) -> list[dict]:
-        """`{task, metric, value, n, low, high, chance, order_blind}` of all scores.
+        """`{task, metric, value, n, low, high, chance, order_blind}` for all scores.
 
-        `order_blind` is what a model reaches that can't hear order and is perfect but for that. A metric of
-        connectives has `trained_on`, true, false or "in part", and null where nothing is known. Ties are wrong, and in
-        controls their share. Intervals are Wilson's where items are right or wrong, else a bootstrap's of this seed.
+        `order_blind` is the score of a model that is perfect but can't hear order. A metric of connectives has
+        `trained_on`: true, false, "in part", or null if nothing is known. Ties are wrong; in controls they count as
+        their share. Intervals are Wilson's if items are right or wrong, else bootstrap intervals with this seed.
         """
         rows = [self._score(seed)]
         for metric, outcome in self.outcomes.items():
@@ -129,16 +129,16 @@ class ZsteResult:
                 rows += self._rows_by_pair(metric, outcome, seed)
         for control, outcomes in self.controls.items():
             for metric, outcome in outcomes.items():
-                if metric not in _OF_ERRORS:  # where ties are shared, an item may be half an error
+                if metric not in _OF_ERRORS:  # with shared ties, an item may be half an error
                     rows.append(self._row(f"{metric}/{CONTROL}/{control}", outcome, seed, share_ties=True))
         return rows
 
     def item_scores(self) -> dict[str, ItemScores]:
-        """Metric -> what each clip or scene adds to it."""
+        """Metric -> each clip's or scene's contribution."""
         ids = np.array([self.scene_set.scenes[row].id for row in self.rows])
         scores = {}
         for metric, outcome in self.outcomes.items():
-            if metric not in _OF_ERRORS and len(outcome.shares):  # each model's errors are others
+            if metric not in _OF_ERRORS and len(outcome.shares):  # each model makes other errors
                 items = self.clip_ids if metric == "1A" else ids if outcome.rows is None else ids[outcome.rows]
                 scores[metric] = ItemScores(items, outcome.values())
         return scores
@@ -147,7 +147,7 @@ class ZsteResult:
         values = outcome.values(share_ties)
         if len(values):
             row = mean_row(self.task, metric, values, seed)
-        else:  # nothing is known: of 4B's errors where there are none, of scenes that could not be heard
+        else:  # nothing is known: 4B without errors, or scenes that could not be heard
             row = score_row(self.task, metric, 0.0, 0, (0.0, 1.0))
         row |= {"chance": outcome.chance, "order_blind": outcome.order_blind}
         if metric in _CONNECTIVES_OF:
@@ -161,16 +161,16 @@ class ZsteResult:
         return all(known) if all(known) or not any(known) else "in part"
 
     def _rows_by_pair(self, metric: str, outcome: Outcome, seed: int) -> Iterator[dict]:
-        """A row for pairs of classes that may occur in training, and one for those that may not, if there are any."""
-        kinds = {scene.seen_pair for scene in self.scene_set.scenes}  # of the set, that all models have the same rows
+        """A row for class pairs that may occur in training, and one for those that may not, if there are any."""
+        kinds = {scene.seen_pair for scene in self.scene_set.scenes}  # of the whole set: all models have the same rows
         for name, kind in (("seen", True), ("unseen", False)):
             if kind in kinds:
                 yield self._row(f"{metric}/{name}", outcome.select(self.questions.seen == kind), seed)
 
     def _score(self, seed: int) -> dict:
-        """Mean of (value - chance) / (1 - chance); of two classes 2A can't be wrong, and does not count.
+        """Mean of (value - chance) / (1 - chance). With two classes, 2A can't be wrong and does not count.
 
-        Clips of 1A and scenes of the others are drawn apart in its bootstrap.
+        The bootstrap draws clips of 1A and scenes of the other tasks separately.
         """
         outcomes = {metric: self.outcomes[metric] for metric in SUMMARISED if self.outcomes[metric].chance < 1}
         corrected = {

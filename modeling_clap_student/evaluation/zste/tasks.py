@@ -25,7 +25,7 @@ from .questions import (
 
 @dataclass(frozen=True)
 class SceneAudio:
-    """Embeddings of n scenes in the three relations of their sounds: (n, dim) float32 unit vectors each."""
+    """Embeddings of n scenes for the three relations of their sounds: (n, dim) float32 unit vectors each."""
 
     forward: np.ndarray
     reverse: np.ndarray
@@ -45,10 +45,10 @@ class SceneAudio:
 class Texts:
     """Embeddings of texts, float32 unit vectors."""
 
-    classes: np.ndarray  # (classes, dim), of the class prompts
-    first: np.ndarray  # (classes, dim), that a class is the first sound
-    second: np.ndarray  # (classes, dim), that it is the second
-    captions: np.ndarray  # (captions, dim), of `Questions.captions`
+    classes: np.ndarray  # (classes, dim), the class prompts
+    first: np.ndarray  # (classes, dim), "the first sound is …"
+    second: np.ndarray  # (classes, dim), "the second sound is …"
+    captions: np.ndarray  # (captions, dim), for `Questions.captions`
 
 
 def single_sounds(clips: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> Outcome:
@@ -57,7 +57,7 @@ def single_sounds(clips: np.ndarray, classes: np.ndarray, truth: np.ndarray) -> 
 
 
 def scene_tasks(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
-    """All tasks but 1A: metric -> its outcome. Of several, the one named as the task is the strictest."""
+    """All tasks but 1A: metric -> its outcome. Of several metrics, the one named like the task is the strictest."""
     sounds, own_scores = audio.ordered(questions), audio.own_scores(texts, questions)
     return {
         **_both_sounds("2A", "2B", audio.overlay, texts, questions),
@@ -91,7 +91,8 @@ def _own_captions(own_scores: np.ndarray, questions: Questions) -> dict[str, Out
 
 
 def confusion(audio: SceneAudio, texts: Texts, questions: Questions) -> np.ndarray:
-    """Of task 3B: (3, 4) int, row what is heard (forward, reverse, overlay), column the caption chosen, or a tie."""
+    """For task 3B: (3, 4) int. Row: what is heard (forward, reverse, overlay). Column: the chosen caption, or a
+    tie."""
     scores = audio.own_scores(texts, questions)
     tied = (scores == scores.max(axis=2, keepdims=True)).sum(axis=2) > 1
     choices = np.where(tied, 3, scores.argmax(axis=2))
@@ -111,7 +112,7 @@ def _groups(own_scores: np.ndarray) -> dict[str, Outcome]:
 def _candidates(audio: SceneAudio, texts: Texts, questions: Questions) -> dict[str, Outcome]:
     candidates_4a, candidates_4b = questions.candidates_4a, questions.candidates_4b
     reverse = questions.orders[BEFORE][:, 1:]
-    ambiguous = (candidates_4a == reverse).any(axis=1)  # the reversal was drawn: an order-blind model has to guess
+    ambiguous = (candidates_4a == reverse).any(axis=1)  # the reversal is a candidate: order-blind models guess
     right = np.where(questions.heard_forward, 0, 1)
     scores = cosines_at(audio.ordered(questions), texts.captions, candidates_4b)
     hits = choice(scores, right)
@@ -141,12 +142,12 @@ def _positions(sounds: np.ndarray, texts: Texts, questions: Questions) -> dict[s
 
 
 def three_sounds(audio: np.ndarray, captions: np.ndarray, questions: Questions, rows: np.ndarray) -> Outcome:
-    """Task 7A, which of the six orders of three sounds is heard.
+    """Task 7A: which of the six orders of three sounds is heard.
 
     Args:
-        audio: (items, dim), of scenes with a third sound, in the order that `questions` says.
-        captions: (captions, dim), of `Questions.captions`.
-        rows: (items,) int, which scenes of the questions these are; perhaps none.
+        audio: (items, dim), scenes with a third sound, in the order from `questions`.
+        captions: (captions, dim), for `Questions.captions`.
+        rows: (items,) int, the scenes of these items in the questions; may be empty.
     """
     if not len(rows) or not questions.three.shape[1]:
         return outcome(np.empty(0), 1 / 6, 1 / 6, rows=np.empty(0, int))
@@ -160,7 +161,7 @@ def metric_of(connective: str) -> str:
     return {BEFORE: "3C", AFTER: "6A"}.get(connective, f"{'6E' if connective in SENTENCES else '6B'}/{words}")
 
 
-# Task -> the connectives that it is the mean over.
+# Task -> the connectives that it averages over.
 MEANS = {"6B": WORDS[2:], "6D": HELD_OUT_CONNECTIVES, "6E": SENTENCES}
 
 
@@ -169,7 +170,7 @@ def _connectives(sounds: np.ndarray, texts: Texts, questions: Questions) -> dict
         words: _order_share(sounds, *(texts.captions[pairs[:, way]] for way in (0, 1)), questions.heard_forward)
         for words, pairs in questions.orders.items()
     }
-    # The same verdict as with "before" is the same share of being right.
+    # Agreeing with the verdict for "before" means an equal share of being right.
     before = shares[BEFORE]
     consistency = {words: share * before + (1 - share) * (1 - before) for words, share in shares.items()}
     rights = {}
@@ -189,8 +190,8 @@ def order_accuracy(
     text_reverse: np.ndarray,
     forward_heard: np.ndarray,
 ) -> np.ndarray:
-    """Task 3C, of (n, dim) unit vectors: (n,) bool, whether the caption of the order that is heard lies nearer than
-    that of the other order; a tie is wrong.
+    """Task 3C, from (n, dim) unit vectors: (n,) bool, whether the caption with the right order is nearer than the
+    caption with the other order. A tie is wrong.
 
     Source: the time-order accuracy of Bagad et al. 2023, arXiv 2301.02074.
     """
@@ -204,15 +205,15 @@ def _order_share(audio, text_forward, text_reverse, forward_heard) -> np.ndarray
     return choice(scores, np.where(forward_heard, 0, 1))
 
 
-_CHUNK = 256  # captions that look for their scenes at a time
+_CHUNK = 256  # captions per block
 
 
 def _swap_gap(sounds: np.ndarray, captions: np.ndarray, questions: Questions) -> dict[str, Outcome]:
-    """Captions that look for the scenes that they describe, as they are and wrong in two ways.
+    """Captions search the scenes that they describe: as they are, and wrong in two ways.
 
-    `original` says what is heard, `reversed` has its two sounds swapped, `replaced` has "after" for "before". The gaps
-    are R@k of `original` minus that of the others, which is 0 for a model that ignores order, or all words but nouns.
-    All three look for the scenes that `original` describes, perhaps several; scenes of one caption are one query.
+    `original` says what is heard. `reversed` has its two sounds swapped. `replaced` has "after" for "before". The gaps
+    are R@k of `original` minus that of the others. They are 0 for a model that ignores order, or all words but nouns.
+    All three search the scenes that `original` describes, perhaps several. Scenes with one caption are one query.
 
     Source: after Wu et al. 2023, arXiv 2303.10667, and SynCaps, arXiv 2409.00851.
     """
@@ -227,7 +228,7 @@ def _swap_gap(sounds: np.ndarray, captions: np.ndarray, questions: Questions) ->
     }
     shares = {words: found_within(captions[wording], keys, sounds, key) for words, wording in wordings.items()}
     matching = _count(key)[rows]
-    alike = _count(np.sort(pair, axis=1) @ [num_classes, 1])[rows]  # of the same sounds, in either order
+    alike = _count(np.sort(pair, axis=1) @ [num_classes, 1])[rows]  # scenes with the same sounds, in either order
     everything = np.full(len(rows), len(sounds))
     outcomes = {}
     for k in CUTOFFS:
@@ -241,7 +242,7 @@ def _swap_gap(sounds: np.ndarray, captions: np.ndarray, questions: Questions) ->
 
 
 def _count(keys: np.ndarray) -> np.ndarray:
-    """(n,) -> (n,) how often each is there."""
+    """(n,) -> (n,) how often each value occurs."""
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return counts[place]
 
@@ -249,9 +250,9 @@ def _count(keys: np.ndarray) -> np.ndarray:
 def found_within(
     texts: np.ndarray, text_keys: np.ndarray, audio: np.ndarray, audio_keys: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """Whether a text (t, dim) finds a clip (n, dim) of its own key among the first k; both are unit vectors.
+    """Whether a text (t, dim) finds a clip (n, dim) with its own key among the first k. Both are unit vectors.
 
-    k -> (t,) float64 in [0, 1], the probability where equal cosines stand in random order.
+    Returns k -> (t,) float64 in [0, 1], the probability if equal cosines are in random order.
     """
     parts: dict[int, list[np.ndarray]] = {k: [] for k in CUTOFFS}
     turned = audio.T.astype(np.float64)
@@ -268,7 +269,7 @@ def found_within(
 
 
 def _guess_share(right: np.ndarray, total: np.ndarray, draws: np.ndarray | int) -> np.ndarray:
-    """The probability that draws (none below 1) without replacement from so many items hold a right one at least."""
+    """The probability that `draws` items (0 if negative) out of `total`, without replacement, contain a right one."""
     missed = np.ones(len(right))
     for number in range(max(CUTOFFS)):
         remaining = np.maximum(total - number, 1)
@@ -276,7 +277,7 @@ def _guess_share(right: np.ndarray, total: np.ndarray, draws: np.ndarray | int) 
     return 1 - missed
 
 
-# control -> its name in a table, and what it does.
+# control -> its name in a table, and a description.
 CONTROLS = {
     "shuffled_audio": ("shuffled", "each scene has the audio of another one"),
     "bag_of_words": ("bag of words", "the words of each caption stand in alphabetical order"),
@@ -291,19 +292,20 @@ GAIN_DB = 6.0
 class ControlAudio:
     """Embeddings of n scenes, (n, dim) float32 unit vectors each."""
 
-    plain: SceneAudio  # of the scenes as they are
-    first_alone: np.ndarray  # of the two parts of `forward`, each heard alone
+    plain: SceneAudio  # the scenes as they are
+    first_alone: np.ndarray  # the two parts of `forward`, each heard alone
     second_alone: np.ndarray
-    softer: tuple[np.ndarray, np.ndarray]  # (forward, reverse) whose second sound is 6 dB softer
+    softer: tuple[np.ndarray, np.ndarray]  # (forward, reverse) with the second sound 6 dB softer
     louder: tuple[np.ndarray, np.ndarray]
 
 
 def control_tasks(
     audio: ControlAudio, texts: Texts, sorted_texts: Texts, questions: Questions, seed: int = 0
 ) -> dict[str, dict[str, Outcome]]:
-    """Control -> metric -> its outcome, whose ties should be shared: without order, all is ties.
+    """Control -> metric -> its outcome. Ties should be shared: without order, everything is a tie.
 
-    `sorted_texts` have their words in alphabetical order; the seed draws which scene gets which other one's audio.
+    `sorted_texts` have their words in alphabetical order. The seed decides which scene gets the audio of which other
+    one.
     """
     plain = audio.plain
     strangers = derangement(len(plain.forward), seed)
@@ -321,7 +323,7 @@ def control_tasks(
 
 
 def derangement(count: int, seed: int) -> np.ndarray:
-    """(count,) int, a permutation drawn from a seed that leaves none of 2 or more items in its place."""
+    """(count,) int, a permutation from a seed that leaves no item in its place, for 2 or more items."""
     order = np.random.default_rng(seed).permutation(count)
     permutation = np.empty(count, dtype=np.int64)
     permutation[order] = np.roll(order, 1)  # one cycle through all
