@@ -61,7 +61,7 @@ def running(world: Path, **options) -> Iterator[str]:
     """The address of a page that is open."""
     import uvicorn
 
-    from modeling_clap_student.app.serving import temporary_folder
+    from modeling_clap_student.app.scratch import temporary_folder
 
     with temporary_folder() as scratch:
         app, _ = application(world, scratch, **options)

@@ -11,14 +11,8 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from modeling_clap_student import InputError
-from modeling_clap_student.app.serving import (
-    Made,
-    Shelf,
-    free_port,
-    is_loopback,
-    partial_content,
-    temporary_folder,
-)
+from modeling_clap_student.app.scratch import temporary_folder
+from modeling_clap_student.app.serving import Made, Shelf, free_port, is_loopback, partial_content
 
 
 @pytest.fixture(scope="module")
@@ -179,14 +173,6 @@ def test_ports(monkeypatch):
     with pytest.raises(InputError, match=r"can't listen on 203\.0\.113\.1"):
         free_port("203.0.113.1", 7860)
     assert is_loopback("127.0.0.1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
-
-
-def test_a_temporary_folder_goes(monkeypatch):
-    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
-    with temporary_folder() as folder:
-        assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
-        (folder / "upload.wav").write_text("x")
-    assert not folder.exists() and os.environ["GRADIO_TEMP_DIR"] == "before"
 
 
 def test_uploads_are_removed_while_the_page_is_open(world, monkeypatch):

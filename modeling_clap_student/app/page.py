@@ -1,8 +1,6 @@
 """The page: its tabs and its style, and the server that shows it."""
 
 import re
-import signal
-import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
@@ -233,5 +231,4 @@ def serve(args: AppArguments, scratch: Path) -> None:
         say(f"everybody who can reach this machine on port {port} can open it, and judge")
     if args.open_browser:
         threading.Timer(1, webbrowser.open, [address]).start()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what is left in temporary folders goes then, too
     uvicorn.run(app, host=args.host, port=port, log_level="warning", timeout_graceful_shutdown=2)

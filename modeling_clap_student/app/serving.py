@@ -5,17 +5,13 @@ No path from a request is opened, and what is sent of a file is its sound, encod
 
 import errno
 import io
-import os
 import secrets
 import socket
-import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -37,20 +33,6 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:; object-src 'none'; base-uri 'self'"
 )
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """Where gradio keeps uploads, and what else the app needs in between: gone when the server ends."""
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="clap_app_", ignore_cleanup_errors=True) as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        try:
-            yield Path(folder)
-        finally:
-            os.environ.pop("GRADIO_TEMP_DIR")
-            if before is not None:
-                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ _APP = '''"""What the Space runs: the page of clap-app, with what lies in this f
 from pathlib import Path
 
 from modeling_clap_student.app.arguments import AppArguments
-from modeling_clap_student.app.serving import temporary_folder
+from modeling_clap_student.app.scratch import temporary_folder
 
 
 with temporary_folder() as scratch:

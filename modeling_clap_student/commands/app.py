@@ -8,6 +8,7 @@ As a Space:         clap-app --model outputs/student --pool outputs/pairs --push
 import os
 
 from ..app.arguments import AppArguments
+from ..app.scratch import temporary_folder
 from ..errors import InputError
 from .command_line import command, parse_arguments
 
@@ -20,9 +21,7 @@ def main():
         import gradio  # noqa: F401
     except ImportError as error:
         raise InputError("the app needs gradio: pip install 'modeling_clap_student[app]'") from error
-    from ..app.serving import temporary_folder  # imported late, so that --help and errors in flags are fast
-
-    with temporary_folder() as scratch:
+    with temporary_folder() as scratch:  # what imports gradio comes late, so that --help and wrong flags are fast
         if args.is_space:
             from ..app.space import make_space
 
