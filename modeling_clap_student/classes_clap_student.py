@@ -14,7 +14,7 @@ _LEAST_SCALE, _USUAL_SCALE = 0.25, 0.5  # the second is used where no class has 
 
 
 def class_vectors(clips: Mapping[str, Tensor], texts: Tensor) -> dict[str, Tensor]:
-    """A vector for each class of which there are clips. It can be compared with the vectors of names.
+    """A vector for each class that has clips. It can be compared with the vectors of names.
 
     Clips lie nearer to other clips than to any text, so the mean of a class's clips would beat every name. Three steps
     correct that. Subtract what the clips of all classes have in common. Add what the texts have in common. Scale the

@@ -81,7 +81,7 @@ class ClassifyingMixin(EncodingMixin):
         sampling_rate: int | None = None,
         batch_size: int = 32,
     ) -> dict[str, Tensor]:
-        """Vectors for classes of which you have a few clips. `classify` takes them in place of the names.
+        """Vectors for classes, from a few clips of each. `classify` takes them in place of the names.
 
         They can be mixed with names: `model.classify(clip, model.fit_classes(clips_of) | {"rain": None})`.
 

@@ -45,7 +45,7 @@ def outcomes(tmp_path_factory) -> list[dict]:
 
 def test_no_damaged_file_crashes_or_hangs_the_decoder(outcomes):
     """Guards against a file that takes a whole run with it: a segmentation fault, an endless loop, or an exception
-    other than ClipError, of which the run knows that it speaks of one clip."""
+    other than ClipError, which the run knows to concern one clip only."""
     assert len(outcomes) == NUMBER and all("crop" in file for file in outcomes)
     summary = Counter((file["format"], file["whole"].split(":")[0]) for file in outcomes)
     for (suffix, outcome), count in sorted(summary.items(), key=lambda item: (item[0][0], -item[1])):

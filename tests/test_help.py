@@ -70,6 +70,13 @@ def test_ours_stand_first_and_transformers_on_demand(capsys):
     assert everything <= set(whole)
 
 
+def test_their_words_are_short(capsys):
+    """Guards against transformers' paragraphs between our lines, and against ours in place of a flag's own words."""
+    text = " ".join(page(capsys, "--help").split())
+    assert "--output_dir VALUE Folder of the model and its checkpoints." in text and "`None`" not in text
+    assert "--max_steps VALUE Steps to train. (default: 600)" in " ".join(page(capsys, "--help", TEMPORAL).split())
+
+
 def test_examples_keep_their_lines(capsys):
     """Guards against commands that argparse folds into a paragraph."""
     text = page(capsys, "--help")

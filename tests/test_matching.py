@@ -216,7 +216,7 @@ def test_more_pairs_than_allowed_stop_the_search(threshold, options):
 def test_too_many_pairs_are_noticed_early_and_estimated():
     """Guards against hours of matching before the error."""
     audio = np.ones((1000, 1), np.float32)
-    with pytest.raises(InputError, match="1600 pairs of 16 of the 1000 clips, about 100000 in all"):
+    with pytest.raises(InputError, match="1600 pairs in 16 of 1000 clips, so about 100000 in all"):
         match(audio, audio[:100], Threshold(value=0.5), 16, max_pairs=1000)
 
 

@@ -179,7 +179,7 @@ def test_silence_is_like_nothing():
 
 
 def some_marks(copies):
-    """Fingerprints of noise, some of which occur several times."""
+    """Fingerprints of noise; some occur several times."""
     rng = np.random.default_rng(0)
     marks = []
     for count in copies:

@@ -128,4 +128,4 @@ def test_metadata_that_can_not_be_read_is_told(tmp_path, capsys, content):
     (tmp_path / "p" / "metadata.csv").write_bytes(content)
     assert read_pools(str(tmp_path / "p"))["origin_id"] == [None]
     told = " ".join(capsys.readouterr().out.split())
-    assert told.count("caution: ") == 1 and "metadata.csv" in told and "no recording is known" in told
+    assert told.count("caution: ") == 1 and "metadata.csv" in told and "recordings of its clips are unknown" in told

@@ -470,7 +470,7 @@ def test_all_can_be_read_at_any_width(browser, data, tmp_path, width):
     wider = "all => all.filter(box => box.scrollWidth > box.clientWidth).map(box => box.innerText.slice(0, 80))"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".scroll").evaluate_all(wider) == []
-    sizes = page.locator("figure svg text:visible").evaluate_all(  # of which some stand upright
+    sizes = page.locator("figure svg text:visible").evaluate_all(  # some stand upright
         "all => all.map(text => [text.getScreenCTM(), parseFloat(getComputedStyle(text).fontSize)])"
         ".map(([to, size]) => Math.hypot(to.a, to.b) * size)"
     )

@@ -33,7 +33,7 @@ def expected(scores, clip_of_text) -> dict[str, float]:
 
 
 def coarse_vectors(rng, count: int) -> np.ndarray:
-    """Unit vectors of few different cosines, all of which floats hold exactly."""
+    """Unit vectors of few different cosines, which floats hold exactly."""
     return rng.choice([-0.5, 0.5], size=(count, 4)).astype(np.float32)
 
 

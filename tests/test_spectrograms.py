@@ -22,7 +22,7 @@ SIZE = RATE  # a crop of a second
 
 @pytest.fixture(params=[160, 640, 700])
 def front_end(request):
-    """Hops of which n_fft / 2 is, and is not, a multiple."""
+    """Hops that divide n_fft / 2, and hops that do not."""
     config = ClapStudentConfig(
         audio_config={"sampling_rate": RATE, "hop_length": request.param, "base_channels": 2, "max_frequency": 8000.0}
     )

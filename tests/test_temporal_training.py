@@ -438,7 +438,7 @@ def test_training_learns_to_tell_the_order(clips, tmp_path):
         audio = model.eval().get_audio_features(input_frames=batch["input_frames"]).pooler_output
         text = model.get_text_features(batch["input_ids"], batch["attention_mask"]).pooler_output
     margins = ((audio[:8] - audio[8:]) * (text[:8] - text[8:])).sum(dim=1)
-    assert margins.min() > 0.1  # all eight, of which half would be by chance
+    assert margins.min() > 0.1  # all eight; by chance it would be half
 
 
 # How a run goes on and stops.

@@ -180,7 +180,7 @@ def embed_clips_of_pairs(
 
 
 def nothing_readable(count: int, skipped: SkippedClips, kind: str = "clips") -> InputError:
-    """The error for a set of clips, or of things made from them, of which not one can be read."""
+    """The error for a set whose clips are all unreadable."""
     reasons = skipped.read()
     example = f"; for instance {next(iter(reasons.items()))}" if reasons else ""
     return InputError(f"none of the {count} {kind} could be read{example}")

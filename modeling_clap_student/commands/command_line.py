@@ -29,7 +29,7 @@ from .help_page import HelpAll, PageFormatter, format_page
 
 
 def parse_arguments(
-    types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None
+    types: Sequence[type], description: str, argv: list[str] | None = None, adapt: Callable | None = None, prog=None
 ) -> tuple:
     """Reads flags into dataclasses. Flags in the file of `--config` count as typed, unless they are typed too.
 
@@ -38,6 +38,7 @@ def parse_arguments(
         description: the module's docstring, for `--help`.
         argv: the flags; by default those of the process.
         adapt: takes the flags as read, and returns other defaults for some of them. A typed flag keeps its value.
+        prog: the command's name in `--help`; by default its file's.
 
     Returns:
         the dataclasses. The first one's `flags` are all flags as they were read, for `save_arguments`.
@@ -48,7 +49,7 @@ def parse_arguments(
     argv = sys.argv[1:] if argv is None else argv
     file = _config_file(argv)
     config = {} if file is None else read_config(file, types)
-    parser = _Parser(types, config, description=description)
+    parser = _Parser(types, config, description=description, prog=prog)
     if adapt is not None:
         adapted = adapt(parser.parse_args(argv))
         parser.set_defaults(**{name: value for name, value in adapted.items() if name not in config})

@@ -6,10 +6,19 @@ from dataclasses import fields
 from inspect import get_annotations
 
 
-# The fields of transformers.TrainingArguments that a first training may need.
+# The fields of transformers.TrainingArguments that a first training may need, in short words.
 _USUAL = {
-    *("output_dir", "max_steps", "gradient_accumulation_steps", "bf16", "dataloader_num_workers"),
-    *("eval_strategy", "eval_steps", "metric_for_best_model", "push_to_hub", "hub_model_id", "hub_private_repo"),
+    "output_dir": "Folder of the model and its checkpoints. Default: one in outputs/, named after the command.",
+    "max_steps": "Stop after this many steps, in place of --num_train_epochs. A stream needs it.",
+    "gradient_accumulation_steps": "Batches that make one step. The loss compares the pairs of each batch alone.",
+    "bf16": "Compute in bfloat16, on processors that have it.",
+    "dataloader_num_workers": "Processes that read clips. 0: the main process reads them in threads.",
+    "eval_strategy": "When to evaluate.",
+    "eval_steps": "Evaluate every this many steps. Default: --logging_steps.",
+    "metric_for_best_model": "The score that selects the checkpoint.",
+    "push_to_hub": "Upload the model to the Hub.",
+    "hub_model_id": "Its name there, someone/model. Default: your account and the folder's name.",
+    "hub_private_repo": "Make the new repository private.",
 }
 # Our flags that every training needs unchanged.
 _SETTLED = {"logging_nan_inf_filter", "remove_unused_columns", "ddp_find_unused_parameters"}
@@ -56,6 +65,8 @@ def format_page(parser: ArgumentParser, types: Sequence[type], everything: bool 
     titles = {field.name: _title(kind, field.name) for kind in types for field in fields(kind)}
     for action in parser._actions:
         title = titles.get(action.dest, "Help and settings")
+        if action.dest in _USUAL and any(_is_theirs(kind, action.dest) for kind in types):
+            action.help = _USUAL[action.dest]
         # `--x false` does the same as `--no_x`.
         if everything or (title != _OTHERS and not action.option_strings[0].startswith("--no_")):
             groups.setdefault(title, []).append(action)
@@ -73,12 +84,21 @@ def format_page(parser: ArgumentParser, types: Sequence[type], everything: bool 
 
 def _title(kind: type, name: str) -> str:
     """The title of the class that declares the flag, or that set our default for it."""
-    owner = next(owner for owner in kind.__mro__ if name in get_annotations(owner))
-    is_theirs = owner.__module__.startswith("transformers.")  # its class is slow to import
-    if name in _SETTLED or (is_theirs and name not in _USUAL):
+    if name in _SETTLED or (_is_theirs(kind, name) and name not in _USUAL):
         return _OTHERS
-    titled = [base.title for base in kind.__mro__ if "title" in vars(base)]
-    return titled[-2] if is_theirs else owner.title  # the last one is `CheckedArguments`'
+    if _is_theirs(kind, name):
+        return [base.title for base in kind.__mro__ if "title" in vars(base)][-2]  # -1 is that of `CheckedArguments`
+    return _owner(kind, name).title
+
+
+def _owner(kind: type, name: str) -> type | None:
+    """The class that declares the flag; None if the dataclass does not have it."""
+    return next((owner for owner in kind.__mro__ if name in get_annotations(owner)), None)
+
+
+def _is_theirs(kind: type, name: str) -> bool:
+    owner = _owner(kind, name)
+    return owner is not None and owner.__module__.startswith("transformers.")  # its class is slow to import
 
 
 def _rank(types: Sequence[type]):

@@ -25,7 +25,7 @@ class ReviewArguments(CheckedArguments):
         "confidence": Range(0.5, 0.9999),
     }
 
-    improvement_set: str = flag(help="A set that curate.py made: a folder or Hub id. It may stand without the flag.")
+    improvement_set: str = flag(help="SET, as a flag: what curate.py made, a folder or Hub id.")
     verdicts: list[str] | None = flag(
         None, "Earlier verdicts: verdicts.csv, or exports of Label Studio (.json).", several=True
     )
@@ -40,7 +40,7 @@ def main() -> None:
     argv = sys.argv[2:]
     if argv and not argv[0].startswith("-"):
         argv = ["--improvement_set", *argv]
-    (args,) = parse_arguments((ReviewArguments,), __doc__, argv)
+    (args,) = parse_arguments((ReviewArguments,), __doc__, argv, prog=f"{Path(sys.argv[0]).name} review SET")
     review(args)
 
 

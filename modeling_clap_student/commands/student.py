@@ -106,7 +106,7 @@ def train_student(
     results_file = Path(training_args.output_dir) / "results.json"
     finished = read_results(results_file) if results_file.exists() else {}
     if not data.is_streamed and finished.get("run") == key:
-        say(f"reusing the student in {training_args.output_dir}: it was trained with these very arguments")
+        say(f"reusing the student in {training_args.output_dir}: it was trained with the same arguments")
         push_if_asked(training_args)
         return finished
 

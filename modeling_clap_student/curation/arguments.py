@@ -182,7 +182,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
     max_pairs: int = flag(MAX_PAIRS, "Stop if there are more pairs than this.")
     batch_size: int = flag(32, "Windows to embed at a time.")
     dtype: str = flag(AUTO_DTYPE, DTYPE_HELP, choices=[AUTO_DTYPE, *DTYPES])
-    embedding_store: str = flag("outputs/embeddings", "Folder that keeps embeddings. None in it is computed again.")
+    embedding_store: str = flag("outputs/embeddings", "Folder that keeps embeddings, so that none is computed twice.")
     embed_audio: bool = flag(False, "Put the audio itself into the set's files, not only paths.")
     remake: str | None = flag(
         None, "Make this Improvement-Set (folder or Hub id) again, with the arguments that it was made with."

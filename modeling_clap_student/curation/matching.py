@@ -17,8 +17,9 @@ class Matches:
     Attributes:
         clips, captions: (pairs,) int64 rows.
         similarities: (pairs,) float32 cosines.
-        threshold: the cosine, or with `csls_neighbours` or `clip_offsets` the corrected one, that decided.
-        highest: the highest of any pair, on the threshold's scale; if no pair reached it, perhaps 0.01 less than that.
+        threshold: the cosine that decided; with `csls_neighbours` or `clip_offsets` the corrected one.
+        highest: the highest of any pair, on the threshold's scale. If no pair reached the threshold, it may be up to
+            0.01 too low.
     """
 
     clips: np.ndarray
@@ -44,21 +45,22 @@ def match(
 ) -> Matches:
     """Finds the pairs: the same as brute force in float64, see `SimilarityScan`.
 
-    The options restrict which pairs the threshold chooses from; without them it chooses from all, as the paper does.
-    Of equal similarities the lower row is nearer.
+    The options restrict which pairs the threshold chooses from. Without them it chooses from all, as the paper does.
+    Among equal similarities, the lower row counts as nearer.
 
     Args:
         audio_embeds, text_embeds: (clips, dim) and (captions, dim) unit vectors, compared as float32.
-        threshold: on the cosine; by number or quantile, pairs as similar as the last one are kept too.
+        threshold: on the cosine. A number or quantile also keeps all pairs as similar as the last one.
         block_size: clips and captions at a time.
-        max_captions_per_clip, max_clips_per_caption: only pairs among so many nearest of the clip, of the caption.
-        mutual_nearest: both limits at one.
-        csls_neighbours: compare 2 cos - r(clip) - r(caption) instead of cosines, with r the mean cosine to this many
-            nearest on the other side, as float32: what is near to everything is then near to nothing. The threshold
-            and the limits are on that scale, on which 0 is a pair as near as those neighbours.
-        clip_offsets: (clips,) compare cos - offset(clip) instead of cosines, as float32, with threshold and limits.
-        max_pairs: more than these are refused.
-        device: where to compute; by default the GPU if there is one.
+        max_captions_per_clip, max_clips_per_caption: keep only pairs among this many nearest.
+        mutual_nearest: sets both limits to 1.
+        csls_neighbours: compare 2 cos - r(clip) - r(caption) instead of cosines, as float32; r is the mean cosine to
+            this many nearest on the other side. A clip or caption that is near to everything then is near to nothing.
+            The threshold and the limits are on that scale. 0 means as near as those neighbours.
+        clip_offsets: (clips,) compare cos - offset(clip) instead of cosines, as float32. The threshold and the limits
+            are on that scale.
+        max_pairs: the most pairs; more are an error.
+        device: where to compute; by default the GPU, if there is one.
 
     Raises:
         InputError: more than `max_pairs`; embeddings that don't go together.
@@ -90,9 +92,9 @@ def match(
 def match_by_label(audio_embeds, text_embeds, labels: np.ndarray, threshold: Threshold, **options) -> Matches:
     """Finds the pairs of each label's captions alone, so that no label takes the place of another.
 
-    `labels` (captions,) are those that the captions were selected for. Of a threshold by number, each label with
-    captions gets the same share, rounded; a quantile is that of a label's own pairs, and the options of `match` hold
-    for each label alone too. The result's `threshold` is the lowest of the labels', `highest` the highest.
+    `labels` (captions,) are the labels that the captions were selected for. If the threshold is a number, each label
+    with captions gets an equal share of it, rounded. A quantile, and the options of `match`, apply to each label's own
+    pairs. The result has the lowest `threshold` and the highest `highest` of the labels.
     """
     present = np.unique(labels)
     if threshold.count is not None:
@@ -123,11 +125,11 @@ def _above(scan: SimilarityScan, floor: float, max_pairs: int) -> Pairs:
 def _best(audio, text, number: int, max_pairs: int, settings: dict) -> tuple[Pairs, float, float]:
     """The best `number` pairs and their equals, the last one's similarity, the highest.
 
-    A sample tells from where to look; if that was too high, from lower.
+    A sample estimates the floor of the search. If it was too high, the search begins again with a lower one.
     """
     _check(number, len(audio), len(audio), max_pairs)
     histogram = similarity_histogram(audio, text)
-    # 64 pairs of the sample are enough not to look twice, most of the time.
+    # With 64 pairs of the sample, one search is mostly enough.
     expected = max(2 * number, 64 * histogram.of_clips / histogram.clips)
     while True:
         scan = SimilarityScan(audio, text, **settings)
@@ -144,7 +146,7 @@ def _best(audio, text, number: int, max_pairs: int, settings: dict) -> tuple[Pai
 
 
 def _keep_best(parts: list[Pairs], number: int, floor: float, clips: int, max_pairs: int) -> tuple[Pairs, float]:
-    """The best so far, and the similarity of the last: a floor for what is still to come."""
+    """The best so far, and the similarity of the last one: the floor for further pairs."""
     pairs = Pairs.join(parts)
     if len(pairs) >= number:
         floor = np.partition(pairs.similarities, len(pairs) - number)[len(pairs) - number]
@@ -156,8 +158,8 @@ def _keep_best(parts: list[Pairs], number: int, floor: float, clips: int, max_pa
 def _check(count: int, clips: int, of_clips: int, max_pairs: int) -> None:
     if count > max_pairs:
         raise InputError(
-            f"{count} pairs of {clips} of the {of_clips} clips, about {count * of_clips // clips} in all, "
-            f"more than max_pairs, {max_pairs}: raise the threshold, set max_captions_per_clip, or raise max_pairs"
+            f"{count} pairs in {clips} of {of_clips} clips, so about {count * of_clips // clips} in all: more than "
+            f"max_pairs, {max_pairs}. Raise the threshold, set max_captions_per_clip, or raise max_pairs"
         )
 
 
@@ -194,13 +196,13 @@ def _nearest(scan: SimilarityScan, count: int, floor: float = -np.inf) -> Pairs:
 
 
 class Corrected:
-    """Embeddings whose inner product is w cos - r(audio) - r(text), made as they are sliced.
+    """Embeddings whose inner product is w cos - r(audio) - r(text). They are computed slice by slice.
 
-    [w a, -r(a), 1] · [t, 1, -r(t)] is just that, so that all that is done to cosines can be done to corrected ones.
+    The product is [w a, -r(a), 1] · [t, 1, -r(t)]. So corrected cosines can be searched like plain ones.
     """
 
     def __init__(self, embeds, offsets: np.ndarray, weight: float | None = None):
-        self.embeds, self.offsets, self.weight = embeds, offsets, weight  # a text's has no weight
+        self.embeds, self.offsets, self.weight = embeds, offsets, weight  # texts have no weight
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -214,7 +216,7 @@ class Corrected:
 
 
 def _corrected_for_hubs(audio, text, neighbours: int, settings: dict) -> tuple[Corrected, Corrected]:
-    """CSLS: 2 cos - r(audio) - r(text), r being the mean cosine to the nearest neighbours on the other side.
+    """CSLS: 2 cos - r(audio) - r(text), where r is the mean cosine to the nearest neighbours on the other side.
 
     Source: Conneau et al. 2018, Word Translation Without Parallel Data, arXiv 1710.04087, section 2.3.
     """
@@ -234,17 +236,17 @@ def _corrected_by_clip(audio, text, offsets: np.ndarray) -> tuple[Corrected, Cor
 
 
 def _array(embeds) -> np.ndarray:
-    """float32 on the CPU, of an array or of a tensor on any device."""
+    """An array, or a tensor on any device, as float32 on the CPU."""
     return np.asarray(embeds.cpu() if isinstance(embeds, torch.Tensor) else embeds, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of similarities in equal bins over [-1, 1]; what lies outside is counted in the first and last."""
+    """Counts of similarities in equal bins over [-1, 1]. Values outside are counted in the first and last bin."""
 
     counts: np.ndarray  # (bins,) int64
-    clips: int  # that were compared with all captions, evenly spaced
-    of_clips: int  # that there are
+    clips: int  # evenly spaced ones, compared with all captions
+    of_clips: int  # all
 
     @property
     def edges(self) -> np.ndarray:
@@ -252,21 +254,21 @@ class Histogram:
 
     @property
     def facts(self) -> dict:
-        """What the report shows: the histogram, and of how many clips where that is a sample."""
+        """The report's facts: the histogram, and the number of clips if they are a sample."""
         is_sampled = self.clips < self.of_clips
         return {"histogram": (self.edges, self.counts), "sampled_clips": self.clips if is_sampled else None}
 
     def floor_for(self, number: float) -> float:
-        """The highest edge with about `number` pairs or more of all clips above it; -inf where no inner edge has."""
+        """The highest edge with about `number` or more pairs of all clips above it; -inf if no inner edge has them."""
         above = np.cumsum(self.counts[::-1])[::-1] * (self.of_clips / self.clips)
         enough = np.flatnonzero(above >= number)
         return float(self.edges[enough[-1]]) if len(enough) and enough[-1] > 0 else -np.inf
 
 
 def similarity_histogram(audio, text, bins: int = 4000, clips: int | None = 1024, block_size: int = 2048) -> Histogram:
-    """Counts the inner products, as float32 gives them, of about so many clips, evenly spaced; None for all.
+    """Counts the float32 inner products of about this many clips, evenly spaced; None for all.
 
-    Counting costs more than the product that finds pairs: hence the sample.
+    Counting costs more than finding pairs, hence the sample.
     """
     step = 1 if clips is None else -(-len(audio) // clips)
     counts, num_clips = np.zeros(bins, np.int64), 0

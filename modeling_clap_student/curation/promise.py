@@ -54,7 +54,7 @@ class Sample:
 
 
 def chance_of(fits: int, told: int, precision: float, pairs: int | None = None) -> float:
-    """P(X >= fits), X hypergeometric: `told` of `pairs`, of which just too few fit. Binomial without `pairs`."""
+    """P(X >= fits), X hypergeometric: `told` drawn from `pairs`, if just too few fit. Binomial without `pairs`."""
     if fits == 0:
         return 1.0
     if pairs is None:

@@ -78,7 +78,7 @@ class PoolScreen:
         """Does everything that the arguments ask for.
 
         Args:
-            evaluation: the sounds of which no clip may be a copy.
+            evaluation: the sounds of evaluation clips; their copies are dropped.
             texts: (captions, dim) embeddings of the captions that the clips will be compared with.
             window_seconds: length of the teacher's window.
 

@@ -38,7 +38,7 @@ def _origins(source: Source, files: pa.Array) -> pa.Array | None:
     try:
         rows = read_rows(table)
     except InputError as error:  # the pool works without it, but leakage checks then know no recordings
-        say(f"caution: {error}; the pool is read without it, and of its clips no recording is known")
+        say(f"caution: {error}; the pool is read without it, so the recordings of its clips are unknown")
         return None
     file = next((name for name in FILE_COLUMNS if name in rows[0]), None)
     if file is None or not set(ORIGIN_COLUMNS) & set(rows[0]):

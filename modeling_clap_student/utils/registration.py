@@ -1,6 +1,6 @@
 """Registers the model in transformers' Auto classes without importing them or the model, which would take seconds.
 
-An Auto class gets its registration once somebody has imported its module. It gets stand-ins, each of which imports the
+An Auto class gets its registration once somebody has imported its module. It gets stand-ins. Each imports the
 real class at its first use. Nothing is imported here: transformers' modules import the Auto classes during their own
 import, and a half-imported module can't be used.
 """
