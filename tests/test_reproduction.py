@@ -335,3 +335,19 @@ def test_a_seed_below_its_teacher_is_shown(module):
     (text,) = tables.tables_of([row], [seed(4), seed(1)])
     assert "set (n = 4)" in text and "62.5 ± 53.0" in text and "by seed +50.0, -25.0" in text
     assert "by seed" not in tables.tables_of([SimpleNamespace(**{**vars(row), "table": "2"})], [seed(4)])[0]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "set_before", "expected"), [(1, None, "none"), (2, None, "1"), (2, "3", "3"), (1, "3", "3")]
+)
+def test_threads_of_several_steps_at_a_time(module, tmp_path, monkeypatch, jobs, set_before, expected):
+    """Guards against trainings that wait for each other's threads, and a user's number that is not taken."""
+    steps = module("steps")
+    (tmp_path / "tell.py").write_text("import os; print(os.environ.get('OMP_NUM_THREADS', 'none'))")
+    monkeypatch.setattr(steps, "ROOT", tmp_path)
+    monkeypatch.setattr(steps, "flags_of", lambda *_: [])
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_before:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_before)
+    steps.run_step(steps.Step("told", "tell.py", []), SimpleNamespace(jobs=jobs), None, tmp_path, "")
+    assert (tmp_path / "logs" / "told.txt").read_text().split() == [expected]

@@ -290,7 +290,7 @@ def test_facts_are_all_that_is_true(collate, max_sounds):
     collator = collate(renderer=Unheard3(), retention=False, max_sounds=max_sounds, **shares)
     batch = collator(numbers(*range(60)))
     scenes = [collator.deck.scene(number) for number in range(60)]
-    heard = [way for ways in zip(*map(collator._ways, scenes), strict=True) for way in ways]
+    heard = [way for ways in zip(*map(collator.ways, scenes), strict=True) for way in ways]
     assert {len(way.classes) for way in heard} == set(range(2, max_sounds + 1))
     true = (batch["facts"][:, None, :] == batch["keys"][None, :, None]).any(dim=2)
     captions, counted = captions_of(collator, batch), Counter()
@@ -330,7 +330,7 @@ def test_three_sounds_are_heard_as_said(collate):
     batch, size = collator(numbers(*wanted)), 40
     three = 0
     for number in wanted:
-        ways = collator._ways(collator.deck.scene(number))
+        ways = collator.ways(collator.deck.scene(number))
         if len(ways[0].classes) == 3:
             three += 1
             for block, way in enumerate(ways):

@@ -21,7 +21,7 @@ from modeling_clap_student.soundscapes import demo
 
 CLIPS = ["--clips", f"{demo.NAME}:train", "--task", demo.NAME]
 SIZES = ["--max_steps", "400", "--num_scenes", "1500", "--learning_rate", "2e-3", "--encoder_learning_rate", "2e-3"]
-SIZES += ["--freeze_audio_encoder", "true"]
+SIZES += ["--freeze_audio_encoder", "true", "--word_steps", "400"]
 STUDENT = [
     "--strategy",
     "ads",
@@ -51,7 +51,7 @@ ARMS = {
     ),
     "B, no places": ("order_no_places", "run_temporal.py", ["--position_captions", "0"]),
     "B, no names": ("order_no_names", "run_temporal.py", ["--name_captions", "0"]),
-    "B, three sounds": ("order_three", "run_temporal.py", ["--max_sounds", "3"]),
+    "B, three sounds": ("order_three", "run_temporal.py", ["--max_sounds", "3", "--word_steps", "1000"]),
     "ADS+SL": ("student_ads", "", []),
     "B, then ADS+SL": ("order_improved", "run_student.py", ["--init", "order_b"]),
     "B, then ADS+SL, order not kept": (

@@ -142,14 +142,15 @@ def run_step(step: Step, args, protocol: Protocol, folder: Path, text_model: str
         SystemExit: the step fails.
     """
     start = time.perf_counter()
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // args.jobs))}
+    # Several trainings with several threads each take longer than with one: they wait for each other.
+    threads = {"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {}
     command = [sys.executable, str(ROOT / step.script), *flags_of(step, args, protocol, folder, text_model)]
     if any((folder / step.name).glob("checkpoint-*/run.json")):
         command.append("--resume_from_checkpoint")
     log = folder / "logs" / f"{step.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as output:
-        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=os.environ | threads)
+        done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=threads | os.environ)
     if done.returncode:
         sys.exit(f"{step.name} of {folder.name} failed: see {log}")
     return time.perf_counter() - start

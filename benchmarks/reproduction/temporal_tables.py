@@ -19,7 +19,7 @@ MAIN = (
     *("A→B", "A→B, frozen pooling (the authors')"),
 )
 COMBINED = (BASE, "B", "ADS+SL", "ADS+SL, then B", "B, then ADS+SL")
-SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "6A", "6B", "6D", "6E")
+SHOWN = ("1A", "2A", "2C", "3A", "3B", "3C", "3C/unseen", "3D", "4A", "4B", "5A", "5B", "6A", "6B", "6D", "6E", "7A")
 FEW = ("1A", "2C", "3A", "3C", "3C/unseen", "4B", "6D")
 
 

@@ -93,20 +93,30 @@ def train_stage(args: TemporalArguments, training_args: TemporalTrainingArgument
             narrator.orders,
         )
         renderer = SceneRenderer(clips, rate, skipped, args.construction)
+        collator = SceneCollator(deck, renderer, processor.tokenizer, kinds, narrator)
         trainer = TemporalTrainer(
             model=model,
             args=training_args,
             base=base,
             validation=validation,
-            data_collator=SceneCollator(deck, renderer, processor.tokenizer, kinds, narrator),
+            data_collator=collator,
             processing_class=processor,
             record=record(args, narrator, deck.class_names, model),
         )
         before = validation(model)
         if args.word_steps and can_learn and args.stage != "a" and not resumes(training_args):
-            say(f"teaching the words for an order first, {args.word_steps} steps")
-            rate, seed, read = training_args.learning_rate, training_args.seed, trainer.read
-            teach_words(model, processor.tokenizer, narrator, deck.class_pairs, args.word_steps, rate, seed, read)
+            teach_words(
+                model,
+                processor.tokenizer,
+                narrator,
+                lambda number: collator.ways(deck.scene(number)),
+                deck.class_names,
+                args.word_steps,
+                training_args.learning_rate,
+                training_args.seed,
+                trainer.read,
+                progress=not training_args.disable_tqdm,
+            )
         run.train(trainer)
         results = {
             "stage": args.stage,

@@ -40,6 +40,6 @@ def student(strategy: str, seed: int, init: str) -> dict:
 def temporal(stage: str, seed: int) -> dict:
     return {
         "output_dir": _folder(f"temporal_{stage}", seed), "model": _folder("teacher", seed),
-        "clips": [f"{NAME}:train"], "task": [NAME], "num_scenes": 1500, "max_steps": 400,
+        "clips": [f"{NAME}:train"], "task": [NAME], "num_scenes": 1500, "max_steps": 400, "word_steps": 400,
         "learning_rate": 2e-3, "encoder_learning_rate": 2e-3, "freeze_audio_encoder": True,
     }  # fmt: skip

@@ -102,6 +102,13 @@ class SceneCollator:
             "audio_id": [clip for scene, _ in scenes for clip in (scene.clip_a, scene.clip_b)],
         }
 
+    def ways(self, scene: Scene) -> list[Heard]:
+        """What is heard in each block of stage B."""
+        classes = (scene.class_a, scene.class_b)
+        if third := self._third(scene):
+            return [Heard(tuple((*classes, third[1])[n] for n in order)) for order in self._orders(scene)]
+        return [Heard(classes), Heard(classes[::-1]), Heard(classes, at_once=True)][: len(self._relations)]
+
     def _scene(self, number: int) -> tuple[Scene, Sounds]:
         if number in self._cache:
             return self._cache[number]
@@ -164,19 +171,12 @@ class SceneCollator:
             keys = key_of(SINGLE, scene.class_a), key_of(DOUBLE, *classes)
             captions = f"Single sound of {scene.class_a}", f"Combined sound of {' and '.join(classes)}"
             return list(zip(captions, keys, strict=True)), [[key] for key in keys]
-        ways = self._ways(scene)
+        ways = self.ways(scene)
         return self.narrator.narrate(ways, *_moment(scene, row)), [heard.facts for heard in ways]
 
     def _paraphrases(self, scene: Scene, row: dict) -> list[tuple[str, int]]:
         """Another (caption, key) of the rows of the first two blocks, if there is one."""
-        return self.narrator.paraphrase(self._ways(scene)[:2], *_moment(scene, row))
-
-    def _ways(self, scene: Scene) -> list[Heard]:
-        """What is heard in each block of stage B."""
-        classes = (scene.class_a, scene.class_b)
-        if third := self._third(scene):
-            return [Heard(tuple((*classes, third[1])[n] for n in order)) for order in self._orders(scene)]
-        return [Heard(classes), Heard(classes[::-1]), Heard(classes, at_once=True)][: len(self._relations)]
+        return self.narrator.paraphrase(self.ways(scene)[:2], *_moment(scene, row))
 
 
 def _by_block(of_scenes: Iterable[Sequence]) -> list:

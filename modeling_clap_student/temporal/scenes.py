@@ -103,6 +103,10 @@ class Deck:
             )
         allowed = {"all": (False, True), "seen": (False,), "unseen": (True,)}[pairs]
         self.class_pairs = [pair for pair in combinations(self.class_names, 2) if is_held_out(*pair) in allowed]
+        self._heard_with: dict[str, set[str]] = {name: set() for name in self.class_names}
+        for one, other in self.class_pairs:
+            self._heard_with[one].add(other)
+            self._heard_with[other].add(one)
         if not self.class_pairs:
             raise InputError(
                 f"not one pair of the {len(self.class_names)} classes is {pairs}: more classes are needed in {place}"
@@ -124,12 +128,8 @@ class Deck:
 
         None where there is no such class. The same for equal clips and scenes.
         """
-        pairs = {frozenset(pair) for pair in self.class_pairs}
-        classes = [
-            name
-            for name in self.class_names
-            if {frozenset((name, a)) for a in (scene.class_a, scene.class_b)} <= pairs
-        ]
+        beside = (self._heard_with.get(name, set()) for name in (scene.class_a, scene.class_b))
+        classes = sorted(set.intersection(*beside))
         if not classes:
             return None
         rng = np.random.default_rng([scene.seed, 3])

@@ -1,9 +1,9 @@
 """Teaches a text tower the words for an order before any sound is heard.
 
-Each sound that a caption names has a vector, that of its prompt; which is first and which is last turns it, each place
-by a rotation of its own. A caption shall come to the sum of its sounds and of what their places make of them. Neither
-audio nor truth is needed for that: only what the words mean. What a place does to one sound it does to all, so that
-pairs of sounds that no scene has are told too, and stage B has a target that is there from its first step.
+Each sound that a caption names has a vector, that of its prompt; which is first, last or between them turns it, each
+place by a rotation of its own. A caption shall come to the sum of its sounds and of what their places make of them.
+Neither audio nor truth is needed for that: only what the words mean. What a place does to one sound it does to all, so
+that pairs of sounds that no scene has are told too, and stage B has a target that is there from its first step.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from ..curation.strategies import PROMPT
 from ..losses import temporal_contrastive_loss
 from ..processing_clap_student import tokenize
-from .captions import FIRST, LAST, NAMED
+from ..utils.console import progress_bar
+from .captions import FIRST, LAST, NAMED, SECOND
 from .connectives import WHILE
 from .narration import Heard, Narrator
 
 
 _SHARE = 0.7  # of a place's vector, beside that of the sound itself
-_PAIRS = 24  # a step
+_SCENES = 24  # a step
 _SCALE = 15.0
 _KEPT = 10.0  # how firmly prompts stay where they were
 
@@ -37,38 +38,42 @@ class PlaceCode:
     def __init__(self, sounds: Tensor, seed: int):
         self.sounds = sounds
         generator, size = torch.Generator().manual_seed(seed), sounds.shape[1]
-        first, last, at_once = (
-            torch.linalg.qr(torch.randn(size, size, generator=generator))[0].to(sounds) for _ in range(3)
-        )
-        self._turns = {FIRST: first, LAST: last, WHILE: at_once}
+        turned = FIRST, LAST, WHILE, SECOND
+        self._turns = {
+            place: torch.linalg.qr(torch.randn(size, size, generator=generator))[0].to(sounds) for place in turned
+        }
 
     def of_sound(self, number: int, place: str = NAMED) -> Tensor:
         """(dim,), not normalised: a sound at a place, or its name alone."""
         sound = self.sounds[number]
         return sound if place == NAMED else sound + _SHARE * sound @ self._turns[place]
 
-    def of_scene(self, first: int, last: int, at_once: bool = False) -> Tensor:
-        places = (WHILE, WHILE) if at_once else (FIRST, LAST)
-        return sum(self.of_sound(number, place) for number, place in zip((first, last), places, strict=True))
+    def of_scene(self, *numbers: int, at_once: bool = False) -> Tensor:
+        """(dim,), not normalised: two or three sounds, one after the other, or two at once."""
+        places = (WHILE, WHILE) if at_once else (FIRST, *[SECOND] * (len(numbers) - 2), LAST)
+        return sum(self.of_sound(number, place) for number, place in zip(numbers, places, strict=True))
 
 
 def teach_words(
     model: nn.Module,
     tokenizer,
     narrator: Narrator,
-    pairs: Sequence[tuple[str, str]],
+    ways: Callable[[int], list[Heard]],
+    names: Sequence[str],
     steps: int,
     learning_rate: float,
     seed: int,
     read: Callable[[Tensor, Tensor], Tensor] | None = None,
+    progress: bool = True,
 ) -> None:
     """Trains what learns of a model's text tower, in place.
 
     Args:
-        pairs: of class names, those that may be heard together.
+        ways: the ways in which the sounds of a scene may be heard, by its number: as many for each.
+        names: of all sounds.
         read: what a frozen tower makes of tokens, a `CaptionReader`.
+        progress: whether a bar is shown.
     """
-    names = sorted({name for pair in pairs for name in pair})
     number = {name: place for place, name in enumerate(names)}
 
     def embed(captions: list[str]) -> Tensor:
@@ -82,18 +87,17 @@ def teach_words(
 
     prompts = [PROMPT + name for name in names]
     with torch.no_grad():
-        base = torch.cat([embed(prompts[start : start + _PAIRS]) for start in range(0, len(prompts), _PAIRS)])
+        base = torch.cat([embed(prompts[start : start + _SCENES]) for start in range(0, len(prompts), _SCENES)])
     code = PlaceCode(base, seed)
     was_training = model.training
     model.train()
     optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], learning_rate)
     course = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, max(2, steps), pct_start=0.1)
-    for step in range(steps):
+    for step in progress_bar(range(steps), desc="words", unit="step", disable=not progress):
         rng = np.random.default_rng([seed, step])
-        drawn = [pairs[place] for place in rng.integers(len(pairs), size=_PAIRS)]
-        drawn = [pair if rng.random() < 0.5 else pair[::-1] for pair in drawn]
-        loss = sum(_losses(drawn, narrator, code, number, embed, int(rng.integers(2**32))))
-        some = rng.permutation(len(names))[:_PAIRS]
+        scenes = [ways(step * _SCENES + place) for place in range(_SCENES)]
+        loss = sum(_losses(scenes, narrator, code, number, embed, int(rng.integers(2**32))))
+        some = rng.permutation(len(names))[:_SCENES]
         drift = embed([prompts[place] for place in some]) - base[some]
         loss = loss + _KEPT * drift.square().sum(dim=1).mean()
         optimizer.zero_grad()
@@ -104,22 +108,20 @@ def teach_words(
     model.train(was_training)
 
 
-def _losses(drawn, narrator: Narrator, code: PlaceCode, number: dict[str, int], embed, seed: int) -> list[Tensor]:
-    """Of the method's captions of all ways, and of other captions of the orders."""
-    scenes = [[Heard(pair), Heard(pair[::-1]), Heard(pair, at_once=True)] for pair in drawn]
+def _losses(scenes, narrator: Narrator, code: PlaceCode, number: dict[str, int], embed, seed: int) -> list[Tensor]:
+    """Of the method's captions of all ways, and of other captions of the first two, which tell an order."""
     losses = []
-    for blocks, tell in ((3, narrator.narrate), (2, narrator.paraphrase)):
+    for blocks, tell in ((len(scenes[0]), narrator.narrate), (2, narrator.paraphrase)):
         said = [tell(scene[:blocks], 1.0, [seed, place]) for place, scene in enumerate(scenes)]
         if not all(said):
             continue
         captions, keys = zip(*(one for block in zip(*said, strict=True) for one in block), strict=True)
         heard = [scene[block] for block in range(blocks) for scene in scenes]
-        numbers = [[number[name] for name in way.classes] for way in heard]
-        wanted = torch.stack([code.of_scene(*two, way.at_once) for two, way in zip(numbers, heard, strict=True)])
+        wanted = [code.of_scene(*(number[name] for name in way.classes), at_once=way.at_once) for way in heard]
         facts = [way.facts for way in heard]
         most = max(map(len, facts))
-        facts = torch.tensor([true + true[:1] * (most - len(true)) for true in facts], device=wanted.device)
-        logits = _SCALE * F.normalize(wanted, dim=1) @ embed(list(captions)).T
-        keys = torch.tensor(keys, device=wanted.device)
+        facts = torch.tensor([true + true[:1] * (most - len(true)) for true in facts], device=wanted[0].device)
+        logits = _SCALE * F.normalize(torch.stack(wanted), dim=1) @ embed(list(captions)).T
+        keys = torch.tensor(keys, device=wanted[0].device)
         losses.append(temporal_contrastive_loss(logits, blocks, keys=keys, facts=facts))
     return losses
