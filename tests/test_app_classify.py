@@ -5,14 +5,19 @@ from html import unescape
 import numpy as np
 import pytest
 import soundfile
+import torch
+import torch.nn.functional as F
 from app_world import LABELS, arguments, make_world
-from conftest import RATE, write_tone
+from conftest import CAPTIONS, RATE, tiny_clap, tones, write_tone
 
-from modeling_clap_student import InputError, classify
+from modeling_clap_student import ClapStudentModel, InputError, classify
 from modeling_clap_student.app.classify import ClassifyTab, draw, hear, read_names, read_prompt
-from modeling_clap_student.app.models import open_models
+from modeling_clap_student.app.models import STUDENT, Model, open_models
 from modeling_clap_student.app.page import open_content
+from modeling_clap_student.checkpoints.arguments import ModelArguments
+from modeling_clap_student.checkpoints.initialization import new_model
 from modeling_clap_student.classification_clap_student import PROMPT
+from modeling_clap_student.soundscapes import demo
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +59,98 @@ def test_a_long_clip_streams_to_the_same_answer(world, models, tmp_path):
     (expected,) = classify(str(world / "student"), str(clip), LABELS)
     shares = models[0].answers(heard[-1].wholes[0][None], LABELS, PROMPT)[0].shares
     assert shares == pytest.approx(expected, abs=1e-4)
+
+
+def slow(name: str) -> tuple[Model, list[int]]:
+    """A model that counts as slow, and how many windows its tower has heard, a number a call."""
+    (model,), heard = open_models(str(name), None), []
+    model.is_quick, embed = False, model.model.get_audio_features
+
+    def counted(values=None, **named):
+        if values is not None:
+            heard.append(len(values))
+        return embed(values, **named)
+
+    model.model.get_audio_features = counted
+    return model, heard
+
+
+def write_changing(path, seconds: float):
+    """A recording that sounds otherwise every second."""
+    waves = tones(5, RATE).repeat(8, 1).flatten()[: round(seconds * RATE)].numpy()
+    soundfile.write(path, waves, RATE, subtype="FLOAT")
+    return path, waves
+
+
+@torch.no_grad()
+def pooled(model: ClapStudentModel, frames: torch.Tensor) -> torch.Tensor:
+    """CLAP's own formulas: (frames, hidden size) -> (dim,)."""
+    tower, projection = model.audio_model, model.audio_projection
+    hidden = F.relu(tower.fc1(frames.max(dim=0).values + frames.mean(dim=0)))
+    embed = projection.linear1(hidden)
+    return F.normalize(projection.layer_norm(embed + projection.linear2(F.gelu(embed))), dim=0)
+
+
+FRAME = 32 * 1024 / RATE  # s, of the tiny model
+
+
+@pytest.mark.parametrize(
+    ("seconds", "starts", "length", "hop", "count"),
+    [(0.2, [0], 0.2, 1, 1), (4, [0], 1.0, 0.5, 1), (13, [0, 5, 8], 2.5, 1.25, 3), (40, range(0, 40, 5), 2.5, 1.25, 3)],
+)
+def test_a_slow_model_hears_a_clip_once(world, tmp_path, seconds, starts, length, hop, count):
+    """Guards against parts that are other frames than those that lie there, and a clip that is heard ten times."""
+    model, heard = slow(world / "student")
+    path, wave = write_changing(tmp_path / "clip.wav", seconds)
+    *_, last = hear(path, [model], 60)
+    assert heard == [1] * len(starts)
+
+    plain = ClapStudentModel.from_pretrained(world / "student").eval()
+    frames, middles = [], []
+    for start in starts:
+        window = np.resize(wave[start * RATE :][: 5 * RATE], 5 * RATE)  # a shorter clip is repeated
+        with torch.no_grad():
+            states = plain.audio_model(torch.from_numpy(window)[None]).last_hidden_state[0]
+        for number, state in enumerate(states):
+            middle = start + (number + 0.5) * FRAME
+            if (not middles or middle > middles[-1]) and (middle < seconds or not middles):
+                frames.append(state)
+                middles.append(middle)
+    expected = []
+    for start, end in last.spans:
+        first = next((place for place, middle in enumerate(middles) if middle >= start), len(middles))
+        first = min(first, len(frames) - count)
+        expected.append(pooled(plain, torch.stack(frames[first : first + count])))
+        assert end - start == pytest.approx(length)
+    assert [start for start, _ in last.spans][:2] == [0, hop][: len(last.spans)] and last.spans[-1][1] == seconds
+    torch.testing.assert_close(last.parts[0], torch.stack(expected), atol=2e-5, rtol=0)
+    if seconds <= 30:
+        (whole,) = classify(str(world / "student"), str(path), LABELS)
+        assert model.answers(last.wholes[0][None], LABELS, PROMPT)[0].shares == pytest.approx(whole, abs=1e-4)
+
+
+def test_a_slow_model_without_frames_hears_fewer_parts(tmp_path):
+    """Guards against a wait of ten windows' time for a CLAP of another kind, and bars that are not `classify`'s."""
+    model, heard = slow(tiny_clap(tmp_path / "clap", seconds=10))
+    for seconds, spans, windows in (
+        (5, [(0, 2.5), (2.5, 5)], 1 + 2),
+        (20, [(0, 10), (10, 20)], 2),
+        (50, [(start, start + 10) for start in range(0, 50, 10)], 5),
+    ):
+        heard.clear()
+        clip = write_tone(tmp_path / "clip.wav", 900, seconds=seconds)
+        *_, last = hear(clip, [model], 60)
+        assert last.spans == spans and sum(heard) == windows
+        (expected,) = classify(model.name, str(clip), LABELS)
+        assert model.answers(last.wholes[0][None], LABELS, PROMPT)[0].shares == pytest.approx(expected, abs=1e-4)
+
+
+def test_slow_is_a_matter_of_size():
+    """Guards against a machine's mood that decides what is shown. A quarter of CNN14's width is slow."""
+    for sizes, is_quick in ((demo.teacher(0), True), ({"text_model": "scratch", "base_channels": 16}, False)):
+        named = {name: value for name, value in sizes.items() if name in ModelArguments.__dataclass_fields__}
+        model = Model(STUDENT, "any", *new_model(ModelArguments(**named), CAPTIONS))
+        assert model.is_quick is is_quick and model.has_frames
 
 
 def test_none_of_these_is_that_of_multi_label(world, tmp_path):

@@ -15,16 +15,16 @@ import torch
 import torch.nn.functional as F
 
 from ..classification_clap_student import PROMPT
-from ..clips_clap_student import clip_windows, open_audio, source_windows
+from ..clips_clap_student import open_audio
 from ..errors import InputError
 from ..soundscapes.corpus import SAMPLING_RATE, labelled_clips, render
-from ..windows_clap_student import Part, Windows, as_seconds
+from ..windows_clap_student import Windows, as_seconds
 from .models import Answer, Model
+from .parts import listener, parts_of
 from .pictures import bars, clock, complaint, note, spectrogram_row, strips
 
 
 _SHORT = 30  # s, up to which a clip is heard as a whole before its parts
-_PARTS_AT_ONCE = 8
 _REDRAW = 0.6  # s between two pictures of a recording that is still being heard
 _EXAMPLES = ("siren", "rain", "dog", "church bell", "bird", "footsteps")
 _WELCOME = note("Drop a recording, record one, or take an example: the answers stand here.")
@@ -72,13 +72,6 @@ def read_prompt(text: str) -> str:
     return text
 
 
-def parts_of(seconds: float, longest: float) -> Windows:
-    """How a clip is taken apart to see when a sound is there; `longest` is what a model hears at once, s."""
-    if seconds <= 12:
-        return Windows(1.0, 0.5)
-    return Windows(2.5, 1.25) if seconds <= 60 else Windows(longest)
-
-
 def hear(path: str | Path, models: Sequence[Model], most_minutes: float) -> Iterator[Heard]:
     """Hears a file as it goes: a short one as a whole first, then its parts; of a long one the parts alone.
 
@@ -92,26 +85,28 @@ def hear(path: str | Path, models: Sequence[Model], most_minutes: float) -> Iter
                 f"this recording lasts {clock(seconds)}, and the page takes {most_minutes:g} minutes: start it with "
                 "--max_minutes, or let run_eval.py --window_scores score it"
             )
+        windows = parts_of(seconds, models)
+        bounds = list(windows.bounds(source.frames, source.rate))
+        spans = [(as_seconds(a, source.rate), as_seconds(b, source.rate)) for a, b in bounds]
+        listeners = [listener(model, path, source, windows) for model in models]
         heard = Heard(seconds, [])
-        if is_short := seconds <= _SHORT:
-            heard = replace(heard, wholes=[_whole(path, seconds, model) for model in models])
+        are_windows = all(windows == Windows(model.window_seconds) for model in models)
+        if has_whole := seconds <= _SHORT and not are_windows:
+            heard = replace(heard, wholes=[one.whole() for one in listeners])
             yield heard
             heard = replace(heard, spectrogram=spectrogram_row(source))
-        windows = parts_of(seconds, models[0].window_seconds)
-        bounds = list(windows.bounds(source.frames, source.rate))
-        vectors = [[] for _ in models]
-        for first in range(0, len(bounds), _PARTS_AT_ONCE):
-            group = bounds[first : first + _PARTS_AT_ONCE]
-            for model, found in zip(models, vectors, strict=True):
-                extractor = model.processor.feature_extractor
-                clips = (source_windows(str(path), Part(source, *bound), extractor) for bound in group)
-                found += model.clips(clips, len(group))
-            spans = [(as_seconds(a, source.rate), as_seconds(b, source.rate)) for a, b in group]
-            parts = [torch.stack(found) for found in vectors]
-            wholes = heard.wholes if is_short else [F.normalize(part.mean(dim=0), dim=0) for part in parts]
-            heard = replace(heard, wholes=wholes, parts=parts, spans=[*heard.spans, *spans])
+        vectors = [torch.empty(len(bounds), model.config.projection_dim) for model in models]
+        step = min(one.at_once for one in listeners)
+        for first in range(0, len(bounds), step):
+            group = bounds[first : first + step]
+            done = first + len(group)
+            for one, found in zip(listeners, vectors, strict=True):
+                found[first:done] = one.parts(group)
+            parts = [found[:done] for found in vectors]
+            wholes = heard.wholes if has_whole else [F.normalize(part.mean(dim=0), dim=0) for part in parts]
+            heard = replace(heard, wholes=wholes, parts=parts, spans=spans[:done])
             yield heard
-        if not is_short:
+        if not has_whole:
             heard = replace(heard, spectrogram=spectrogram_row(source))
         yield replace(heard, is_done=True)
 
@@ -127,12 +122,6 @@ def without_path() -> Iterator[None]:
         raise InputError(f"this file can't be read as audio: {str(error).rpartition(': ')[2]}") from error
 
 
-def _whole(path, seconds: float, model: Model) -> torch.Tensor:
-    number = max(1, -(-seconds // model.window_seconds))
-    (vector,) = model.clips([clip_windows(str(path), None, model.processor.feature_extractor)], int(number))
-    return vector
-
-
 def draw(heard: Heard | None, models: Sequence[Model], names: str, prompt: str) -> tuple[str, str]:
     """The bars, and the picture of when; both empty sentences where there is nothing to show."""
     try:
@@ -145,12 +134,7 @@ def draw(heard: Heard | None, models: Sequence[Model], names: str, prompt: str) 
     told = bars(models, answers) + _verdict(models, answers)
     if not heard.spans:
         return told, note("Hearing when each sound is there …")
-    shares = np.stack(
-        [
-            [list(answer.shares.values()) for answer in one.answers(parts, labels, prompt)]
-            for one, parts in zip(models, heard.parts, strict=True)
-        ]
-    )
+    shares = np.stack([one.shares(parts, labels, prompt) for one, parts in zip(models, heard.parts, strict=True)])
     so_far = "" if heard.is_done else note(f"Heard {clock(heard.spans[-1][1])} of {clock(heard.seconds)} …")
     order = sorted(range(len(labels)), key=lambda n: -answers[0].shares[labels[n]])
     labels, shares = [labels[n] for n in order], shares[..., order]

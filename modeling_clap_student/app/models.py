@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..checkpoints.embedding import embed_clips, text_vectors
 from ..checkpoints.inference import for_inference
@@ -25,6 +26,7 @@ from ..utils.console import quiet
 
 STUDENT, TEACHER = "Student", "Teacher"
 FITS_OF_A_HUNDRED = 5  # clips of which each class may be said: what lies below fits it no better than any clip does
+_QUICK = 0.25e9  # multiplications: a tower with no more of them hears a window in some 15 ms, on one core
 _TEXTS = 4096  # that are remembered
 _torch = threading.Lock()  # one clip at a time: two would only wait for each other's cores
 
@@ -60,6 +62,7 @@ class Model:
         self.model = for_inference(model)
         self.usual: torch.Tensor | None = None  # (clips, dim) of clips as they come
         self._texts: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self.is_quick = self._multiplications() <= _QUICK  # it may hear many windows of a clip
 
     @property
     def record(self) -> dict:
@@ -69,6 +72,24 @@ class Model:
     def window_seconds(self) -> float:
         extractor = self.processor.feature_extractor
         return extractor.window_samples / extractor.sampling_rate
+
+    def _multiplications(self) -> float:
+        """That a window takes. Counted, not timed: a model is treated alike on every machine."""
+        silence = np.zeros(self.processor.feature_extractor.window_samples, np.float32)
+        with FlopCounterMode(display=False) as counter:
+            list(self.clips([self.processor.feature_extractor.windows(silence)], 1))
+        return counter.get_total_flops() / 2
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether `frames` and `pool` can be called."""
+        return bool(getattr(self.model, "poolings", ()))
+
+    @property
+    def frame_seconds(self) -> float:
+        """How much of a recording is one of its frames: each convolution block but the last halves their number."""
+        tower = self.config.audio_config
+        return 2 ** (tower.num_blocks - 1) * tower.hop_length / self.processor.feature_extractor.sampling_rate
 
     @property
     def scale(self) -> float:
@@ -101,16 +122,34 @@ class Model:
                 return
             yield vector
 
+    @torch.no_grad()
+    def frames(self, windows: Iterable[np.ndarray]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Of each window of a clip its frames (frames, hidden size), and its vector (dim,)."""
+        for window in windows:
+            with _torch:
+                outputs = self.model.get_audio_features(torch.from_numpy(window)[None].to(self.model.device))
+            yield outputs.last_hidden_state[0].float(), outputs.pooler_output[0].float().cpu()
+
+    @torch.no_grad()
+    def pool(self, frames: torch.Tensor) -> torch.Tensor:
+        """(parts, frames, hidden size) -> (parts, dim) unit vectors."""
+        with _torch:
+            return self.model.get_audio_features(input_frames=frames).pooler_output.float().cpu()
+
     def answers(self, clips: torch.Tensor, labels: list[str], prompt: str) -> list[Answer]:
         """(clips, dim) unit vectors -> what `classify` says of each, and whether any label fits."""
         texts = self.labels(labels, prompt)
         cosines = clips @ texts.T
-        shares = (self.scale * cosines).softmax(dim=1).tolist()
+        shares = self.shares(clips, labels, prompt).tolist()
         none = [None] * len(clips)
         if self.usual is not None:
             cuts = highest_share(self.usual @ texts.T, FITS_OF_A_HUNDRED / 100)
             none = [row[NONE] for row in answer_each(cosines, cuts, self.scale, labels)]
         return [Answer(dict(zip(labels, row, strict=True)), no) for row, no in zip(shares, none, strict=True)]
+
+    def shares(self, clips: torch.Tensor, labels: list[str], prompt: str) -> torch.Tensor:
+        """(clips, dim) unit vectors -> (clips, labels) probabilities, those of `classify`."""
+        return (self.scale * clips @ self.labels(labels, prompt).T).softmax(dim=1)
 
     def hear_usual(self, clips: Dataset, folder: Path) -> None:
         """Learns how near clips as they come lie to anything, from some of them; too few, and `none` stays unknown."""
