@@ -57,6 +57,7 @@ bench: $(VENV)/.ready-test
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/matching.py
+	$(BIN)/python benchmarks/growth.py
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/spectrogram_cache.py
