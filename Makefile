@@ -7,7 +7,7 @@ INSTALL = $(BIN)/pip --disable-pip-version-check -qq install --root-user-action=
 
 # A virtual environment with the package alone; made anew when setup.py changes.
 $(VENV)/.ready: setup.py pyproject.toml
-	@echo "Installing into $(VENV), once: some minutes, 5 GB on disk"
+	@echo "Installing into $(VENV), once: some minutes, 6 GB on disk"
 	@$(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --upgrade pip
 	@$(INSTALL) -e .

@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import FAST, numbers, tiny_clap, tiny_model
 from datasets import Dataset
-from mteb.models.model_implementations.clap_models import ClapZeroShotWrapper
 from safetensors.torch import load_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
 
@@ -199,8 +198,11 @@ def test_the_chain(command, clap_folder, captioned_folder, pool_folder, labelled
         assert 'pipeline("zero-shot-audio-classification"' in Path(name, "README.md").read_text()
         assert not list(Path(name).glob("*.py"))
         loads_without_the_package(name)
-    clap = ClapZeroShotWrapper("out", revision=None, device="cpu")  # mteb's own, of transformers alone
-    assert type(clap.model) is ClapModel and clap.sampling_rate == 48000
+    if sys.version_info >= (3, 11):  # mteb needs it
+        from mteb.models.model_implementations.clap_models import ClapZeroShotWrapper
+
+        clap = ClapZeroShotWrapper("out", revision=None, device="cpu")  # made of transformers alone
+        assert type(clap.model) is ClapModel and clap.sampling_rate == 48000
     assert command(run_eval, "--model", "out", "--baseline", clap_folder, "--task", labelled_folder) == 0
     assert command(run_teacher, "--init", clap_folder, "--base_channels", "4", "--corpus", captioned_folder) == 1
     assert "go with a new model" in capsys.readouterr().err
