@@ -9,7 +9,7 @@ from datasets import Dataset
 
 import curate
 import run_eval
-from modeling_clap_student.curation.collapse import pair_signs, pool_signs, selection_signs
+from modeling_clap_student.curation.collapse import choice_signs, pair_signs, pool_signs, selection_signs
 from modeling_clap_student.curation.strategies import SelectedCaptions
 from modeling_clap_student.data.benchmarks import Benchmark
 from modeling_clap_student.evaluation.zero_shot import ZeroShotResult
@@ -69,6 +69,19 @@ def test_the_set_of_three_captions_and_one_label():
         "100% of the pairs have the label sound 2, one of 10",
         "half of the 300 pairs have 2 captions",
     ]
+
+
+@pytest.mark.parametrize(
+    ("num_pairs", "num_clips", "num_captions", "is_said"),
+    [(100, 10, 10, True), (51, 10, 10, True), (50, 10, 10, False), (18, 9, 2, False)],
+)
+def test_nothing_was_chosen(num_pairs, num_clips, num_captions, is_said):
+    """Guards against ten clips with `--num_pairs 20000`: each is then paired with every caption."""
+    signs = choice_signs(num_pairs, num_clips, num_captions)
+    assert signs == (
+        [f"{num_pairs} of the 100 pairs of 10 clips and 10 captions were kept, so most are false: "
+         "--num_pairs 5 keeps the best 5 %"] if is_said else []
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("num_clips", "is_said"), [(20, True), (22, False)])

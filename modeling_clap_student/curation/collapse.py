@@ -15,6 +15,7 @@ from .strategies import SelectedCaptions
 
 FEW_CLIPS, FEW_CAPTIONS = 10, 2  # so few hold half of the pairs
 _ENOUGH_PAIRS, _ENOUGH_CAPTIONS, _ENOUGH_CLIPS = 100, 20, 100  # smaller sets can't have more than a few
+_MOST_KEPT = 0.5  # of all pairs of a clip and a caption
 _NEAR_SHARE = 0.1  # as a fraction of a label's equal share of the clips near to any label
 _ROWS_AT_ONCE, _MOST_CLIPS, _MOST_NAMES = 2**15, 200_000, 8
 
@@ -64,6 +65,17 @@ def pair_signs(pairs: Dataset, selected: SelectedCaptions | None, class_names: S
             "--csls_neighbours 10, or a better teacher"
         )
     return signs
+
+
+def choice_signs(num_pairs: int, num_clips: int, num_captions: int) -> list[str]:
+    """Whether matching chose nothing: most clips were paired with most captions, so most pairs are false."""
+    total = num_clips * num_captions
+    if total < _ENOUGH_CAPTIONS or num_pairs <= _MOST_KEPT * total:
+        return []
+    return [
+        f"{num_pairs} of the {total} pairs of {_count(num_clips, 'clip')} and {_count(num_captions, 'caption')} were "
+        f"kept, so most are false: --num_pairs {max(1, total // 20)} keeps the best 5 %"
+    ]
 
 
 def pool_signs(clip_embeds: StoredVectors, label_embeds: np.ndarray, class_names: Sequence[str]) -> list[str]:

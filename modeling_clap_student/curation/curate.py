@@ -32,7 +32,7 @@ from ..version import __version__
 from . import strategies
 from .advisor import AUTO, estimate_precision
 from .arguments import CurateArguments, Threshold
-from .collapse import pair_signs, pool_signs, selection_signs
+from .collapse import choice_signs, pair_signs, pool_signs, selection_signs
 from .embedder import StoredEmbedder
 from .embedding_store import EmbeddingStore, StoredVectors
 from .improvement_set import (
@@ -241,6 +241,7 @@ def run_curation(
             lambda: match_clips(args, inputs, scale, clips, clip_embeds, caption_embeds, selected, folder / SCRATCH)
         )
         pairs, made_by = curated.pairs, made_by | outcome
+        signs += choice_signs(len(pairs), len(clips), len(inputs.captions if selected is None else selected.indices))
         if args.is_judged:
             pairs, promised = keep_promised(pairs, made_by, args.verdicts(), args.promise(), args.drop_rejected)
             made_by |= promised
