@@ -128,6 +128,7 @@ def test_ten_pairs_by_keyboard(visit, world):
     assert [(row["caption"], row["verdict"]) for row in rows[:10]] == list(said.values())
     assert not any(row["verdict"] for row in rows[10:])
     assert page.locator("#found svg").count() == 1 and "interval" in page.locator("#found").inner_text()
+    assert page.locator("#found .key").all_inner_texts() == ["fit", "at least (95 % sure)", "wanted"]
     page.keyboard.press("ArrowLeft")
     page.wait_for_function("document.querySelector('#pair .pair').dataset.place === '9'")
     page.evaluate("document.querySelectorAll('audio').forEach(audio => audio.pause())")
@@ -156,6 +157,27 @@ def test_two_windows(visit, world):
     assert one.locator("#pair .pair").get_attribute("data-place") == "2"  # the other window judged 1
     rows = list(csv.DictReader((world / "set_review" / "verdicts.csv").open(newline="")))
     assert [row["verdict"] for row in rows[:3]] == ["fits", "does not", ""]
+
+
+def test_long_names_on_a_phone(visit):
+    """Guards against names that push the bars off the screen, and verdicts that a thumb does not reach."""
+    page = visit(390)
+    page.set_viewport_size({"width": 390, "height": 667})
+    long = "Donaudampfschifffahrtsgesellschaftskapitän", "a machine tool that somebody uses in a hall nearby"
+    page.get_by_label("Classes").fill(", ".join(long))
+    page.get_by_role("button", name="siren").click()
+    page.wait_for_selector("#when .axis")
+    measure = "(parts, side) => parts.map(part => part.getBoundingClientRect()[side])"
+    heights = page.locator("#answer .name, #when .answer:not(.axis) .name").evaluate_all(measure, "height")
+    assert len(heights) >= 2 + 3 and max(heights) <= 44  # two lines
+    assert min(page.locator("#answer .bar").evaluate_all(measure, "width")) > 200
+    page.get_by_role("tab", name="Review").click()
+    page.wait_for_selector("#pair .pair")
+    page.evaluate("text => { document.querySelector('#pair .caption').textContent = text; }", " and ".join(long))
+    for button in page.locator("#pair .verdicts button").all():
+        box = button.bounding_box()
+        assert box["y"] + box["height"] <= 667 and box["x"] + box["width"] <= 390 and box["height"] >= 44
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("width", [390, 1400])

@@ -91,7 +91,7 @@ class OrderTab:
         """Inside a `gr.Tab`."""
         sounds, names = [], []
         with gr.Row(elem_classes="halves"):
-            for which in ("First", "Second"):
+            for which, such_as in (("First", "dog"), ("Second", "siren")):
                 with gr.Column(min_width=300):
                     sounds.append(
                         gr.Audio(
@@ -100,7 +100,7 @@ class OrderTab:
                             elem_id=f"{which.lower()}-sound",
                         )
                     )  # fmt: skip
-                    names.append(gr.Textbox(label=f"What the {which.lower()} sound is", placeholder="dog"))
+                    names.append(gr.Textbox(label=f"What the {which.lower()} sound is", placeholder=such_as))
         played = gr.Radio(_PLAYED, value=_PLAYED[0], label="Played")
         button = gr.Button("What came first?", variant="primary")
         with gr.Column(elem_classes="card"):

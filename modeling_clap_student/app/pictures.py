@@ -33,12 +33,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.095 else f"{100 * share:.1f} %"
 
 
-def legend(models: Sequence[Model]) -> str:
-    """Which colour is whose; nothing where there is one model."""
-    if len(models) < 2:
-        return ""
-    names = (f'<span class="key k{n}">{escape(one.role)}</span>' for n, one in enumerate(models))
-    return f'<p class="legend">{"".join(names)}</p>'
+def keys(*names: str) -> str:
+    """Which colour is whose."""
+    spans = (f'<span class="key k{n}">{escape(name)}</span>' for n, name in enumerate(names))
+    return f'<p class="legend">{"".join(spans)}</p>'
 
 
 def bars(models: Sequence[Model], answers: Sequence[Answer]) -> str:
@@ -51,7 +49,8 @@ def bars(models: Sequence[Model], answers: Sequence[Answer]) -> str:
     none = ""
     if all(answer.none is not None for answer in answers):
         none = _bar_row(NONE, [answer.none for answer in answers], "none")
-    return f'{legend(models)}<div class="bars">{"".join(rows)}{none}</div>{more}'
+    whose = keys(*(model.role for model in models)) if len(models) > 1 else ""
+    return f'{whose}<div class="bars">{"".join(rows)}{none}</div>{more}'
 
 
 def _bar_row(label: str, shares: Sequence[float], kind: str = "") -> str:

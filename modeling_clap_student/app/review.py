@@ -31,7 +31,7 @@ from ..curation.verdicts import CANT_TELL, DOES_NOT, FITS, NAME, Verdicts, read_
 from ..data.decoding import open_clip
 from ..errors import ClipError, InputError
 from ..utils.outputs import make_folder
-from .pictures import complaint, note, percent, player, spectrogram_row
+from .pictures import complaint, keys, note, percent, player, spectrogram_row
 from .pool import Pool
 
 
@@ -222,15 +222,12 @@ def precision_chart(verdicts: Verdicts, promise: Promise) -> str:
 
     def draw(axes) -> None:
         axes.set_ylim(0, 104)
-        axes.plot(cosines, 100 * fitted_precisions(verdicts), "o-", color=ACCENT, markersize=4, label="fit")
-        axes.plot(cosines, least, "v", color=BAR, markersize=5, label=f"at least ({promise.confidence:.0%} sure)")
-        axes.axhline(100 * promise.precision, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)), label="wanted")
-        axes.legend(
-            loc="lower left", bbox_to_anchor=(-0.02, 1), frameon=False, fontsize=9, ncols=3, columnspacing=1,
-            handlelength=1.3, handletextpad=0.4,
-        )  # fmt: skip
+        axes.plot(cosines, 100 * fitted_precisions(verdicts), "o-", color=ACCENT, markersize=4)
+        axes.plot(cosines, least, "v", color=BAR, markersize=5)
+        axes.axhline(100 * promise.precision, color=MARK, linewidth=1.2, linestyle=(0, (4, 2)))
 
-    return chart_of("slim", draw, "threshold", "pairs that fit, %", "Precision against threshold")
+    chart = chart_of("slim", draw, "threshold", "pairs that fit, %", "Precision against threshold")
+    return keys("fit", f"at least ({percent(promise.confidence)} sure)", "wanted") + chart
 
 
 class ReviewTab:
