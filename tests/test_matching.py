@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modeling_clap_student import InputError
-from modeling_clap_student.curation import similarity_scan
+from modeling_clap_student.curation import leading_directions, similarity_scan
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.matching import match, match_by_label, similarity_histogram
 from modeling_clap_student.curation.similarity_scan import SimilarityScan, product_dtype
@@ -44,10 +44,21 @@ def near_threshold(rng, dim, value):
     return audio.astype(np.float32), np.repeat(text, 2, axis=0).astype(np.float32)
 
 
-@pytest.fixture(params=[torch.bfloat16, torch.float32])
+PRODUCTS = [(torch.bfloat16, False), (torch.float32, False), (torch.bfloat16, True), (torch.float32, True)]
+
+
+@pytest.fixture(params=PRODUCTS, ids=["bfloat16", "float32", "bfloat16 bounds", "float32 bounds"])
 def product(request, monkeypatch):
-    """Each type that the product may have, whatever is faster here."""
-    monkeypatch.setattr(similarity_scan, "product_dtype", lambda device: request.param)
+    """Each type that the product may have, whatever is faster here; and bounds, whether they pay or not."""
+    dtype, bounds = request.param
+    monkeypatch.setattr(similarity_scan, "product_dtype", lambda device: dtype)
+    if bounds:
+        always_bound(monkeypatch)
+
+
+def always_bound(monkeypatch, counts=(2, 15)):
+    for name, value in {"FEWEST_PAIRS": 0, "MOST": np.inf, "COUNTS": counts}.items():
+        monkeypatch.setattr(leading_directions, name, value)
 
 
 @pytest.mark.parametrize("value", [0.7, 0.25, 1e-3, 0.0, -0.3])
@@ -82,7 +93,7 @@ def test_the_margin_bounds_what_the_product_errs(product):
     queries = scan._rounded(torch.from_numpy(audio))
     values = queries.values.double() @ scan.rounded_keys.values[:200].double().T
     error = np.abs(values.numpy() - cosines(audio, text)).max()
-    assert error <= scan._margin(queries) <= 0.009
+    assert error <= scan._margin(queries, scan.rounded_keys) <= 0.009
 
 
 @pytest.mark.parametrize("threshold", [Threshold(count=300), Threshold(quantile=0.97), Threshold(count=10**9)])

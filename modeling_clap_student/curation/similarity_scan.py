@@ -14,6 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..utils.console import progress_bar
+from .leading_directions import LeadingDirections, leading_directions
 
 
 # Queries and keys of a block; and vectors per elementwise step, which on CPU stay in a core's cache.
@@ -71,12 +72,15 @@ class SimilarityScan:
     both is the margin (about 0.0037 for unit vectors of 1024 dimensions). Rounding the result to the product's type is
     monotone, and the floor minus the margin is rounded in the same way, so no pair is lost.
 
+    **Bounds.** On a CPU, where embeddings spread over few directions, the candidates are those of a product of short
+    vectors, see `leading_directions`. It takes a fraction of the time and loses no pair.
+
     **Decision.** A float32 inner product is within (d + 2) 2⁻²⁴ |q| |k| of the true one (Higham, Accuracy and
     Stability of Numerical Algorithms, 2002, section 3.1). Pairs nearer than that to the floor are scored in float64,
     where products of float32 numbers are exact. Equal vectors score equally.
 
     Memory beside the inputs: the keys in the product's type, one block, and the pairs found in a block of queries; on
-    a GPU also the keys in float32.
+    a GPU also the keys in float32; with bounds the short keys.
 
     Args:
         queries, keys: (rows, dim) arrays or tensors, or anything with a length that can be sliced into such; taken as
@@ -104,6 +108,7 @@ class SimilarityScan:
         block = {"dtype": self.dtype, "device": self.device}
         self.buffers = deque(torch.empty(self.rows * self.columns, **block) for _ in range(self.workers))
         self.floor, self.highest, self.count = -np.inf, -np.inf, 0
+        self.leading: LeadingDirections | None = None
 
     def pairs(self, floor: float, nearest: int | None = None, exact: bool = False) -> Iterator[Pairs]:
         """Yields the pairs that reach the floor, block by block, ordered by query, then key.
@@ -114,6 +119,10 @@ class SimilarityScan:
             exact: return all similarities in float64 instead of float32.
         """
         self.floor, results = floor, deque()
+        if self.device.type == "cpu" and not nearest:
+            self.leading = leading_directions(self.queries, self.keys, floor, self.dtype)
+        if self.leading:
+            self.short_keys = self._rounded(self.leading.bounding(self.keys), -len(self.keys) % GROUP)
         starts = range(0, len(self.queries), self.rows)
         with _workers(self.device, self.workers) as pool:
             for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
@@ -152,47 +161,70 @@ class SimilarityScan:
         if queries.shape[1] != self.dim:
             raise InputError(f"embeddings of {queries.shape[1]} and of {self.dim} dimensions can't be compared")
         rounded = self._rounded(queries)
+        pairs, highest = Pairs.join([]), -np.inf
+        if self.leading:
+            short = self._rounded(self.leading.bounding(queries))
+            pairs, _ = self._found(queries, rounded, (short, self.short_keys), floor, None, exact)
+        if not self.leading or not (len(pairs) or self.count):  # bounds don't tell which is the highest
+            pairs, highest = self._found(queries, rounded, (rounded, self.rounded_keys), floor, nearest, exact)
+        return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), highest
+
+    def _found(
+        self,
+        queries: torch.Tensor,
+        rounded: Rounded,
+        compared: tuple[Rounded, Rounded],
+        floor: float,
+        nearest: int | None,
+        exact: bool,
+    ) -> tuple[Pairs, float]:
+        """The pairs of a block of queries, from 0, and the highest inner product met among the candidates."""
         buffer = self.buffers.pop()
         try:
-            candidates, highest = self._candidates(queries, rounded, floor, nearest, buffer)
+            candidates, highest = self._candidates(queries, *compared, floor, nearest, buffer)
         finally:
             self.buffers.append(buffer)
         row, key = candidates // len(self.keys), candidates % len(self.keys)
         scores = self._scores(queries, row, key)
         highest = max(highest, float(scores.max()) if len(scores) else -np.inf)
-        pairs = self._decide(queries, rounded.norm, row, key, scores, floor, exact)
-        return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), highest
+        return self._decide(queries, rounded.norm, row, key, scores, floor, exact), highest
 
     def _rounded(self, vectors: torch.Tensor, padding: int = 0) -> Rounded:
         """Rounds the vectors. The last one is repeated so that groups are full."""
-        width = -(-self.dim // 32) * 32
+        dim = vectors.shape[1]
+        width = -(-dim // 32) * 32
         values = torch.zeros(len(vectors) + padding, width, dtype=self.dtype, device=self.device)
         norm, residual, size = 0.0, 0.0, AT_ONCE[self.device.type]
         for part, target in zip(vectors.split(size), values.split(size), strict=False):
-            target[: len(part), : self.dim] = part
+            target[: len(part), :dim] = part
             length = _longest(part)
             if not np.isfinite(length):
                 raise InputError("embeddings that are not finite can't be compared")
             norm = max(norm, length)
-            residual = max(residual, _longest(part - target[: len(part), : self.dim].float()))
+            residual = max(residual, _longest(part - target[: len(part), :dim].float()))
         values[len(vectors) :] = values[len(vectors) - 1]
         return Rounded(values, norm, residual)
 
-    def _margin(self, queries: Rounded) -> float:
-        keys = self.rounded_keys
+    def _margin(self, queries: Rounded, keys: Rounded) -> float:
         summing = self.dim * 2.0**-22 * (queries.norm + queries.residual) * (keys.norm + keys.residual)
         return queries.residual * (keys.norm + keys.residual) + queries.norm * keys.residual + summing
 
     def _candidates(
-        self, queries: torch.Tensor, rounded: Rounded, floor: float, nearest: int | None, buffer: torch.Tensor
+        self,
+        queries: torch.Tensor,
+        rounded: Rounded,
+        rounded_keys: Rounded,
+        floor: float,
+        nearest: int | None,
+        buffer: torch.Tensor,
     ) -> tuple[torch.Tensor, float]:
         """query x number of keys + key of all pairs that may reach the floor, ascending; if none may, the highest
         found."""
-        margin, parts, highest = self._margin(rounded), [], -np.inf
+        margin, parts, highest = self._margin(rounded, rounded_keys), [], -np.inf
         floors = torch.full((len(queries), 1), floor - margin, dtype=torch.float64, device=self.device).to(self.dtype)
         best = None
-        for first in range(0, len(self.rounded_keys.values), self.columns):
-            keys = self.rounded_keys.values[first : first + self.columns]
+        for first in range(0, len(rounded_keys.values), self.columns):
+            keys = rounded_keys.values[first : first + self.columns]
             product = buffer[: len(queries) * len(keys)].view(len(queries), len(keys))
             torch.mm(rounded.values, keys.T, out=product)
             if nearest:
