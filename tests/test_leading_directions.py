@@ -11,6 +11,7 @@ from modeling_clap_student.curation import similarity_scan
 from modeling_clap_student.curation.arguments import Threshold
 from modeling_clap_student.curation.leading_directions import LeadingDirections, leading_directions
 from modeling_clap_student.curation.matching import match
+from modeling_clap_student.curation.similarity_scan import SimilarityScan
 
 
 def of_spectrum(rng, rows, scales):
@@ -122,20 +123,15 @@ def test_bounds_are_used_where_they_pay_alone(monkeypatch):
 
 
 def test_bounds_leave_few_pairs_to_score(monkeypatch):
-    """Guards against bounds that are computed and then not used."""
+    """Guards against bounds that are computed and then not used, and memory for long vectors that are not compared."""
     audio, text = (of_spectrum(np.random.default_rng(seed), 400, SPECTRA["a few and noise"]) for seed in (1, 2))
     always_bound(monkeypatch, counts=(15,))
-    compared, whole = [], similarity_scan.SimilarityScan._candidates
-
-    def count(self, queries, rounded, keys, *others):
-        found = whole(self, queries, rounded, keys, *others)
-        compared.append((rounded.values.shape[1], len(found[0])))
-        return found
-
-    monkeypatch.setattr(similarity_scan.SimilarityScan, "_candidates", count)
-    found = match(audio, text, Threshold(value=0.8))
-    assert len(compared) == 1 and compared[0][0] == 32
-    assert 0 < len(found.clips) <= compared[0][1] < 1.5 * len(found.clips)
+    scored, whole = [], SimilarityScan._scores
+    monkeypatch.setattr(SimilarityScan, "_scores", lambda *args: scored.append(whole(*args)) or scored[-1])
+    scan = SimilarityScan(audio, text)
+    found = sum(map(len, scan.pairs(0.8)))
+    assert len(scored) == 1 and 0 < found <= len(scored[0]) < 1.5 * found
+    assert "rounded_keys" not in vars(scan) and scan.compared_keys.values.shape[1] == 32
 
 
 @pytest.mark.parametrize("spoilt", ["narrow", "infinite"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 
 from ..errors import InputError
 from ..utils.console import progress_bar
-from .leading_directions import LeadingDirections, leading_directions
+from .leading_directions import leading_directions
 
 
 # Queries and keys of a block; and vectors per elementwise step, which on CPU stay in a core's cache.
@@ -79,8 +79,8 @@ class SimilarityScan:
     Stability of Numerical Algorithms, 2002, section 3.1). Pairs nearer than that to the floor are scored in float64,
     where products of float32 numbers are exact. Equal vectors score equally.
 
-    Memory beside the inputs: the keys in the product's type, one block, and the pairs found in a block of queries; on
-    a GPU also the keys in float32; with bounds the short keys.
+    Memory beside the inputs: the keys in the product's type, or short; one block, and the pairs found in a block of
+    queries; on a GPU also the keys in float32.
 
     Args:
         queries, keys: (rows, dim) arrays or tensors, or anything with a length that can be sliced into such; taken as
@@ -104,11 +104,14 @@ class SimilarityScan:
         self.dtype = product_dtype(self.device)
         self.queries, self.keys = queries, _floats(keys[:], self.device)
         self.dim = self.keys.shape[1]
-        self.rounded_keys = self._rounded(self.keys, -len(keys) % GROUP)
+        self.keys_norm = self._norm(self.keys)
         block = {"dtype": self.dtype, "device": self.device}
         self.buffers = deque(torch.empty(self.rows * self.columns, **block) for _ in range(self.workers))
         self.floor, self.highest, self.count = -np.inf, -np.inf, 0
-        self.leading: LeadingDirections | None = None
+
+    @cached_property
+    def rounded_keys(self) -> Rounded:
+        return self._rounded(self.keys, -len(self.keys) % GROUP)
 
     def pairs(self, floor: float, nearest: int | None = None, exact: bool = False) -> Iterator[Pairs]:
         """Yields the pairs that reach the floor, block by block, ordered by query, then key.
@@ -119,10 +122,11 @@ class SimilarityScan:
             exact: return all similarities in float64 instead of float32.
         """
         self.floor, results = floor, deque()
-        if self.device.type == "cpu" and not nearest:
-            self.leading = leading_directions(self.queries, self.keys, floor, self.dtype)
-        if self.leading:
-            self.short_keys = self._rounded(self.leading.bounding(self.keys), -len(self.keys) % GROUP)
+        bounded = self.device.type == "cpu" and not nearest
+        self.leading = leading_directions(self.queries, self.keys, floor, self.dtype) if bounded else None
+        padding = -len(self.keys) % GROUP
+        short = None if self.leading is None else self._rounded(self.leading.bounding(self.keys), padding)
+        self.compared_keys = short or self.rounded_keys
         starts = range(0, len(self.queries), self.rows)
         with _workers(self.device, self.workers) as pool:
             for start in progress_bar(starts, desc="matching", unit="block", disable=len(starts) < 100):
@@ -160,19 +164,19 @@ class SimilarityScan:
         queries, floor = _floats(self.queries[start:stop], self.device), self.floor
         if queries.shape[1] != self.dim:
             raise InputError(f"embeddings of {queries.shape[1]} and of {self.dim} dimensions can't be compared")
-        rounded = self._rounded(queries)
-        pairs, highest = Pairs.join([]), -np.inf
+        norm, pairs, highest = self._norm(queries), Pairs.join([]), -np.inf
         if self.leading:
             short = self._rounded(self.leading.bounding(queries))
-            pairs, _ = self._found(queries, rounded, (short, self.short_keys), floor, None, exact)
+            pairs, _ = self._found(queries, norm, (short, self.compared_keys), floor, None, exact)
         if not self.leading or not (len(pairs) or self.count):  # bounds don't tell which is the highest
-            pairs, highest = self._found(queries, rounded, (rounded, self.rounded_keys), floor, nearest, exact)
+            compared = self._rounded(queries), self.rounded_keys
+            pairs, highest = self._found(queries, norm, compared, floor, nearest, exact)
         return Pairs(pairs.queries + start, pairs.keys, pairs.similarities), highest
 
     def _found(
         self,
         queries: torch.Tensor,
-        rounded: Rounded,
+        norm: float,
         compared: tuple[Rounded, Rounded],
         floor: float,
         nearest: int | None,
@@ -187,23 +191,26 @@ class SimilarityScan:
         row, key = candidates // len(self.keys), candidates % len(self.keys)
         scores = self._scores(queries, row, key)
         highest = max(highest, float(scores.max()) if len(scores) else -np.inf)
-        return self._decide(queries, rounded.norm, row, key, scores, floor, exact), highest
+        return self._decide(queries, norm, row, key, scores, floor, exact), highest
 
     def _rounded(self, vectors: torch.Tensor, padding: int = 0) -> Rounded:
         """Rounds the vectors. The last one is repeated so that groups are full."""
         dim = vectors.shape[1]
         width = -(-dim // 32) * 32
         values = torch.zeros(len(vectors) + padding, width, dtype=self.dtype, device=self.device)
-        norm, residual, size = 0.0, 0.0, AT_ONCE[self.device.type]
+        residual, size = 0.0, AT_ONCE[self.device.type]
         for part, target in zip(vectors.split(size), values.split(size), strict=False):
             target[: len(part), :dim] = part
-            length = _longest(part)
-            if not np.isfinite(length):
-                raise InputError("embeddings that are not finite can't be compared")
-            norm = max(norm, length)
             residual = max(residual, _longest(part - target[: len(part), :dim].float()))
         values[len(vectors) :] = values[len(vectors) - 1]
-        return Rounded(values, norm, residual)
+        return Rounded(values, self._norm(vectors), residual)
+
+    def _norm(self, vectors: torch.Tensor) -> float:
+        """The largest norm."""
+        norm = np.max([_longest(part) for part in vectors.split(AT_ONCE[self.device.type])], initial=0.0)
+        if not np.isfinite(norm):
+            raise InputError("embeddings that are not finite can't be compared")
+        return float(norm)
 
     def _margin(self, queries: Rounded, keys: Rounded) -> float:
         summing = self.dim * 2.0**-22 * (queries.norm + queries.residual) * (keys.norm + keys.residual)
@@ -246,7 +253,7 @@ class SimilarityScan:
         return numbers, highest
 
     def _decide(self, queries, norm: float, row, key, scores, floor: float, exact: bool) -> Pairs:
-        bound = (self.dim + 2) * 2.0**-24 * 1.001 * norm * self.rounded_keys.norm
+        bound = (self.dim + 2) * 2.0**-24 * 1.001 * norm * self.keys_norm
         likely = scores.double() >= floor - bound
         row, key, scores = row[likely], key[likely], scores[likely].double()
         unsure = torch.ones_like(scores, dtype=torch.bool) if exact else scores <= floor + bound
