@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from modeling_clap_student import InputError
-from modeling_clap_student.app.scratch import temporary_folder
+from modeling_clap_student.app.scratch import temporary_folder, without_old_files
 from modeling_clap_student.app.serving import Made, Shelf, free_port, is_loopback, partial_content
 
 
@@ -175,19 +176,18 @@ def test_ports(monkeypatch):
     assert is_loopback("127.0.0.1") and is_loopback("localhost") and not is_loopback("0.0.0.0")
 
 
-def test_uploads_are_removed_while_the_page_is_open(world, monkeypatch):
+def test_uploads_are_removed_while_the_page_is_open(world):
     """Guards against recordings of visitors that lie there as long as the server runs."""
-    from modeling_clap_student.app import page
-
-    monkeypatch.setattr(page, "_CLEAN_UP", (1, 1))
     with temporary_folder() as scratch:
         app, _ = application(world, scratch)
-        with TestClient(app, base_url="http://127.0.0.1") as client:
+        with TestClient(app, base_url="http://127.0.0.1") as client, without_old_files(scratch, 0.1, 1):
             answer = client.post("/gradio_api/upload", files={"files": ("x.wav", b"0" * 1000, "audio/wav")})
-            (path,) = answer.json()
-            assert os.path.exists(path)
-            for _ in range(60):
-                time.sleep(0.25)
-                if not os.path.exists(path):
-                    break
-            assert not os.path.exists(path)
+            (path,) = map(Path, answer.json())
+            broken = scratch / "tmpbroken"  # where gradio writes until an upload is whole
+            broken.write_bytes(b"0")
+            assert path.exists() and broken.exists()
+            fresh, until = scratch / "fresh", time.monotonic() + 30
+            while (path.exists() or broken.exists()) and time.monotonic() < until:
+                fresh.write_bytes(b"0")  # one that is still being written
+                time.sleep(0.1)
+            assert not path.exists() and not broken.exists() and fresh.exists()

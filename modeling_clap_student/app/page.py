@@ -25,6 +25,7 @@ from .models import Model, open_models
 from .order import OrderTab, has_heard_order
 from .pool import Pool, built_in_clips, open_index, open_pool, some_clips
 from .review import Review, ReviewTab
+from .scratch import without_old_files
 from .search import PoolSearch, SearchTab
 from .serving import PoolPlayer, Shelf, add_routes, free_port, is_loopback, protect
 
@@ -33,7 +34,6 @@ TITLE = "CLAP Student"
 _USUAL_CLIPS = 100  # by which a model learns what clips are like
 _HERE = Path(__file__).parent
 _FONT = ["-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Ubuntu", "Cantarell", "Liberation Sans", "Arial"]
-_CLEAN_UP = (120, 900)  # s: how often, and at what age, uploads are removed
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def build(content: Content, args: AppArguments) -> FastAPI:
 
 def blocks(content: Content, args: AppArguments, shelf: Shelf) -> gr.Blocks:
     """All tabs; that of order where a model has heard it."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_CLEAN_UP) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
         short = short_names(model.name for model in content.models)
         names = " beside ".join(short[model.name] for model in content.models)
         refused = '<p class="wrong" id="microphone" role="alert" hidden></p>'
@@ -231,4 +231,5 @@ def serve(args: AppArguments, scratch: Path) -> None:
         say(f"everybody who can reach this machine on port {port} can open it, and judge")
     if args.open_browser:
         threading.Timer(1, webbrowser.open, [address]).start()
-    uvicorn.run(app, host=args.host, port=port, log_level="warning", timeout_graceful_shutdown=2)
+    with without_old_files(scratch):
+        uvicorn.run(app, host=args.host, port=port, log_level="warning", timeout_graceful_shutdown=2)

@@ -6,8 +6,9 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import lock_descriptor
@@ -39,6 +40,33 @@ def temporary_folder() -> Iterator[Path]:
             os.environ.pop("GRADIO_TEMP_DIR")
             if before is not None:
                 os.environ["GRADIO_TEMP_DIR"] = before
+
+
+@contextmanager
+def without_old_files(folder: Path, every: float = 120, age: float = 900) -> Iterator[None]:
+    """Removes files that nobody has written to for a while, also of uploads that broke off, which gradio forgets.
+
+    Args:
+        folder: from `temporary_folder`.
+        every: how often, s.
+        age: s since the last write.
+    """
+    ended = threading.Event()
+
+    def clean() -> None:
+        while not ended.wait(every):
+            for file in folder.rglob("*"):
+                with suppress(OSError):  # gone already
+                    if file.is_file() and file.name != _MARK and time.time() - file.stat().st_mtime > age:
+                        file.unlink()
+
+    thread = threading.Thread(target=clean, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager
