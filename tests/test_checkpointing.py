@@ -185,6 +185,10 @@ def test_used_folders_are_refused(command, captioned_folder, capsys, tmp_path):
     assert command(run_teacher, *flags) == 0
     assert command(run_teacher, *flags) == 1
     assert "holds a trained model already: name another --output_dir" in capsys.readouterr().err
+    weights = (tmp_path / "t" / "model.safetensors").read_bytes()
+    assert command(run_teacher, *flags, "--resume_from_checkpoint", "--license", "mit") == 0  # as one does to push it
+    assert (tmp_path / "t" / "model.safetensors").read_bytes() == weights
+    assert "license: mit" in (tmp_path / "t" / "README.md").read_text()
     (tmp_path / "t" / "results.json").unlink()
     assert command(run_teacher, *flags) == 1
     assert "holds an unfinished run: --resume_from_checkpoint continues it" in capsys.readouterr().err

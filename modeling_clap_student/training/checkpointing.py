@@ -32,8 +32,8 @@ _LEFT = ("README.md", "results.json", ARGUMENTS, SKIPPED, "curves.png", "trainin
 _WRITTEN = ("model*.safetensors*", "processor_config.json", "tokenizer*.json", *SENTENCE_FILES)
 _SAVED = (*_LEFT, *_WRITTEN, "*_clap_student.py", *_CODE)
 
-# Values that may change when a run is resumed: its length, how data are fetched, and the number of threads.
-_FREE = re.compile(r"max_steps|num_train_epochs|dataloader_|version|num_threads")
+# Values that may change when a run is resumed: its length, how data are fetched, the number of threads, the licence.
+_FREE = re.compile(r"license|max_steps|num_train_epochs|dataloader_|version|num_threads")
 # The same for a finished run's flags, when a run continues from its result.
 _NO_MATTER = re.compile(r"dataloader_|dry_run|max_skipped_fraction")
 
@@ -95,7 +95,10 @@ def refuse_used_folder(path: str | Path, resume: str | bool | None = None) -> No
             f"{folder} holds an unfinished run: --resume_from_checkpoint continues it. Or name another --output_dir"
         )
     if (folder / SAFE_WEIGHTS_NAME).exists():
-        raise InputError(f"{folder} holds a trained model already: name another --output_dir, or delete it")
+        raise InputError(
+            f"{folder} holds a trained model already: name another --output_dir, or delete it. To push it or train it "
+            "for longer, add --resume_from_checkpoint"
+        )
     for pattern in ("checkpoint-*", *_SAVED):
         for file in folder.glob(pattern):
             raise InputError(f"{folder} holds {file.name}, which is not of this run: name another --output_dir")
