@@ -62,7 +62,11 @@ ARMS = {
     "ADS+SL, then B": ("improved_order", "run_temporal.py", ["--model", "student_ads"]),
 }
 SHOWN = ("1A", "2A", "2C", "3A", "3C", "3C/unseen", "3D", "4B", "5A", "5B", "6A", "6B", "6D", "6E", "7A")
-PICTURE = ("1A", "2C", "3C", "3C/unseen", "4B", "5B", "6A", "6B", "6E", "7A")
+PICTURE = {
+    "1A": "one sound:\nwhich?", "2C": "two sounds:\nwhich?", "3C": "which first:\n“before”",
+    "3C/unseen": "of new\npairs", "6A": "“after”", "6B": "“then”,\n“followed by”", "6E": "sentences",
+    "4B": "among 50\ncaptions", "5B": "“the first\nsound is …”", "7A": "three\nsounds",
+}  # fmt: skip
 
 
 def make(arm: str, seed_folder: Path, seed: int) -> None:

@@ -4,7 +4,7 @@ They are PNG files, drawn by the main process only. An older file is replaced.
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -155,14 +155,19 @@ def _draw_plane(axes: Axes, result: ZeroShotResult, seed: int) -> str:
     return method
 
 
-_TASKS = [metric for metric in MAIN_TASKS if not metric.startswith("6C")]  # a gap is not a share
+_TASKS = {metric: metric for metric in MAIN_TASKS if not metric.startswith("6C")}  # a gap is not a share
 COLORS = ("#5b3fd0", "#c2410c", "#17703a", "#0e7490", "#a21caf", "#a16207", "#475569", "#be123c")
 _INK = "#1b1e23"
 _WIDTH = 0.8  # of all bars of a task
 
 
-def draw_tasks(rows: Sequence[dict], task: str, path: Path | str, metrics: Sequence[str] = _TASKS) -> None:
-    """Draws the tasks of one set of scenes, with 95 % intervals. `rows` come from `compare`, without models' means."""
+def draw_tasks(rows: Sequence[dict], task: str, path: Path | str, titles: Mapping[str, str] = _TASKS) -> None:
+    """Draws the tasks of one set of scenes, with 95 % intervals.
+
+    Args:
+        rows: from `compare`, without models' means.
+        titles: metric -> what is written below its bars.
+    """
     if not PartialState().is_main_process:
         return
     scores: dict[str, dict[str, dict]] = {}
@@ -170,17 +175,17 @@ def draw_tasks(rows: Sequence[dict], task: str, path: Path | str, metrics: Seque
         if row["task"] == task and "deviation" not in row:
             scores.setdefault(row["model"], {})[row["metric"]] = row
     first = next(iter(scores.values()))
-    width = max(9.0, 0.17 * len(metrics) * (len(scores) + 1.5))
+    width = max(9.0, 0.17 * len(titles) * (len(scores) + 1.5))
     with chart(path, (width, 4.0), {}) as figure:
         axes = figure.add_subplot()
         for number, (model, by_metric) in enumerate(scores.items()):
-            _draw_bars(axes, [by_metric[metric] for metric in metrics], number, len(scores), model)
-        places = np.arange(len(metrics))
-        chance = [100 * first[metric]["chance"] for metric in metrics]
+            _draw_bars(axes, [by_metric[metric] for metric in titles], number, len(scores), model)
+        places = np.arange(len(titles))
+        chance = [100 * first[metric]["chance"] for metric in titles]
         half = _WIDTH / 2 + 0.04
         axes.hlines(chance, places - half, places + half, colors=_INK, linewidth=1.2, label="chance")
-        axes.set_xticks(places, metrics)
-        axes.set_xlim(-0.6, len(metrics) - 0.4)
+        axes.set_xticks(places, list(titles.values()))
+        axes.set_xlim(-0.6, len(titles) - 0.4)
         axes.set_ylim(0, 100)
         axes.set_ylabel("%")
         title = f"{short_name(task)}: {first['3C']['n']} scenes, {first['1A']['n']} single clips"
