@@ -5,7 +5,7 @@ INSTALL = $(BIN)/pip --disable-pip-version-check -qq install --root-user-action=
 
 .PHONY: demo test test-all compat quality docs bench gpu clean
 
-# A virtual environment with the package alone; made anew when setup.py changes.
+# A virtual environment with the package alone. A change of setup.py updates it.
 $(VENV)/.ready: setup.py pyproject.toml
 	@echo "Installing into $(VENV), once: some minutes, 6 GB on disk"
 	@$(PYTHON) -m venv $(VENV)
@@ -23,13 +23,13 @@ $(VENV)/.ready-test: $(VENV)/.ready
 demo: $(VENV)/.ready
 	@CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES-0} $(BIN)/python run_student.py --strategy ads
 
-# Side by side, a process a core; a thread each is then as fast as more.
+# Side by side: one process per core, with one thread each. More threads would be no faster.
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist worksteal
 
 test: $(VENV)/.ready-test
 	$(PYTEST) -m "not slow"
 
-# And those that take long: kills, several processes, true sizes, whole programs.
+# Also the slow ones: kills, several processes, true sizes, whole programs.
 test-all: test
 	$(PYTEST) -m slow
 

@@ -73,7 +73,7 @@ def search(num_clips: int) -> None:
             store.add(b"%016d" % number, Sound(make_fingerprint(made_up_powers(number)), quality))
         store.settle()
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        print(f"{num_clips} clips: {size / 2**20:.0f} MiB on disk, {size / num_clips:.0f} bytes a clip")
+        print(f"{num_clips} clips: {size / 2**20:.0f} MiB on disk, {size / num_clips:.0f} bytes per clip")
         sounds = store.sounds(np.array([b"%016d" % number for number in range(num_clips)], "S16"))
         before, start, cpu_start = peak_memory(), time.perf_counter(), time.process_time()
         pairs = pairs_within(sounds)

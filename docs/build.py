@@ -53,11 +53,19 @@ def of_notebook(path: Path) -> str:
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
         parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
-        for output in cell.get("outputs", []):
-            printed = output.get("text") or output.get("data", {}).get("text/plain", "")
-            if shown := "".join(printed).rstrip():
-                parts.append(f"```text\n{shown}\n```")
+        parts += filter(None, map(of_output, cell.get("outputs", [])))
     return "\n\n".join(parts) + "\n"
+
+
+def of_output(output: dict) -> str:
+    """What a cell left: a picture, a player of a sound, or text. Other objects have nothing to show."""
+    kinds = {"text/plain": output.get("text", "")} | output.get("data", {})
+    text, html, image = ("".join(kinds.get(kind, "")).strip("\n") for kind in ("text/plain", "text/html", "image/png"))
+    if image:
+        return f'<img alt="the cell\'s picture" src="data:image/png;base64,{"".join(image.split())}">'
+    if html.lstrip().startswith("<audio"):
+        return " ".join(html.split())
+    return "" if not text or re.fullmatch(r"<[\w.]+ (object|at 0x\w+)>", text) else f"```text\n{text.rstrip()}\n```"
 
 
 def bring_together() -> list[str]:

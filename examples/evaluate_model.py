@@ -7,7 +7,7 @@ from modeling_clap_student import evaluate_zero_shot
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("model", help="checkpoint folder or Hub id, of this package or of transformers' CLAP")
-parser.add_argument("task", help="as run_eval.py --task takes it: a folder with a folder a class, esc50=PATH, …")
+parser.add_argument("task", help="as run_eval.py --task takes it: a folder with one folder per class, esc50=PATH, …")
 parser.add_argument("--baseline", help="a model to compare with on the same clips")
 args = parser.parse_args()
 

@@ -146,7 +146,7 @@ def test_counts_are_those_of_brute_force(data):
     assert cells["Captions selected"] == ("7", f"of 40; {len(captions)} of them in pairs")
     assert cells["Clips"] == (str(len(clips)), "of 5,000 in the pool")
     assert cells["Pairs"] == ("70", "of 35,000 compared")
-    assert cells["Pairs a clip"][0] == f"{70 / len(clips):.2f}"
+    assert cells["Pairs per clip"][0] == f"{70 / len(clips):.2f}"
     assert cells["Replay pairs"][0] == "1,234" and cells["True pairs"][0] == "62.5%"
     page = Page(render_report(data))
     assert all(any(cell.startswith(value + note) for cell in page.cells) for value, note in cells.values())

@@ -63,10 +63,22 @@ def test_a_notebook_becomes_a_page(copy):
     cells = [
         {"cell_type": "markdown", "source": ["# Title\n", "text"]},
         {"cell_type": "code", "source": ["print(1)"], "outputs": [{"text": ["1\n"]}]},
+        {
+            "cell_type": "code",
+            "source": ["show()"],
+            "outputs": [
+                {"data": {"image/png": "iVBO\nRw==\n", "text/plain": ["<IPython.core.display.Image object>"]}},
+                {"data": {"text/html": ["\n <audio>\n", "</audio>"], "text/plain": ["<IPython.Audio object>"]}},
+                {"data": {"text/html": ["<iframe>"], "text/plain": ["<IPython.lib.display.IFrame at 0x7f45>"]}},
+            ],
+        },
     ]
     (copy / "n.ipynb").write_text(json.dumps({"cells": cells}))
     page = build["of_notebook"](copy / "n.ipynb")
-    assert page == "# Title\ntext\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n"
+    assert page == (
+        "# Title\ntext\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\nshow()\n```\n\n"
+        '<img alt="the cell\'s picture" src="data:image/png;base64,iVBORw==">\n\n<audio> </audio>\n'
+    )
 
 
 def test_the_reference_names_what_is_exported():

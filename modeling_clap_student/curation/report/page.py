@@ -169,7 +169,7 @@ def count_cells(data: ReportData, table: pa.Table) -> list[dict]:
         ("Captions selected", f"{selected:,}", f"{of_captions}{paired:,} of them in pairs"),
         ("Clips", f"{clips:,}", "" if pool is None else f"of {pool:,} in the pool"),
         ("Pairs", f"{pairs:,}", "" if pool is None else f"of {selected * pool:,} compared"),
-        ("Pairs a clip", f"{pairs / clips:.2f}", "on average"),
+        ("Pairs per clip", f"{pairs / clips:.2f}", "on average"),
         ("Replay pairs", f"{made_by.get('num_replay', 0):,}", "to rehearse"),
         ("True pairs", "–", "not known: judge by ear, below")
         if data.pair_precision is None
@@ -193,7 +193,7 @@ def charts(data: ReportData, similarities: np.ndarray) -> list[dict]:
         titles = (f"Similarities of all clips with {captions} captions", "Pairs at each threshold")
         note = f"{compared.sum():,.0f} cosines; in colour, those of the pairs that were kept."
         if data.sampled_clips is not None:
-            note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, but for the kept."
+            note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, except for the pairs that were kept."
     scale = "The axis is logarithmic. The higher the threshold, the fewer the pairs, and the more similar."
     drawings = similarity_charts(edges, np.histogram(cosines, edges)[0], compared, threshold, titles)
     columns = zip(titles, (note, scale), drawings, strict=True)
