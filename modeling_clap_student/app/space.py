@@ -36,7 +36,7 @@ tags: [audio, clap, zero-shot-audio-classification]
 ---
 
 Which sounds a recording holds and when, as {models} hear{s} it; {pool}. Made with `clap-app` of modeling_clap_student
-{version}. What you upload is removed within a quarter of an hour.
+{version}. What you upload is removed after a quarter of an hour.
 """
 _APP = '''"""What the Space runs: the page of clap-app, with what lies in this folder."""
 
