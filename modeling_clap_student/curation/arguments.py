@@ -295,7 +295,7 @@ class CurateArguments(WindowArguments, LeakageArguments):
         if self.strategy == "ds" and option:
             raise ValueError(f"--{option} is for pairs of du and ads: ds matches nothing")
         if self.mutual_nearest and (self.max_captions_per_clip or self.max_clips_per_caption):
-            raise ValueError("--mutual_nearest keeps at most one caption per clip, and one clip per caption: give it alone")
+            raise ValueError("--mutual_nearest sets both limits to 1: give it alone")
         if self.contrast_labels and self.strategy != "ads":
             raise ValueError("--contrast_labels is for ads: it compares clips by its labels")
         if self.csls_neighbours and self.contrast_labels:

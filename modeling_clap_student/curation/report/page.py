@@ -193,7 +193,7 @@ def charts(data: ReportData, similarities: np.ndarray) -> list[dict]:
         titles = (f"Similarities of all clips with {captions} captions", "Pairs at each threshold")
         note = f"{compared.sum():,.0f} cosines; in colour, those of the pairs that were kept."
         if data.sampled_clips is not None:
-            note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, except for the pairs that were kept."
+            note += f" Estimated from {data.sampled_clips:,} of {data.num_pool_clips:,} clips, except for these."
     scale = "The axis is logarithmic. The higher the threshold, the fewer the pairs, and the more similar."
     drawings = similarity_charts(edges, np.histogram(cosines, edges)[0], compared, threshold, titles)
     columns = zip(titles, (note, scale), drawings, strict=True)
