@@ -1,13 +1,15 @@
 """How long one visitor of the app waits: two models classify a 5-s clip, and a search goes through 100 000 clips.
 
-    python benchmarks/app_speed.py [--rounds 7] [--base_channels 8 64]
+    python benchmarks/app_speed.py [--rounds 7] [--base_channels 8 64] [--minutes 30]
 
 Models have random weights and a small text tower. One CNN14 has an eighth of the full width and the demo's hop; the
 other has the full width and the paper's hop. The bars come first, then each class over time. Medians of the rounds, in
-one thread. Times are the processor's: what a visitor waits where nothing else runs.
+one thread. Times are the processor's: what a visitor waits where nothing else runs. The first two models also hear
+recordings of `--minutes`, once.
 """
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
@@ -44,10 +46,22 @@ def two_models(base_channels: int) -> list[Model]:
 def seconds_to_hear(clip: Path, models: list[Model]) -> tuple[float, float]:
     """Seconds until the bars are drawn, and until everything is drawn."""
     start, first, heard = time.process_time(), None, None
-    for heard in hear(clip, models, most_minutes=1):
+    for heard in hear(clip, models, most_minutes=1000):
         draw(heard, models, CLASSES, PROMPT)
         first = first or time.process_time() - start
     return first, time.process_time() - start
+
+
+def write_noise(path: Path, seconds: int) -> Path:
+    noise = (9830 * np.random.default_rng(0).standard_normal(5 * 44100).clip(-3, 3)).astype(np.int16)
+    with soundfile.SoundFile(path, "w", 44100, 1, "PCM_16") as file:
+        for _ in range(seconds // 5):
+            file.write(noise)
+    return path
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def seconds_to_search(model: Model, size: int, rounds: int, clips: int = 100_000) -> float:
@@ -69,12 +83,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--base_channels", type=int, nargs="+", default=[8, 64], help="64 is CNN14.")
+    parser.add_argument("--minutes", type=int, nargs="*", default=[30], help="Lengths of long recordings.")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(machine("cpu"))
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder, "clip.wav")
-        soundfile.write(clip, 0.3 * np.random.default_rng(0).standard_normal(5 * 44100).clip(-3, 3), 44100)
+        clip = write_noise(Path(folder, "clip.wav"), 5)
         for base_channels in args.base_channels:
             models = two_models(base_channels)
             times = [seconds_to_hear(clip, models) for _ in range(args.rounds + 1)][1:]
@@ -82,6 +96,11 @@ def main() -> None:
             print(
                 f"two models of {base_channels} channels: bars {bars:.0f} ms, with each class over time {whole:.0f} ms"
             )
+            for minutes in args.minutes if base_channels == args.base_channels[0] else ():
+                long, before = write_noise(Path(folder, "long.wav"), 60 * minutes), peak_mib()
+                first, whole = seconds_to_hear(long, models)
+                more = f"{peak_mib() - before:.0f} MiB above the peak before"
+                print(f"{minutes} minutes: first answer {first:.1f} s, whole {whole:.0f} s, {more}")
     for size in (256, 1024):
         print(f"100 000 clips of {size} numbers: {1000 * seconds_to_search(models[0], size, args.rounds):.0f} ms")
 

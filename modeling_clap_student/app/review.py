@@ -210,7 +210,8 @@ def _line(group: GroupCut, promise: Promise) -> str:
     if group.cut is not None:
         return describe(group, promise).capitalize()
     whose = "" if group.labels is None else f"{', '.join(group.labels)}: "
-    more = "a lower share may do" if group.missing is None else f"about {group.missing} more verdicts may do"
+    verdicts = "verdict" if group.missing == 1 else "verdicts"
+    more = "a lower share may do" if group.missing is None else f"about {group.missing} more {verdicts} may do"
     return f"{whose}no threshold holds {percent(promise.precision)} yet: {more}.".capitalize()
 
 
