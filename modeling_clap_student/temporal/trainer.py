@@ -21,6 +21,7 @@ from ..training.objective import gather, row_counts
 from ..training.optimization import batch_norms, groups_by_rate
 from ..training.record import RecordMixin, hyperparameters, model_source
 from ..training.validation import ValidatingMixin
+from ..utils.memory import keep_freed_memory
 from ..version import __version__
 from .collation import AGAIN
 from .scenes import SECONDS
@@ -182,6 +183,8 @@ class TemporalTrainer(CheckpointingMixin, RecordMixin, ValidatingMixin, Trainer)
     ):
         args.refuse_data_parallel()
         choose_what_learns(model, args.frozen_pooling, args.freeze_audio_encoder, args.freeze_text_encoder)
+        if args.device.type == "cpu":
+            keep_freed_memory()
         self.validation = validation
         at_once = args.train_batch_size * args.world_size * args.gradient_accumulation_steps
         super().__init__(

@@ -17,6 +17,7 @@ from ..data.corpora import as_pairs, as_sets
 from ..data.replay import DrawnRows, ReplaySampler
 from ..data.streams import as_stream
 from ..errors import InputError
+from ..utils.memory import keep_freed_memory
 from ..version import __version__
 from .arguments import ClapStudentTrainingArguments
 from .augmentation import masked, mixed
@@ -145,6 +146,8 @@ class ClapStudentTrainer(StreamingMixin, CheckpointingMixin, RecordMixin, Valida
             model = synchronise(model.to(args.device))
         self.validation = validation
         self.frozen = freeze(model, args.freeze_audio_encoder, args.freeze_text_encoder, args.freeze_batch_norm)
+        if args.device.type == "cpu":
+            keep_freed_memory()
         # Channels-last convolutions are about a third faster on CPUs, and use tensor cores on GPUs.
         super().__init__(
             model=model.to(memory_format=torch.channels_last),
