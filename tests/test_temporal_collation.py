@@ -64,7 +64,7 @@ HEARD_FIRST = COMMON | RARE | AT_ONCE
 _NAME = f"({'|'.join(PITCHES)})"
 
 
-# What is said of one place: 0 for the first sound, 1 for the last, or the second of two.
+# Phrases about one place: 0 for the first sound, 1 for the last, or the second of two.
 PLACED = dict.fromkeys(
     ("the first sound is X", "first there is X", "it starts with X", "it begins with X", "X is heard first"), 0
 ) | dict.fromkeys(

@@ -1,4 +1,4 @@
-"""What captions of training say of a scene: the order of its sounds, the place of one of them, or one's name."""
+"""What training captions say about a scene: the order of its sounds, the place of one sound, or its name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .captions import FIRST, LAST, NAMED, PLACES, SECOND, THIRD, facts_of, key_o
 from .connectives import AT_ONCE, BEFORE, CONNECTIVES, SEQUENCES, WHILE, order_words
 
 
-# What is said of one place alone.
+# Phrases about one place alone.
 POSITIONS = {
     FIRST: (
         "the first sound is {}",
@@ -65,7 +65,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Narrator:
-    """Draws the words for scenes: those of the method, and later others beside them.
+    """Draws the words for scenes: those of the method, and later also others.
 
     Attributes:
         hold_out: whether the common words for an order are kept from training, to test with them.
@@ -89,7 +89,7 @@ class Narrator:
         return (*others, *[BEFORE] * max(1, len(others)))
 
     def connectives(self, overlays: bool) -> list[str]:
-        """The words that captions use for an order, each once, and with overlays those for both at once."""
+        """The words that captions use for an order, each once; with overlays, also those for both at once."""
         at_once = (WHILE, *(AT_ONCE if self.paraphrase_from < 1 else ())) if overlays else ()
         return list(dict.fromkeys((BEFORE, *self.orders, *at_once)))
 

@@ -1,4 +1,4 @@
-"""Clips made alike before scenes are built of them, so that neither silence nor level tells what is heard when."""
+"""Prepares clips for scenes: all get the same level and no silence around them, so only the order differs."""
 
 import math
 import threading
@@ -40,10 +40,10 @@ def trim_silence(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def excerpt(waveform: np.ndarray, size: int, seed: list[int]) -> np.ndarray:
-    """A part of a clip that is long enough, or the clip over and over.
+    """A part of a long clip, or a short clip repeated.
 
-    A part is drawn around a moment that is drawn in turn, the likelier the louder it is: no part is the silence
-    between two barks. The waveform must not be all zeros.
+    The part lies around a random moment. Louder moments are likelier, so no part is the silence between two barks. The
+    waveform must not be all zeros.
     """
     spare = len(waveform) - size
     if spare <= 0:
@@ -63,7 +63,7 @@ def set_level(waveform: np.ndarray) -> np.ndarray:
 
 
 def fade_ends(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """A sound that rises and falls linearly within 20 ms at its two ends."""
+    """Fades a sound in and out, linearly, within 20 ms."""
     size = round(_FADE * sampling_rate)
     ramp = ((np.arange(size) + 0.5) / size).astype(np.float32)
     faded = waveform.copy()
@@ -73,13 +73,13 @@ def fade_ends(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def limit_peak(waveform: np.ndarray) -> np.ndarray:
-    """A sound with a peak of at most 0.99: all of it is lowered where it has more."""
+    """Lowers a sound whose peak exceeds 0.99 to that peak."""
     peak = np.abs(waveform).max()
     return waveform if peak <= _PEAK else waveform * np.float32(_PEAK / peak)
 
 
 class PreparedClips:
-    """Clips by their id, decoded and prepared; those used last stay in memory. Several threads may ask at once.
+    """Decoded and prepared clips by their id. The last ones stay in memory. Several threads may ask at once.
 
     Args:
         clips: table with `audio audio_id`.

@@ -1,4 +1,4 @@
-"""What keeps a model's knowledge of order while it learns something else."""
+"""Keeps a model's knowledge of order while it learns something else."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,11 @@ def knows_order(model: nn.Module) -> bool:
 
 
 class OrderRetention:
-    """λ · mean ‖z − z₀‖² over scenes and captions that tell an order; z₀ is what the model made of them at first.
+    """λ · mean ‖z − z₀‖² over scenes and captions that tell an order; z₀ are the start's vectors of them.
 
     Scenes are made of a batch's own crops: the beginning of one and the end of another. Captions name two of the
-    classes that the model was taught order with, in either order, in the words of its training. Neither knows of the
-    other: soft targets need no truth. Batch norms do not take scenes into their statistics.
+    classes with which the model learnt order, in either order, in the words of that training. Scenes and captions need
+    not belong together: soft targets need no truth. Scenes do not enter the statistics of batch norms.
 
     Args:
         start: the model before training; it is copied.
@@ -33,7 +33,7 @@ class OrderRetention:
         class_names: at least two.
         weight: λ.
         hold_out: whether the words are those of `--hold_out_connectives`.
-        seed: of scenes and captions; those of a step depend on nothing else.
+        seed: with the number of the step, it decides the scenes and captions.
     """
 
     share = 1 / 4  # of a batch: scenes, and as many captions in both orders

@@ -1,7 +1,7 @@
 """Scenes of two sounds, for TeminAL and ZSTE: which two clips, and how one is heard before, after or with the other.
 
 A scene is 10 s long. All three relations of its sounds are rendered from the same two parts of clips, prepared alike,
-so that a model has nothing but the order to tell `forward` from `reverse` by. TeminAL's authors (Sinha et al., arXiv
+so only the order distinguishes `forward` from `reverse`. TeminAL's authors (Sinha et al., arXiv
 2408.09269) put 5-s recordings together as they are; that construction is kept beside this one for comparison.
 """
 
@@ -57,23 +57,23 @@ class Scene:
 
 
 def is_held_out(class_a: str, class_b: str, fraction: float = 0.2, seed: int = 0) -> bool:
-    """Whether two classes are kept from being heard together in training.
+    """Whether training never plays two classes together.
 
-    It depends on the two names alone, so that it is the same for every corpus. Neither their order nor case,
-    underscores or slashes count. `fraction` of the pairs are held out, about.
+    It depends on the two names alone, so it is the same for every corpus. Their order, case, underscores and slashes
+    do not matter. About `fraction` of the pairs are held out.
     """
     names = sorted(label_text(name).lower() for name in (class_a, class_b))
     return int(exact_key("\n".join((f"held out {seed}", *names))), 16) < fraction * 2**64
 
 
 class Deck:
-    """Draws scenes: each pair of different classes is as likely, then each order, each clip and each border.
+    """Draws scenes. Each pair of different classes is equally likely; so are orders, clips and borders.
 
     The border lies between 35 and 65 % of the scene.
 
     Args:
         clips: table with `audio_id label`, in any order.
-        pairs: of classes that are drawn, `all`, or those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
+        pairs: which pairs of classes to draw: `all`, those that `is_held_out` leaves (`seen`) or holds out (`unseen`).
         without: class names that are never drawn.
         place: what the clips are, for errors.
     """
@@ -113,7 +113,7 @@ class Deck:
             )
 
     def scene(self, number: int) -> Scene:
-        """A scene: the same for equal clips, seed and number, whatever was drawn before."""
+        """A scene. It depends only on the clips, the seed and the number."""
         rng = np.random.default_rng([self.seed, number])
         pair = self.class_pairs[rng.integers(len(self.class_pairs))]
         class_a, class_b = rng.permutation(2).tolist()
@@ -143,13 +143,12 @@ class Deck:
 class SceneRenderer:
     """Makes waveforms of scenes; several threads may ask at once.
 
-    `ours`: of each clip the silence around it is cut away, and a part as long as the scene asks for, or the clip over
-    and over, comes to the same level (-26 dB RMS) and fades in and out within 20 ms. `forward` is one part behind the
-    other, `reverse` the same two parts in the other order. In `overlay` each goes over and over for the whole scene,
-    both equally loud.
+    `ours`: the silence around each clip is cut away. A part of the length that the scene needs, or the repeated clip,
+    gets the same level (-26 dB RMS) and fades in and out within 20 ms. `forward` is one part after the other,
+    `reverse` the same two parts in the other order. In `overlay` both are repeated for the whole scene, equally loud.
 
-    `authors`: 5 s of each clip as it is, one behind the other, or their sum, twice over. The sum saturates at full
-    scale, as a file of 16 bits does. The border of the scene does not count.
+    `authors`: 5 s of each clip as it is, one after the other, or their sum, twice. The sum saturates at full scale, as
+    in a file of 16 bits. The border of the scene is not used.
 
     Args:
         clips: table with `audio audio_id`.
@@ -165,10 +164,10 @@ class SceneRenderer:
         self._clips = PreparedClips(clips, sampling_rate, skipped, trim_silence if construction == "ours" else None)
 
     def render(self, scene: Scene, relation: str, second_gain_db: float = 0.0) -> np.ndarray:
-        """(10 s,) float32 within [-1, 1]: a scene as it is heard, which depends on nothing but it and its clips.
+        """(10 s,) float32 within [-1, 1]: the sound of a scene. It depends only on the scene and its clips.
 
-        `second_gain_db` makes the sound heard second louder, to test what a model listens to; the whole is lowered
-        where it would not fit then. A clip that can't be used raises a ClipError.
+        `second_gain_db` makes the second sound louder, to test what a model listens to. If the peak is then too high,
+        the whole is lowered. A clip that can't be used raises a ClipError.
         """
         if relation not in RELATIONS:
             raise ValueError(f"unknown relation {relation!r}: known are {', '.join(RELATIONS)}")
@@ -183,9 +182,9 @@ class SceneRenderer:
         return limit_peak(np.concatenate([first, second * np.float32(10 ** (second_gain_db / 20))]))
 
     def sequence(self, clips: Sequence[str], order: Sequence[int], seed: int) -> np.ndarray:
-        """(10 s,) float32: parts of several clips one behind the other, in an order of their numbers.
+        """(10 s,) float32: parts of several clips one after the other, in an order of their numbers.
 
-        Parts differ in length by half at the most; they are the same whatever the order.
+        Lengths of parts differ by half at most. The parts do not depend on the order.
         """
         shares = np.random.default_rng([seed, 4]).uniform(0.8, 1.2, len(clips))
         ends = np.round(np.cumsum(shares / shares.sum()) * self._size).astype(int)

@@ -1,9 +1,9 @@
 """Teaches a text tower the words for an order before any sound is heard.
 
-Each sound that a caption names has a vector, that of its prompt; which is first, last or between them turns it, each
-place by a rotation of its own. A caption shall come to the sum of its sounds and of what their places make of them.
-Neither audio nor truth is needed for that: only what the words mean. What a place does to one sound it does to all, so
-that pairs of sounds that no scene has are told too, and stage B has a target that is there from its first step.
+Each sound that a caption names has a vector: that of its prompt. Its place (first, last or between) rotates that
+vector, each place by its own rotation. The target of a caption is the sum of its sounds' vectors and of the rotated
+ones. It needs neither audio nor labels, only the meaning of the words. A place does the same to every sound, so pairs
+that no scene has are learnt too, and stage B has a target from its first step.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +23,13 @@ from .narration import Heard, Narrator
 
 
 _SHARE = 0.7  # of a place's vector, beside that of the sound itself
-_SCENES = 24  # a step
+_SCENES = 24  # per step
 _SCALE = 15.0
 _KEPT = 10.0  # how firmly prompts stay where they were
 
 
 class PlaceCode:
-    """What captions shall come to: unit vectors of sounds and places.
+    """The targets of captions: unit vectors of sounds and places.
 
     Args:
         sounds: (classes, dim), unit vectors of the classes' prompts.
