@@ -29,7 +29,7 @@ class Scored:
 
     Attributes:
         rows: metric -> its row of results.json.
-        order: (scenes,) whether the order of each is told right, task 3C; None where a clip can't be read.
+        order: (scenes,) whether the model got the order of each right, task 3C; None where a clip can't be read.
     """
 
     rows: dict[str, dict]

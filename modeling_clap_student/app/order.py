@@ -80,7 +80,7 @@ class OrderTab:
     """Builds the tab, and answers its events.
 
     Args:
-        models: of which one at least has heard the order of sounds.
+        models: at least one of them has learnt the order of sounds.
         shelf: for the scene that is played.
     """
 

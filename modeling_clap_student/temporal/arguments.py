@@ -126,7 +126,7 @@ class TemporalArguments(LeakageArguments):
         "meaning was learnt without them.",
     )
     word_steps: int = flag(
-        1000, "First teach the text tower the words for an order, without sounds, in so many steps. 0: don't."
+        1000, "First teach the text tower the words for an order, without sounds, for this many steps. 0: don't."
     )
     prompted: bool = flag(True, "Begin half of stage B's captions with 'this is a sound of'.")
     position_captions: float = flag(0.25, "Share of the second captions that say one sound's place: 'it ends with …'.")

@@ -35,7 +35,7 @@ _FACTS = {
     "prompt": "Prompt of the labels",
     "captions": "Captions from",
     "audio": "Pool",
-    "window_seconds": "Its recordings are taken apart into windows of so many seconds",
+    "window_seconds": "Its recordings are cut into windows of this many seconds",
     "hop_seconds": "Seconds from one window's start to the next one's",
     "exclude": "Left out of the pool",
     "caption_threshold": "Captions: at least this near to a label",
