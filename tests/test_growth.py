@@ -19,4 +19,4 @@ def test_every_process_count_finds_the_same(tmp_path, monkeypatch, capfd):
     for kind, clips in (("embedding", 40), ("embedding", 80), ("matching", 1000), ("matching", 2001)):
         found = {int(figures[kind, clips, count]) for count in (1, 2)}
         assert found == {clips} if kind == "embedding" else len(found) == 1 and min(found) > 0
-    assert all(float(figure) > 0 for row in rows[1:] for figure in row[4:])
+    assert all(float(figure) > 0 for row in rows[1:] for figure in row[5:])

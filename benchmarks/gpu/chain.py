@@ -75,7 +75,7 @@ def learn_order(folder: Path, steps: int) -> None:
     before = sys.argv
     flags = {"stage": "b", "model": folder / "student", "clips": folder / "labelled", "output_dir": folder / "aware",
              "validation_clips": folder / "held_out", "validation_scenes": 8, "max_steps": steps, "warmup_steps": 0,
-             "per_device_train_batch_size": 2, "disable_tqdm": "true"}  # fmt: skip
+             "per_device_train_batch_size": 2, "word_steps": 20, "disable_tqdm": "true"}  # fmt: skip
     sys.argv = ["temporal", *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
     try:
         temporal.main()
